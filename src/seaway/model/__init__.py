@@ -1,0 +1,1 @@
+"""Frozen typed values, and the parsing and validation of all input. No I/O."""

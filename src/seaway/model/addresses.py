@@ -1,0 +1,72 @@
+"""IP addresses, prefixes and MACs as types of the model: parsed at the edge, never strings inside."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+
+from seaway.errors import Invalid
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface  # an address with the length of its prefix
+Prefix = IPv4Network | IPv6Network
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def parse_address(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise Invalid(f"'{text}' is no IP address", "expected e.g. 10.208.0.7 or fd00::7") from None
+
+
+def parse_interface(text: str) -> Interface:
+    try:
+        return ip_interface(text)
+    except ValueError:
+        raise Invalid(f"'{text}' is no IP address with prefix", "expected e.g. 10.208.0.7/24") from None
+
+
+def parse_prefix(text: str) -> Prefix:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise Invalid(f"'{text}' is no subnet: {error}", "expected e.g. 10.208.0.0/16") from None
+
+
+def parse_mac(text: str) -> str:
+    """A unicast MAC in lower case with colons."""
+    mac = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(mac):
+        raise Invalid(f"'{text}' is no MAC address", "expected e.g. 02:00:00:00:00:07")
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise Invalid(f"MAC {mac} is a multicast or the zero address", "use a unicast one")
+    return mac
+
+
+def mapped(address: Address) -> bytes:
+    """The 16 bytes of BPF maps: IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2)."""
+    if isinstance(address, IPv4Address):
+        return b"\0" * 10 + b"\xff\xff" + address.packed
+    return address.packed
+
+
+def unmapped(octets: bytes) -> Address:
+    address = IPv6Address(octets)
+    return address.ipv4_mapped or address
+
+
+def host_prefix(address: Address) -> Prefix:
+    """The /32 or /128 of one address."""
+    return ip_network(address)

@@ -1,0 +1,102 @@
+"""What is known: the values that the derivations read. Stored ones say under which key."""
+
+from __future__ import annotations
+
+import msgspec
+
+from seaway.model.addresses import Address, Interface, Prefix
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen, typed, encodable value; unknown fields are refused."""
+
+
+class Cluster(Value):
+    """One for all hosts. Stored under `cluster`."""
+
+    id: str  # random, told apart from another cluster's at join
+    pools: tuple[Prefix, ...]  # networks get their subnets from these
+    service_subnets: tuple[Prefix, ...]  # the last /16 and /112 of the pools
+
+
+class Host(Value):
+    """This host. Stored under `hosts/<name>`."""
+
+    name: str
+    addresses: tuple[Address, ...]  # one per family, inside the cluster
+
+
+class Network(Value):
+    """Stored under `networks/<name>`."""
+
+    name: str
+    number: int  # 1.., what BPF maps carry; never used again for another network
+    subnets: tuple[Prefix, ...]
+    open: bool = False  # two open networks reach each other
+    connected: tuple[str, ...] = ()  # names of the networks that it is connected with; kept on both
+    masquerade: bool = True  # to the world behind the host's address, and closed to the world
+    host_access: bool = True  # containers reach their own host's ports
+    link_local: bool = False  # containers reach 169.254/16 (cloud metadata) and fe80::/10
+    mtu: int = 1500
+
+
+class Block(Value):
+    """Addresses that one host hands out. Stored under `blocks/<prefix>` ('/' written as '-')."""
+
+    prefix: Prefix
+    network: str
+    host: str
+
+
+class ExtraRoute(Value):
+    """A route inside the container besides the default ones (foreign IPAM, CNI `routes`)."""
+
+    dst: Prefix
+    gateway: Address | None = None  # None: through our link-local gateway
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int = 0
+    scope: int | None = None
+
+
+class Endpoint(Value):
+    """One interface of one container. Stored under `endpoints/<host>/<id>`."""
+
+    id: str  # 16 hex digits: of container, interface and network namespace's nothing else
+    name: str  # unique in its network
+    container: str  # the runtime's id
+    interface: str  # name inside the container
+    host: str
+    network: str
+    netns: str  # path of the network namespace
+    netns_inode: int  # tells that path from a later namespace under the same name
+    addresses: tuple[Interface, ...]  # /32 and /128, or the prefix that a foreign IPAM gave
+    mac: str
+    mtu: int
+    routes: tuple[ExtraRoute, ...] = ()
+    default_route: bool = True
+    labels: dict[str, str] = {}
+    aliases: tuple[str, ...] = ()
+    door: str = "cli"  # which front door brought it: cli, cni, …
+    door_network: str = ""  # CNI: the name of the network configuration (for GC)
+    identity: int = 0
+
+
+class Attached(Value):
+    """Observed: the host side of an endpoint's veth exists. Key: the endpoint's id."""
+
+    endpoint: str
+    ifindex: int
+
+
+class HostAddresses(Value):
+    """Observed: every address of this host's own interfaces. One fact, key 'host'."""
+
+    addresses: frozenset[Address]
+
+
+class Removed(Value):
+    """Stored under `uninstall`: what the host had before us, to be put back (sysctl -> old value)."""
+
+    sysctls: dict[str, str]

@@ -1,0 +1,84 @@
+"""The kernel objects that Seaway wants: what the derivations give and the targets put.
+
+A target reads back exactly the fields that take part in comparison; what it cannot see from
+the host (the inside of a container) is excluded with `compare=False`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from seaway.model.addresses import Address, Interface, Prefix
+from seaway.model.facts import ExtraRoute
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What an endpoint's interface looks like inside its container."""
+
+    netns: str
+    netns_inode: int
+    name: str
+    mac: str
+    addresses: tuple[Interface, ...]
+    default_route: bool
+    routes: tuple[ExtraRoute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An endpoint's veth pair. Key: the host side's name."""
+
+    name: str
+    mac: str  # of the host side: names.GATEWAY_MAC
+    mtu: int
+    inside: Inside | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One of our programs on one hook of one device. Key: (device, hook).
+
+    The target also sets the device up, once the programs of both its hooks are attached: no
+    packet moves before.
+    """
+
+    device: str
+    ifindex: int
+    hook: str  # "ingress" | "egress"
+    program: str  # "from_endpoint" | "to_endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class HostAddress:
+    """This host's own address in the cluster, on `lo` (ifa_proto is ours). Key: the address."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the host's main table. Key: dst.
+
+    device "" = unreachable: an address of ours that no endpoint has.
+    """
+
+    dst: Prefix
+    device: str
+    source: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Masquerade:
+    """Our whole nftables table. Key: 'table'."""
+
+    sources: tuple[Prefix, ...]  # subnets of the networks that masquerade
+    inside: tuple[Prefix, ...]  # every subnet of ours: never masqueraded to
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """Key: the name, e.g. net.ipv4.ip_forward."""
+
+    name: str
+    value: str

@@ -1,0 +1,98 @@
+"""What the agent tells about itself: the shapes of its answers over HTTP."""
+
+from __future__ import annotations
+
+from seaway.model.addresses import Address, Prefix
+from seaway.model.facts import Endpoint, Network, Value
+
+
+class Drops(Value):
+    """Packets that a program refused, since the programs' maps were made."""
+
+    reason: str  # as in enum drop_reason, without DROP_, lower case
+    packets: int
+
+
+class Drift(Value):
+    """A difference in the kernel that we did not cause, found and repaired."""
+
+    target: str  # links, routes, …
+    key: str
+    found: str  # what was there: "missing", or the object
+    expected: str  # what belongs there: "nothing", or the object
+    at: float  # seconds since the epoch
+
+
+class Failure(Value):
+    """A kernel object that could not be written; tried again until it can."""
+
+    target: str
+    key: str
+    error: str
+
+
+class Status(Value):
+    version: str
+    host: str
+    cluster: str
+    addresses: tuple[Address, ...]
+    ready: bool
+    pid: int
+    uptime: float  # seconds
+    store: str
+    attach: str  # "tcx" | "cls_bpf"
+    layout: str  # hash of the map layouts
+    networks: int
+    endpoints: int
+    drops: tuple[Drops, ...]
+    drift_total: int
+    drift: tuple[Drift, ...]  # the latest
+    failures: tuple[Failure, ...]
+
+
+class EndpointReport(Value):
+    """An endpoint and what its data plane counted."""
+
+    endpoint: Endpoint
+    link: str
+    ifindex: int  # 0: the link is not there (yet)
+    drops: tuple[Drops, ...]
+
+
+class NetworkReport(Value):
+    network: Network
+    endpoints: int
+
+
+class Holder(Value):
+    """Who holds an address, and why."""
+
+    address: Address
+    endpoint: str  # id; "" for the host's own
+    reason: str
+
+
+class BlockReport(Value):
+    prefix: Prefix
+    network: str
+    host: str
+    size: int
+    used: int
+    holders: tuple[Holder, ...]
+
+
+class Leak(Value):
+    """An inconsistency of the address records, and the command that mends it."""
+
+    address: str
+    problem: str
+    mend: str
+
+
+class Finding(Value):
+    """One line of `seaway doctor`."""
+
+    check: str
+    level: str  # "ok" | "off" | "warning" | "error"
+    found: str
+    advice: str

@@ -1,0 +1,61 @@
+"""What callers may ask for, as values. Checked here for form; against the facts in `intents`."""
+
+from __future__ import annotations
+
+from seaway.model.addresses import Address, Interface, Prefix
+from seaway.model.facts import ExtraRoute, Value
+
+
+class NewNetwork(Value):
+    name: str
+    subnets: tuple[Prefix, ...] = ()  # empty: one of each family from the cluster's pools
+    families: tuple[int, ...] = (4, 6)  # which families to take from the pools
+    open: bool = False
+    masquerade: bool = True
+    host_access: bool = True
+    link_local: bool = False
+    mtu: int = 0  # 0: that of the host's uplink, else 1500
+
+
+class NetworkChange(Value):
+    """None: as it is."""
+
+    open: bool | None = None
+    masquerade: bool | None = None
+    host_access: bool | None = None
+    link_local: bool | None = None
+    mtu: int | None = None
+
+
+class IpRange(Value):
+    """Of CNI's `ipRanges`: an address is taken from between start and end (both included)."""
+
+    subnet: Prefix
+    start: Address | None = None
+    end: Address | None = None
+    gateway: Address | None = None
+
+
+class NewEndpoint(Value):
+    """Attach one interface to a container.
+
+    `addresses` asks for certain ones (from the pool); `foreign` are addresses that another
+    IPAM has given, with their prefix, and are outside our blocks.
+    """
+
+    netns: str
+    network: str
+    container: str = ""  # empty: of the network namespace's inode
+    interface: str = "eth0"
+    name: str = ""  # empty: the container's first twelve characters
+    mac: str = ""  # empty: made from the first address
+    addresses: tuple[Address, ...] = ()
+    ranges: tuple[IpRange, ...] = ()
+    foreign: tuple[Interface, ...] = ()
+    routes: tuple[ExtraRoute, ...] = ()
+    default_route: bool = True
+    mtu: int = 0  # 0: the network's
+    labels: dict[str, str] = {}
+    aliases: tuple[str, ...] = ()
+    door: str = "cli"
+    door_network: str = ""

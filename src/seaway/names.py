@@ -1,0 +1,34 @@
+"""The names, numbers and places by which Seaway is known on a host.
+
+An agent without memory recognises its own kernel objects by these alone, so none of them
+may change without a path for hosts that carry the old one.
+"""
+
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+LINK_PREFIX = "swy"  # host side of an endpoint's veth: prefix + 11 digits of the endpoint's id
+ROUTE_PROTOCOL = 83  # rtm_protocol of our routes, ifa_proto of our addresses ('S')
+NFT_TABLE = "seaway"  # family inet
+PIN_FOLDER = Path("/sys/fs/bpf/seaway")
+
+GATEWAY4 = IPv4Address("169.254.1.1")  # every endpoint's default gateway (link-local)
+GATEWAY6 = IPv6Address("fe80::1")
+GATEWAY_MAC = "02:53:57:59:00:01"  # of the host side of every endpoint's veth
+
+CONFIG_FILE = Path("/etc/seaway/seaway.toml")
+STATE_FOLDER = Path("/var/lib/seaway")
+STORE_FILE = STATE_FOLDER / "store.db"
+SPOOL_FOLDER = STATE_FOLDER / "spool"  # DEL, GC that came while the agent was dead; root only
+RUN_FOLDER = Path("/run/seaway")
+SOCKET = RUN_FOLDER / "agent.sock"
+PID_FILE = RUN_FOLDER / "agent.pid"
+LOG_FILE = Path("/var/log/seaway/agent.log")  # only where no systemd keeps the journal
+GROUP = "seaway"  # may read over the socket; root may change
+CNI_BIN = Path("/opt/cni/bin")
+CNI_CONF = Path("/etc/cni/net.d")
+
+
+def link_name(endpoint_id: str) -> str:
+    """The host side's interface name (14 characters; the kernel allows 15)."""
+    return LINK_PREFIX + endpoint_id[:11]
