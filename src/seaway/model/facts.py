@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import dataclass_transform
+
 import msgspec
 
 from seaway.model.addresses import Address, Interface, Prefix
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A frozen, typed, encodable value; unknown fields are refused."""
 
@@ -16,7 +19,9 @@ class Cluster(Value):
 
     id: str  # random, told apart from another cluster's at join
     pools: tuple[Prefix, ...]  # networks get their subnets from these
-    service_subnets: tuple[Prefix, ...]  # the last /16 and /112 of the pools
+    service_subnets: tuple[Prefix, ...]  # the last part of each pool: of a /12 the last /16
+    host_subnets: tuple[Prefix, ...]  # the part before it: the hosts' own addresses
+    next_network: int = 1  # the number of the next network to be made
 
 
 class Host(Value):
@@ -33,7 +38,7 @@ class Network(Value):
     number: int  # 1.., what BPF maps carry; never used again for another network
     subnets: tuple[Prefix, ...]
     open: bool = False  # two open networks reach each other
-    connected: tuple[str, ...] = ()  # names of the networks that it is connected with; kept on both
+    connected: tuple[int, ...] = ()  # numbers of the networks it is connected with; kept on both
     masquerade: bool = True  # to the world behind the host's address, and closed to the world
     host_access: bool = True  # containers reach their own host's ports
     link_local: bool = False  # containers reach 169.254/16 (cloud metadata) and fe80::/10
@@ -63,7 +68,7 @@ class ExtraRoute(Value):
 class Endpoint(Value):
     """One interface of one container. Stored under `endpoints/<host>/<id>`."""
 
-    id: str  # 16 hex digits: of container, interface and network namespace's nothing else
+    id: str  # 16 hex digits, see `endpoint_id`
     name: str  # unique in its network
     container: str  # the runtime's id
     interface: str  # name inside the container
@@ -96,7 +101,12 @@ class HostAddresses(Value):
     addresses: frozenset[Address]
 
 
-class Removed(Value):
-    """Stored under `uninstall`: what the host had before us, to be put back (sysctl -> old value)."""
+class Before(Value):
+    """Stored under `before/<host>`: what the host had before us, to be put back by uninstall."""
 
     sysctls: dict[str, str]
+
+
+def endpoint_id(container: str, interface: str) -> str:
+    """16 hex digits: a runtime attaches one container's interface once (CNI 1.1, section 2)."""
+    return blake2b(f"{container}\0{interface}".encode(), digest_size=8).hexdigest()
