@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -14,12 +15,33 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
 
-Address = IPv4Address | IPv6Address
-Interface = IPv4Interface | IPv6Interface  # an address with the length of its prefix
-Prefix = IPv4Network | IPv6Network
+if TYPE_CHECKING:
+    Address = IPv4Address | IPv6Address
+    Interface = IPv4Interface | IPv6Interface  # an address with the length of its prefix
+    Prefix = IPv4Network | IPv6Network
+else:
+    # msgspec decodes no union of two foreign types, but an abstract class that both belong to.
+    # `model/codec.py` parses them.
+
+    class Address(ABC):
+        """Of either family."""
+
+    class Interface(ABC):
+        """An address of either family with the length of its prefix."""
+
+    class Prefix(ABC):
+        """A subnet of either family."""
+
+    for kind in (IPv4Address, IPv6Address):
+        Address.register(kind)
+    for kind in (IPv4Interface, IPv6Interface):
+        Interface.register(kind)
+    for kind in (IPv4Network, IPv6Network):
+        Prefix.register(kind)
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
@@ -35,7 +57,9 @@ def parse_interface(text: str) -> Interface:
     try:
         return ip_interface(text)
     except ValueError:
-        raise Invalid(f"'{text}' is no IP address with prefix", "expected e.g. 10.208.0.7/24") from None
+        raise Invalid(
+            f"'{text}' is no IP address with prefix", "expected e.g. 10.208.0.7/24"
+        ) from None
 
 
 def parse_prefix(text: str) -> Prefix:
