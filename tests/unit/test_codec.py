@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from ipaddress import ip_interface, ip_network
 
@@ -56,10 +57,8 @@ def test_every_value_survives_its_own_json(kind, data):
 @given(data=st.data())
 def test_no_input_escapes_as_another_error(kind, data):
     text = data.draw(st.one_of(st.binary(), st.text().map(str.encode)))
-    try:
+    with contextlib.suppress(Undecodable):
         codec.decode(text, kind)
-    except Undecodable:
-        pass
 
 
 @pytest.mark.parametrize(

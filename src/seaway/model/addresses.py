@@ -1,4 +1,4 @@
-"""IP addresses, prefixes and MACs as types of the model: parsed at the edge, never strings inside."""
+"""IP addresses, prefixes, MACs as types of the model: parsed at the edge, no strings inside."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -71,8 +71,9 @@ def encode(value: object) -> bytes:
 
 def decode(data: bytes | str, kind: type[T]) -> T:
     """The value of that type; `Undecodable` names the field that is wrong."""
+    decoder: msgspec.json.Decoder[T] = _decoder(cast("Any", kind))
     try:
-        return _decoder(kind).decode(data)  # type: ignore[no-any-return]
+        return decoder.decode(data)
     except msgspec.ValidationError as error:
         raise _undecodable(error, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
