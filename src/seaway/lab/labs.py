@@ -1,0 +1,157 @@
+"""Whole labs: made, found again, and taken down without a trace.
+
+A lab is its cgroup subtree; a small record in /run/seaway-lab/<name> says who is where on the
+wire. `down` needs the subtree alone, so it also clears up after a crash half-way.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from seaway.errors import Conflict, HostUnfit, Invalid, NotFound
+from seaway.lab import cgroups, holders, wire
+from seaway.lab.hosts import LabHost
+
+FOLDER = Path("/run/seaway-lab")
+PROGRAMS = ("unshare", "nsenter", "setsid", "setpriv", "ip", "mount", "hostname")
+WIRE = "wire"
+WORLD = "world"
+
+
+class Lab(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    hosts: tuple[LabHost, ...]
+    world: LabHost | None = None
+
+    @property
+    def everyone(self) -> tuple[LabHost, ...]:
+        return (self.world, *self.hosts) if self.world else self.hosts
+
+    def host(self, name: str) -> LabHost:
+        everyone = {host.name: host for host in self.everyone}
+        if name not in everyone:
+            raise NotFound(f"lab '{self.name}' has no host '{name}'", f"one of {list(everyone)}")
+        return everyone[name]
+
+
+class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs of a lab now."""
+
+    lab: Lab
+    running: dict[str, bool]  # by host
+    agents: dict[str, bool]
+
+
+def up(name: str = "lab", *, hosts: int = 1, world: bool = False, agents: bool = False) -> Lab:
+    """Make a lab: all of it, or nothing."""
+    _validate(name, hosts)
+    lab = _plan(name, hosts, world)
+    with ExitStack() as undo:
+        undo.callback(down, name)
+        (FOLDER / name).mkdir(parents=True)
+        (FOLDER / name / "lab.json").write_bytes(msgspec.json.encode(lab, enc_hook=str))
+        _start(lab)
+        for host in lab.hosts if agents else ():
+            host.start_agent()
+        undo.pop_all()
+    return lab
+
+
+def down(name: str = "lab") -> bool:
+    """Take a lab down; whether there was one."""
+    cgroup, folder = cgroups.of_lab(name), FOLDER / name
+    found = cgroup.exists() or folder.exists()
+    cgroups.remove(cgroup)
+    shutil.rmtree(folder, ignore_errors=True)
+    if FOLDER.exists() and not any(FOLDER.iterdir()):
+        FOLDER.rmdir()
+    return found
+
+
+def names() -> list[str]:
+    recorded = {path.name for path in FOLDER.iterdir()} if FOLDER.exists() else set()
+    return sorted(recorded | set(cgroups.lab_names()))
+
+
+def load(name: str = "lab") -> Lab:
+    try:
+        record = (FOLDER / name / "lab.json").read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"there is no lab '{name}'", "seaway lab up") from None
+    return msgspec.json.decode(record, type=Lab, dec_hook=_decoded)
+
+
+def status(name: str = "lab") -> LabStatus:
+    lab = load(name)
+    running = {host.name: _runs(host) for host in lab.everyone}
+    agents = {host.name: running[host.name] and host.agent_is_ready() for host in lab.hosts}
+    return LabStatus(lab=lab, running=running, agents=agents)
+
+
+def run(name: str, host: str, argv: list[str]) -> int:
+    """Run a command in a lab host on our own terminal; its exit status."""
+    return subprocess.run(load(name).host(host).argv(*argv), check=False).returncode
+
+
+def _decoded(kind: type[Path], text: str) -> Path:
+    return kind(text)
+
+
+def _runs(host: LabHost) -> bool:
+    try:
+        return bool(host.pid)
+    except NotFound:
+        return False
+
+
+def _validate(name: str, hosts: int) -> None:
+    if not name.isidentifier() and not name.replace("-", "_").isidentifier():
+        raise Invalid(f"'{name}' is no name for a lab", "expected letters, digits and dashes")
+    if not 1 <= hosts <= wire.MOST_HOSTS:
+        raise Invalid(f"a lab cannot have {hosts} hosts", f"expected 1 to {wire.MOST_HOSTS}")
+    if name in names():
+        raise Conflict(f"there is a lab '{name}' already", f"seaway lab down {name}")
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise HostUnfit(f"the lab needs {', '.join(missing)}", "install util-linux and iproute2")
+
+
+def _plan(name: str, hosts: int, world: bool) -> Lab:
+    def host(title: str, number: int) -> LabHost:
+        where = wire.place(number)
+        return LabHost(
+            name=title,
+            cgroup=cgroups.of_lab(name) / title,
+            address4=where.address4.ip,
+            address6=where.address6.ip,
+        )
+
+    return Lab(
+        name=name,
+        hosts=tuple(host(f"host{n}", wire.FIRST_HOST + n - 1) for n in range(1, hosts + 1)),
+        world=host(WORLD, wire.WORLD) if world else None,
+    )
+
+
+def _start(lab: Lab) -> None:
+    bridge = _hold(lab.name, WIRE)
+    wire.build(bridge)
+    for host in lab.everyone:
+        pid = _hold(lab.name, host.name)
+        wire.connect(bridge, pid, host.name, wire.place(int(host.address4) & 0xFF))
+        if host is lab.world:
+            wire.be_the_world(pid)
+        elif lab.world:
+            wire.use_the_world(pid)
+
+
+def _hold(lab: str, host: str) -> int:
+    cgroup, store = cgroups.of_lab(lab) / host, FOLDER / lab / host
+    store.mkdir()
+    holders.start(host, cgroup, store)
+    return holders.find(cgroup)
