@@ -104,6 +104,7 @@ class HostAddresses(Value):
 class Before(Value):
     """Stored under `before/<host>`: what the host had before us, to be put back by uninstall."""
 
+    host: str
     sysctls: dict[str, str]
 
 

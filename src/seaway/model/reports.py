@@ -61,6 +61,7 @@ class EndpointReport(Value):
 
 class NetworkReport(Value):
     network: Network
+    connected: tuple[str, ...]  # the names of the networks it is connected with
     endpoints: int
 
 

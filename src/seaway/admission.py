@@ -1,0 +1,163 @@
+"""What is wrong with a request, seen against the facts; nothing is changed here.
+
+Everything is validated before anything is touched, so that bad input changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NoReturn
+
+from seaway.desired.network.blocks import (
+    NETWORK_LENGTH,
+    first_overlap,
+    free_subnet,
+    in_the_way,
+)
+from seaway.errors import Conflict, Exhausted, Invalid, NotFound
+from seaway.facts import Facts
+from seaway.model.addresses import Prefix
+from seaway.model.facts import Cluster, Endpoint, Network
+from seaway.model.requests import NewEndpoint, NewNetwork
+from seaway.names import LINK_PREFIX
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a DNS label (RFC 1123, 2.1)
+_ENDPOINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # CNI 1.1, section 2
+_LABEL = re.compile(r"[^\x00-\x1f]{1,317}")
+MTU_LEAST = {4: 576, 6: 1280}  # RFC 791, RFC 8200 section 5
+MTU_MOST = 65535
+
+
+def network_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f"'{name}' is no network name",
+            "expected up to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
+        )
+
+
+def network(facts: Facts, name: str) -> Network:
+    found = facts.get(Network, name)
+    if found is None:
+        known = ", ".join(sorted(n.name for n in facts.all(Network))) or "none"
+        raise NotFound(f"there is no network '{name}'", f"known: {known}")
+    return found
+
+
+def mtu(value: int, families: Iterable[int]) -> None:
+    least = max(MTU_LEAST[f] for f in families)
+    if not least <= value <= MTU_MOST:
+        raise Invalid(f"MTU {value} is out of range", f"expected {least} to {MTU_MOST}")
+
+
+def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tuple[Prefix, ...]:
+    """Those asked for, or one of each family from the cluster's pools.
+
+    `foreign` are the prefixes that the host routes elsewhere already.
+    """
+    cluster = facts.get(Cluster, "cluster")
+    assert cluster is not None
+    ours = [p for n in facts.all(Network) for p in n.subnets]
+    ours += cluster.service_subnets + cluster.host_subnets
+    foreign = list(foreign)
+    if request.subnets:
+        for i, subnet in enumerate(request.subnets):
+            if other := first_overlap(subnet, [*ours, *request.subnets[:i]]):
+                _refuse(subnet, other, "a subnet of this cluster")
+            if other := in_the_way(subnet, foreign):
+                _refuse(subnet, other, "a route of this host")
+            if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local:
+                raise Invalid(f"subnet {subnet} is no unicast range", "choose a private one")
+        return request.subnets
+    if not request.families or set(request.families) - {4, 6}:
+        raise Invalid("a network needs IPv4, IPv6 or both", "expected families of 4 and 6")
+    taken = ours + [r for r in foreign if any(in_the_way(p, [r]) for p in cluster.pools)]
+    return tuple(_from_pools(cluster, family, taken) for family in request.families)
+
+
+def _refuse(subnet: Prefix, other: Prefix, what: str) -> NoReturn:
+    raise Conflict(
+        f"subnet {subnet} overlaps {other}, {what}", "choose another, or let Seaway choose"
+    )
+
+
+def _from_pools(cluster: Cluster, family: int, taken: list[Prefix]) -> Prefix:
+    for pool in cluster.pools:
+        if pool.version != family:
+            continue
+        length = max(NETWORK_LENGTH[family], pool.prefixlen + 2)  # a small pool: four networks
+        if found := free_subnet(pool, taken, length):
+            return found
+    raise Exhausted(
+        f"the cluster's pools have no free IPv{family} subnet left",
+        "remove a network, or give --subnet",
+    )
+
+
+def endpoint_form(request: NewEndpoint) -> None:
+    """All that can be said of the request without looking at facts."""
+    name = request.interface
+    if not name or len(name) > 15 or name in (".", "..") or re.search(r"[\s/:%\x00]", name):
+        raise Invalid(
+            f"'{name}' is no interface name", "expected 1 to 15 characters without / : % or space"
+        )
+    if name.startswith(LINK_PREFIX) or name == "lo":
+        raise Invalid(f"interface name '{name}' is reserved", "choose e.g. eth0")
+    if request.container and not _CONTAINER.fullmatch(request.container):
+        raise Invalid(
+            f"'{request.container}' is no container id",
+            "expected letters, digits, '_', '.', '-', beginning with a letter or digit",
+        )
+    if request.name and not _ENDPOINT_NAME.fullmatch(request.name):
+        raise Invalid(
+            f"'{request.name}' is no endpoint name", "expected letters, digits, '_', '.', '-'"
+        )
+    for key, value in request.labels.items():
+        if not _LABEL.fullmatch(key) or len(value) > 1024:
+            raise Invalid(f"label '{key}' is malformed", "expected KEY=VALUE without control bytes")
+
+
+def endpoint_name(facts: Facts, endpoint: Endpoint) -> None:
+    """A name and an interface of a container are there once."""
+    other = facts.get(Endpoint, endpoint.id)
+    if other:
+        raise Conflict(
+            f"interface '{endpoint.interface}' of container '{endpoint.container}' is attached "
+            f"already, as '{other.name}' of network '{other.network}'",
+            "detach it first",
+        )
+    for other in facts.where(Endpoint, "name", endpoint.name):
+        if other.network == endpoint.network:
+            raise Conflict(
+                f"the name '{endpoint.name}' is taken in network '{endpoint.network}' by "
+                f"container '{other.container}'",
+                "choose another with --name",
+            )
+
+
+def find_endpoint(facts: Facts, ref: str) -> Endpoint:
+    """By id (or what begins only one), name, NETWORK/NAME, container or address."""
+    network_ref, _, name = ref.rpartition("/")
+    found = [
+        e
+        for e in facts.all(Endpoint)
+        if (not network_ref or e.network == network_ref) and _answers(e, name)
+    ]
+    exact = [e for e in found if e.id == name or e.name == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if found:
+        several = ", ".join(f"{e.network}/{e.name} ({e.id})" for e in found[:5])
+        raise Conflict(f"'{ref}' means several endpoints: {several}", "give the id")
+    raise NotFound(f"there is no endpoint '{ref}'", "see: seaway endpoint ls")
+
+
+def _answers(endpoint: Endpoint, name: str) -> bool:
+    return (
+        endpoint.name == name
+        or endpoint.container == name
+        or (len(name) >= 4 and endpoint.id.startswith(name))
+        or any(str(i.ip) == name for i in endpoint.addresses)
+    )

@@ -1,0 +1,138 @@
+"""The first records of a new cluster: its pools, this host, and the network `default`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+
+from seaway.desired.network.blocks import (
+    NETWORK_LENGTH,
+    POOLS4,
+    first_overlap,
+    free_subnet,
+    in_the_way,
+    last_of,
+    reserved_length,
+)
+from seaway.errors import Conflict, Exhausted, Invalid
+from seaway.facts import Facts
+from seaway.model.addresses import Prefix
+from seaway.model.facts import Cluster, Host, Network
+from seaway.records import Records
+from seaway.store.base import Store
+
+DEFAULT_NETWORK = "default"
+_SHORTEST, _LONGEST = {4: 8, 6: 16}, {4: 20, 6: 56}  # of a pool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `init` was asked for, and what it must know of the host."""
+
+    host: str
+    pools: tuple[Prefix, ...] = ()  # empty: the first free one of the documented list, and a ULA
+    service_subnets: tuple[Prefix, ...] = ()
+    routed: tuple[Prefix, ...] = ()  # by this host, elsewhere
+    mtu: int = 1500
+
+
+@dataclass(frozen=True)
+class Initialised:
+    cluster: Cluster
+    host: Host
+    network: Network
+    new: bool  # False: it was there already, and nothing was changed
+    warnings: tuple[str, ...] = ()
+
+
+async def initialise(store: Store, plan: Plan) -> Initialised:
+    """Make the cluster's first records, or say what is there already."""
+    facts = Facts(())
+    records = Records(store, facts)
+    await records.load()
+    cluster = facts.get(Cluster, "cluster")
+    if cluster:
+        host, network = facts.all(Host)[0], facts.all(Network)
+        if plan.pools and plan.pools != cluster.pools:
+            has = ", ".join(str(p) for p in cluster.pools)
+            raise Conflict(
+                f"this host is of cluster {cluster.id} with the pools {has} already",
+                "leave out --subnet, or run 'seaway uninstall' first",
+            )
+        return Initialised(cluster, host, network[0], new=False)
+    cluster = _cluster(plan)
+    host = Host(name=plan.host, addresses=tuple(s[1] for s in cluster.host_subnets))
+    network = _default_network(cluster, plan)
+    await records.commit([cluster, host, network])
+    return Initialised(cluster, host, network, new=True, warnings=_warnings(cluster, plan.routed))
+
+
+def _cluster(plan: Plan) -> Cluster:
+    pools = plan.pools or (_free_pool(plan.routed), _unique_local())
+    for i, pool in enumerate(pools):
+        _check_pool(pool, pools[:i], plan.routed)
+    services = plan.service_subnets or tuple(last_of(p, reserved_length(p), 1) for p in pools)
+    for subnet in services:
+        if plan.service_subnets and (other := in_the_way(subnet, plan.routed)):
+            raise Conflict(f"service subnet {subnet} overlaps {other}, a route of this host")
+    return Cluster(
+        id=secrets.token_hex(8),
+        pools=pools,
+        service_subnets=services,
+        host_subnets=tuple(last_of(p, reserved_length(p), 2) for p in pools),
+        next_network=2,
+    )
+
+
+def _check_pool(pool: Prefix, others: Sequence[Prefix], routed: Sequence[Prefix]) -> None:
+    shortest, longest = _SHORTEST[pool.version], _LONGEST[pool.version]
+    if not shortest <= pool.prefixlen <= longest:
+        raise Invalid(
+            f"pool {pool} is too {'large' if pool.prefixlen < shortest else 'small'}",
+            f"expected /{shortest} to /{longest}",
+        )
+    if other := first_overlap(pool, others):
+        raise Conflict(f"pool {pool} overlaps {other}, another pool", "give disjoint ones")
+    if other := in_the_way(pool, routed):
+        raise Conflict(
+            f"pool {pool} overlaps {other}, a route of this host",
+            "choose another --subnet, or leave it out",
+        )
+    if pool.is_multicast or pool.is_loopback or pool.is_link_local:
+        raise Invalid(f"pool {pool} is no unicast range", "choose a private one")
+
+
+def _free_pool(routed: Sequence[Prefix]) -> Prefix:
+    for pool in POOLS4:
+        if not in_the_way(pool, routed):
+            return pool
+    tried = ", ".join(str(p) for p in POOLS4)
+    raise Exhausted(f"this host routes a part of each of {tried}", "give a free pool by --subnet")
+
+
+def _unique_local() -> Prefix:
+    """A random /48 (RFC 4193, 3.2.2)."""
+    return IPv6Network((bytes([0xFD]) + secrets.token_bytes(5) + bytes(10), 48))
+
+
+def _default_network(cluster: Cluster, plan: Plan) -> Network:
+    subnets = []
+    for pool in cluster.pools:
+        length = max(NETWORK_LENGTH[pool.version], pool.prefixlen + 2)
+        taken = cluster.service_subnets + cluster.host_subnets
+        subnet = free_subnet(pool, taken, length)
+        assert subnet is not None
+        subnets.append(subnet)
+    return Network(name=DEFAULT_NETWORK, number=1, subnets=tuple(subnets), mtu=plan.mtu)
+
+
+def _warnings(cluster: Cluster, routed: Sequence[Prefix]) -> tuple[str, ...]:
+    return tuple(
+        f"the host's route to {route} is less specific than our pool {pool}: "
+        f"addresses of the pool are now reached through Seaway"
+        for pool in cluster.pools
+        for route in routed
+        if route.prefixlen and first_overlap(pool, [route])
+    )

@@ -1,0 +1,1 @@
+"""What should be, decided without I/O: for one kernel key, from facts, through a view."""

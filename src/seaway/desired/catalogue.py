@@ -1,0 +1,25 @@
+"""Every kind of kernel object there is, in the order in which they are put.
+
+A thing exists before what refers to it: devices before the programs on them, programs and
+map entries before the routes that bring packets.
+"""
+
+from __future__ import annotations
+
+from seaway.desired.network.endpoints import ATTACHMENTS, ENDPOINTS, INTERFACES, LINKS, ROUTES
+from seaway.desired.network.host import HOST_ADDRESSES, IDENTITIES, SYSCTLS
+from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
+
+DERIVATIONS = (
+    SYSCTLS,
+    HOST_ADDRESSES,
+    IDENTITIES,
+    SUBNETS,
+    CONNECTIONS,
+    MASQUERADE,
+    LINKS,
+    INTERFACES,
+    ENDPOINTS,
+    ATTACHMENTS,
+    ROUTES,
+)

@@ -1,0 +1,19 @@
+"""By what the derivations and intents find facts, besides their keys."""
+
+from __future__ import annotations
+
+from seaway.facts import Index
+from seaway.model.facts import Attached, Block, Endpoint, Network
+from seaway.names import link_name
+
+INDEXES = (
+    Index(Network, "subnet", lambda n: n.subnets),
+    Index(Network, "number", lambda n: (n.number,)),
+    Index(Endpoint, "address", lambda e: tuple(i.ip for i in e.addresses)),
+    Index(Endpoint, "link", lambda e: (link_name(e.id),)),
+    Index(Endpoint, "network", lambda e: (e.network,)),
+    Index(Endpoint, "netns", lambda e: (e.netns_inode,)),
+    Index(Endpoint, "name", lambda e: (e.name,)),
+    Index(Attached, "ifindex", lambda a: (a.ifindex,)),
+    Index(Block, "network", lambda b: (b.network,)),
+)

@@ -1,0 +1,92 @@
+"""Which subnets and blocks there are to give: pure arithmetic over prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network
+from typing import cast
+
+from seaway.model.addresses import Address, Prefix
+
+BLOCK_LENGTH = {4: 26, 6: 122}  # Calico's sizes: 64 addresses
+NETWORK_LENGTH = {4: 18, 6: 64}  # of a subnet that a network gets from a pool
+POOLS4 = tuple(
+    IPv4Network(p)
+    for p in ("10.208.0.0/12", "10.112.0.0/12", "10.48.0.0/12", "172.24.0.0/14", "100.80.0.0/12")
+)
+
+
+def overlaps(one: Prefix, other: Prefix) -> bool:
+    """Whether they share an address; prefixes of different families never do."""
+    return one.version == other.version and one.overlaps(cast(IPv4Network, other))
+
+
+def first_overlap(prefix: Prefix, others: Iterable[Prefix]) -> Prefix | None:
+    return next((other for other in others if overlaps(prefix, other)), None)
+
+
+def in_the_way(prefix: Prefix, routed: Iterable[Prefix]) -> Prefix | None:
+    """A route of the host's that our more specific ones would not win over.
+
+    A less specific one (a company's 10.0.0.0/8, the default route) is none: ours take
+    precedence, and that is what is wanted.
+    """
+    return first_overlap(prefix, (r for r in routed if r.prefixlen >= prefix.prefixlen))
+
+
+def last_of(pool: Prefix, length: int, nth: int) -> Prefix:
+    """The nth prefix of this length, counted from the pool's end (1 is the last)."""
+    size = 1 << (pool.max_prefixlen - length)
+    start = int(pool.broadcast_address) + 1 - nth * size
+    kind = IPv4Network if pool.version == 4 else IPv6Network
+    return kind((start, length))
+
+
+def reserved_length(pool: Prefix) -> int:
+    """How long the service and the host subnets of a pool are: /16 of a /12, /112 of a /48."""
+    return min(pool.prefixlen + 4, 30) if pool.version == 4 else max(pool.prefixlen + 4, 112)
+
+
+def free_subnet(pool: Prefix, taken: Iterable[Prefix], length: int) -> Prefix | None:
+    """The first prefix of this length in the pool that overlaps nothing taken."""
+    inside = sorted(
+        (t for t in taken if overlaps(pool, t)), key=lambda p: int(p.network_address)
+    )
+    size = 1 << (pool.max_prefixlen - max(length, pool.prefixlen))
+    start = int(pool.network_address)
+    for other in inside:
+        if start + size <= int(other.network_address):
+            break
+        past = int(other.broadcast_address) + 1
+        start = max(start, -(-past // size) * size)
+    kind = IPv4Network if pool.version == 4 else IPv6Network
+    if start + size - 1 > int(pool.broadcast_address):
+        return None
+    return kind((start, max(length, pool.prefixlen)))
+
+
+def free_block(subnet: Prefix, taken: Iterable[Prefix]) -> Prefix | None:
+    """The next block of a network's subnet that no host has."""
+    return free_subnet(subnet, taken, BLOCK_LENGTH[subnet.version])
+
+
+def block_of(subnet: Prefix, address: Address) -> Prefix:
+    """The block of this subnet that the address lies in."""
+    length = max(BLOCK_LENGTH[subnet.version], subnet.prefixlen)
+    size = 1 << (subnet.max_prefixlen - length)
+    kind = IPv4Network if subnet.version == 4 else IPv6Network
+    return kind((int(address) // size * size, length))
+
+
+def usable(subnet: Prefix, block: Prefix) -> Iterator[Address]:
+    """A block's addresses, without the first and the last of the whole subnet.
+
+    Those are the network and broadcast address of IPv4 and the subnet-router anycast address
+    of IPv6 (RFC 4291, 2.6.1); nothing here needs them, but foreign tools balk at them. A
+    subnet of one or two addresses has none to spare.
+    """
+    spare = subnet.num_addresses > 2
+    for address in block:
+        ends = address in (subnet.network_address, subnet.broadcast_address)
+        if not (spare and ends):
+            yield address

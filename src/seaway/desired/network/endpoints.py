@@ -1,0 +1,144 @@
+"""What each endpoint asks for: its veth, its programs, its map entries and its routes.
+
+Everything but the veth itself needs the number that the kernel gave it, so it waits for the
+observed fact `Attached`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from seaway.bpf import abi
+from seaway.facts import Derivation, Source, View
+from seaway.model.addresses import Address, Prefix, host_prefix
+from seaway.model.facts import Attached, Endpoint, ExtraRoute, Host, Network
+from seaway.model.kernel import Attachment, Inside, Link, Route
+from seaway.names import GATEWAY_MAC, link_name
+
+HOOKS = {"ingress": "from_endpoint", "egress": "to_endpoint"}
+
+
+def inside_of(endpoint: Endpoint, network: Network) -> Inside:
+    """Where another interface has the default route, this one routes its own network."""
+    own = () if endpoint.default_route else tuple(ExtraRoute(dst=s) for s in network.subnets)
+    return Inside(
+        netns=endpoint.netns,
+        netns_inode=endpoint.netns_inode,
+        name=endpoint.interface,
+        mac=endpoint.mac,
+        addresses=endpoint.addresses,
+        default_route=endpoint.default_route,
+        routes=endpoint.routes + own,
+    )
+
+
+def _link(name: str, view: View) -> Link | None:
+    for endpoint in view.where(Endpoint, "link", name):
+        network = view.get(Network, endpoint.network)
+        if network:
+            inside = inside_of(endpoint, network)
+            return Link(name=name, mac=GATEWAY_MAC, mtu=endpoint.mtu, inside=inside)
+    return None
+
+
+LINKS = Derivation("links", (Source(Endpoint, lambda e: [link_name(e.id)]),), _link)
+
+
+def _attachment(key: tuple[str, str], view: View) -> Attachment | None:
+    device, hook = key
+    for endpoint in view.where(Endpoint, "link", device):
+        attached = view.get(Attached, endpoint.id)
+        if attached:
+            return Attachment(device, attached.ifindex, hook, HOOKS[hook])
+    return None
+
+
+ATTACHMENTS = Derivation(
+    "attachments",
+    (Source(Attached, lambda a: [(link_name(a.endpoint), hook) for hook in HOOKS]),),
+    _attachment,
+)
+
+
+def container_number(container: str) -> int:
+    """The same for every interface of one container: what anti-spoofing compares."""
+    return int.from_bytes(blake2b(container.encode(), digest_size=8).digest(), "little")
+
+
+def _record(endpoint: Endpoint, view: View) -> abi.Endpoint | None:
+    attached = view.get(Attached, endpoint.id)
+    network = view.get(Network, endpoint.network)
+    if not attached or not network:
+        return None
+    return abi.Endpoint(
+        container=container_number(endpoint.container),
+        ifindex=attached.ifindex,
+        network=network.number,
+        identity=endpoint.identity,
+        flags=_flags(network),
+        mtu=endpoint.mtu,
+        mac=bytes.fromhex(endpoint.mac.replace(":", "")),
+    )
+
+
+def _flags(network: Network) -> int:
+    return (
+        (abi.ENDPOINT_OPEN if network.open else 0)
+        | (0 if network.host_access else abi.ENDPOINT_HOST_CLOSED)
+        | (abi.ENDPOINT_LINK_LOCAL if network.link_local else 0)
+    )
+
+
+def _by_address(address: Address, view: View) -> abi.Endpoint | None:
+    for endpoint in view.where(Endpoint, "address", address):
+        return _record(endpoint, view)
+    return None
+
+
+ENDPOINTS = Derivation(
+    "endpoints", (Source(Endpoint, lambda e: [i.ip for i in e.addresses]),), _by_address
+)
+
+
+def _by_interface(ifindex: int, view: View) -> abi.Endpoint | None:
+    for attached in view.where(Attached, "ifindex", ifindex):
+        endpoint = view.get(Endpoint, attached.endpoint)
+        if endpoint:
+            return _record(endpoint, view)
+    return None
+
+
+INTERFACES = Derivation("interfaces", (Source(Attached, lambda a: [a.ifindex]),), _by_interface)
+
+
+def _destinations(fact: Endpoint) -> Iterable[Prefix]:
+    return [host_prefix(i.ip) for i in fact.addresses]
+
+
+def _route(dst: Prefix, view: View) -> Route | None:
+    """To an endpoint through its veth; to the rest of a subnet of ours: unreachable."""
+    if dst.prefixlen == dst.max_prefixlen:
+        for endpoint in view.where(Endpoint, "address", dst.network_address):
+            if not view.get(Attached, endpoint.id):
+                return None
+            return Route(dst, link_name(endpoint.id), _source(dst, view))
+    if view.where(Network, "subnet", dst):
+        return Route(dst, "")
+    return None
+
+
+def _source(dst: Prefix, view: View) -> Address | None:
+    """The host speaks to its containers from its address in the cluster."""
+    for host in view.all(Host):
+        for address in host.addresses:
+            if address.version == dst.version:
+                return address
+    return None
+
+
+ROUTES = Derivation(
+    "routes",
+    (Source(Endpoint, _destinations), Source(Network, lambda n: n.subnets)),
+    _route,
+)

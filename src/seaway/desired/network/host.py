@@ -1,0 +1,46 @@
+"""What the host itself needs: its cluster addresses, its identity, and forwarding."""
+
+from __future__ import annotations
+
+from seaway.facts import Derivation, Source, View
+from seaway.model.addresses import Address, Prefix, host_prefix
+from seaway.model.facts import Host, HostAddresses
+from seaway.model.kernel import HostAddress, Sysctl
+
+IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
+IDENTITY_INIT = 4
+IDENTITY_FIRST = 256  # of the first set of labels: no selector mentions any yet, so all share it
+
+FORWARDING = {
+    "net.ipv4.ip_forward": "1",
+    "net.ipv6.conf.all.forwarding": "1",
+}
+
+
+def _host_address(address: Address, view: View) -> HostAddress | None:
+    hosts = view.all(Host)
+    return HostAddress(address) if any(address in h.addresses for h in hosts) else None
+
+
+HOST_ADDRESSES = Derivation(
+    "addresses", (Source(Host, lambda host: host.addresses),), _host_address
+)
+
+
+def _identity(prefix: Prefix, view: View) -> int | None:
+    here = view.get(HostAddresses, "host")
+    return IDENTITY_HOST if here and prefix.network_address in here.addresses else None
+
+
+IDENTITIES = Derivation(
+    "identities",
+    (Source(HostAddresses, lambda here: [host_prefix(a) for a in here.addresses]),),
+    _identity,
+)
+
+
+def _sysctl(name: str, view: View) -> Sysctl | None:
+    return Sysctl(name, FORWARDING[name]) if view.all(Host) else None
+
+
+SYSCTLS = Derivation("sysctls", (Source(Host, lambda host: FORWARDING),), _sysctl)

@@ -1,0 +1,52 @@
+"""What each network asks for: its subnets known, its connections open, its way to the world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from seaway.facts import Derivation, Source, View
+from seaway.model.addresses import Prefix
+from seaway.model.facts import Network
+from seaway.model.kernel import Masquerade
+
+
+def _subnet(prefix: Prefix, view: View) -> int | None:
+    for network in view.where(Network, "subnet", prefix):
+        return network.number
+    return None
+
+
+SUBNETS = Derivation("subnets", (Source(Network, lambda network: network.subnets),), _subnet)
+
+
+def _pairs(network: Network) -> Iterable[tuple[int, int]]:
+    for other in network.connected:
+        yield network.number, other
+        yield other, network.number
+
+
+def _connection(pair: tuple[int, int], view: View) -> int | None:
+    """Both networks must know of it: half a connection is none."""
+    one, other = (view.where(Network, "number", number) for number in pair)
+    if not one or not other:
+        return None
+    mutual = pair[1] in one[0].connected and pair[0] in other[0].connected
+    return 1 if mutual else None
+
+
+CONNECTIONS = Derivation("connections", (Source(Network, _pairs),), _connection)
+
+
+def _masquerade(_key: str, view: View) -> Masquerade:
+    networks = view.all(Network)
+    return Masquerade(
+        sources=_sorted(p for n in networks if n.masquerade for p in n.subnets),
+        inside=_sorted(p for n in networks for p in n.subnets),
+    )
+
+
+def _sorted(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
+    return tuple(sorted(prefixes, key=lambda p: (p.version, p.network_address, p.prefixlen)))
+
+
+MASQUERADE = Derivation("nft", (Source(Network, lambda network: ["table"]),), _masquerade)

@@ -1,0 +1,164 @@
+"""What is known on this host, and which derivation looked at it.
+
+A derivation says for one kernel key what should be there, reading through a `View` that
+notes what it looked at. A changed fact makes exactly those keys stale that looked at it or
+that it brings into being. Level-triggered and pure: no I/O, and no order of events matters.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Fact = Any  # a frozen value of the model; its type is its kind
+F = TypeVar("F")
+
+_ALL = object()  # the name under which "every fact of a kind" is looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Which keys of a derivation a fact of this kind asks for."""
+
+    kind: type
+    keys: Callable[[Any], Iterable[Hashable]]
+
+
+@dataclass(frozen=True, eq=False)
+class Derivation:
+    """One kind of kernel object, named as its target is; what each of its keys holds."""
+
+    name: str
+    sources: tuple[Source, ...]
+    desired: Callable[[Any, View], object | None]
+
+
+@dataclass(frozen=True)
+class Index:
+    """Facts of a kind found by something in them: `of` gives the values one is found under."""
+
+    kind: type
+    name: str
+    of: Callable[[Any], Iterable[Hashable]]
+
+
+Name = tuple[Any, ...]  # what a derivation looked at
+
+
+@dataclass(eq=False)
+class View:
+    """The facts, as one derivation of one key looks at them."""
+
+    facts: Facts
+    looked: set[Name] = field(default_factory=set)
+
+    def get(self, kind: type[F], key: Hashable) -> F | None:
+        self.looked.add((kind, key))
+        return self.facts.get(kind, key)
+
+    def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
+        self.looked.add((kind, index, value))
+        return self.facts.where(kind, index, value)
+
+    def all(self, kind: type[F]) -> list[F]:
+        self.looked.add((kind, _ALL))
+        return self.facts.all(kind)
+
+
+Target = tuple[str, Hashable]  # a derivation's name and one of its keys
+
+
+class Facts:
+    """The values by kind and key, their indexes, and the keys that are stale."""
+
+    def __init__(self, derivations: Iterable[Derivation], indexes: Iterable[Index] = ()) -> None:
+        self._values: dict[type, dict[Hashable, Fact]] = defaultdict(dict)
+        self._derivations = {d.name: d for d in derivations}
+        self._sources: dict[type, list[tuple[str, Source]]] = defaultdict(list)
+        for derivation in self._derivations.values():
+            for source in derivation.sources:
+                self._sources[source.kind].append((derivation.name, source))
+        self._indexes: dict[type, list[Index]] = defaultdict(list)
+        for index in indexes:
+            self._indexes[index.kind].append(index)
+        self._found: dict[Name, dict[Hashable, Fact]] = {}
+        self._looked: dict[Target, set[Name]] = {}
+        self._readers: dict[Name, set[Target]] = {}
+        self._stale: set[Target] = set()
+
+    @property
+    def stale(self) -> bool:
+        return bool(self._stale)
+
+    def get(self, kind: type[F], key: Hashable) -> F | None:
+        return self._values[kind].get(key)
+
+    def all(self, kind: type[F]) -> list[F]:
+        return _in_order(self._values[kind])
+
+    def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
+        return _in_order(self._found.get((kind, index, value), {}))
+
+    def change(self, kind: type, key: Hashable, new: Fact | None) -> None:
+        """Learn a fact, or (None) forget it."""
+        old = self._values[kind].get(key)
+        if old == new:
+            return
+        names: set[Name] = {(kind, key), (kind, _ALL)}
+        if old is not None:
+            del self._values[kind][key]
+            names |= self._unindex(kind, key, old)
+        if new is not None:
+            self._values[kind][key] = new
+            names |= self._index(kind, key, new)
+        for name in names:
+            self._stale |= self._readers.get(name, set())
+        for derivation, source in self._sources[kind]:
+            for fact in (old, new):
+                if fact is not None:
+                    self._stale |= {(derivation, k) for k in source.keys(fact)}
+
+    def _index(self, kind: type, key: Hashable, fact: Fact) -> set[Name]:
+        names = {(kind, i.name, value) for i in self._indexes[kind] for value in i.of(fact)}
+        for name in names:
+            self._found.setdefault(name, {})[key] = fact
+        return names
+
+    def _unindex(self, kind: type, key: Hashable, fact: Fact) -> set[Name]:
+        names = {(kind, i.name, value) for i in self._indexes[kind] for value in i.of(fact)}
+        for name in names:
+            found = self._found[name]
+            del found[key]
+            if not found:
+                del self._found[name]
+        return names
+
+    def derive(self) -> Mapping[str, dict[Hashable, object | None]]:
+        """By derivation: what every stale key should hold now; None where nothing."""
+        stale, self._stale = self._stale, set()
+        desired: dict[str, dict[Hashable, object | None]] = defaultdict(dict)
+        for target in stale:
+            desired[target[0]][target[1]] = self._derive(target)
+        return desired
+
+    def _derive(self, target: Target) -> object | None:
+        for name in self._looked.pop(target, ()):
+            readers = self._readers[name]
+            readers.discard(target)
+            if not readers:
+                del self._readers[name]
+        view = View(self)
+        desired = self._derivations[target[0]].desired(target[1], view)
+        self._looked[target] = view.looked
+        for name in view.looked:
+            self._readers.setdefault(name, set()).add(target)
+        return desired
+
+
+def _in_order(found: Mapping[Hashable, Any]) -> list[Any]:
+    """By key, so that no result depends on the order in which facts were learnt."""
+    if len(found) < 2:
+        return list(found.values())
+    return [fact for _, fact in sorted(found.items(), key=lambda item: str(item[0]))]

@@ -1,0 +1,15 @@
+"""What callers may ask of the agent: the only way from requests to facts.
+
+An intent is checked against the facts, committed to the store, and then waits until the
+kernel has it. What fails after the commit is taken back the same way.
+"""
+
+from __future__ import annotations
+
+from seaway.intents.addresses import AddressIntents
+from seaway.intents.endpoints import EndpointIntents
+from seaway.intents.networks import NetworkIntents
+
+
+class Intents(NetworkIntents, EndpointIntents, AddressIntents):
+    """All of them, over one desk."""

@@ -1,0 +1,80 @@
+"""Addresses: who holds which and why, what is inconsistent, and how it is mended."""
+
+from __future__ import annotations
+
+from seaway.errors import Conflict, NotFound
+from seaway.intents.desk import Desk
+from seaway.model.addresses import Address
+from seaway.model.facts import Attached, Block, Endpoint, Network
+from seaway.model.reports import BlockReport, Holder, Leak
+
+
+class AddressIntents(Desk):
+    def ipam(self) -> list[BlockReport]:
+        """Every block with its holders; the hosts' own addresses lie outside of blocks."""
+        blocks = sorted(self.facts.all(Block), key=lambda b: (b.network, str(b.prefix)))
+        holders: dict[str, list[Holder]] = {str(b.prefix): [] for b in blocks}
+        for endpoint in self.facts.all(Endpoint):
+            for address in (i.ip for i in endpoint.addresses):
+                for block in self.facts.where(Block, "network", endpoint.network):
+                    if address in block.prefix:
+                        holders[str(block.prefix)].append(_holder(endpoint, address))
+        return [self._block_report(block, holders[str(block.prefix)]) for block in blocks]
+
+    def _block_report(self, block: Block, holders: list[Holder]) -> BlockReport:
+        return BlockReport(
+            prefix=block.prefix,
+            network=block.network,
+            host=block.host,
+            size=block.prefix.num_addresses,
+            used=len(holders),
+            holders=tuple(sorted(holders, key=lambda h: int(h.address))),
+        )
+
+    def ipam_check(self) -> list[Leak]:
+        """Addresses held by what is not there."""
+        leaks = [leak for e in self.facts.all(Endpoint) for leak in self._leaks(e)]
+        for block in self.facts.all(Block):
+            if not self.facts.get(Network, block.network):
+                problem = f"block of a network '{block.network}' that is not there"
+                leaks.append(Leak(address=str(block.prefix), problem=problem, mend="seaway init"))
+        return leaks
+
+    def _leaks(self, endpoint: Endpoint) -> list[Leak]:
+        inode = self.surroundings.netns_inode(endpoint.netns)
+        attached = self.facts.get(Attached, endpoint.id)
+        if attached and (inode is None or inode == endpoint.netns_inode):
+            return []  # a runtime may have removed the path; the interface still is there
+        if attached or inode == endpoint.netns_inode:
+            problem = f"endpoint {endpoint.name} has no interface (yet)"
+        else:
+            problem = f"endpoint {endpoint.name} is of a container that is gone"
+        return [
+            Leak(address=str(i.ip), problem=problem, mend=f"seaway ipam release {i.ip}")
+            for i in endpoint.addresses
+        ]
+
+    async def release_address(self, address: Address) -> None:
+        """Give a leaked address back, with the endpoint record that holds it."""
+        held = self.facts.where(Endpoint, "address", address)
+        if not held:
+            raise NotFound(f"nobody holds {address}", "see: seaway ipam show")
+        endpoint = held[0]
+        if not self._leaks(endpoint):
+            raise Conflict(
+                f"{address} is held by the running endpoint '{endpoint.name}'",
+                f"detach it: seaway detach {endpoint.id}",
+            )
+        await self.forget_endpoint(endpoint)
+
+    async def forget_endpoint(self, endpoint: Endpoint) -> None:
+        """Its record, then its kernel objects, then its addresses are free."""
+        await self.records.commit((), [endpoint])
+        await self.convergence.settle()
+        for interface in endpoint.addresses:
+            self.allocator.release(endpoint.network, interface.ip)
+
+
+def _holder(endpoint: Endpoint, address: Address) -> Holder:
+    reason = f"{endpoint.name}, {endpoint.interface} of {endpoint.container} ({endpoint.door})"
+    return Holder(address=address, endpoint=endpoint.id, reason=reason)

@@ -1,0 +1,49 @@
+"""What every intent works with: facts, records, addresses, the kernel, and the host around."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from seaway.converge import Convergence
+from seaway.facts import Facts
+from seaway.ipam import Allocator
+from seaway.model.addresses import Prefix
+from seaway.model.facts import Host
+from seaway.model.kernel import Inside
+from seaway.records import Records
+
+
+class Surroundings(Protocol):
+    """What intents must see of the host, beyond facts."""
+
+    def netns_path(self, given: str) -> str:
+        """Of a path, a name under /run/netns, or a process id."""
+
+    def netns_inode(self, path: str) -> int | None:
+        """Of the network namespace at this path; None: there is none."""
+
+    def check_inside(self, inside: Inside) -> list[str]:
+        """What is not as it should be inside a container."""
+
+    def foreign_prefixes(self) -> list[Prefix]:
+        """What this host routes elsewhere already."""
+
+    def uplink_mtu(self) -> int:
+        """Of the device of the default route; 1500 where there is none."""
+
+    def drops(self) -> dict[tuple[int, str], int]:
+        """Packets refused, by device and reason."""
+
+
+@dataclass
+class Desk:
+    host: Host
+    facts: Facts
+    records: Records
+    convergence: Convergence
+    surroundings: Surroundings
+    allocator: Allocator
+    # Between the check of a request and its commit no other one may be checked.
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,0 +1,250 @@
+"""Endpoints: attached, looked at, checked, detached."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_interface
+
+import structlog
+
+from seaway import admission
+from seaway.desired.network.endpoints import HOOKS, inside_of
+from seaway.desired.network.host import IDENTITY_FIRST
+from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
+from seaway.intents.addresses import AddressIntents
+from seaway.model.addresses import Address, Interface, host_prefix, parse_mac
+from seaway.model.facts import Attached, Block, Endpoint, Network, endpoint_id
+from seaway.model.reports import Drops, EndpointReport
+from seaway.model.requests import NewEndpoint
+from seaway.names import link_name
+
+log = structlog.get_logger(__name__)
+
+
+class EndpointIntents(AddressIntents):
+    def endpoints(self, network: str | None = None) -> list[EndpointReport]:
+        if network is not None:
+            admission.network(self.facts, network)
+            found = self.facts.where(Endpoint, "network", network)
+        else:
+            found = self.facts.all(Endpoint)
+        counted = self.surroundings.drops()
+        return [self._report(e, counted) for e in sorted(found, key=lambda e: (e.network, e.name))]
+
+    def endpoint(self, ref: str) -> EndpointReport:
+        found = admission.find_endpoint(self.facts, ref)
+        return self._report(found, self.surroundings.drops())
+
+    def _report(self, endpoint: Endpoint, counted: dict[tuple[int, str], int]) -> EndpointReport:
+        attached = self.facts.get(Attached, endpoint.id)
+        ifindex = attached.ifindex if attached else 0
+        return EndpointReport(
+            endpoint=endpoint,
+            link=link_name(endpoint.id),
+            ifindex=ifindex,
+            drops=tuple(
+                Drops(reason=reason, packets=n)
+                for (device, reason), n in sorted(counted.items())
+                if device == ifindex
+            ),
+        )
+
+    async def attach(self, request: NewEndpoint) -> Endpoint:
+        admission.endpoint_form(request)
+        netns = self.surroundings.netns_path(request.netns)
+        inode = self.surroundings.netns_inode(netns)
+        if inode is None:
+            raise ContainerGone(
+                f"there is no network namespace at {netns}",
+                "expected a path, a name under /run/netns, or the id of a running process",
+            )
+        async with self.deciding:
+            network = admission.network(self.facts, request.network)
+            with self._taken(network, request) as (addresses, blocks):
+                endpoint = self._endpoint(request, network, addresses, (netns, inode))
+                admission.endpoint_name(self.facts, endpoint)
+                await self.records.commit([endpoint, *blocks])
+        await self.convergence.settle()
+        if failure := self._failure(endpoint):
+            await self.forget_endpoint(endpoint)
+            raise _told(failure, endpoint)
+        return endpoint
+
+    def _endpoint(
+        self,
+        request: NewEndpoint,
+        network: Network,
+        addresses: tuple[Interface, ...],
+        netns: tuple[str, int],
+    ) -> Endpoint:
+        container = request.container or f"netns-{netns[1]}"
+        mtu = request.mtu or network.mtu
+        admission.mtu(mtu, {a.version for a in addresses})
+        return Endpoint(
+            id=endpoint_id(container, request.interface),
+            name=request.name or container[:12],
+            container=container,
+            interface=request.interface,
+            host=self.host.name,
+            network=network.name,
+            netns=netns[0],
+            netns_inode=netns[1],
+            addresses=addresses,
+            mac=parse_mac(request.mac) if request.mac else _mac_of(addresses[0].ip),
+            mtu=mtu,
+            routes=request.routes,
+            default_route=request.default_route and not self._has_default_route(netns[1]),
+            labels=request.labels,
+            aliases=request.aliases,
+            door=request.door,
+            door_network=request.door_network,
+            identity=IDENTITY_FIRST,
+        )
+
+    def _has_default_route(self, netns_inode: int) -> bool:
+        """A container's first interface has it; the others route their own network."""
+        others = self.facts.where(Endpoint, "netns", netns_inode)
+        return any(other.default_route for other in others)
+
+    @contextmanager
+    def _taken(
+        self, network: Network, request: NewEndpoint
+    ) -> Iterator[tuple[tuple[Interface, ...], list[Block]]]:
+        """Addresses of every family, and blocks to be claimed with them; given back on failure."""
+        taken: list[Address] = []
+        blocks: list[Block] = []
+        try:
+            if request.foreign:
+                addresses = self._foreign(network, request.foreign)
+            else:
+                self._take_asked(network, request, taken, blocks)
+                self._take_rest(network, taken, blocks)
+                taken.sort(key=lambda a: a.version)
+                addresses = tuple(_interface(a) for a in taken)
+            yield addresses, blocks
+        except BaseException:
+            for block in blocks:
+                self.allocator.drop(block)
+            for address in taken:
+                self.allocator.release(network.name, address)
+            raise
+
+    def _take_asked(
+        self, network: Network, request: NewEndpoint, taken: list[Address], blocks: list[Block]
+    ) -> None:
+        wanted = list(request.addresses)
+        wanted += [self.allocator.first_of(network, r) for r in request.ranges]
+        if len({a.version for a in wanted}) != len(wanted):
+            raise Invalid(
+                "more than one address of a family was asked for", "ask for one IPv4 and one IPv6"
+            )
+        for address in wanted:
+            self._claim(self.allocator.missing_block(network, address), network, blocks)
+            self.allocator.take_certain(network, address)
+            taken.append(address)
+
+    def _take_rest(self, network: Network, taken: list[Address], blocks: list[Block]) -> None:
+        families = {s.version for s in network.subnets} - {a.version for a in taken}
+        for family in sorted(families):
+            address = self.allocator.take(network, family)
+            if address is None:
+                known = (b.prefix for b in self.facts.where(Block, "network", network.name))
+                self._claim(self.allocator.claim(network, family, known), network, blocks)
+                address = self.allocator.take(network, family)
+                assert address is not None
+            taken.append(address)
+
+    def _claim(self, block: Block | None, network: Network, blocks: list[Block]) -> None:
+        if block is None:
+            return
+        subnet = next(s for s in network.subnets if s.version == block.prefix.version
+                      and block.prefix.network_address in s)
+        self.allocator.add(block, subnet)
+        blocks.append(block)
+
+    def _foreign(
+        self, network: Network, addresses: tuple[Interface, ...]
+    ) -> tuple[Interface, ...]:
+        """Another IPAM gave these: one address still means one endpoint, inside its network."""
+        for interface in addresses:
+            if not any(interface.ip in s for s in network.subnets):
+                pool = ", ".join(str(s) for s in network.subnets)
+                raise Invalid(
+                    f"address {interface.ip} of the other IPAM is outside network "
+                    f"'{network.name}' ({pool})",
+                    "make a network with that IPAM's subnet: seaway network create --subnet",
+                )
+            for other in self.facts.where(Endpoint, "address", interface.ip):
+                raise Conflict(
+                    f"address {interface.ip} is taken by endpoint '{other.name}'",
+                    "give that IPAM a range of its own",
+                )
+        return addresses
+
+    def _failure(self, endpoint: Endpoint) -> OSError | None:
+        attached = self.facts.get(Attached, endpoint.id)
+        link = link_name(endpoint.id)
+        keys: list[tuple[str, object]] = [("links", link)]
+        keys += [("attachments", (link, hook)) for hook in HOOKS]
+        keys += [("interfaces", attached.ifindex)] if attached else []
+        keys += [("endpoints", i.ip) for i in endpoint.addresses]
+        keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
+        failures = (self.convergence.failure(target, key) for target, key in keys)
+        return next((f for f in failures if f), None)
+
+    async def detach(self, ref: str) -> None:
+        async with self.deciding:
+            endpoint = admission.find_endpoint(self.facts, ref)
+            await self.forget_endpoint(endpoint)
+
+    async def vanished(self, link: str) -> None:
+        """The veth of an endpoint is gone. With its namespace: release it; else it is drift."""
+        for endpoint in self.facts.where(Endpoint, "link", link):
+            inode = self.surroundings.netns_inode(endpoint.netns)
+            self.facts.change(Attached, endpoint.id, None)
+            if inode == endpoint.netns_inode:
+                self.convergence.audit("links")
+                await self.convergence.settle()
+                continue
+            log.info("container is gone", endpoint=endpoint.id, name=endpoint.name)
+            await self.forget_endpoint(endpoint)
+
+    async def check_endpoint(self, ref: str) -> list[str]:
+        """What is not as it should be, inside the container and on the host."""
+        endpoint = admission.find_endpoint(self.facts, ref)
+        problems = []
+        if not self.facts.get(Attached, endpoint.id):
+            problems.append(f"interface {link_name(endpoint.id)} of the host is missing")
+        if failure := self._failure(endpoint):
+            problems.append(str(failure))
+        network = self.facts.get(Network, endpoint.network)
+        assert network is not None
+        return problems + self.surroundings.check_inside(inside_of(endpoint, network))
+
+
+def _interface(address: Address) -> Interface:
+    return ip_interface(address)
+
+
+def _mac_of(address: Address) -> str:
+    """Locally administered, the same for the same address: no neighbour keeps a wrong one."""
+    tail = address.packed[-4:]
+    return ":".join(f"{b:02x}" for b in (0x02, 0x53, *tail))
+
+
+def _told(failure: OSError, endpoint: Endpoint) -> SeawayError:
+    """The kernel's refusal in our words. The endpoint was taken back."""
+    if failure.errno == errno.EEXIST:
+        return Conflict(
+            f"interface '{endpoint.interface}' exists already in {endpoint.netns}",
+            "choose another name, or remove it",
+        )
+    if failure.errno in (errno.ENOENT, errno.ESTALE):
+        return ContainerGone(
+            f"the network namespace {endpoint.netns} went away while it was attached", "try again"
+        )
+    return SystemFailed(
+        f"the kernel refused endpoint '{endpoint.name}': {failure}", "see: seaway doctor"
+    )

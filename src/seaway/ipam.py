@@ -1,0 +1,125 @@
+"""Which address an endpoint gets: from the blocks that this host holds.
+
+An address has no record of its own: it is taken because an endpoint's record holds it, so it
+cannot leak apart from its endpoint. The allocator only remembers, for speed, in which order
+the free ones were given back: the one that has been free the longest is given first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+
+from seaway.desired.network.blocks import block_of, free_block, overlaps, usable
+from seaway.errors import Conflict, Exhausted, Invalid
+from seaway.model.addresses import Address, Prefix
+from seaway.model.facts import Block, Network
+from seaway.model.requests import IpRange
+
+
+class Allocator:
+    """Addresses of this host's blocks. `holder` tells who has an address ("" for nobody).
+
+    What is taken here but not recorded must be given back (`release`).
+    """
+
+    def __init__(self, host: str, holder: Callable[[Address], str]) -> None:
+        self._host = host
+        self._holder = holder
+        self._free: dict[str, dict[Prefix, deque[Address]]] = defaultdict(dict)
+
+    def add(self, block: Block, subnet: Prefix) -> None:
+        """A block of this host, of a network's subnet."""
+        free = deque(a for a in usable(subnet, block.prefix) if not self._holder(a))
+        self._free[block.network][block.prefix] = free
+
+    def drop(self, block: Block) -> None:
+        """A block that was not claimed after all."""
+        self._free[block.network].pop(block.prefix, None)
+
+    def remove(self, network: str) -> None:
+        """A network that is no more, with its blocks."""
+        self._free.pop(network, None)
+
+    def take(self, network: Network, version: int) -> Address | None:
+        """The address that was free the longest; None where every block is full."""
+        for prefix, free in self._free[network.name].items():
+            if prefix.version == version and free:
+                return free.popleft()
+        return None
+
+    def claim(self, network: Network, version: int, taken: Iterable[Prefix]) -> Block:
+        """Another block for this host; `taken` are all blocks of all hosts."""
+        known = list(taken)
+        for subnet in network.subnets:
+            if subnet.version == version and (prefix := free_block(subnet, known)):
+                return Block(prefix=prefix, network=network.name, host=self._host)
+        subnets = ", ".join(str(s) for s in network.subnets if s.version == version)
+        raise Exhausted(
+            f"network '{network.name}' has no free IPv{version} address left in {subnets}",
+            "detach endpoints, or make a network with a larger --subnet",
+        )
+
+    def missing_block(self, network: Network, address: Address) -> Block | None:
+        """The block to be claimed before this very address can be taken; None: we hold it."""
+        subnet = self._subnet_of(network, address)
+        prefix = block_of(subnet, address)
+        if prefix in self._free[network.name]:
+            return None
+        return Block(prefix=prefix, network=network.name, host=self._host)
+
+    def take_certain(self, network: Network, address: Address) -> None:
+        """Take this very address, of a block that we hold."""
+        if holder := self._holder(address):
+            raise Conflict(f"address {address} is taken by {holder}", "ask for another, or none")
+        free = self._free[network.name][block_of(self._subnet_of(network, address), address)]
+        free.remove(address)
+
+    def _subnet_of(self, network: Network, address: Address) -> Prefix:
+        for subnet in network.subnets:
+            if address in subnet:
+                ends = (subnet.network_address, subnet.broadcast_address)
+                if subnet.num_addresses > 2 and address in ends:
+                    raise Invalid(
+                        f"address {address} is the first or last of {subnet}",
+                        "ask for one between them",
+                    )
+                return subnet
+        pool = ", ".join(str(s) for s in network.subnets)
+        raise Invalid(
+            f"address {address} is outside network '{network.name}'", f"expected one in {pool}"
+        )
+
+    def first_of(self, network: Network, wanted: IpRange) -> Address:
+        """The first free address of a range that a runtime asked for (CNI `ipRanges`)."""
+        if not any(_covers(subnet, wanted.subnet) for subnet in network.subnets):
+            pool = ", ".join(str(s) for s in network.subnets)
+            raise Invalid(
+                f"range {wanted.subnet} is outside network '{network.name}'",
+                f"expected a part of {pool}",
+            )
+        first = int(wanted.start or wanted.subnet.network_address)
+        last = int(wanted.end or wanted.subnet.broadcast_address)
+        kind = type(wanted.subnet.network_address)
+        for number in range(first, min(last, first + 65535) + 1):
+            address: Address = kind(number)
+            if not self._holder(address) and self._allowed(network, address):
+                return address
+        raise Exhausted(f"no free address in range {wanted.subnet}", "detach endpoints of it")
+
+    def _allowed(self, network: Network, address: Address) -> bool:
+        try:
+            self._subnet_of(network, address)
+        except Invalid:
+            return False
+        return True
+
+    def release(self, network: str, address: Address) -> None:
+        """Free again, last in the queue."""
+        for prefix, free in self._free[network].items():
+            if address in prefix and address not in free:
+                free.append(address)
+
+
+def _covers(subnet: Prefix, inner: Prefix) -> bool:
+    return overlaps(subnet, inner) and subnet.prefixlen <= inner.prefixlen

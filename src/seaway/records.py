@@ -1,0 +1,94 @@
+"""Facts that are stored: under which key each kind lies, and how a change becomes both.
+
+A record is committed to the store first and becomes a fact only then, so that nothing is in
+the kernel that a restart would not know of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from seaway.errors import StoreDamaged, Undecodable
+from seaway.facts import Facts
+from seaway.model import codec
+from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Value
+from seaway.store.base import Store
+
+_FOLDERS: dict[str, type[Value]] = {
+    "cluster": Cluster,
+    "hosts": Host,
+    "networks": Network,
+    "blocks": Block,
+    "endpoints": Endpoint,
+    "before": Before,
+}
+
+
+def fact_key(record: Value) -> str:
+    """Under which key a record is a fact."""
+    match record:
+        case Cluster():
+            return "cluster"
+        case Host(name=name) | Network(name=name) | Before(host=name):
+            return name
+        case Block(prefix=prefix):
+            return str(prefix)
+        case Endpoint(id=id):
+            return id
+    raise TypeError(f"{type(record).__name__} is no record")
+
+
+def store_key(record: Value) -> str:
+    """Under which key a record lies in the store."""
+    match record:
+        case Cluster():
+            return "cluster"
+        case Host(name=name):
+            return f"hosts/{name}"
+        case Network(name=name):
+            return f"networks/{name}"
+        case Block(prefix=prefix):
+            return f"blocks/{str(prefix).replace('/', '-')}"
+        case Endpoint(host=host, id=id):
+            return f"endpoints/{host}/{id}"
+        case Before(host=host):
+            return f"before/{host}"
+    raise TypeError(f"{type(record).__name__} is no record")
+
+
+class Records:
+    """The store and the facts, changed together."""
+
+    def __init__(self, store: Store, facts: Facts) -> None:
+        self._store = store
+        self._facts = facts
+        self._revisions: dict[str, int] = {}
+
+    async def load(self) -> None:
+        """All records become facts; one that cannot be read stops everything."""
+        snapshot = await self._store.load()
+        for key, item in snapshot.items.items():
+            kind = _FOLDERS.get(key.split("/")[0])
+            if kind is None:
+                raise StoreDamaged(f"the store holds '{key}', which this version does not know")
+            try:
+                record = codec.decode(item.value, kind)
+            except Undecodable as error:
+                raise StoreDamaged(f"the store's record '{key}' is {error.message}") from error
+            self._revisions[key] = item.revision
+            self._facts.change(kind, fact_key(record), record)
+
+    async def commit(self, put: Iterable[Value] = (), delete: Sequence[Value] = ()) -> None:
+        """All of it or nothing; rests on what was read of these very records."""
+        new = {store_key(record): record for record in put}
+        gone = {store_key(record): record for record in delete}
+        changes: dict[str, bytes | None] = {k: codec.encode(r) for k, r in new.items()}
+        changes |= dict.fromkeys(gone)
+        expect = {key: self._revisions.get(key, 0) for key in changes}
+        commit = await self._store.commit(changes, expect)
+        for key, record in new.items():
+            self._revisions[key] = commit.revision
+            self._facts.change(type(record), fact_key(record), record)
+        for key, record in gone.items():
+            self._revisions.pop(key, None)
+            self._facts.change(type(record), fact_key(record), None)

@@ -1,0 +1,116 @@
+"""Deriving only what changed equals deriving all from nothing, for any order of events."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, ip_interface
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seaway.desired.catalogue import DERIVATIONS
+from seaway.desired.indexes import INDEXES
+from seaway.facts import Facts
+from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Network, Value
+
+small = st.integers(1, 4)
+
+
+def network(number: int, connected: frozenset[int], flags: tuple[bool, bool]) -> Network:
+    return Network(
+        name=f"n{number}",
+        number=number,
+        subnets=(IPv4Network(f"10.{number}.0.0/16"),),
+        connected=tuple(sorted(connected)),
+        open=flags[0],
+        masquerade=flags[1],
+    )
+
+
+def endpoint(number: int, of: int, address: int) -> Endpoint:
+    return Endpoint(
+        id=f"{number:016x}",
+        name=f"e{number}",
+        container=f"c{number // 2}",
+        interface="eth0",
+        host="h",
+        network=f"n{of}",
+        netns=f"/run/netns/{number}",
+        netns_inode=number,
+        addresses=(ip_interface(f"10.{of}.0.{address}"),),
+        mac="02:00:00:00:00:01",
+        mtu=1500,
+    )
+
+
+def host(number: int) -> Host:
+    return Host(name="h", addresses=(ip_interface(f"10.9.0.{number}").ip,))
+
+
+def here(number: int) -> HostAddresses:
+    return HostAddresses(addresses=frozenset({ip_interface(f"192.0.2.{number}").ip}))
+
+
+def key_of(fact: Value) -> str:
+    match fact:
+        case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
+            return key
+    return "host"
+
+
+facts_ = st.one_of(
+    st.builds(network, small, st.frozensets(small), st.tuples(st.booleans(), st.booleans())),
+    st.builds(endpoint, small, small, small),
+    st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
+    st.builds(host, small),
+    st.builds(here, small),
+)
+learn = facts_.map(lambda fact: (type(fact), key_of(fact), fact))
+forget = facts_.map(lambda fact: (type(fact), key_of(fact), None))
+events = st.lists(st.one_of(learn, learn, forget), max_size=40)
+
+
+def merge(held: dict[Any, object], facts: Facts) -> None:
+    for name, desired in facts.derive().items():
+        for key, value in desired.items():
+            held[name, key] = value
+
+
+def present(held: dict[Any, object]) -> dict[Any, object]:
+    return {key: value for key, value in held.items() if value is not None}
+
+
+@given(events, st.data())
+def test_deriving_what_changed_equals_deriving_all_from_nothing(
+    events: list[tuple[type, str, Value | None]], data: st.DataObject
+) -> None:
+    facts, held, last = Facts(DERIVATIONS, INDEXES), {}, {}
+    for kind, key, new in events:
+        facts.change(kind, key, new)
+        last[kind, key] = new
+        if data.draw(st.booleans()):  # events may also be squashed
+            merge(held, facts)
+    merge(held, facts)
+
+    fresh, expected = Facts(DERIVATIONS, INDEXES), {}
+    for (kind, key), new in data.draw(st.permutations(list(last.items()))):
+        fresh.change(kind, key, new)
+    merge(expected, fresh)
+
+    assert present(expected) == present(held)
+
+
+@given(events)
+def test_a_fact_learnt_twice_makes_nothing_stale(
+    events: list[tuple[type, str, Value | None]],
+) -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    last = {}
+    for kind, key, new in events:
+        facts.change(kind, key, new)
+        last[kind, key] = new
+    facts.derive()
+    for (kind, key), new in last.items():
+        facts.change(kind, key, new)
+
+    assert {} == facts.derive()
