@@ -1,0 +1,149 @@
+"""Calls the agent over its unix socket, and waits for the answer.
+
+Small on purpose: commands start with it. An error of the agent comes back as the same class
+that the agent raised, and an agent that is not there as `Unavailable`.
+"""
+
+from __future__ import annotations
+
+import socket
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlencode
+
+from seaway import names
+from seaway.errors import Forbidden, SeawayError, Unavailable
+from seaway.model import codec
+from seaway.model.facts import Endpoint, Network
+from seaway.model.reports import BlockReport, EndpointReport, Leak, NetworkReport, Status
+from seaway.model.wire import CniAnswer, CniCall, ErrorReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seaway.model.addresses import Address
+    from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork
+
+T = TypeVar("T")
+
+_TIMEOUT = 60.0  # seconds; what changes the kernel may wait behind a burst
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """One call, one connection: there is nothing to close and nothing to share."""
+
+    def __init__(self, path: Path = names.SOCKET, timeout: float = _TIMEOUT) -> None:
+        self._path = path
+        self._timeout = timeout
+
+    def status(self) -> Status:
+        return self._get("/v1/status", Status)
+
+    def networks(self) -> list[NetworkReport]:
+        return self._get("/v1/networks", list[NetworkReport])
+
+    def network(self, name: str) -> NetworkReport:
+        return self._get(_path("networks", name), NetworkReport)
+
+    def create_network(self, new: NewNetwork) -> Network:
+        return codec.decode(self._call("POST", "/v1/networks", new), Network)
+
+    def update_network(self, name: str, change: NetworkChange) -> Network:
+        return codec.decode(self._call("PATCH", _path("networks", name), change), Network)
+
+    def connect_networks(self, name: str, other: str) -> None:
+        self._call("PUT", _path("networks", name, "connections", other))
+
+    def disconnect_networks(self, name: str, other: str) -> None:
+        self._call("DELETE", _path("networks", name, "connections", other))
+
+    def remove_network(self, name: str) -> None:
+        self._call("DELETE", _path("networks", name))
+
+    def endpoints(self, network: str | None = None) -> list[EndpointReport]:
+        query = "" if network is None else "?" + urlencode({"network": network})
+        return self._get("/v1/endpoints" + query, list[EndpointReport])
+
+    def endpoint(self, ref: str) -> EndpointReport:
+        return self._get(_path("endpoints", ref), EndpointReport)
+
+    def attach(self, new: NewEndpoint) -> Endpoint:
+        return codec.decode(self._call("POST", "/v1/endpoints", new), Endpoint)
+
+    def detach(self, ref: str) -> None:
+        self._call("DELETE", _path("endpoints", ref))
+
+    def ipam(self) -> list[BlockReport]:
+        return self._get("/v1/ipam", list[BlockReport])
+
+    def ipam_check(self) -> list[Leak]:
+        return self._get("/v1/ipam/check", list[Leak])
+
+    def release_address(self, address: Address) -> None:
+        self._call("DELETE", _path("ipam", "addresses", str(address)))
+
+    def cni(self, call: CniCall) -> CniAnswer:
+        return codec.decode(self._call("POST", "/v1/cni", call), CniAnswer)
+
+    def _get(self, path: str, kind: type[T]) -> T:
+        return codec.decode(self._call("GET", path), kind)
+
+    def _call(self, method: str, path: str, body: object = None) -> bytes:
+        """The body of the answer; an error of the agent is raised as its own class."""
+        connection = _UnixConnection(self._path, self._timeout)
+        try:
+            data = None if body is None else codec.encode(body)
+            connection.request(method, path, data, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
+        if response.status < 400:
+            return answer
+        raise _told(response.status, response.headers.get_content_type(), answer)
+
+    def _unreachable(self, error: Exception) -> SeawayError:
+        if isinstance(error, PermissionError):
+            return Forbidden(
+                f"this user may not open {self._path}",
+                f"use root, or become a member of group {names.GROUP} to read",
+            )
+        if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+            return Unavailable(
+                f"no agent answers on {self._path}",
+                "first 'seaway init'; then 'systemctl start seaway', or see 'seaway doctor'",
+            )
+        if isinstance(error, TimeoutError):
+            return Unavailable(
+                f"the agent did not answer on {self._path} within {self._timeout:.0f} s",
+                "try again, and see its log",
+            )
+        return Unavailable(
+            f"the agent hung up on {self._path}: {error}", "try again, and see its log"
+        )
+
+
+def _path(*parts: str) -> str:
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _told(status: int, content_type: str, answer: bytes) -> SeawayError:
+    if content_type == "application/json":
+        return codec.decode(answer, ErrorReport).error.error()
+    return SeawayError(
+        f"the agent met a defect (HTTP {status})",
+        "its log has the traceback; 'seaway support' collects what a report needs",
+    )

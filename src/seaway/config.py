@@ -1,0 +1,100 @@
+"""The configuration file of one host: few settings, each with an effect, unknown ones refused.
+
+What belongs to the cluster or to a network is no setting of a host: it is in the store, and
+changed by commands. docs/cli.md describes every key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta
+
+from seaway import names
+from seaway.errors import Invalid, SeawayError, SystemFailed, Undecodable
+from seaway.model import codec
+from seaway.model.facts import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+SMALLEST_MTU = 1280  # what IPv6 asks of every link (RFC 8200, 5)
+LARGEST_MTU = 65535
+
+
+class AgentConfig(Value):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    attach: Literal["auto", "tcx", "cls_bpf"] = "auto"
+
+
+class NetworkConfig(Value):
+    # Of new networks that do not say; 0: that of the uplink.
+    mtu: Annotated[int, Meta(ge=0, le=LARGEST_MTU)] = 0
+
+
+class Config(Value):
+    agent: AgentConfig = AgentConfig()
+    network: NetworkConfig = NetworkConfig()
+
+
+TEMPLATE = """\
+# Seaway on this host. Every setting with its default; restart the agent after a change:
+# systemctl restart seaway   (no connection of a container breaks)
+
+[agent]
+#log_level = "info"      # debug, info, warning, error
+#attach = "auto"         # tcx, cls_bpf; auto: tcx where the kernel has it
+
+[network]
+#mtu = 0                 # of new networks that do not say; 0: that of the uplink
+"""
+
+
+def load(path: Path = names.CONFIG_FILE) -> Config:
+    """The settings; the defaults where there is no such file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise SystemFailed(f"{path} cannot be read: {error.strerror}", "mend it") from error
+    except UnicodeDecodeError as error:
+        raise Undecodable(f"{path} is not UTF-8: {error}", "write it anew") from error
+    try:
+        return parse(text)
+    except SeawayError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
+
+
+def parse(text: str) -> Config:
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Undecodable(f"not TOML: {error}", "mend that line, or comment it out") from error
+    _refuse_unknown(found)
+    config = codec.from_builtins(found, Config)
+    if 0 < config.network.mtu < SMALLEST_MTU:
+        raise Invalid(
+            f"network.mtu is {config.network.mtu}", f"expected 0, or {SMALLEST_MTU} and more"
+        )
+    return config
+
+
+def _refuse_unknown(found: dict[str, object]) -> None:
+    """Sections and keys by name, with those that there are."""
+    sections = {"agent": AgentConfig, "network": NetworkConfig}
+    for name, value in found.items():
+        if name not in sections:
+            raise Undecodable(f"unknown key '{name}'", f"expected sections: {_list(sections)}")
+        keys = sections[name].__struct_fields__
+        unknown = [key for key in value if key not in keys] if isinstance(value, dict) else []
+        if unknown:
+            raise Undecodable(
+                f"unknown key '{unknown[0]}' in section [{name}]", f"expected: {_list(keys)}"
+            )
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(words)
