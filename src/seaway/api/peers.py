@@ -17,7 +17,7 @@ from seaway.errors import Forbidden
 
 _SO_PEERGROUPS = 59  # not in Python's socket module; the same on x86-64 and arm64
 _UCRED = struct.Struct("=iII")  # pid, uid, gid
-_MOST_GROUPS = 65536  # NGROUPS_MAX
+_MOST_BYTES = 1024  # that Python's getsockopt takes: 256 groups
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,16 @@ class Peer:
 def peer_of(connection: socket.socket) -> Peer:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     _pid, uid, gid = _UCRED.unpack(credentials)
-    groups = array.array("I", _supplementary(connection))
-    return Peer(uid, frozenset({gid, *groups}))
-
-
-def _supplementary(connection: socket.socket) -> bytes:
-    size = 64
-    while True:
-        try:
-            return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, size)
-        except OSError as error:  # ERANGE: more groups than that
-            if size >= 4 * _MOST_GROUPS:
-                raise Forbidden(f"the groups of the peer cannot be read: {error}") from error
-            size *= 8
+    if uid == 0:
+        return Peer(uid, frozenset({gid}))
+    try:
+        more = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_BYTES)
+    except OSError as error:  # ERANGE
+        raise Forbidden(
+            f"user {uid} is in more groups than are looked at: {error}",
+            f"at most {_MOST_BYTES // 4}, or use root",
+        ) from error
+    return Peer(uid, frozenset({gid, *array.array("I", more)}))
 
 
 def readers() -> int | None:

@@ -1,0 +1,295 @@
+"""The HTTP API: held to its description, and to what it must refuse.
+
+client ── unix socket ── aiohttp ── table of routes ── FakeIntents
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+import uuid
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from ipaddress import ip_address
+
+import pytest
+import yaml
+
+from fakes import FakeIntents
+from seaway.api import listener, peers, schemas
+from seaway.api.routes import ROUTES, Doors
+from seaway.api.server import openapi
+from seaway.errors import Conflict, Forbidden
+from seaway.model import codec
+from seaway.model.requests import NewEndpoint, NewNetwork
+from seaway.model.wire import CniAnswer, ErrorReport
+from serving import served
+
+DOCUMENT = yaml.safe_load(openapi())
+DESCRIBED = {
+    (method.upper(), path): operation
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters" and path != "/v1/openapi.yaml"
+}
+EXAMPLES = {  # a request for every route, in an order in which each succeeds
+    ("POST", "/v1/networks"): ({}, {"name": "web"}),
+    ("GET", "/v1/networks"): ({}, None),
+    ("GET", "/v1/networks/{name}"): ({"name": "web"}, None),
+    ("PATCH", "/v1/networks/{name}"): ({"name": "web"}, {"open": True}),
+    ("PUT", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
+    ("DELETE", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
+    ("POST", "/v1/endpoints"): ({}, {"netns": "/run/netns/a", "network": "web", "name": "a"}),
+    ("GET", "/v1/endpoints"): ({}, None),
+    ("GET", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, None),
+    ("GET", "/v1/status"): ({}, None),
+    ("GET", "/v1/ipam"): ({}, None),
+    ("GET", "/v1/ipam/check"): ({}, None),
+    ("DELETE", "/v1/ipam/addresses/{address}"): ({"address": "10.208.9.9"}, None),
+    ("POST", "/v1/cni"): ({}, {"env": {"CNI_COMMAND": "VERSION"}, "stdin": "{}"}),
+    ("DELETE", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, None),
+    ("DELETE", "/v1/networks/{name}"): ({"name": "web"}, None),
+}
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user or group")
+
+
+async def echo(call):  # noqa: RUF029, the shape of a door
+    return CniAnswer(stdout=call.env["CNI_COMMAND"], exit=0)
+
+
+@pytest.fixture
+def intents():
+    return FakeIntents()
+
+
+@pytest.fixture
+def agent(tmp_path, intents):
+    path = tmp_path / "agent.sock"
+    with served(Doors(intents, echo), path):
+        yield path
+
+
+def ask(path, method, target, body=None):
+    """Status, content type and bytes of one answer, without the help of the client."""
+    connection = HTTPConnection("localhost", timeout=10)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(path))
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    connection.request(method, target, data)
+    response = connection.getresponse()
+    answer = response.read()
+    connection.close()
+    return response.status, response.headers.get_content_type(), answer
+
+
+def refusal(path, method, target, body=None):
+    status, kind, answer = ask(path, method, target, body)
+    assert kind == "application/json"
+    return status, codec.decode(answer, ErrorReport).error
+
+
+def test_every_route_is_described_and_every_description_is_served():
+    assert {(route.method, route.path) for route in ROUTES} == DESCRIBED.keys()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda r: f"{r.method} {r.path}")
+def test_what_a_route_takes_and_answers_is_as_described(route):
+    operation = DESCRIBED[route.method, route.path]
+    shared = DOCUMENT["paths"][route.path].get("parameters", [])
+    named = DOCUMENT["components"]["parameters"]
+    parameters = [
+        named[p["$ref"].rpartition("/")[2]] if "$ref" in p else p
+        for p in shared + operation.get("parameters", [])
+    ]
+    told = operation["responses"][str(route.status)].get("content")
+    taken = operation.get("requestBody", {}).get("content")
+
+    def as_json(kind):
+        return kind and {"application/json": {"schema": schemas.schema_of(kind)}}
+
+    assert {"default", str(route.status)} == operation["responses"].keys()
+    assert as_json(route.answers) == told
+    assert as_json(route.takes) == taken
+    assert set(route.query) == {p["name"] for p in parameters if p["in"] == "query"}
+    assert set(re.findall(r"{(\w+)}", route.path)) == {
+        p["name"] for p in parameters if p["in"] == "path"
+    }
+
+
+def test_the_described_schemas_are_those_of_the_types():
+    expected = json.loads(json.dumps(schemas.components()))
+    assert expected == DOCUMENT["components"]["schemas"], "run scripts/openapi-schemas"
+
+
+def test_every_route_answers_as_described(agent, intents):
+    intents.leaked = {ip_address("10.208.9.9")}
+    ask(agent, "POST", "/v1/networks", {"name": "db"})
+    routes = {(route.method, route.path): route for route in ROUTES}
+    assert routes.keys() == EXAMPLES.keys()
+
+    for key, (path, body) in EXAMPLES.items():
+        status, _, answer = ask(agent, key[0], key[1].format(**path), body)
+
+        assert routes[key].status == status, answer
+        if routes[key].answers:
+            codec.decode(answer, routes[key].answers)
+        else:
+            assert b"" == answer
+
+
+def test_the_description_itself_is_served(agent):
+    assert (200, "application/yaml", openapi()) == ask(agent, "GET", "/v1/openapi.yaml")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "kind", "complaint"),
+    [
+        (("POST", "/v1/networks", {"nmae": "a"}), 400, "Undecodable", "unknown field `nmae`"),
+        (("POST", "/v1/networks", b""), 400, "Undecodable", "not JSON"),
+        (("POST", "/v1/networks", b"{"), 400, "Undecodable", "not JSON"),
+        (("POST", "/v1/networks", {"name": "A"}), 400, "Invalid", "'A' is no network name"),
+        (("POST", "/v1/networks", b"[" * (2 << 20)), 400, "Invalid", "Entity Too Large"),
+        (("GET", "/v1/networks/none"), 404, "NotFound", "there is no network 'none'"),
+        (("GET", "/v1/status", {}), 400, "Invalid", "GET /v1/status takes no body"),
+        (("GET", "/v1/endpoints?net=a"), 400, "Invalid", "unknown query parameter 'net'"),
+        (("DELETE", "/v1/ipam/addresses/ten"), 400, "Invalid", "'ten' is no IP address"),
+        (("GET", "/v2/status"), 404, "NotFound", "there is no /v2/status"),
+        (("PUT", "/v1/status"), 400, "Invalid", "PUT /v1/status is not offered"),
+    ],
+)
+def test_a_bad_request_is_refused_with_what_is_wrong(agent, request_, status, kind, complaint):
+    told, error = refusal(agent, *request_)
+
+    assert (status, kind) == (told, error.kind)
+    assert complaint in error.message
+
+
+def test_a_refusal_of_the_kernel_is_told_as_one(tmp_path, intents):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    intents.create_network = full
+    with served(Doors(intents, echo), tmp_path / "s"):
+        status, error = refusal(tmp_path / "s", "POST", "/v1/networks", {"name": "a"})
+
+    assert (500, "SystemFailed", 5) == (status, error.kind, error.cni_code)
+    assert "No space left on device" in error.message
+
+
+def test_a_defect_is_one_answer_and_the_agent_works_on(tmp_path, intents):
+    intents.status = lambda: 1 / 0
+    with served(Doors(intents, echo), tmp_path / "s"):
+        assert ask(tmp_path / "s", "GET", "/v1/status")[0] == 500
+        assert ask(tmp_path / "s", "GET", "/v1/networks")[0] == 200
+
+
+def test_root_changes_and_the_group_reads():
+    root, reader, stranger = (
+        peers.Peer(0, frozenset({0})),
+        peers.Peer(1000, frozenset({100, 7})),
+        peers.Peer(1000, frozenset({100})),
+    )
+    root.must_read(None)
+    root.must_change()
+    reader.must_read(7)
+
+    for refused in (
+        reader.must_change,
+        stranger.must_change,
+        lambda: stranger.must_read(7),
+        lambda: stranger.must_read(None),
+    ):
+        with pytest.raises(Forbidden):
+            refused()
+
+
+AS_USER = """
+import os, socket, sys
+groups = [int(g) for g in sys.argv[2].split(",")]
+os.setgroups(groups[1:]); os.setgid(groups[0]); os.setuid(1234)
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect("\\0" + sys.argv[1]); s.recv(1)
+"""
+
+
+@contextmanager
+def called_by(groups):
+    """A connection from user 1234 with these groups, over a socket that needs no file."""
+    name = f"seaway-test-{uuid.uuid4()}"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0" + name)
+        server.listen()
+        argv = [sys.executable, "-c", AS_USER, name, ",".join(map(str, groups))]
+        with subprocess.Popen(argv) as caller:
+            server.settimeout(10)
+            connection, _ = server.accept()
+            with connection:
+                yield connection
+    assert caller.returncode == 0
+
+
+@as_root
+def test_the_kernel_tells_user_and_all_groups_of_the_peer():
+    with called_by([100, 4242, 4243]) as connection:
+        assert peers.Peer(1234, frozenset({100, 4242, 4243})) == peers.peer_of(connection)
+
+
+@as_root
+def test_a_peer_of_more_groups_than_are_looked_at_is_refused():
+    refused = pytest.raises(Forbidden, match="at most 256, or use root")
+    with called_by([100, *range(2000, 2600)]) as connection, refused:
+        peers.peer_of(connection)
+
+
+def test_the_socket_is_roots_alone_without_the_group(tmp_path):
+    made = listener.listen(tmp_path / "s", None)
+    with made.socket:
+        assert 0o600 == stat.S_IMODE((tmp_path / "s").stat().st_mode)
+
+
+@as_root
+def test_the_socket_is_open_to_the_group_that_is_there(tmp_path):
+    made = listener.listen(tmp_path / "s", 4242)
+    with made.socket:
+        found = (tmp_path / "s").stat()
+        assert (0o660, 4242) == (stat.S_IMODE(found.st_mode), found.st_gid)
+
+
+def test_a_dead_agents_socket_is_replaced(tmp_path):
+    listener.listen(tmp_path / "s", None).socket.close()
+
+    with listener.listen(tmp_path / "s", None).socket:
+        assert listener.is_answered(tmp_path / "s")
+    assert [tmp_path / "s"] == list(tmp_path.iterdir())
+
+
+def test_a_living_agents_socket_is_never_taken(agent):
+    with pytest.raises(Conflict, match="another agent answers"):
+        listener.listen(agent, None)
+
+    assert ask(agent, "GET", "/v1/networks")[0] == 200
+
+
+def test_a_stopped_agent_leaves_no_socket_but_its_successors(tmp_path):
+    first = listener.listen(tmp_path / "s", None)
+    first.socket.close()
+    second = listener.listen(tmp_path / "s", None)
+    first.forget()
+    with second.socket:
+        assert listener.is_answered(tmp_path / "s")
+    second.forget()
+    second.forget()
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_requests_survive_their_own_json():
+    for value in (NewNetwork(name="a"), NewEndpoint(netns="x", network="a")):
+        assert value == codec.decode(codec.encode(value), type(value))
