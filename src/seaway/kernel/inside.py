@@ -1,0 +1,223 @@
+"""The inside of a container: its interface's addresses, neighbours and routes.
+
+Nothing there is known to be ours but by what an endpoint asks for; so what is found besides is
+left alone, and what is missing is added.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from seaway.kernel import netns
+from seaway.kernel.messages.address import list_addresses, new_address, parse_address
+from seaway.kernel.messages.link import UP, LinkEntry, change_mac, get_link, parse_link, set_flags
+from seaway.kernel.messages.neighbour import (
+    list_neighbours,
+    parse_neighbour,
+    permanent_neighbour,
+)
+from seaway.kernel.messages.route import (
+    LINK,
+    MAIN,
+    RouteEntry,
+    list_routes,
+    new_route,
+    parse_route,
+)
+from seaway.kernel.rtnl import Request, Rtnl
+from seaway.model.addresses import Address, host_prefix
+from seaway.model.facts import ExtraRoute
+from seaway.model.kernel import Inside
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
+
+_LOOPBACK = 1  # the ifindex of `lo` in every network namespace
+_IPV6_METRIC = 1024  # what the kernel makes of 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that belongs inside: its name for a person, its mark, and how to make it."""
+
+    told: str
+    mark: object  # equal to one of `_present` if it is there
+    request: Request
+    shared: bool = False  # another interface of the container may have it instead
+
+
+def configure(rtnl: Rtnl, inside: Inside, ifindex: int) -> None:
+    """Add what is missing, over a socket inside. Raises the first failure; tries all."""
+    wanted = _parts(inside, ifindex)
+    failures = _make(rtnl, wanted)
+    if any(error.errno == errno.EACCES for _, error in failures):
+        _enable_ipv6(inside)
+        failures = _make(rtnl, wanted)
+    if failures:
+        failures = _real(rtnl, ifindex, failures)
+    for part, error in failures:
+        raise OSError(error.errno, f"{part.told} in the container: {error.strerror}")
+
+
+def check(inside: Inside) -> list[str]:
+    """What is wrong, in words; empty if nothing."""
+    try:
+        with _entered(inside) as rtnl:
+            ifindex = rtnl.ifindex(inside.name)
+            if not ifindex:
+                return [f"interface {inside.name} is missing in the container"]
+            entry = parse_link(rtnl.get(*get_link(ifindex)))
+            return _problems(rtnl, inside, entry)
+    except OSError as error:
+        return [f"network namespace {inside.netns}: {error.strerror}"]
+
+
+def repair(inside: Inside) -> None:
+    """Bring the container's interface to what it should be. ENODEV if there is none."""
+    with _entered(inside) as rtnl:
+        ifindex = rtnl.ifindex(inside.name)
+        if not ifindex:
+            raise OSError(errno.ENODEV, f"interface {inside.name} is missing in the container")
+        if parse_link(rtnl.get(*get_link(ifindex))).mac != inside.mac:
+            rtnl.one(change_mac(ifindex, inside.mac))
+        configure(rtnl, inside, ifindex)
+
+
+@contextmanager
+def _entered(inside: Inside) -> Iterator[Rtnl]:
+    with (
+        netns.opened(inside.netns, inside.netns_inode) as descriptor,
+        netns.visit(descriptor, Rtnl) as rtnl,
+    ):
+        yield rtnl
+
+
+def _problems(rtnl: Rtnl, inside: Inside, entry: LinkEntry) -> list[str]:
+    present = _present(rtnl, entry.ifindex)
+    problems = [
+        f"interface {inside.name}: {part.told} is missing"
+        for part in _parts(inside, entry.ifindex)
+        if part.mark not in present and not part.shared
+    ]
+    if entry.mac != inside.mac:
+        problems.append(f"interface {inside.name} has MAC {entry.mac}, expected {inside.mac}")
+    return problems
+
+
+def _make(rtnl: Rtnl, wanted: list[Part]) -> list[tuple[Part, OSError]]:
+    outcome = rtnl.request([part.request for part in wanted])
+    return [(part, error) for part, error in zip(wanted, outcome, strict=True) if error]
+
+
+def _real(
+    rtnl: Rtnl, ifindex: int, failures: list[tuple[Part, OSError]]
+) -> list[tuple[Part, OSError]]:
+    """Leave out what failed only because it is there already, on this interface."""
+    present = _present(rtnl, ifindex)
+    return [
+        (part, error)
+        for part, error in failures
+        if not (error.errno == errno.EEXIST and (part.shared or part.mark in present))
+    ]
+
+
+def _parts(inside: Inside, ifindex: int) -> list[Part]:
+    """All that belongs inside, in the order in which the kernel takes it."""
+    versions = {address.version for address in inside.addresses}
+    gateways = [g for g in (GATEWAY4, GATEWAY6) if g.version in versions]
+    return [
+        *(Part(f"address {a}", a, new_address(ifindex, a)) for a in inside.addresses),
+        Part("the flag UP", (ifindex, UP), set_flags(ifindex, UP)),
+        Part("a loopback that is up", (_LOOPBACK, UP), set_flags(_LOOPBACK, UP)),
+        *_neighbours(inside, gateways, ifindex),
+        *(_gateway_route(g, ifindex) for g in gateways if g.version == 4),
+        *(_route_part(r) for r in _routes(inside, gateways, ifindex)),
+    ]
+
+
+def _neighbours(inside: Inside, gateways: list[Address], ifindex: int) -> Iterator[Part]:
+    """Every next hop is this host: nobody needs to be asked for its MAC."""
+    explicit = (route.gateway for route in inside.routes if route.gateway)
+    for address in dict.fromkeys((*gateways, *explicit)):
+        request = permanent_neighbour(ifindex, address, GATEWAY_MAC)
+        yield Part(f"neighbour {address}", (address, GATEWAY_MAC), request)
+
+
+def _gateway_route(gateway: Address, ifindex: int) -> Part:
+    """A container with two of our interfaces has it once; their routes work all the same."""
+    route = RouteEntry(host_prefix(gateway), ifindex, scope=LINK)
+    part = _route_part(route)
+    return Part(part.told, part.mark, part.request, shared=True)
+
+
+def _routes(inside: Inside, gateways: list[Address], ifindex: int) -> Iterator[RouteEntry]:
+    by_version = {gateway.version: gateway for gateway in gateways}
+    for extra in inside.routes:
+        yield _extra_route(extra, extra.gateway or by_version.get(extra.dst.version), ifindex)
+    if not inside.default_route:
+        return
+    own = {r.dst.version for r in inside.routes if r.dst.prefixlen == 0 and r.table in (0, MAIN)}
+    for gateway in gateways:
+        if gateway.version not in own:
+            everything = host_prefix(gateway).supernet(new_prefix=0)
+            yield RouteEntry(everything, ifindex, gateway)
+
+
+def _extra_route(extra: ExtraRoute, gateway: Address | None, ifindex: int) -> RouteEntry:
+    if extra.scope == LINK and extra.gateway is None:
+        gateway = None
+    return RouteEntry(
+        dst=extra.dst,
+        ifindex=ifindex,
+        gateway=gateway,
+        scope=extra.scope or 0,
+        table=extra.table or MAIN,
+        priority=extra.priority,
+        mtu=extra.mtu,
+        advmss=extra.advmss,
+    )
+
+
+def _route_part(route: RouteEntry) -> Part:
+    via = f" via {route.gateway}" if route.gateway else ""
+    return Part(f"route {route.dst}{via}", _route_mark(route), new_route(route))
+
+
+def _route_mark(route: RouteEntry) -> tuple[object, ...]:
+    """A route's place among the others, and its next hop."""
+    priority = route.priority
+    if route.dst.version == 6 and priority == 0:
+        priority = _IPV6_METRIC
+    return (route.dst, route.table, priority, route.ifindex, route.gateway)
+
+
+def _present(rtnl: Rtnl, ifindex: int) -> set[object]:
+    """The marks of all that is there."""
+    present: set[object] = set()
+    for index in (_LOOPBACK, ifindex):
+        entry = parse_link(rtnl.get(*get_link(index)))
+        present.add((index, entry.flags & UP))
+    for body in rtnl.dump(*list_addresses(ifindex)):
+        address = parse_address(body)
+        if address:
+            present.add(address.address)
+    for body in rtnl.dump(*list_neighbours(ifindex)):
+        neighbour = parse_neighbour(body)
+        if neighbour and neighbour.permanent:
+            present.add((neighbour.address, neighbour.mac))
+    for af in (socket.AF_INET, socket.AF_INET6):
+        for body in rtnl.dump(*list_routes(af)):
+            route = parse_route(body)
+            if route:
+                present.add(_route_mark(route))
+    return present
+
+
+def _enable_ipv6(inside: Inside) -> None:
+    """Some runtimes forbid IPv6 in a new namespace until somebody asks for it: we do."""
+    knob = Path("/proc/sys/net/ipv6/conf") / inside.name / "disable_ipv6"
+    with netns.opened(inside.netns, inside.netns_inode) as descriptor:
+        netns.visit(descriptor, lambda: knob.write_text("0"))

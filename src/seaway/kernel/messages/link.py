@@ -1,0 +1,136 @@
+"""Network interfaces: RTM_NEWLINK and its like."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final, NamedTuple
+
+from seaway.kernel.messages.fields import mac_bytes, mac_text, number, text, u32, unpack
+from seaway.kernel.rtnl import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, attributes, nested
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+GROUP: Final = 1  # of notifications
+UP: Final = 0x1
+NOARP: Final = 0x80
+
+_HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which of the flags to change
+_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _AF_SPEC, _GROUP = 1, 3, 4, 5, 18, 26, 27
+_NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES = 28, 29, 31, 32
+_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
+_SKIP_STATS = 1 << 3
+
+
+class LinkEntry(NamedTuple):
+    """A network interface, as far as anybody here asks."""
+
+    ifindex: int
+    flags: int
+    name: str
+    mac: str
+    mtu: int
+    peer: int  # ifindex of the other end, 0 if there is none
+    kind: str  # "veth", …, or empty
+
+
+class VethEnd(NamedTuple):
+    name: str
+    mac: str
+    mtu: int
+    flags: int = 0
+
+
+def new_veth(host: VethEnd, peer: VethEnd, peer_netns: int) -> Request:
+    """Create a pair whose peer appears in the namespace of this descriptor. EEXIST if one is."""
+    inside = attribute(_VETH_PEER, _veth_end(peer) + u32(_NET_NS_FD, peer_netns))
+    info = nested(_LINKINFO, attribute(_INFO_KIND, b"veth"), nested(_INFO_DATA, inside))
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _veth_end(host) + info)
+
+
+def _veth_end(end: VethEnd) -> bytes:
+    """One queue each way: one per CPU, the default, costs time at creation and gives nothing."""
+    return b"".join(
+        (
+            _HEAD.pack(0, 0, 0, end.flags, end.flags),
+            attribute(_IFNAME, end.name.encode() + b"\0"),
+            attribute(_ADDRESS, mac_bytes(end.mac)),
+            u32(_MTU, end.mtu),
+            u32(_NUM_TX_QUEUES, 1),
+            u32(_NUM_RX_QUEUES, 1),
+        )
+    )
+
+
+def change_mac(ifindex: int, mac: str) -> Request:
+    return Request(RTM_NEWLINK, 0, _head(ifindex) + attribute(_ADDRESS, mac_bytes(mac)))
+
+
+def change_mtu(ifindex: int, mtu: int) -> Request:
+    return Request(RTM_NEWLINK, 0, _head(ifindex) + u32(_MTU, mtu))
+
+
+def set_flags(ifindex: int, flags: int) -> Request:
+    """Set these; the others stay."""
+    return Request(RTM_NEWLINK, 0, _HEAD.pack(0, 0, ifindex, flags, flags))
+
+
+def no_link_local(ifindex: int) -> Request:
+    """Let the kernel give the interface no IPv6 link-local address of its own."""
+    mode = nested(socket.AF_INET6, attribute(_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE])))
+    return Request(RTM_NEWLINK, 0, _head(ifindex) + nested(_AF_SPEC, mode))
+
+
+def into_group(ifindex: int, group: int) -> Request:
+    return Request(RTM_NEWLINK, 0, _head(ifindex) + u32(_GROUP, group))
+
+
+def delete_link(ifindex: int) -> Request:
+    return Request(RTM_DELLINK, 0, _head(ifindex))
+
+
+def delete_group(group: int) -> Request:
+    """All links of a group: the kernel waits for its readers once, not once per link."""
+    return Request(RTM_DELLINK, 0, _head(0) + u32(_GROUP, group))
+
+
+def get_link(ifindex: int) -> tuple[int, bytes]:
+    """The arguments of `Rtnl.get`."""
+    return RTM_GETLINK, _head(ifindex) + u32(_EXT_MASK, _SKIP_STATS)
+
+
+def list_links(kind: str = "") -> tuple[int, bytes]:
+    """The arguments of `Rtnl.dump`."""
+    body = _head(0) + u32(_EXT_MASK, _SKIP_STATS)
+    if kind:
+        body += nested(_LINKINFO, attribute(_INFO_KIND, kind.encode()))
+    return RTM_GETLINK, body
+
+
+def _head(ifindex: int) -> bytes:
+    return _HEAD.pack(0, 0, ifindex, 0, 0)
+
+
+def parse_link(body: bytes) -> LinkEntry:
+    _family, _type, ifindex, flags, _change = unpack(_HEAD, body)
+    found = attributes(body, _HEAD.size)
+    info = attributes(found.get(_LINKINFO, b""))
+    return LinkEntry(
+        ifindex=ifindex,
+        flags=flags,
+        name=text(found.get(_IFNAME, b"")),
+        mac=mac_text(found.get(_ADDRESS, b"")),
+        mtu=number(found.get(_MTU)),
+        peer=number(found.get(_LINK)),
+        kind=text(info.get(_INFO_KIND, b"")),
+    )
+
+
+def parse_name(body: bytes) -> str:
+    """Only the name, and quickly: it is the first attribute that the kernel writes."""
+    at = _HEAD.size
+    if len(body) >= at + 4:
+        size, kind = struct.unpack_from("=HH", body, at)
+        if kind == _IFNAME and 4 < size <= len(body) - at:
+            return text(body[at + 4 : at + size])
+    return parse_link(body).name

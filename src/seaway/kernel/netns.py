@@ -1,0 +1,117 @@
+"""Network namespaces: found by path, name or process, told from their successors, visited.
+
+A thread that is in a foreign namespace when something fails stays there; so one thread of its
+own goes there, and the others only hold the sockets that it opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from seaway.kernel.rtnl import Rtnl
+
+_CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
+_NAMED = Path("/run/netns")  # where ip(8) keeps them
+
+T = TypeVar("T")
+
+
+def find(text: str) -> Path:
+    """The namespace that a user means: a path, a process id, or a name of `ip netns`."""
+    if "/" in text:
+        return Path(text)
+    if text.isdecimal() and not (_NAMED / text).exists():
+        return Path(f"/proc/{text}/ns/net")
+    return _NAMED / text
+
+
+def inode(path: str | Path) -> int:
+    """What tells this namespace from a later one under the same path. ENOENT, EINVAL."""
+    with opened(path) as netns:
+        return os.fstat(netns).st_ino
+
+
+def alive(path: str | Path, expected: int) -> bool:
+    try:
+        return inode(path) == expected
+    except OSError:
+        return False
+
+
+@contextmanager
+def opened(path: str | Path, expected: int = 0) -> Iterator[int]:
+    """A descriptor of the namespace. ENOENT: gone; EINVAL: none; ESTALE: another one by now."""
+    netns = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(netns, path, expected)
+        yield netns
+    finally:
+        os.close(netns)
+
+
+def _check(netns: int, path: str | Path, expected: int) -> None:
+    if expected and os.fstat(netns).st_ino != expected:
+        raise OSError(errno.ESTALE, "the network namespace was replaced by another", str(path))
+    try:
+        kind = fcntl.ioctl(netns, _NS_GET_NSTYPE)
+    except OSError:
+        kind = 0
+    if kind != _CLONE_NEWNET:
+        raise OSError(errno.EINVAL, "no network namespace", str(path))
+
+
+def visit(netns: int, work: Callable[[], T]) -> T:
+    """Do the work on the visiting thread, inside the namespace of this descriptor."""
+    return _thread().submit(_inside, netns, work).result()
+
+
+def visit_path(path: Path | None, work: Callable[[], T]) -> T:
+    """The same for a path; None: here, where this process is."""
+    if path is None:
+        return work()
+    with opened(path) as netns:
+        return visit(netns, work)
+
+
+def open_rtnl(path: Path | None, groups: tuple[int, ...] = ()) -> Rtnl:
+    """A socket in that namespace (None: in ours) which every thread may use."""
+    return visit_path(path, lambda: Rtnl(groups))
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns-visitor")
+
+
+@cache
+def _home() -> int:
+    """The namespace of the main thread, which never leaves it."""
+    return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _inside(netns: int, work: Callable[[], T]) -> T:
+    home = _home()
+    _enter(netns)
+    try:
+        return work()
+    finally:
+        _enter(home)
+
+
+_setns = ctypes.CDLL(None, use_errno=True).setns
+
+
+def _enter(netns: int) -> None:
+    if _setns(netns, _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
