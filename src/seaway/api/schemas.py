@@ -31,7 +31,7 @@ def kinds() -> list[Any]:
 def components() -> dict[str, Any]:
     """What `components.schemas` of openapi.yaml must be."""
     _, named = msgspec.json.schema_components(
-        kinds(), schema_hook=_WRITTEN.get, ref_template=_REFERENCE
+        kinds(), schema_hook=_WRITTEN.__getitem__, ref_template=_REFERENCE
     )
     return named
 
@@ -39,6 +39,6 @@ def components() -> dict[str, Any]:
 def schema_of(kind: Any) -> dict[str, Any]:
     """The schema of one request or answer, with references to the components."""
     (schema,), _ = msgspec.json.schema_components(
-        [kind], schema_hook=_WRITTEN.get, ref_template=_REFERENCE
+        [kind], schema_hook=_WRITTEN.__getitem__, ref_template=_REFERENCE
     )
     return schema

@@ -1,0 +1,67 @@
+"""`seaway endpoint`: the interfaces of containers, as the agent knows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seaway.cli import options, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seaway.model.reports import EndpointReport
+
+
+def _drops(report: EndpointReport) -> str:
+    return ", ".join(f"{d.reason} {d.packets}" for d in report.drops)
+
+
+COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
+    "ID": lambda r: r.endpoint.id,
+    "NETWORK": lambda r: r.endpoint.network,
+    "NAME": lambda r: r.endpoint.name,
+    "ADDRESSES": lambda r: [interface.ip for interface in r.endpoint.addresses],
+    "INTERFACE": lambda r: r.endpoint.interface,
+    "CONTAINER": lambda r: r.endpoint.container[:12],
+    "DROPPED": lambda r: sum(d.packets for d in r.drops),
+}
+LINES: dict[str, Callable[[EndpointReport], Any]] = {
+    "id": lambda r: r.endpoint.id,
+    "network": lambda r: r.endpoint.network,
+    "name": lambda r: r.endpoint.name,
+    "aliases": lambda r: r.endpoint.aliases,
+    "addresses": lambda r: r.endpoint.addresses,
+    "mac": lambda r: r.endpoint.mac,
+    "mtu": lambda r: r.endpoint.mtu,
+    "labels": lambda r: r.endpoint.labels,
+    "identity": lambda r: r.endpoint.identity,
+    "container": lambda r: r.endpoint.container,
+    "interface": lambda r: r.endpoint.interface,
+    "netns": lambda r: r.endpoint.netns,
+    "host side": lambda r: f"{r.link} ({r.ifindex})" if r.ifindex else f"{r.link} (missing)",
+    "came by": lambda r: r.endpoint.door,
+    "dropped": _drops,
+}
+
+
+@click.group()
+def endpoint() -> None:
+    """List and inspect endpoints."""
+
+
+@endpoint.command()
+@click.option("--network", shell_complete=options.complete_network, help="Only of this one.")
+@options.output
+def ls(network: str | None, output: str) -> None:
+    """List endpoints, with how many packets each had dropped."""
+    show.listing(options.agent().endpoints(network), COLUMNS, output)
+
+
+@endpoint.command()
+@click.argument("endpoint", shell_complete=options.complete_endpoint)
+@options.output
+def inspect(endpoint: str, output: str) -> None:
+    """Show all of one endpoint: an id, a name, or NETWORK/NAME."""
+    show.one(options.agent().endpoint(endpoint), LINES, output)

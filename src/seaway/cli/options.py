@@ -1,0 +1,84 @@
+"""What several commands share: how they reach the agent, and options that mean the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from seaway.errors import Invalid, SeawayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from click.shell_completion import CompletionItem
+
+    from seaway.client import Client
+
+T = TypeVar("T")
+_COMPLETION_TIMEOUT = 1.0  # seconds: nobody waits longer for a tabulator
+
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+
+
+def agent() -> Client:
+    """The agent on the socket that was asked for."""
+    from seaway.client import Client  # noqa: PLC0415, help must not pay for it
+
+    return Client(click.get_current_context().find_root().obj)
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Of KEY=VALUE options; a key that is given twice is refused."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise Invalid(f"'{text}' is no label", "expected KEY=VALUE")
+        if key in found:
+            raise Invalid(f"label '{key}' is given twice", "give it once")
+        found[key] = value
+    return found
+
+
+def items(texts: Iterable[str]) -> list[str]:
+    """Of options that may be repeated or hold several values with commas between."""
+    return [item.strip() for text in texts for item in text.split(",") if item.strip()]
+
+
+def complete_network(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    reports = _ask(ctx, lambda client: client.networks())
+    return _beginning(incomplete, (report.network.name for report in reports))
+
+
+def complete_endpoint(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    reports = _ask(ctx, lambda client: client.endpoints())
+    refs = (f"{report.endpoint.network}/{report.endpoint.name}" for report in reports)
+    return _beginning(incomplete, refs)
+
+
+def _ask(ctx: click.Context, what: Callable[[Client], list[T]]) -> list[T]:
+    """The agent's answer, or nothing: a tabulator is no place for errors."""
+    from seaway.client import Client  # noqa: PLC0415
+
+    try:
+        return what(Client(ctx.find_root().params["socket"], _COMPLETION_TIMEOUT))
+    except SeawayError:
+        return []
+
+
+def _beginning(incomplete: str, words: Iterable[str]) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem  # noqa: PLC0415
+
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]

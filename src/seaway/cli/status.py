@@ -1,0 +1,69 @@
+"""`seaway status`: whether this host's network works, in one look."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seaway.cli import options, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seaway.model.reports import Status
+
+_SHOWN = 5  # of the latest drift
+
+
+def _drops(status: Status) -> str:
+    return ", ".join(f"{d.reason} {d.packets}" for d in status.drops) or "none"
+
+
+def _drift(status: Status) -> str:
+    return f"{status.drift_total} repaired" if status.drift_total else "none"
+
+
+LINES: dict[str, Callable[[Status], Any]] = {
+    "agent": lambda s: f"{'ready' if s.ready else 'not ready'}, {s.version}, process {s.pid}",
+    "up": lambda s: _duration(s.uptime),
+    "host": lambda s: s.host,
+    "cluster": lambda s: s.cluster,
+    "addresses": lambda s: s.addresses,
+    "store": lambda s: s.store,
+    "programs": lambda s: f"attached by {s.attach}, map layouts {s.layout}",
+    "networks": lambda s: s.networks,
+    "endpoints": lambda s: s.endpoints,
+    "dropped": _drops,
+    "drift": _drift,
+    "failing": lambda s: len(s.failures) or "none",
+}
+
+
+@click.command()
+@options.output
+def status(output: str) -> None:
+    """Show the health of this host's agent and data plane."""
+    found = options.agent().status()
+    show.one(found, LINES, output)
+    if output == "table":
+        for failure in found.failures:
+            click.echo(f"failing: {failure.target} {failure.key}: {failure.error}")
+        for drift in found.drift[-_SHOWN:]:
+            at = time.strftime("%H:%M:%S", time.localtime(drift.at))
+            click.echo(
+                f"drift: {at} {drift.target} {drift.key}: found {drift.found}, "
+                f"expected {drift.expected}"
+            )
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
