@@ -1,0 +1,76 @@
+"""The reference CNI plugins as peers, called as a runtime does: `bridge` and `ptp`, `host-local`.
+
+Their configuration is the one that costs them least: IPv4 alone (with IPv6 they wait for
+duplicate address detection) and no masquerading (it would run iptables several times an ADD).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, ip_interface
+from pathlib import Path
+from typing import Any
+
+from seaway.bench.systems import Pair, Place, make_netns, netns_path
+from seaway.lab import LabHost
+
+FOLDER = Path("/usr/lib/cni")  # of Debian's containernetworking-plugins
+BRIDGE_PORTS = 1023  # the kernel's limit of one bridge
+
+
+def configuration(plugin: str) -> dict[str, Any]:
+    options = {"bridge": {"bridge": "cni0", "isGateway": True}, "ptp": {}}[plugin]
+    return {
+        "cniVersion": "1.0.0",
+        "name": f"bench-{plugin}",
+        "type": plugin,
+        **options,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": "10.210.0.0/16"}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
+
+
+def environment(command: str, container: str, netns: str, folder: Path) -> dict[str, str]:
+    return {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": container,
+        "CNI_NETNS": netns,
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": str(folder),
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+
+
+def add(host: LabHost, name: str, plugin: Path, config: dict[str, Any]) -> IPv4Address:
+    """Call ADD for the namespace of this name; its first IPv4 address."""
+    variables = environment("ADD", name, f"/run/netns/{name}", plugin.parent)
+    assignments = [f"{key}={value}" for key, value in variables.items()]
+    answer = host.run("env", "-i", *assignments, str(plugin), stdin=json.dumps(config))
+    addresses = (ip_interface(ip["address"]).ip for ip in json.loads(answer)["ips"])
+    return next(a for a in addresses if isinstance(a, IPv4Address))
+
+
+class ReferencePlugin:
+    def __init__(self, plugin: str) -> None:
+        self.name = f"cni-{plugin}"
+        self.program = FOLDER / plugin
+        self.config = configuration(plugin)
+
+    def missing(self) -> str:
+        wanted = (self.program, FOLDER / "host-local")
+        lacking = [str(program) for program in wanted if not program.exists()]
+        return f"{', '.join(lacking)} (containernetworking-plugins)" if lacking else ""
+
+    @contextmanager
+    def running(self, host: LabHost) -> Iterator[Pair]:
+        make_netns(host, "client", "server")
+        client, server = (
+            Place(netns_path(host, name), add(host, name, self.program, self.config))
+            for name in ("client", "server")
+        )
+        yield Pair(client, server)

@@ -1,0 +1,29 @@
+"""How a case is to be run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+QUICK_ROUNDS = 4
+ROUNDS = 20
+
+
+def _quiet(_: str) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True)
+class Options:
+    rounds: int = ROUNDS
+    systems: tuple[str, ...] = ()  # empty: all
+    metrics: tuple[str, ...] = ()  # empty: all
+    endpoints: tuple[int, ...] = (1, 100, 1000)  # attach: present while it is measured
+    parallel: tuple[int, ...] = (1, 16)  # attach: at a time
+    progress: Callable[[str], None] = _quiet
+
+    def wants_system(self, name: str) -> bool:
+        return not self.systems or name in self.systems
+
+    def wants_metric(self, name: str) -> bool:
+        return not self.metrics or name in self.metrics
