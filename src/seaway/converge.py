@@ -3,7 +3,8 @@
 Everything that changed while the loop was busy is written in one go. Puts run in the order
 of the list, because a thing exists before what refers to it. Deletes run in the same order:
 an endpoint's device goes first and takes along what hangs on it, so that it is never there
-without its programs.
+without its programs. Deletes are the kernel's slow part (it waits for its readers), so they
+run beside the loop, and those that come meanwhile go together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import structlog
 
@@ -23,47 +24,79 @@ log = structlog.get_logger(__name__)
 
 _REMEMBERED = 100  # of the latest drift
 
+Key = tuple[str, Hashable]  # a target's name, and one of its keys
+
 
 class Convergence:
-    def __init__(self, facts: Facts, targets: Sequence[Target]) -> None:
+    """`slow` names the targets whose deletes may run in a thread of their own."""
+
+    def __init__(
+        self, facts: Facts, targets: Sequence[Target], slow: Iterable[str] = ("links",)
+    ) -> None:
         self._facts = facts
         self._reconcilers = [Reconciler(target) for target in targets]
         self._by_name = {r.name: r for r in self._reconcilers}
-        self._settled: asyncio.Future[None] | None = None
+        self._slow = frozenset(slow)
+        self._asked = asyncio.Event()
+        self._turn: asyncio.Future[None] | None = None
         self.drift: deque[Drift] = deque(maxlen=_REMEMBERED)
         self.drift_total = 0
 
-    async def settle(self) -> None:
-        """Return when all that is known by now has been tried; failures are told by key."""
-        if self._settled is None:
-            loop = asyncio.get_running_loop()
-            self._settled = loop.create_future()
-            loop.call_soon(self._settle)
-        await asyncio.shield(self._settled)
+    async def settle(self, keys: Iterable[Key] = ()) -> None:
+        """Return when all stale facts are derived, and these keys were tried.
 
-    def _settle(self) -> None:
-        settled, self._settled = self._settled, None
-        assert settled is not None
-        try:
-            self.run()
-        except BaseException as error:  # a defect: whoever waits raises it
-            settled.set_exception(error)
-        else:
-            settled.set_result(None)
+        What failed is told by `failure`.
+        """
+        wanted = list(keys)
+        self._asked.set()
+        while self._facts.stale or any(self._by_name[t].pending(k) for t, k in wanted):
+            if self._turn is None:
+                self._turn = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._turn)
 
-    def run(self) -> None:
-        """Write until nothing is stale: what a put observes makes more keys stale."""
-        self._write()
-        while self._facts.stale:
-            self._write()
+    async def run(self) -> None:
+        """Write whenever somebody asks. The one task that changes the kernel."""
+        async with asyncio.TaskGroup() as group:
+            deleting: asyncio.Task[None] | None = None
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                self.write()
+                if deleting is None or deleting.done():
+                    gone = [(r, keys) for r in self._reconcilers if (keys := r.gone())]
+                    if gone:
+                        deleting = group.create_task(self._delete(gone), name="deletes")
+                self._turned()
 
-    def _write(self) -> None:
-        for name, desired in self._facts.derive().items():
-            self._by_name[name].want(desired)
-        for reconciler in self._reconcilers:
-            reconciler.delete()
-        for reconciler in self._reconcilers:
-            reconciler.put()
+    def write(self) -> None:
+        """Derive and put until nothing is stale: what a put observes makes more stale."""
+        while True:
+            for name, desired in self._facts.derive().items():
+                self._by_name[name].want(desired)
+            for reconciler in self._reconcilers:
+                reconciler.put()
+            if not self._facts.stale:
+                return
+
+    async def _delete(self, gone: Sequence[tuple[Reconciler, set[Hashable]]]) -> None:
+        for reconciler, keys in gone:
+            if reconciler.name in self._slow:
+                failed = await asyncio.to_thread(reconciler.target.delete, keys)
+            else:
+                failed = reconciler.target.delete(keys)
+            reconciler.deleted(keys, failed)
+        asyncio.get_running_loop().call_soon(self._asked.set)  # once this task is done
+        self._turned()
+
+    def _turned(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn and not turn.done():
+            turn.set_result(None)
+
+    def retry(self) -> None:
+        """What failed is tried again."""
+        if any(r.failed for r in self._reconcilers):
+            self._asked.set()
 
     def failure(self, target: str, key: Hashable) -> OSError | None:
         return self._by_name[target].failed.get(key)
@@ -85,12 +118,11 @@ class Convergence:
     def differs(self, target: str, key: Hashable, actual: object | None) -> bool:
         return self._by_name[target].differs(key, actual)
 
-    def audit(self, target: str) -> bool:
-        """Read one kind back, report by name what others changed, and repair it."""
-        differences = self._by_name[target].audit()
-        for key, difference in differences.items():
+    def audit(self, target: str) -> None:
+        """Read one kind back, report by name what others changed, and have it repaired."""
+        for key, difference in self._by_name[target].audit().items():
             self._report(target, key, difference)
-        return bool(differences)
+            self._asked.set()
 
     def _report(self, target: str, key: Hashable, difference: Difference) -> None:
         found, expected = difference

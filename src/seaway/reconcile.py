@@ -36,13 +36,18 @@ Difference = tuple[object | None, object | None]  # found, expected
 
 
 class Reconciler:
-    """Of one target. What failed stays due and is tried again with the next call."""
+    """Of one target. What failed stays due and is tried again with the next call.
+
+    A key whose delete is under way (a slow one runs beside the loop) is busy: nothing else is
+    done to it until then.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.failed: dict[Hashable, OSError] = {}
         self._held: dict[Hashable, object] = {}
         self._due: dict[Hashable, object | None] = {}
+        self._busy: set[Hashable] = set()
 
     @property
     def name(self) -> str:
@@ -52,18 +57,29 @@ class Reconciler:
         """Say what these keys should hold; None: nothing. Cheap, and safe to repeat."""
         self._due |= desired
 
-    def delete(self) -> None:
-        """Delete what is due to go."""
-        gone = {k for k, v in self._due.items() if v is None}
-        present = {k for k in gone if k in self._held}
-        failed = self.target.delete(present) if present else {}
-        self._settle({k: None for k in gone}, failed)
-        if present:
-            log.info("deleted", target=self.name, keys=_told(present - failed.keys()))
+    def pending(self, key: Hashable) -> bool:
+        """Whether this key is still to be tried."""
+        return key in self._busy or (key in self._due and key not in self.failed)
+
+    def gone(self) -> set[Hashable]:
+        """Take what is due to be deleted; it is busy until `deleted`."""
+        due = {k for k, v in self._due.items() if v is None and k not in self._busy}
+        absent = due - self._held.keys()
+        self._settle(dict.fromkeys(absent), {})
+        self._busy |= due - absent
+        return due - absent
+
+    def deleted(self, keys: set[Hashable], failed: Mapping[Hashable, OSError]) -> None:
+        self._busy -= keys
+        for key in keys - failed.keys():
+            self._held.pop(key, None)
+        # What was wanted again meanwhile stays due.
+        self._settle({k: None for k in keys if self._due.get(k, 0) is None}, failed)
+        log.info("deleted", target=self.name, keys=_told(keys - failed.keys()))
 
     def put(self) -> None:
         """Put what is due to be there and is not known to be."""
-        wanted = {k: v for k, v in self._due.items() if v is not None}
+        wanted = {k: v for k, v in self._due.items() if v is not None and k not in self._busy}
         put = {k: v for k, v in wanted.items() if self._held.get(k) != v}
         failed = self.target.put(put) if put else {}
         self._settle(wanted, failed)
@@ -75,7 +91,7 @@ class Reconciler:
     ) -> None:
         for key, value in wanted.items():
             if key in failed:
-                if key not in self.failed:
+                if str(self.failed.get(key)) != str(failed[key]):
                     log.error("failed", target=self.name, key=str(key), error=str(failed[key]))
                 self.failed[key] = failed[key]
                 continue
@@ -86,25 +102,24 @@ class Reconciler:
             else:
                 self._held[key] = value
 
-    def forget(self, key: Hashable) -> None:
-        """The kernel has let go of this by itself (a device took it along)."""
-        self._held.pop(key, None)
-
     def differs(self, key: Hashable, actual: object | None) -> bool:
         """Whether a notification about this key is worth an audit: we did not do this."""
-        return key not in self._due and self._held.get(key) != actual
+        if key in self._due or key in self._busy:
+            return False
+        return self._held.get(key) != actual
 
     def audit(self) -> dict[Hashable, Difference]:
         """Read back. Returns what somebody else changed, and makes it due again."""
         actual = self.target.read()
-        keys = (self._held.keys() | actual.keys()) - self._due.keys()
+        keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy
         drift: dict[Hashable, Difference] = {
             k: (actual.get(k), self._held.get(k))
             for k in keys
             if self._held.get(k) != actual.get(k)
         }
         self._due |= {k: expected for k, (_, expected) in drift.items()}
-        self._held = dict(actual)
+        busy = {k: self._held[k] for k in self._busy if k in self._held}
+        self._held = dict(actual) | busy
         return drift
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from seaway.converge import Key
+from seaway.desired.network.endpoints import HOOKS
 from seaway.errors import Conflict, NotFound
 from seaway.intents.desk import Desk
-from seaway.model.addresses import Address
+from seaway.model.addresses import Address, host_prefix
 from seaway.model.facts import Attached, Block, Endpoint, Network
 from seaway.model.reports import BlockReport, Holder, Leak
+from seaway.names import link_name
 
 
 class AddressIntents(Desk):
@@ -69,10 +72,22 @@ class AddressIntents(Desk):
 
     async def forget_endpoint(self, endpoint: Endpoint) -> None:
         """Its record, then its kernel objects, then its addresses are free."""
+        keys = self.keys_of(endpoint)
         await self.records.commit((), [endpoint])
-        await self.convergence.settle()
+        await self.convergence.settle(keys)
+        self.facts.change(Attached, endpoint.id, None)
         for interface in endpoint.addresses:
             self.allocator.release(endpoint.network, interface.ip)
+
+    def keys_of(self, endpoint: Endpoint) -> list[Key]:
+        """Every kernel object that an endpoint asks for."""
+        link = link_name(endpoint.id)
+        keys: list[Key] = [("links", link)]
+        keys += [("attachments", (link, hook)) for hook in HOOKS]
+        keys += [("endpoints", i.ip) for i in endpoint.addresses]
+        keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
+        attached = self.facts.get(Attached, endpoint.id)
+        return keys + ([("interfaces", attached.ifindex)] if attached else [])
 
 
 def _holder(endpoint: Endpoint, address: Address) -> Holder:

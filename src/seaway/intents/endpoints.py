@@ -10,11 +10,11 @@ from ipaddress import ip_interface
 import structlog
 
 from seaway import admission
-from seaway.desired.network.endpoints import HOOKS, inside_of
+from seaway.desired.network.endpoints import inside_of
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
 from seaway.intents.addresses import AddressIntents
-from seaway.model.addresses import Address, Interface, host_prefix, parse_mac
+from seaway.model.addresses import Address, Interface, parse_mac
 from seaway.model.facts import Attached, Block, Endpoint, Network, endpoint_id
 from seaway.model.reports import Drops, EndpointReport
 from seaway.model.requests import NewEndpoint
@@ -66,7 +66,7 @@ class EndpointIntents(AddressIntents):
                 endpoint = self._endpoint(request, network, addresses, (netns, inode))
                 admission.endpoint_name(self.facts, endpoint)
                 await self.records.commit([endpoint, *blocks])
-        await self.convergence.settle()
+        await self.convergence.settle(self.keys_of(endpoint))
         if failure := self._failure(endpoint):
             await self.forget_endpoint(endpoint)
             raise _told(failure, endpoint)
@@ -184,14 +184,7 @@ class EndpointIntents(AddressIntents):
         return addresses
 
     def _failure(self, endpoint: Endpoint) -> OSError | None:
-        attached = self.facts.get(Attached, endpoint.id)
-        link = link_name(endpoint.id)
-        keys: list[tuple[str, object]] = [("links", link)]
-        keys += [("attachments", (link, hook)) for hook in HOOKS]
-        keys += [("interfaces", attached.ifindex)] if attached else []
-        keys += [("endpoints", i.ip) for i in endpoint.addresses]
-        keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
-        failures = (self.convergence.failure(target, key) for target, key in keys)
+        failures = (self.convergence.failure(t, k) for t, k in self.keys_of(endpoint))
         return next((f for f in failures if f), None)
 
     async def detach(self, ref: str) -> None:
@@ -206,7 +199,6 @@ class EndpointIntents(AddressIntents):
             self.facts.change(Attached, endpoint.id, None)
             if inode == endpoint.netns_inode:
                 self.convergence.audit("links")
-                await self.convergence.settle()
                 continue
             log.info("container is gone", endpoint=endpoint.id, name=endpoint.name)
             await self.forget_endpoint(endpoint)

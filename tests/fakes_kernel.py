@@ -1,0 +1,69 @@
+"""A kernel in memory. Passes the same contract tests as the real targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from seaway.model.addresses import Prefix
+from seaway.model.kernel import Inside
+
+
+class FakeTarget:
+    """Objects of one kind; `refuses` are keys that the kernel will not take."""
+
+    def __init__(self, name: str, objects: Mapping[Any, Any] | None = None) -> None:
+        self.name = name
+        self.objects: dict[Any, Any] = dict(objects or {})
+        self.refuses: dict[Any, OSError] = {}
+        self.calls: list[tuple[str, Any]] = []
+        self.on_put: Callable[[Any, Any], None] = lambda key, value: None
+
+    def read(self) -> dict[Any, Any]:
+        return dict(self.objects)
+
+    def put(self, objects: Mapping[Any, Any]) -> dict[Any, OSError]:
+        self.calls.append(("put", dict(objects)))
+        for key, value in objects.items():
+            if key not in self.refuses:
+                self.objects[key] = value
+                self.on_put(key, value)
+        return {k: e for k, e in self.refuses.items() if k in objects}
+
+    def delete(self, keys: set[Any]) -> dict[Any, OSError]:
+        if keys:
+            self.calls.append(("delete", set(keys)))
+        for key in keys - self.refuses.keys():
+            self.objects.pop(key, None)
+        return {k: e for k, e in self.refuses.items() if k in keys}
+
+
+class FakeSurroundings:
+    """A host whose network namespaces are a dictionary of path and inode."""
+
+    def __init__(self) -> None:
+        self.namespaces: dict[str, int] = {}
+        self.problems: list[str] = []
+        self.routed: list[Prefix] = []
+        self.counted: dict[tuple[int, str], int] = {}
+
+    def netns_path(self, given: str) -> str:
+        return given if given.startswith("/") else f"/run/netns/{given}"
+
+    def netns_inode(self, path: str) -> int | None:
+        return self.namespaces.get(path)
+
+    def check_inside(self, inside: Inside) -> list[str]:
+        return list(self.problems)
+
+    def foreign_prefixes(self) -> list[Prefix]:
+        return list(self.routed)
+
+    def uplink_mtu(self) -> int:
+        return 1500
+
+    def drops(self) -> dict[tuple[int, str], int]:
+        return dict(self.counted)
+
+    def data_plane(self) -> tuple[str, str]:
+        return "tcx", "0" * 16

@@ -1,0 +1,95 @@
+"""The reconciler against a fake kernel: puts, deletes, failures, drift."""
+
+from __future__ import annotations
+
+import errno
+
+from seaway.reconcile import Reconciler
+from tests.fakes_kernel import FakeTarget
+
+
+def apply(reconciler: Reconciler) -> None:
+    gone = reconciler.gone()
+    reconciler.deleted(gone, reconciler.target.delete(gone))
+    reconciler.put()
+
+
+def test_what_a_dead_agent_left_is_cleared_and_what_is_right_is_not_touched() -> None:
+    target = FakeTarget("links", {"a": 1, "old": 9})
+    reconciler = Reconciler(target)
+    reconciler.want({"a": 1, "b": 2})
+    reconciler.audit()
+    apply(reconciler)
+
+    assert {"a": 1, "b": 2} == target.read()
+    assert [("delete", {"old"}), ("put", {"b": 2})] == target.calls
+
+
+def test_a_key_that_fails_holds_back_no_other_and_is_tried_again() -> None:
+    target = FakeTarget("links")
+    target.refuses = {"bad": OSError(errno.EBUSY, "busy")}
+    reconciler = Reconciler(target)
+    reconciler.want({"bad": 1, "good": 2})
+    apply(reconciler)
+    assert {"good": 2} == target.read()
+    assert {"bad"} == reconciler.failed.keys()
+    assert not reconciler.pending("bad")
+
+    target.refuses = {}
+    apply(reconciler)
+    assert {"bad": 1, "good": 2} == target.read()
+    assert {} == reconciler.failed
+
+
+def test_after_a_sync_the_next_plan_is_empty() -> None:
+    target = FakeTarget("links")
+    reconciler = Reconciler(target)
+    for _ in range(3):
+        reconciler.want({"a": 1})
+        apply(reconciler)
+    assert [("put", {"a": 1})] == [c for c in target.calls if c[1]]
+
+
+def test_drift_is_named_and_repaired() -> None:
+    target = FakeTarget("links")
+    reconciler = Reconciler(target)
+    reconciler.want({"deleted": 1, "changed": 2, "same": 3})
+    apply(reconciler)
+    del target.objects["deleted"]
+    target.objects |= {"changed": 7, "planted": 8}
+
+    drift = reconciler.audit()
+    apply(reconciler)
+
+    assert {"deleted": (None, 1), "changed": (7, 2), "planted": (8, None)} == drift
+    assert {"deleted": 1, "changed": 2, "same": 3} == target.read()
+    assert {} == reconciler.audit()
+
+
+def test_a_key_wanted_again_while_its_delete_is_under_way_is_there_in_the_end() -> None:
+    target = FakeTarget("links")
+    reconciler = Reconciler(target)
+    reconciler.want({"a": 1})
+    apply(reconciler)
+    reconciler.want({"a": None})
+    gone = reconciler.gone()
+    reconciler.want({"a": 2})
+    reconciler.put()
+    assert reconciler.pending("a")
+    assert {"a": 1} == target.read()
+
+    reconciler.deleted(gone, target.delete(gone))
+    reconciler.put()
+    assert {"a": 2} == target.read()
+    assert not reconciler.pending("a")
+
+
+def test_a_notification_of_our_own_change_is_no_suspicion() -> None:
+    target = FakeTarget("links")
+    reconciler = Reconciler(target)
+    reconciler.want({"a": 1})
+    assert not reconciler.differs("a", None)
+    apply(reconciler)
+    assert not reconciler.differs("a", 1)
+    assert reconciler.differs("a", None)
+    assert reconciler.differs("b", 1)
