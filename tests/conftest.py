@@ -1,0 +1,82 @@
+"""What every test may ask for: hosts of its own, and proof that the machine was left alone.
+
+A test is marked by its folder. Those that need root are skipped without it, and fail without
+it where CI is set: a green run there must have run them.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import machine
+from seaway import lab as labs
+from seaway.lab import Lab, LabHost
+
+HERE = Path(__file__).parent
+NEEDS_ROOT = {"bpf", "netns", "e2e"}
+RUN = f"t{os.getpid()}"  # the labs of this run are named for it
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the tests marked soak, and them only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    soak = config.getoption("--soak")
+    for item in items:
+        item.add_marker(item.path.relative_to(HERE).parts[0])
+    chosen = [item for item in items if soak == (item.get_closest_marker("soak") is not None)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if os.geteuid() == 0 or NEEDS_ROOT.isdisjoint(mark.name for mark in item.iter_markers()):
+        return
+    if os.environ.get("CI"):
+        pytest.fail("CI must run this test, which needs root", pytrace=False)
+    pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_untouched(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever the tests did, they did it in namespaces of their own, and removed those."""
+    folders = {item.path.relative_to(HERE).parts[0] for item in request.session.items}
+    if os.geteuid() != 0 or NEEDS_ROOT.isdisjoint(folders):
+        yield
+        return
+    before = machine.snapshot()
+    yield
+    assert before == machine.snapshot()
+    assert [] == [name for name in labs.names() if name.startswith(RUN)]
+
+
+@pytest.fixture
+def make_lab() -> Iterator[Callable[..., Lab]]:
+    """Makes labs, by the arguments of `seaway.lab.up` but the name; gone after the test."""
+    with ExitStack() as stack:
+
+        def make(**options: object) -> Lab:
+            name = f"{RUN}-{uuid.uuid4().hex[:8]}"
+            stack.callback(labs.down, name)
+            return labs.up(name, **options)  # type: ignore[arg-type]
+
+        yield make
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """Two hosts on one wire, and the world behind it. No agents."""
+    return make_lab(hosts=2, world=True)
+
+
+@pytest.fixture
+def lab_host(make_lab: Callable[..., Lab]) -> LabHost:
+    """One host, no agent."""
+    return make_lab(hosts=1).hosts[0]
