@@ -155,7 +155,7 @@ def test_the_description_itself_is_served(agent):
         (("POST", "/v1/networks", b""), 400, "Undecodable", "not JSON"),
         (("POST", "/v1/networks", b"{"), 400, "Undecodable", "not JSON"),
         (("POST", "/v1/networks", {"name": "A"}), 400, "Invalid", "'A' is no network name"),
-        (("POST", "/v1/networks", b"[" * (2 << 20)), 400, "Invalid", "Entity Too Large"),
+        (("POST", "/v1/networks", b"[" * (17 << 20)), 400, "Invalid", "Entity Too Large"),
         (("GET", "/v1/networks/none"), 404, "NotFound", "there is no network 'none'"),
         (("GET", "/v1/status", {}), 400, "Invalid", "GET /v1/status takes no body"),
         (("GET", "/v1/endpoints?net=a"), 400, "Invalid", "unknown query parameter 'net'"),

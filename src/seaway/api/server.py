@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_MOST_BYTES = 1 << 20  # of a request's body
+_MOST_BYTES = 16 << 20  # of a body; the CNI front passes 4 MB, escaped
 _CLOSE_WAIT = 2.0  # seconds for requests under way when the agent stops
 
 

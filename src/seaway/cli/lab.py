@@ -1,0 +1,73 @@
+"""`seaway lab`: several hosts on one machine, each a network namespace of its own."""
+
+from __future__ import annotations
+
+import click
+
+from seaway.cli import options, show
+
+_name = click.option("--name", default="lab", show_default=True, help="Which lab.")
+
+
+@click.group()
+def lab() -> None:
+    """Make virtual hosts on this machine to try things in.
+
+    This machine's own network stays untouched, and no packet leaves it.
+    """
+
+
+@lab.command()
+@_name
+@click.option("--hosts", default=1, show_default=True, help="How many.")
+@click.option("--world", is_flag=True, help="One more that stands for the internet.")
+@click.option("--agents/--no-agents", default=True, show_default=True, help="Start Seaway in each.")
+def up(name: str, *, hosts: int, world: bool, agents: bool) -> None:
+    """Make a lab."""
+    from seaway import lab as labs  # noqa: PLC0415
+
+    click.echo(f"making {hosts} host(s) ...", err=True)
+    made = labs.up(name, hosts=hosts, world=world, agents=agents)
+    titles = ", ".join(host.name for host in made.everyone)
+    click.echo(f"lab {made.name} is up: {titles}")
+    click.echo(f"try: seaway lab exec {made.hosts[0].name} seaway status", err=True)
+
+
+@lab.command()
+@_name
+def down(name: str) -> None:
+    """Take a lab down; nothing of it is left."""
+    from seaway import lab as labs  # noqa: PLC0415
+
+    found = labs.down(name)
+    click.echo(f"lab {name} is gone" if found else f"there was no lab {name}")
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@_name
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def exec(ctx: click.Context, name: str, host: str, command: tuple[str, ...]) -> None:  # noqa: A001
+    """Run a command in a host of a lab; its exit status is ours."""
+    from seaway import lab as labs  # noqa: PLC0415
+
+    ctx.exit(labs.run(name, host, list(command)))
+
+
+@lab.command()
+@_name
+@options.output
+def status(name: str, output: str) -> None:
+    """Show what runs of a lab."""
+    from seaway import lab as labs  # noqa: PLC0415
+
+    found = labs.status(name)
+    if output != "table":
+        show.document({"lab": name, "running": found.running, "agents": found.agents}, output)
+        return
+    rows = [
+        [host.name, found.running[host.name], found.agents.get(host.name, "-"), host.address4]
+        for host in found.lab.everyone
+    ]
+    show.table(["HOST", "RUNNING", "AGENT", "ADDRESS"], rows)

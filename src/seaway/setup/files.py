@@ -1,0 +1,117 @@
+"""The files that Seaway puts on a host, each known for ours by its own content or name.
+
+Nothing of others is changed: a configuration that is there stays, and of the CNI folders only
+what names our program is ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from seaway import config, names
+from seaway.errors import HostUnfit
+
+PLUGIN = names.CNI_BIN / "seaway"
+CONFLIST = names.CNI_CONF / "10-seaway.conflist"
+UNIT = Path("/etc/systemd/system/seaway.service")
+_UNIT_COMMAND = "/usr/bin/seaway"  # in the packaged unit
+_TYPE = "seaway"  # of a CNI plugin: the name of its program
+
+
+def put_config(path: Path = names.CONFIG_FILE) -> bool:
+    """Write the template where there is no configuration; whether it was written."""
+    if path.exists():
+        return False
+    _write(path, config.TEMPLATE.encode(), 0o644)
+    return True
+
+
+def put_plugin(path: Path = PLUGIN) -> bool:
+    """The CNI front of this machine's processor; whether it was written."""
+    program = resources.files("seaway").joinpath("cni", platform.machine(), "seaway")
+    if not program.is_file():
+        raise HostUnfit(
+            f"there is no CNI program for {platform.machine()} in this installation",
+            "build it: make build; or leave CNI out: seaway init --no-cni",
+        )
+    data = program.read_bytes()
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    _write(path, data, 0o755)
+    return True
+
+
+def put_conflist(network: str, path: Path = CONFLIST) -> Path | None:
+    """A CNI network for Seaway's `network`, unless there is one of ours; None: there is."""
+    if our_conflists(path.parent):
+        return None
+    conflist = {
+        "cniVersion": "1.1.0",
+        "name": "seaway",
+        "plugins": [{"type": _TYPE, "network": network}],
+    }
+    _write(path, json.dumps(conflist, indent=2).encode() + b"\n", 0o644)
+    return path
+
+
+def our_conflists(folder: Path = names.CNI_CONF) -> list[Path]:
+    """Configurations whose first program is ours, by whatever name."""
+    return [path for path in _configurations(folder) if _types(path)[:1] == [_TYPE]]
+
+
+def other_conflists(folder: Path = names.CNI_CONF) -> list[Path]:
+    """What a runtime that takes the first configuration might take instead of ours."""
+    return [path for path in _configurations(folder) if _types(path)[:1] != [_TYPE]]
+
+
+def _configurations(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix in (".conf", ".conflist", ".json"))
+
+
+def _types(path: Path) -> list[str]:
+    """The programs that a CNI configuration names; none where it cannot be read as one."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    if not isinstance(found, dict):
+        return []
+    plugins = found.get("plugins", [found])
+    if not isinstance(plugins, list):
+        return []
+    return [str(plugin.get("type")) for plugin in plugins if isinstance(plugin, dict)]
+
+
+def unit(command: str = _UNIT_COMMAND) -> str:
+    """The systemd unit that runs this command."""
+    packaged = resources.files("seaway.setup").joinpath("seaway.service").read_text()
+    return packaged.replace(_UNIT_COMMAND, command)
+
+
+def put_unit(command: str, path: Path = UNIT) -> bool:
+    text = unit(command).encode()
+    if path.is_file() and path.read_bytes() == text:
+        return False
+    _write(path, text, 0o644)
+    return True
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Whole or not at all, also while the old file is being executed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(made).chmod(mode)
+        Path(made).rename(path)
+    except OSError:
+        Path(made).unlink()
+        raise

@@ -1,0 +1,108 @@
+"""What `seaway doctor` finds: the kernel, this host's settings, and the agent, dead or alive.
+
+Each finding says what is there and what to do. `off` is something the kernel does not offer
+and that Seaway goes without; only an `error` keeps containers from their network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seaway import config, names
+from seaway.api import peers
+from seaway.errors import SeawayError, Unavailable
+from seaway.model.reports import Finding
+from seaway.setup import files, service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seaway.client import Client
+    from seaway.model.reports import Status
+
+_SHOWN = 5  # failing objects
+
+
+def findings(client: Client) -> list[Finding]:
+    return [*_files(), *_agent(client)]
+
+
+def _ok(check: str, found: str) -> Finding:
+    return Finding(check=check, level="ok", found=found, advice="")
+
+
+def _warning(check: str, found: str, advice: str) -> Finding:
+    return Finding(check=check, level="warning", found=found, advice=advice)
+
+
+def _error(check: str, found: str, advice: str) -> Finding:
+    return Finding(check=check, level="error", found=found, advice=advice)
+
+
+def _files() -> Iterator[Finding]:
+    try:
+        config.load()
+        there = names.CONFIG_FILE.exists()
+        yield _ok("configuration", str(names.CONFIG_FILE) if there else "the defaults")
+    except SeawayError as error:
+        yield _error("configuration", error.message, error.hint)
+    if peers.readers() is None:
+        advice = f"for others: groupadd --system {names.GROUP}, then restart the agent"
+        yield Finding(
+            check="group",
+            level="off",
+            found=f"there is no group {names.GROUP}: root alone can use the socket",
+            advice=advice,
+        )
+    else:
+        yield _ok("group", f"members of {names.GROUP} may read")
+    yield from _cni()
+
+
+def _cni() -> Iterator[Finding]:
+    ours, others = files.our_conflists(), files.other_conflists()
+    if not ours:
+        yield Finding(
+            check="cni",
+            level="off",
+            found=f"no network of ours in {names.CNI_CONF}",
+            advice="for containerd, CRI-O and Podman: seaway init",
+        )
+    elif not files.PLUGIN.exists():
+        yield _error("cni", f"{files.PLUGIN} is missing", "put it back: seaway init")
+    elif others and others[0] < ours[0]:
+        found = f"{others[0]} comes before {ours[0].name}"
+        yield _warning("cni", found, "runtimes that take the first one do not take ours")
+    else:
+        yield _ok("cni", str(ours[0]))
+
+
+def _agent(client: Client) -> Iterator[Finding]:
+    try:
+        status = client.status()
+    except Unavailable as error:
+        pid = service.running()
+        if pid is None:
+            yield _error("agent", error.message, "start it: seaway init")
+        else:
+            found = f"process {pid} runs, but: {error.message}"
+            yield _error("agent", found, "see its log: seaway support FILE")
+    except SeawayError as error:
+        yield _warning("agent", error.message, error.hint)
+    else:
+        yield from _of_status(status)
+
+
+def _of_status(status: Status) -> Iterator[Finding]:
+    if status.ready:
+        yield _ok("agent", f"ready, {status.endpoints} endpoints, version {status.version}")
+    else:
+        yield _error("agent", "it answers, but is not ready", "see its log: seaway support FILE")
+    yield _ok("attachment", f"programs are attached by {status.attach}")
+    for failure in status.failures[:_SHOWN]:
+        found = f"{failure.key}: {failure.error}"
+        yield _error(failure.target, found, "it is tried again; see: seaway status")
+    if status.drift_total:
+        last = status.drift[-1].target if status.drift else ""
+        found = f"{status.drift_total} changes of others were repaired, the last in {last}"
+        yield _warning("drift", found, "who does that? see: seaway status")
