@@ -1,4 +1,4 @@
-"""rtnetlink without a library: frames, attributes, and a socket that sends many requests at once.
+"""Netlink without a library: frames, attributes, and a socket that sends many requests at once.
 
 An ADD must cost the netlink work of about two milliseconds, and a dump of 1,000 links a few
 more; pyroute2 takes ten times that (docs/decisions/raw-netlink.md). Nothing here knows what a
@@ -121,10 +121,10 @@ def _explanation(frame: Frame) -> int:
 class Rtnl:
     """A socket of the network namespace in which its thread opened it."""
 
-    def __init__(self, groups: Sequence[int] = ()) -> None:
+    def __init__(self, groups: Sequence[int] = (), protocol: int = socket.NETLINK_ROUTE) -> None:
         self._sequence = 0
         self.socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
         try:
             for option in (_NETLINK_EXT_ACK, _NETLINK_CAP_ACK, _NETLINK_GET_STRICT_CHK):

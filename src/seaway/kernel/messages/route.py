@@ -21,7 +21,7 @@ from seaway.model.addresses import Address, Prefix
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 GROUPS: Final = (7, 11)  # of notifications: IPv4, IPv6
 UNICAST, UNREACHABLE = 1, 7
-UNIVERSE, LINK = 0, 253  # scopes
+UNIVERSE, LINK, NOWHERE = 0, 253, 255  # scopes
 MAIN: Final = 254
 BOOT: Final = 3  # the protocol of what a start script sets
 
