@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 from typing import Any
 
+from seaway.bench.plugins import Caller, calling
 from seaway.bench.systems import Pair, Place, make_netns, netns_path
 from seaway.lab import LabHost
 
 FOLDER = Path("/usr/lib/cni")  # of Debian's containernetworking-plugins
-BRIDGE_PORTS = 1023  # the kernel's limit of one bridge
 
 
 def configuration(plugin: str) -> dict[str, Any]:
@@ -74,3 +74,6 @@ class ReferencePlugin:
             for name in ("client", "server")
         )
         yield Pair(client, server)
+
+    def attaching(self, host: LabHost) -> AbstractContextManager[Caller]:
+        return calling(host, self.program, self.config)

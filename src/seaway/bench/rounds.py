@@ -11,9 +11,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-LOOPS = 150_000
+LOOPS = 500_000
 SLOW = 1.2  # times the fastest loop of the run
 ENOUGH = 12  # rounds kept, below which no figure is called good
 PATIENCE = 10  # times that we wait for the machine before a round that can wait
@@ -21,9 +21,12 @@ PAUSE = 0.1  # seconds between
 ATTEMPTS = 2  # times the wished number of rounds, then we take what we have
 
 
-class Sample(NamedTuple):
+Value = TypeVar("Value")  # what one round gives
+
+
+class Sample(NamedTuple, Generic[Value]):
     spin: float  # seconds that the loop before it took
-    value: float | None  # None: it was not worth measuring
+    value: Value | None  # None: it was not worth measuring
 
 
 def spin() -> float:
@@ -47,7 +50,7 @@ def pinned(cpu: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-class Ledger:
+class Ledger(Generic[Value]):
     """The rounds of a run, by what they measure."""
 
     def __init__(
@@ -60,7 +63,7 @@ class Ledger:
         self.fastest = float("inf")
         self._calibrate = calibrate
         self._pause = pause
-        self._samples: dict[Hashable, list[Sample]] = defaultdict(list)
+        self._samples: dict[Hashable, list[Sample[Value]]] = defaultdict(list)
 
     def calibrate(self) -> float:
         """Run the loop on the CPU that is measured on."""
@@ -72,10 +75,10 @@ class Ledger:
     def is_quiet(self, taken: float) -> bool:
         return taken <= SLOW * self.fastest
 
-    def enter(self, key: Hashable, sample: Sample) -> None:
+    def enter(self, key: Hashable, sample: Sample[Value]) -> None:
         self._samples[key].append(sample)
 
-    def measure(self, key: Hashable, measure: Callable[[], float]) -> None:
+    def measure(self, key: Hashable, measure: Callable[[], Value]) -> None:
         """One round, once the machine is quiet; until then they are thrown away unmeasured."""
         for _ in range(PATIENCE):
             taken = self.calibrate()
@@ -85,12 +88,22 @@ class Ledger:
             self.enter(key, Sample(taken, None))
             self._pause(PAUSE)
 
-    def kept(self, key: Hashable) -> list[float]:
+    def kept(self, key: Hashable) -> list[Value]:
         samples = self._samples[key]
         return [s.value for s in samples if s.value is not None and self.is_quiet(s.spin)]
 
     def discarded(self, key: Hashable) -> int:
         return len(self._samples[key]) - len(self.kept(key))
+
+    def is_enough(self, key: Hashable) -> bool:
+        """Whether its figure may decide anything."""
+        return len(self.kept(key)) >= ENOUGH
+
+    def judge(self, key: Hashable) -> str:
+        """Why it may not; empty if it may."""
+        if self.is_enough(key):
+            return ""
+        return f"too few rounds were kept: {len(self.kept(key))} of {ENOUGH}"
 
     def is_short(self, key: Hashable, rounds: int) -> bool:
         return len(self.kept(key)) < rounds

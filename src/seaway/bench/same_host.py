@@ -2,85 +2,70 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from contextlib import ExitStack
+from collections.abc import Sequence
 
-from seaway import lab
 from seaway.bench import traffic
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.results import Result, Row, collect_ratios, ratio_of
-from seaway.bench.rounds import ATTEMPTS, ENOUGH, Ledger, rotated
+from seaway.bench.rounds import ATTEMPTS, Ledger, rotated
+from seaway.bench.stage import Stage
 from seaway.bench.statistics import best_quartile, estimate, ratio
 from seaway.bench.systems import Pair, System
-from seaway.errors import SeawayError
 
 CASE = "same-host"
 REFERENCE, OURS = "veth", "seaway"
 
 
-def run(systems: tuple[System, ...], options: Options) -> Result:
+def run(systems: Sequence[System], options: Options) -> Result:
     metrics = [name for name in traffic.METRICS if options.wants_metric(name)]
-    ledger, missing = Ledger(measured_cpu()), {s.name: s.missing() for s in systems}
-    present = [system for system in systems if not missing[system.name]]
-    with ExitStack() as stack:
-        pairs = _set_up(stack, present, missing, options)
-        stack.enter_context(traffic.servers(pairs, ledger.cpu))
-        _measure(pairs, metrics, ledger, options)
+    ledger, stage = Ledger[float](measured_cpu()), Stage(CASE, options)
+    with (
+        stage.set(systems, lambda system, host: system.running(host)) as pairs,
+        traffic.servers(pairs, ledger.cpu),
+    ):
+        _measure(pairs, metrics, ledger, stage)
     names = [system.name for system in systems]
-    rows = tuple(_row(s, m, names, ledger, missing[s]) for m in metrics for s in names)
+    rows = tuple(_row(s, m, names, ledger, stage.missing) for m in metrics for s in names)
     machine = describe(ledger.cpu, ledger.fastest)
     return Result(case=CASE, machine=machine, rows=rows, ratios=collect_ratios(rows))
 
 
-def _set_up(
-    stack: ExitStack, systems: list[System], missing: dict[str, str], options: Options
-) -> dict[str, Pair]:
-    """Every system on a lab host of its own. One that does not start is a missing one."""
-    name = f"bench-{os.getpid()}"
-    stack.callback(lab.down, name)
-    hosts = lab.up(name, hosts=max(1, len(systems))).hosts
-    pairs: dict[str, Pair] = {}
-    for system, host in zip(systems, hosts, strict=False):
-        options.progress(f"{CASE}: setting up {system.name}")
-        try:
-            pairs[system.name] = stack.enter_context(system.running(host))
-        except (SeawayError, OSError, subprocess.SubprocessError) as error:
-            missing[system.name] = f"it did not start: {error}"
-    return pairs
-
-
-def _measure(pairs: dict[str, Pair], metrics: list[str], ledger: Ledger, options: Options) -> None:
+def _measure(
+    pairs: dict[str, Pair], metrics: list[str], ledger: Ledger[float], stage: Stage
+) -> None:
     """If one system needs one more round of a metric, all get it: they stay interleaved."""
-    for sweep in range(ATTEMPTS * options.rounds):
+    rounds = stage.options.rounds
+    for sweep in range(ATTEMPTS * rounds):
         order = rotated(list(pairs), sweep)
         for metric in metrics:
-            if any(ledger.is_short((system, metric), options.rounds) for system in pairs):
-                options.progress(f"{CASE}: round {sweep + 1} of {options.rounds}, {metric}")
+            if any(ledger.is_short((system, metric), rounds) for system in pairs):
+                stage.tell(f"round {sweep + 1} of {rounds}, {metric}")
                 traffic.measure(metric, {system: pairs[system] for system in order}, ledger)
 
 
-def _row(system: str, metric: str, systems: list[str], ledger: Ledger, missing: str) -> Row:
+def _row(
+    system: str, metric: str, systems: list[str], ledger: Ledger[float], missing: dict[str, str]
+) -> Row:
     of = traffic.METRICS[metric]
-    kept = ledger.kept((system, metric))
     statistic = best_quartile(of.better)
-    found = estimate(kept, statistic) if kept else None
+    kept = ledger.kept((system, metric))
     against = [REFERENCE] if system != OURS else [name for name in systems if name != OURS]
+    found = estimate(kept, statistic) if kept else None
     return Row(
         system=system,
         metric=metric,
         unit=of.unit,
-        value=found.value if found else None,
-        low=found.low if found else None,
-        high=found.high if found else None,
+        value=found and found.value,
+        low=found and found.low,
+        high=found and found.high,
         runs=len(kept),
         discarded=ledger.discarded((system, metric)),
-        good=len(kept) >= ENOUGH,
+        good=ledger.is_enough((system, metric)),
         ratios=tuple(
             ratio_of(other, ratio(kept, reference, statistic))
             for other in against
             if kept and other != system and (reference := ledger.kept((other, metric)))
         ),
-        note=missing or ("" if len(kept) >= ENOUGH else f"too few rounds: {len(kept)} of {ENOUGH}"),
+        note=missing.get(system) or ledger.judge((system, metric)),
     )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 Better = Literal["lower", "higher"]
-Statistic = Callable[[Sequence[float]], float]
+Round = TypeVar("Round")  # what one round gave: a figure, or several
 
 RESAMPLES = 1000
 TAIL = 0.025  # on each side: a 95 % interval
@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-def best_quartile(better: Better) -> Statistic:
+def best_quartile(better: Better) -> Callable[[Sequence[float]], float]:
     """The mean of the best quarter of the rounds, of one round at least."""
 
     def of(values: Sequence[float]) -> float:
@@ -43,13 +43,17 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def estimate(values: Sequence[float], statistic: Statistic) -> Estimate:
+def estimate(values: Sequence[Round], statistic: Callable[[Sequence[Round]], float]) -> Estimate:
     generator = random.Random(SEED)
     resampled = [statistic(_resample(values, generator)) for _ in range(RESAMPLES)]
     return _estimate(statistic(values), resampled)
 
 
-def ratio(values: Sequence[float], reference: Sequence[float], statistic: Statistic) -> Estimate:
+def ratio(
+    values: Sequence[Round],
+    reference: Sequence[Round],
+    statistic: Callable[[Sequence[Round]], float],
+) -> Estimate:
     """How much more the one is than the other; both are resampled."""
     generator = random.Random(SEED)
     resampled = [
@@ -59,7 +63,7 @@ def ratio(values: Sequence[float], reference: Sequence[float], statistic: Statis
     return _estimate(statistic(values) / statistic(reference), resampled)
 
 
-def _resample(values: Sequence[float], generator: random.Random) -> list[float]:
+def _resample(values: Sequence[Round], generator: random.Random) -> list[Round]:
     return generator.choices(values, k=len(values))
 
 

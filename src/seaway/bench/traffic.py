@@ -82,7 +82,7 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
         time.sleep(0.01)
 
 
-def measure(metric: str, pairs: Mapping[str, Pair], ledger: Ledger) -> None:
+def measure(metric: str, pairs: Mapping[str, Pair], ledger: Ledger[float]) -> None:
     """One round of one metric for each of these systems, in their order."""
     if metric in PING_PONG:
         ping_pongs(metric, pairs, ledger)
@@ -124,7 +124,7 @@ PING_PONG = {
 }
 
 
-def ping_pongs(metric: str, pairs: Mapping[str, Pair], ledger: Ledger) -> None:
+def ping_pongs(metric: str, pairs: Mapping[str, Pair], ledger: Ledger[float]) -> None:
     """One sockperf client for each system, so timed that only one of them is not asleep."""
     clients: dict[str, subprocess.Popen[str]] = {}
     spins: dict[str, float] = {}

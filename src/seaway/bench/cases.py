@@ -1,0 +1,28 @@
+"""Which cases there are, and which systems take part in each."""
+
+from __future__ import annotations
+
+from seaway.bench import attach, same_host
+from seaway.bench.cni import ReferencePlugin
+from seaway.bench.docker import DockerBridge
+from seaway.bench.options import Options
+from seaway.bench.results import Result
+from seaway.bench.systems import Veth
+from seaway.errors import Invalid, NotFound
+
+BRIDGE, PTP = ReferencePlugin("bridge"), ReferencePlugin("ptp")
+PAIRS = (Veth(), BRIDGE, PTP, DockerBridge())
+ATTACHERS = (BRIDGE, PTP)
+CASES = (same_host.CASE, attach.CASE)
+SYSTEMS = tuple(system.name for system in PAIRS)
+
+
+def run(case: str, options: Options) -> Result:
+    unknown = set(options.systems) - set(SYSTEMS)
+    if unknown:
+        raise Invalid(f"no such system: {', '.join(sorted(unknown))}", f"one of {SYSTEMS}")
+    if case == same_host.CASE:
+        return same_host.run([s for s in PAIRS if options.wants_system(s.name)], options)
+    if case == attach.CASE:
+        return attach.run([s for s in ATTACHERS if options.wants_system(s.name)], options)
+    raise NotFound(f"there is no case '{case}'", f"one of {', '.join(CASES)}")

@@ -1,0 +1,76 @@
+"""What Seaway promises of these figures, and whether a result keeps it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from seaway.bench.results import Ratio, Result, Row
+
+Verdict = Literal["kept", "broken", "undecided"]
+OURS = "seaway"
+
+
+class Promise(NamedTuple):
+    case: str
+    metric: str
+    row: str  # system, or system@endpointsxparallel
+    reference: str
+    relation: Literal["<=", "<", ">="]
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.relation} {self.bound:g} x {self.reference}"
+
+    def holds(self, ratio: float) -> bool:
+        return {
+            "<=": ratio <= self.bound,
+            "<": ratio < self.bound,
+            ">=": ratio >= self.bound,
+        }[self.relation]
+
+
+PEERS = ("cni-bridge", "cni-ptp", "docker-bridge")
+PROMISES = (
+    *(
+        Promise("same-host", metric, OURS, "veth", "<=", 1.10)
+        for metric in ("udp_rr_p50", "tcp_rr_p50")
+    ),
+    *(
+        Promise("same-host", metric, OURS, peer, "<", 1.00)
+        for metric in ("udp_rr_p50", "tcp_rr_p50")
+        for peer in PEERS
+    ),
+    Promise("same-host", "tcp_gbps", OURS, "veth", ">=", 0.95),
+    *(
+        Promise("attach", "add_p50", f"{OURS}@{n}x1", f"cni-ptp@{n}x1", "<=", 0.60)
+        for n in (1, 1000)
+    ),
+    Promise("attach", "add_p50", f"{OURS}@1000x1", f"{OURS}@1x1", "<=", 1.20),
+)
+
+
+def promise_of(case: str, row: Row, ratio: Ratio) -> Promise | None:
+    """What is promised of this ratio, if anything."""
+    found = (
+        p
+        for p in PROMISES
+        if (p.case, p.metric, p.row, p.reference) == (case, row.metric, row.cell, ratio.reference)
+    )
+    return next(found, None)
+
+
+def judge(promise: Promise, row: Row, ratio: Ratio) -> Verdict:
+    """Too few rounds decide nothing, whatever they say."""
+    if not row.good:
+        return "undecided"
+    return "kept" if promise.holds(ratio.value) else "broken"
+
+
+def verdicts(result: Result) -> list[tuple[Promise, Verdict]]:
+    """Of every promise that this result speaks about."""
+    return [
+        (promise, judge(promise, row, ratio))
+        for row in result.rows
+        for ratio in row.ratios
+        if (promise := promise_of(result.case, row, ratio))
+    ]
