@@ -17,7 +17,7 @@ class FakeTarget:
         self.objects: dict[Any, Any] = dict(objects or {})
         self.refuses: dict[Any, OSError] = {}
         self.calls: list[tuple[str, Any]] = []
-        self.on_put: Callable[[Any, Any], None] = lambda key, value: None
+        self.on_put: Callable[[Any, Any], None] = lambda *_: None
 
     def read(self) -> dict[Any, Any]:
         return dict(self.objects)
@@ -54,7 +54,7 @@ class FakeSurroundings:
         return self.namespaces.get(path)
 
     def check_inside(self, inside: Inside) -> list[str]:
-        return list(self.problems)
+        return [f"{inside.name}: {problem}" for problem in self.problems]
 
     def foreign_prefixes(self) -> list[Prefix]:
         return list(self.routed)

@@ -145,7 +145,7 @@ def find_endpoint(facts: Facts, ref: str) -> Endpoint:
         for e in facts.all(Endpoint)
         if (not network_ref or e.network == network_ref) and _answers(e, name)
     ]
-    exact = [e for e in found if e.id == name or e.name == name]
+    exact = [e for e in found if name in (e.id, e.name)]
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
@@ -156,8 +156,7 @@ def find_endpoint(facts: Facts, ref: str) -> Endpoint:
 
 def _answers(endpoint: Endpoint, name: str) -> bool:
     return (
-        endpoint.name == name
-        or endpoint.container == name
+        name in (endpoint.name, endpoint.container)
         or (len(name) >= 4 and endpoint.id.startswith(name))
         or any(str(i.ip) == name for i in endpoint.addresses)
     )

@@ -42,7 +42,6 @@ class Plan:
 class Initialised:
     cluster: Cluster
     host: Host
-    network: Network
     new: bool  # False: it was there already, and nothing was changed
     warnings: tuple[str, ...] = ()
 
@@ -54,19 +53,18 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
     await records.load()
     cluster = facts.get(Cluster, "cluster")
     if cluster:
-        host, network = facts.all(Host)[0], facts.all(Network)
         if plan.pools and plan.pools != cluster.pools:
             has = ", ".join(str(p) for p in cluster.pools)
             raise Conflict(
                 f"this host is of cluster {cluster.id} with the pools {has} already",
                 "leave out --subnet, or run 'seaway uninstall' first",
             )
-        return Initialised(cluster, host, network[0], new=False)
+        return Initialised(cluster, facts.all(Host)[0], new=False)
     cluster = _cluster(plan)
     host = Host(name=plan.host, addresses=tuple(s[1] for s in cluster.host_subnets))
     network = _default_network(cluster, plan)
     await records.commit([cluster, host, network])
-    return Initialised(cluster, host, network, new=True, warnings=_warnings(cluster, plan.routed))
+    return Initialised(cluster, host, new=True, warnings=_warnings(cluster, plan.routed))
 
 
 def _cluster(plan: Plan) -> Cluster:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from seaway.desired.network.blocks import block_of, free_block, overlaps, usable
 from seaway.errors import Conflict, Exhausted, Invalid
+from seaway.facts import Facts
 from seaway.model.addresses import Address, Prefix
 from seaway.model.facts import Block, Network
 from seaway.model.requests import IpRange
@@ -24,7 +25,7 @@ class Allocator:
     """
 
     def __init__(self, host: str, holder: Callable[[Address], str]) -> None:
-        self._host = host
+        self.host = host
         self._holder = holder
         self._free: dict[str, dict[Prefix, deque[Address]]] = defaultdict(dict)
 
@@ -53,7 +54,7 @@ class Allocator:
         known = list(taken)
         for subnet in network.subnets:
             if subnet.version == version and (prefix := free_block(subnet, known)):
-                return Block(prefix=prefix, network=network.name, host=self._host)
+                return Block(prefix=prefix, network=network.name, host=self.host)
         subnets = ", ".join(str(s) for s in network.subnets if s.version == version)
         raise Exhausted(
             f"network '{network.name}' has no free IPv{version} address left in {subnets}",
@@ -66,7 +67,7 @@ class Allocator:
         prefix = block_of(subnet, address)
         if prefix in self._free[network.name]:
             return None
-        return Block(prefix=prefix, network=network.name, host=self._host)
+        return Block(prefix=prefix, network=network.name, host=self.host)
 
     def take_certain(self, network: Network, address: Address) -> None:
         """Take this very address, of a block that we hold."""
@@ -114,11 +115,23 @@ class Allocator:
             return False
         return True
 
-    def release(self, network: str, address: Address) -> None:
-        """Free again, last in the queue."""
+    def release(self, network: str, address: Address, *, used: bool = True) -> None:
+        """Free again: last in the queue; first, if nobody ever used it."""
         for prefix, free in self._free[network].items():
             if address in prefix and address not in free:
-                free.append(address)
+                if used:
+                    free.append(address)
+                else:
+                    free.appendleft(address)
+
+
+def load_blocks(allocator: Allocator, facts: Facts) -> None:
+    """Every recorded block of this host, at start."""
+    for block in facts.all(Block):
+        network = facts.get(Network, block.network)
+        for subnet in network.subnets if network else ():
+            if overlaps(subnet, block.prefix) and block.host == allocator.host:
+                allocator.add(block, subnet)
 
 
 def _covers(subnet: Prefix, inner: Prefix) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from seaway.reconcile import Reconciler
 from tests.fakes_kernel import FakeTarget
+
+from seaway.reconcile import Reconciler
 
 
 def apply(reconciler: Reconciler) -> None:

@@ -18,8 +18,8 @@ from seaway.store.sqlite import SqliteStore
 MakeStore = Callable[[], Store]
 
 
-@pytest.fixture(params=["sqlite"])
-def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> MakeStore:
+@pytest.fixture
+def make_store(tmp_path: Path) -> MakeStore:
     """Opens the same store again at each call."""
     return lambda: SqliteStore(tmp_path / "store.db")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from seaway.intents.addresses import AddressIntents
 from seaway.intents.endpoints import EndpointIntents
+from seaway.intents.health import HealthIntents
 from seaway.intents.networks import NetworkIntents
 
 
-class Intents(NetworkIntents, EndpointIntents, AddressIntents):
+class Intents(HealthIntents, NetworkIntents, EndpointIntents, AddressIntents):
     """All of them, over one desk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +37,9 @@ class Surroundings(Protocol):
     def drops(self) -> dict[tuple[int, str], int]:
         """Packets refused, by device and reason."""
 
+    def data_plane(self) -> tuple[str, str]:
+        """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
+
 
 @dataclass
 class Desk:
@@ -45,5 +49,7 @@ class Desk:
     convergence: Convergence
     surroundings: Surroundings
     allocator: Allocator
+    serving: bool = False  # ADD is served
+    started: float = field(default_factory=time.monotonic)
     # Between the check of a request and its commit no other one may be checked.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -128,7 +128,7 @@ class EndpointIntents(AddressIntents):
             for block in blocks:
                 self.allocator.drop(block)
             for address in taken:
-                self.allocator.release(network.name, address)
+                self.allocator.release(network.name, address, used=False)
             raise
 
     def _take_asked(
@@ -159,14 +159,15 @@ class EndpointIntents(AddressIntents):
     def _claim(self, block: Block | None, network: Network, blocks: list[Block]) -> None:
         if block is None:
             return
-        subnet = next(s for s in network.subnets if s.version == block.prefix.version
-                      and block.prefix.network_address in s)
+        subnet = next(
+            s
+            for s in network.subnets
+            if s.version == block.prefix.version and block.prefix.network_address in s
+        )
         self.allocator.add(block, subnet)
         blocks.append(block)
 
-    def _foreign(
-        self, network: Network, addresses: tuple[Interface, ...]
-    ) -> tuple[Interface, ...]:
+    def _foreign(self, network: Network, addresses: tuple[Interface, ...]) -> tuple[Interface, ...]:
         """Another IPAM gave these: one address still means one endpoint, inside its network."""
         for interface in addresses:
             if not any(interface.ip in s for s in network.subnets):

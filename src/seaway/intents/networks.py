@@ -32,7 +32,9 @@ class NetworkIntents(Desk):
         admission.network_name(request.name)
         async with self.deciding:
             if self.facts.get(Network, request.name):
-                raise Conflict(f"there is a network '{request.name}' already", "choose another name")
+                raise Conflict(
+                    f"there is a network '{request.name}' already", "choose another name"
+                )
             foreign = self.surroundings.foreign_prefixes()
             subnets = admission.subnets(self.facts, request, foreign)
             mtu = request.mtu or self.surroundings.uplink_mtu()
@@ -55,7 +57,7 @@ class NetworkIntents(Desk):
         return network
 
     async def update_network(self, name: str, change: NetworkChange) -> Network:
-        """Options of a network with endpoints may change, but for a new MTU: only new ones get it."""
+        """All but a new MTU holds for its endpoints at once; that is for new ones."""
         async with self.deciding:
             old = admission.network(self.facts, name)
             given = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}

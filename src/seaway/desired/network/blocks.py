@@ -49,9 +49,7 @@ def reserved_length(pool: Prefix) -> int:
 
 def free_subnet(pool: Prefix, taken: Iterable[Prefix], length: int) -> Prefix | None:
     """The first prefix of this length in the pool that overlaps nothing taken."""
-    inside = sorted(
-        (t for t in taken if overlaps(pool, t)), key=lambda p: int(p.network_address)
-    )
+    inside = sorted((t for t in taken if overlaps(pool, t)), key=lambda p: int(p.network_address))
     size = 1 << (pool.max_prefixlen - max(length, pool.prefixlen))
     start = int(pool.network_address)
     for other in inside:

@@ -43,4 +43,4 @@ def _sysctl(name: str, view: View) -> Sysctl | None:
     return Sysctl(name, FORWARDING[name]) if view.all(Host) else None
 
 
-SYSCTLS = Derivation("sysctls", (Source(Host, lambda host: FORWARDING),), _sysctl)
+SYSCTLS = Derivation("sysctls", (Source(Host, lambda _: FORWARDING),), _sysctl)

@@ -37,8 +37,10 @@ def _connection(pair: tuple[int, int], view: View) -> int | None:
 CONNECTIONS = Derivation("connections", (Source(Network, _pairs),), _connection)
 
 
-def _masquerade(_key: str, view: View) -> Masquerade:
+def _masquerade(_key: str, view: View) -> Masquerade | None:
     networks = view.all(Network)
+    if not networks:
+        return None
     return Masquerade(
         sources=_sorted(p for n in networks if n.masquerade for p in n.subnets),
         inside=_sorted(p for n in networks for p in n.subnets),
@@ -49,4 +51,4 @@ def _sorted(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
     return tuple(sorted(prefixes, key=lambda p: (p.version, p.network_address, p.prefixlen)))
 
 
-MASQUERADE = Derivation("nft", (Source(Network, lambda network: ["table"]),), _masquerade)
+MASQUERADE = Derivation("nft", (Source(Network, lambda _: ["table"]),), _masquerade)

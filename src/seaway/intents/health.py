@@ -1,0 +1,49 @@
+"""How the agent and its data plane are."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+
+from seaway import __version__
+from seaway.errors import NotReady
+from seaway.intents.desk import Desk
+from seaway.model.facts import Cluster, Endpoint, Network
+from seaway.model.reports import Drops, Status
+
+_TOLD = 20  # of the latest drift
+
+
+class HealthIntents(Desk):
+    def ready(self) -> None:
+        if not self.serving:
+            raise NotReady("the agent is starting", "try again in a second")
+
+    def status(self) -> Status:
+        cluster = self.facts.get(Cluster, "cluster")
+        attach, layout = self.surroundings.data_plane()
+        return Status(
+            version=__version__,
+            host=self.host.name,
+            cluster=cluster.id if cluster else "",
+            addresses=self.host.addresses,
+            ready=self.serving,
+            pid=os.getpid(),
+            uptime=round(time.monotonic() - self.started, 3),
+            store="sqlite",
+            attach=attach,
+            layout=layout,
+            networks=len(self.facts.all(Network)),
+            endpoints=len(self.facts.all(Endpoint)),
+            drops=self._drops(),
+            drift_total=self.convergence.drift_total,
+            drift=tuple(self.convergence.drift)[-_TOLD:],
+            failures=tuple(self.convergence.failures()),
+        )
+
+    def _drops(self) -> tuple[Drops, ...]:
+        by_reason: Counter[str] = Counter()
+        for (_, reason), packets in self.surroundings.drops().items():
+            by_reason[reason] += packets
+        return tuple(Drops(reason=r, packets=n) for r, n in sorted(by_reason.items()))

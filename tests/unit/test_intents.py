@@ -1,0 +1,378 @@
+"""Intents against a fake kernel: what is asked for is there, what is refused changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes_kernel import FakeSurroundings, FakeTarget
+
+from seaway.bootstrap import Plan, initialise
+from seaway.converge import Convergence
+from seaway.desired.catalogue import DERIVATIONS
+from seaway.desired.indexes import INDEXES
+from seaway.errors import (
+    Conflict,
+    ContainerGone,
+    Exhausted,
+    Invalid,
+    NotFound,
+    SeawayError,
+    SystemFailed,
+)
+from seaway.facts import Facts
+from seaway.intents import Intents
+from seaway.ipam import Allocator, load_blocks
+from seaway.model.addresses import Address
+from seaway.model.facts import Attached, Endpoint, Host, Network, endpoint_id
+from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
+from seaway.names import link_name
+from seaway.records import Records
+from seaway.store.sqlite import SqliteStore
+
+
+@dataclass
+class Agent:
+    """An agent over a real store and a fake kernel."""
+
+    intents: Intents
+    kernel: dict[str, FakeTarget]
+    host: FakeSurroundings
+    store: SqliteStore
+
+    def state(self) -> dict[str, Any]:
+        return {name: target.read() for name, target in self.kernel.items()}
+
+    async def attach(self, netns: str, **request: Any) -> Endpoint:
+        self.host.namespaces.setdefault(f"/run/netns/{netns}", 1000 + len(self.host.namespaces))
+        request = {"network": "default", "container": netns} | request
+        return await self.intents.attach(NewEndpoint(netns=netns, **request))
+
+
+def holder_of(facts: Facts) -> Callable[[Address], str]:
+    return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
+
+
+POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
+
+
+async def start(path: Path) -> Agent:
+    store = SqliteStore(path / "store.db")
+    await initialise(store, Plan(host="h", pools=POOLS))
+    facts = Facts(DERIVATIONS, INDEXES)
+    records = Records(store, facts)
+    await records.load()
+    kernel = {d.name: FakeTarget(d.name) for d in DERIVATIONS}
+    numbers = iter(range(10, 10_000))
+
+    def created(name: str, _: object) -> None:
+        for endpoint in facts.where(Endpoint, "link", name):
+            attached = Attached(endpoint=endpoint.id, ifindex=next(numbers))
+            facts.change(Attached, endpoint.id, attached)
+
+    kernel["links"].on_put = created
+    convergence = Convergence(facts, list(kernel.values()))
+    allocator = Allocator("h", holder_of(facts))
+    load_blocks(allocator, facts)
+    host = FakeSurroundings()
+    intents = Intents(
+        host=facts.all(Host)[0],
+        facts=facts,
+        records=records,
+        convergence=convergence,
+        surroundings=host,
+        allocator=allocator,
+    )
+    return Agent(intents, kernel, host, store)
+
+
+def run(path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        agent = await start(path)
+        writer = asyncio.create_task(agent.intents.convergence.run())
+        try:
+            await agent.intents.convergence.settle()
+            await asyncio.wait_for(scenario(agent), 10)
+        finally:
+            writer.cancel()
+            await agent.store.close()
+
+    asyncio.run(whole())
+
+
+def test_an_attached_endpoint_has_its_link_programs_entries_and_routes(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("web")
+        link = link_name(endpoint.id)
+
+        assert ("10.208.0.1", "fd00:5ea::1") == tuple(str(a.ip) for a in endpoint.addresses)
+        assert {link} == agent.kernel["links"].read().keys()
+        assert {(link, "ingress"), (link, "egress")} == agent.kernel["attachments"].read().keys()
+        assert {a.ip for a in endpoint.addresses} == agent.kernel["endpoints"].read().keys()
+        routes = agent.kernel["routes"].read()
+        assert link == routes[ip_network("10.208.0.1/32")].device
+        assert "" == routes[ip_network("10.208.0.0/18")].device
+
+    run(tmp_path, scenario)
+
+
+def test_after_detach_the_kernel_is_as_before_and_the_address_comes_again_last(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        before = agent.state()
+        endpoint = await agent.attach("web")
+        await agent.intents.detach(endpoint.id)
+        assert before == agent.state()
+        assert endpoint.addresses != (await agent.attach("web")).addresses
+
+    run(tmp_path, scenario)
+
+
+def test_what_the_kernel_refuses_is_taken_back_whole(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        before = agent.state()
+        for target, error, kind in (
+            ("links", OSError(errno.EEXIST, "exists"), Conflict),
+            ("links", OSError(errno.ESTALE, "gone"), ContainerGone),
+            ("routes", OSError(errno.ENOMEM, "no memory"), SystemFailed),
+        ):
+            link = link_name(endpoint_id("web", "eth0"))
+            key = link if target == "links" else ip_network("10.208.0.1/32")
+            agent.kernel[target].refuses = {key: error}
+            if target == "routes":  # whichever address it gets
+                agent.kernel[target].refuses = {
+                    ip_network(f"10.208.0.{i}/32"): error for i in range(1, 64)
+                }
+            with pytest.raises(kind):
+                await agent.attach("web")
+            agent.kernel[target].refuses = {}
+            assert before == agent.state()
+            assert [] == agent.intents.endpoints()
+
+    run(tmp_path, scenario)
+
+
+BAD: list[tuple[dict[str, Any], type[SeawayError], str]] = [
+    ({"network": "nowhere"}, NotFound, "known: default"),
+    ({"interface": "a/b"}, Invalid, "interface name"),
+    ({"interface": "x" * 16}, Invalid, "interface name"),
+    ({"interface": "lo"}, Invalid, "reserved"),
+    ({"container": "-bad"}, Invalid, "container id"),
+    ({"name": "bad name"}, Invalid, "endpoint name"),
+    ({"name": "first"}, Conflict, "is taken"),
+    ({"mac": "01:00:00:00:00:00"}, Invalid, "multicast"),
+    ({"mac": "zz"}, Invalid, "no MAC"),
+    ({"mtu": 100}, Invalid, "MTU 100"),
+    ({"addresses": (ip_address("192.0.2.1"),)}, Invalid, "outside network"),
+    ({"addresses": (ip_address("10.208.0.0"),)}, Invalid, "first or last"),
+    ({"addresses": (ip_address("10.208.0.1"),)}, Conflict, "taken by first"),
+    ({"addresses": (ip_address("10.208.0.8"), ip_address("10.208.0.9"))}, Invalid, "more than one"),
+    ({"ranges": (IpRange(subnet=ip_network("192.0.2.0/24")),)}, Invalid, "outside network"),
+    ({"foreign": (ip_interface("192.0.2.1/24"),)}, Invalid, "outside network"),
+    ({"foreign": (ip_interface("10.208.0.1/18"),)}, Conflict, "taken by endpoint"),
+    ({"labels": {"": "x"}}, Invalid, "label"),
+]
+
+
+@pytest.mark.parametrize(("request_", "kind", "words"), BAD, ids=lambda v: str(v)[:40])
+def test_a_bad_attach_is_told_in_one_line_and_changes_nothing(
+    tmp_path: Path, request_: dict[str, Any], kind: type[SeawayError], words: str
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("first")
+        before = agent.state(), (await agent.store.load()).items
+        with pytest.raises(kind, match=words) as caught:
+            await agent.attach("second", **request_)
+        assert "\n" not in str(caught.value)
+        assert before == (agent.state(), (await agent.store.load()).items)
+        assert ip_interface("10.208.0.2/32") in (await agent.attach("third")).addresses
+
+    run(tmp_path, scenario)
+
+
+def test_a_namespace_that_is_gone_and_a_second_attach_are_refused(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        with pytest.raises(ContainerGone):
+            await agent.intents.attach(NewEndpoint(netns="/nowhere", network="default"))
+        await agent.attach("web")
+        with pytest.raises(Conflict, match="attached already"):
+            await agent.attach("web")
+
+    run(tmp_path, scenario)
+
+
+def test_a_network_that_is_full_says_so(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        small = NewNetwork(name="small", subnets=(ip_network("10.213.0.0/30"),))
+        await agent.intents.create_network(small)
+        await agent.attach("a", network="small")
+        await agent.attach("b", network="small")
+        with pytest.raises(Exhausted, match="no free IPv4 address"):
+            await agent.attach("c", network="small")
+        await agent.intents.detach("a")
+        assert "10.213.0.1" == str((await agent.attach("c", network="small")).addresses[0].ip)
+
+    run(tmp_path, scenario)
+
+
+BAD_NETWORKS: list[tuple[NewNetwork, type[SeawayError], str]] = [
+    (NewNetwork(name="Upper"), Invalid, "no network name"),
+    (NewNetwork(name="default"), Conflict, "already"),
+    (NewNetwork(name="a", subnets=(ip_network("10.208.1.0/24"),)), Conflict, "overlaps"),
+    (NewNetwork(name="a", subnets=(ip_network("10.223.1.0/24"),)), Conflict, "overlaps"),
+    (
+        NewNetwork(name="a", subnets=(ip_network("203.0.113.0/25"),)),
+        Conflict,
+        "a route of this host",
+    ),
+    (NewNetwork(name="a", subnets=(ip_network("127.0.0.0/24"),)), Invalid, "unicast"),
+    (NewNetwork(name="a", families=(5,)), Invalid, "IPv4, IPv6 or both"),
+    (NewNetwork(name="a", mtu=70000), Invalid, "MTU"),
+]
+
+
+@pytest.mark.parametrize(("request_", "kind", "words"), BAD_NETWORKS, ids=lambda v: str(v)[:40])
+def test_a_bad_network_is_told_in_one_line_and_changes_nothing(
+    tmp_path: Path, request_: NewNetwork, kind: type[SeawayError], words: str
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        agent.host.routed = [ip_network("203.0.113.0/24"), ip_network("0.0.0.0/0")]
+        if request_.subnets and request_.subnets[0] == ip_network("203.0.113.0/25"):
+            agent.host.routed = [ip_network("203.0.113.0/25")]
+        before = agent.state(), (await agent.store.load()).items
+        with pytest.raises(kind, match=words):
+            await agent.intents.create_network(request_)
+        assert before == (agent.state(), (await agent.store.load()).items)
+
+    run(tmp_path, scenario)
+
+
+def test_networks_are_made_from_the_pools_connected_updated_and_removed(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        intents = agent.intents
+        one = await intents.create_network(NewNetwork(name="one"))
+        two = await intents.create_network(NewNetwork(name="two", families=(6,)))
+        assert ("10.208.64.0/18", "fd00:5ea:0:1::/64") == tuple(str(s) for s in one.subnets)
+        assert ("fd00:5ea:0:2::/64",) == tuple(str(s) for s in two.subnets)
+
+        await intents.connect_networks("one", "two")
+        await intents.connect_networks("two", "one")
+        assert {(2, 3), (3, 2)} == agent.kernel["connections"].read().keys()
+        assert ("two",) == intents.network("one").connected
+
+        await intents.update_network("one", NetworkChange(masquerade=False))
+        sources = agent.kernel["nft"].read()["table"].sources
+        assert not set(one.subnets) & set(sources)
+
+        await intents.remove_network("two")
+        assert {} == agent.kernel["connections"].read()
+        assert () == intents.network("one").connected
+        await agent.attach("web", network="one")
+        with pytest.raises(Conflict, match="1 endpoints: web"):
+            await intents.remove_network("one")
+        assert (await intents.create_network(NewNetwork(name="again"))).number == 4
+
+    run(tmp_path, scenario)
+
+
+def test_a_second_interface_of_a_container_routes_only_its_own_network(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        other = await agent.intents.create_network(NewNetwork(name="other"))
+        first = await agent.attach("web")
+        second = await agent.attach("web", network="other", interface="eth1")
+        links = agent.kernel["links"].read()
+
+        assert first.default_route
+        assert not second.default_route
+        inside = links[link_name(second.id)].inside
+        assert set(other.subnets) == {route.dst for route in inside.routes}
+        containers = {v.container for v in agent.kernel["endpoints"].read().values()}
+        assert 1 == len(containers)
+
+    run(tmp_path, scenario)
+
+
+def test_an_endpoint_whose_container_vanished_is_released(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        before = agent.state()
+        endpoint = await agent.attach("web")
+        del agent.host.namespaces["/run/netns/web"]
+        del agent.kernel["links"].objects[link_name(endpoint.id)]
+        await agent.intents.vanished(link_name(endpoint.id))
+        assert before == agent.state()
+        assert [] == agent.intents.endpoints()
+
+    run(tmp_path, scenario)
+
+
+def test_a_link_that_somebody_deleted_is_made_again_and_reported(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("web")
+        link = link_name(endpoint.id)
+        before = agent.intents.endpoint("web").ifindex
+        del agent.kernel["links"].objects[link]
+        await agent.intents.vanished(link)
+        await agent.intents.convergence.settle(agent.intents.keys_of(endpoint))
+
+        assert link in agent.kernel["links"].read()
+        after = agent.intents.endpoint("web").ifindex
+        assert after not in (0, before)
+        assert {after} == {v.ifindex for v in agent.kernel["endpoints"].read().values()}
+        assert {after} == agent.kernel["interfaces"].read().keys()
+        assert [("links", link, "missing")] == [
+            (d.target, d.key, d.found) for d in agent.intents.status().drift
+        ]
+
+    run(tmp_path, scenario)
+
+
+def test_a_leak_is_found_and_released_and_a_running_endpoint_is_not(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("web")
+        with pytest.raises(Conflict, match="running endpoint"):
+            await agent.intents.release_address(endpoint.addresses[0].ip)
+        del agent.host.namespaces["/run/netns/web"]
+        agent.intents.facts.change(Attached, endpoint.id, None)
+
+        leaks = agent.intents.ipam_check()
+        assert {str(a.ip) for a in endpoint.addresses} == {leak.address for leak in leaks}
+        await agent.intents.release_address(endpoint.addresses[0].ip)
+        assert [] == agent.intents.ipam_check()
+        with pytest.raises(NotFound):
+            await agent.intents.release_address(endpoint.addresses[0].ip)
+
+    run(tmp_path, scenario)
+
+
+def test_many_at_once_get_different_addresses(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        found = await asyncio.gather(*(agent.attach(f"c{i}") for i in range(200)))
+        addresses = {a.ip for e in found for a in e.addresses}
+        assert 400 == len(addresses)
+        await asyncio.gather(*(agent.intents.detach(e.id) for e in found))
+        assert {} == agent.kernel["links"].read()
+        assert all(not b.used for b in agent.intents.ipam())
+
+    run(tmp_path, scenario)
+
+
+def test_a_restart_knows_what_was_there(tmp_path: Path) -> None:
+    found: list[Endpoint] = []
+
+    async def first(agent: Agent) -> None:
+        found.append(await agent.attach("web", labels={"app": "web"}))
+
+    async def second(agent: Agent) -> None:
+        assert found == [r.endpoint for r in agent.intents.endpoints()]
+        assert found[0].addresses != (await agent.attach("other")).addresses
+        assert isinstance(agent.intents.facts.get(Network, "default"), Network)
+
+    run(tmp_path, first)
+    run(tmp_path, second)
