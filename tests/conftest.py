@@ -16,9 +16,12 @@ import pytest
 
 import machine
 from seaway import lab as labs
-from seaway.lab import Lab, LabHost
+from seaway.lab import Lab, LabHost, images
+from seaway.lab.containerd import Containerd
+from seaway.lab.images import Image
 
 HERE = Path(__file__).parent
+IMAGES = HERE.parent / "build" / "images"
 NEEDS_ROOT = {"bpf", "netns", "e2e"}
 RUN = f"t{os.getpid()}"  # the labs of this run are named for it
 
@@ -80,3 +83,22 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 def lab_host(make_lab: Callable[..., Lab]) -> LabHost:
     """One host, no agent."""
     return make_lab(hosts=1).hosts[0]
+
+
+@pytest.fixture(scope="session")
+def busybox() -> Image:
+    return images.busybox(IMAGES)
+
+
+@pytest.fixture(scope="session")
+def python_image() -> Image:
+    return images.python(IMAGES)
+
+
+@pytest.fixture
+def containerd(lab_host: LabHost, busybox: Image) -> Containerd:
+    """An engine on `lab_host` that knows busybox, and uses no network yet."""
+    engine = Containerd(host=lab_host)
+    engine.start()
+    engine.load(busybox)
+    return engine
