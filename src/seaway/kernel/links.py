@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,12 +21,16 @@ from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
 
 
+Created = Callable[[str, int], None]  # is told the name and number of every link that was put
+
+
 class LinkTarget:
     """Deletes go over a socket of their own: they may run in a thread, as they take 15 ms."""
 
     name = "links"
 
-    def __init__(self, netns_path: Path | None = None) -> None:
+    def __init__(self, netns_path: Path | None = None, created: Created | None = None) -> None:
+        self._created = created
         self._rtnl = netns.open_rtnl(netns_path)
         self._deleter = netns.open_rtnl(netns_path)
 
@@ -61,6 +65,9 @@ class LinkTarget:
                 self._put(link)
             except OSError as error:
                 failed[name] = error
+            else:
+                if self._created:
+                    self._created(name, self._rtnl.ifindex(name))
         return failed
 
     def delete(self, keys: set[str]) -> dict[str, OSError]:

@@ -29,7 +29,7 @@ _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK = 1, 10
 _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 11, 12
 _SO_RCVBUFFORCE = 33
-_SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
+_SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFINDEX = 0x8910, 0x8913, 0x8933
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -198,6 +198,20 @@ class Rtnl:
                 raise
             return ""
         return answer[:16].split(b"\0", 1)[0].decode()
+
+    def is_down(self, name: str) -> bool:
+        """Whether there is such an interface, and it is not set up."""
+        try:
+            answer = fcntl.ioctl(self.socket, _SIOCGIFFLAGS, _ifreq(name))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return False
+        return not struct.unpack_from("=H", answer, 16)[0] & 1
+
+    def receive(self) -> list[Frame]:
+        """What came unasked. ENOBUFS: some was lost."""
+        return list(frames(self.socket.recv(_RECEIVE)))
 
     def _batch(self, requests: Sequence[Request]) -> list[OSError | None]:
         first = self._sequence + 1

@@ -96,6 +96,11 @@ def list_routes(af: int, protocol: int = 0, table: int = 0) -> tuple[int, bytes]
     return RTM_GETROUTE, head + (u32(_TABLE, table) if table else b"")
 
 
+def parse_protocol(body: bytes) -> int:
+    """Only who made it, and quickly."""
+    return int(unpack(_HEAD, body)[5])
+
+
 def parse_route(body: bytes) -> RouteEntry | None:
     """None for one of another family, or for a route that the kernel only remembers."""
     af, length, _src, _tos, table, protocol, scope, kind, flags = unpack(_HEAD, body)

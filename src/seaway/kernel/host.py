@@ -1,0 +1,243 @@
+"""The host as it is without us: whether it can carry Seaway, and what it routes. Only read."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from seaway.errors import Forbidden, HostUnfit
+from seaway.kernel import netns, nft
+from seaway.kernel.messages.address import list_addresses, parse_address
+from seaway.kernel.messages.link import get_link, parse_link
+from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
+from seaway.kernel.rtnl import Rtnl
+from seaway.model.addresses import Prefix
+from seaway.model.reports import Finding
+from seaway.names import LINK_PREFIX, NFT_TABLE, ROUTE_PROTOCOL
+
+KERNEL_FLOOR = (6, 1)
+_BTF = Path("/sys/kernel/btf/vmlinux")
+_BPFFS = Path("/sys/fs/bpf")
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+_LEGACY_TABLES = Path("/proc/net/ip_tables_names")
+_NETWORKD = Path("/run/systemd/netif")
+_NETWORK_MANAGER = Path("/run/NetworkManager")
+_TIMEOUT = 10.0
+_DEFAULT_MTU = 1500
+_LOCAL_TABLE = 255
+_BY_RA = 9  # a route protocol
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+def require() -> None:
+    """Raise the first thing that makes it impossible, before anything is touched."""
+    if missing := missing_capabilities():
+        raise Forbidden(f"{', '.join(missing)} missing", "run as root, not in a container")
+    if kernel_version() < KERNEL_FLOOR:
+        floor = ".".join(map(str, KERNEL_FLOOR))
+        raise HostUnfit(f"kernel {platform.release()} is too old", f"expected {floor} or newer")
+    if not _BTF.exists():
+        raise HostUnfit(
+            "this kernel has no BTF", "use one built with CONFIG_DEBUG_INFO_BTF, as Debian's are"
+        )
+    if nft.program() is None:
+        raise HostUnfit("there is no program 'nft'", "apt-get install nftables")
+
+
+def kernel_version() -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def missing_capabilities() -> list[str]:
+    """CAP_SYS_ADMIN: to enter namespaces, and for bpf(2)."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
+    effective = int(found[1], 16) if found else 0
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def has_bpffs(folder: Path = _BPFFS) -> bool:
+    """Whether a BPF file system is mounted there, on top of all else."""
+    kind = ""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, source = line.partition(" - ")
+        if fields.split()[4] == str(folder):
+            kind = source.split()[0]
+    return kind == "bpf"
+
+
+def mount_bpffs(folder: Path = _BPFFS) -> None:
+    """Where programs and maps are pinned. Does nothing where it is mounted."""
+    if has_bpffs(folder):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", os.fsencode(folder), b"bpf", 0, None):
+        number = ctypes.get_errno()
+        raise HostUnfit(f"cannot mount a BPF file system on {folder}: {os.strerror(number)}")
+
+
+def findings() -> list[Finding]:
+    return [*_kernel(), *_rights(), *_forwarding(), *_firewalls(), *_managers()]
+
+
+def _kernel() -> Iterator[Finding]:
+    release = platform.release()
+    if kernel_version() < KERNEL_FLOOR:
+        yield _finding("kernel", "error", release, "6.1 or newer is needed")
+    else:
+        yield _finding("kernel", "ok", release)
+    if _BTF.exists():
+        yield _finding("btf", "ok", str(_BTF))
+    else:
+        yield _finding("btf", "error", f"no {_BTF}", "a kernel with CONFIG_DEBUG_INFO_BTF")
+    if has_bpffs():
+        yield _finding("bpffs", "ok", f"mounted on {_BPFFS}")
+    else:
+        yield _finding("bpffs", "warning", f"not mounted on {_BPFFS}", "the agent mounts it")
+    if program := nft.program():
+        yield _finding("nft", "ok", program)
+    else:
+        yield _finding("nft", "error", "there is no program 'nft'", "apt-get install nftables")
+
+
+def _rights() -> Iterator[Finding]:
+    if missing := missing_capabilities():
+        yield _finding("capabilities", "error", f"{', '.join(missing)} missing", "run as root")
+    else:
+        yield _finding("capabilities", "ok", ", ".join(_CAPABILITIES))
+
+
+def _forwarding() -> Iterator[Finding]:
+    for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+        path = Path("/proc/sys") / name
+        value = path.read_text().strip() if path.exists() else "not there"
+        advice = "" if value == "1" else "the agent sets it; does something else reset it?"
+        told = f"{name.replace('/', '.')} is {value}"
+        yield _finding("forwarding", "ok" if value == "1" else "warning", told, advice)
+
+
+def _firewalls() -> Iterator[Finding]:
+    dropping = dropping_chains()
+    for chain in dropping:
+        yield _finding(
+            "firewall",
+            "warning",
+            f"{chain} drops what it does not know, containers' traffic to the world too",
+            f"let it accept what comes in or goes out by {LINK_PREFIX}+",
+        )
+    if not dropping:
+        yield _finding("firewall", "ok", "no other firewall drops forwarded packets")
+
+
+def dropping_chains() -> list[str]:
+    """Chains of others on the forward path whose policy is drop, in words."""
+    return [*_nft_chains(), *_legacy_chains()]
+
+
+def _nft_chains() -> list[str]:
+    program = nft.program()
+    if program is None:
+        return []
+    try:
+        listed = json.loads(_output([program, "-j", "list", "chains"]) or "{}")
+    except ValueError:
+        return []
+    chains = [item["chain"] for item in listed.get("nftables", []) if "chain" in item]
+    return [
+        f"nftables chain {c['family']} {c['table']} {c['name']}"
+        for c in chains
+        if c.get("hook") == "forward" and c.get("policy") == "drop" and c["table"] != NFT_TABLE
+    ]
+
+
+def _legacy_chains() -> list[str]:
+    """Asked only where such a table is loaded: asking would load it."""
+    if not _LEGACY_TABLES.exists() or "filter" not in _LEGACY_TABLES.read_text().split():
+        return []
+    rules = _output(["iptables-legacy", "-w", "-S", "FORWARD"])
+    return ["iptables-legacy chain FORWARD"] if "-P FORWARD DROP" in rules else []
+
+
+def _managers() -> Iterator[Finding]:
+    if _NETWORKD.exists():
+        yield _finding(
+            "networkd",
+            "ok",
+            "systemd-networkd runs",
+            f"let no .network file match {LINK_PREFIX}*: it would take our addresses away",
+        )
+    if _NETWORK_MANAGER.exists():
+        yield _finding(
+            "networkmanager",
+            "warning",
+            "NetworkManager runs",
+            f"tell it to leave us alone: [keyfile] unmanaged-devices=interface-name:{LINK_PREFIX}*",
+        )
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def _finding(check: str, level: str, found: str, advice: str = "") -> Finding:
+    return Finding(check=check, level=level, found=found, advice=advice)
+
+
+def foreign_prefixes(netns_path: Path | None = None) -> list[Prefix]:
+    """Where this host sends packets without us: its routes and its interfaces' networks."""
+    with netns.open_rtnl(netns_path) as rtnl:
+        entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
+        own = {
+            entry.address.network for entry in entries if entry and entry.protocol != ROUTE_PROTOCOL
+        }
+        routed = {
+            entry.dst
+            for entry in _routes(rtnl)
+            if entry.protocol != ROUTE_PROTOCOL and entry.table != _LOCAL_TABLE
+        }
+    found = own | routed
+    return sorted(
+        (p for p in found if not (p.is_loopback or p.is_multicast or p.is_link_local)),
+        key=lambda p: (p.version, int(p.network_address), p.prefixlen),
+    )
+
+
+def uplink_mtu(netns_path: Path | None = None) -> int:
+    """The smallest of the default routes' devices; 1500 where there is no default route."""
+    with netns.open_rtnl(netns_path) as rtnl:
+        devices = {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
+        links = [parse_link(rtnl.get(*get_link(ifindex))) for ifindex in devices]
+    return min((link.mtu for link in links), default=_DEFAULT_MTU)
+
+
+def learnt_by_ra(netns_path: Path | None = None) -> list[str]:
+    """Devices whose default route a router told: forwarding would end that (accept_ra=2)."""
+    with netns.open_rtnl(netns_path) as rtnl:
+        devices = {e.ifindex for e in _defaults(rtnl) if e.protocol == _BY_RA and e.ifindex}
+        return sorted(filter(None, (rtnl.ifname(ifindex) for ifindex in devices)))
+
+
+def _defaults(rtnl: Rtnl) -> Iterator[RouteEntry]:
+    return (e for e in _routes(rtnl) if e.dst.prefixlen == 0 and e.type == UNICAST)
+
+
+def _routes(rtnl: Rtnl) -> Iterator[RouteEntry]:
+    for af in _FAMILIES:
+        for body in rtnl.dump(*list_routes(af)):
+            entry = parse_route(body)
+            if entry:
+                yield entry

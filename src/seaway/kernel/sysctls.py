@@ -1,0 +1,66 @@
+"""The host's kernel settings that forwarding needs.
+
+A setting is nobody's: there is no mark by which an agent without memory could know that it was
+ours. So reading back tells only of those that this process has put, putting one that has its
+value already writes nothing, and deleting only forgets. The old values come back by uninstall,
+from the store (`model.facts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from seaway.kernel import netns
+from seaway.model.kernel import Sysctl
+
+_FOLDER = Path("/proc/sys")
+
+
+class SysctlTarget:
+    name = "sysctls"
+
+    def __init__(self, netns_path: Path | None = None) -> None:
+        self._netns = netns_path
+        self._put: set[str] = set()
+
+    def read(self) -> dict[str, Sysctl]:
+        return {name: Sysctl(name, value) for name, value in self.current(self._put).items()}
+
+    def current(self, names: Iterable[str]) -> dict[str, str]:
+        """Their values now; without those that this kernel does not have."""
+        return netns.visit_path(self._netns, lambda: _read(names))
+
+    def put(self, objects: Mapping[str, Sysctl]) -> dict[str, OSError]:
+        self._put |= objects.keys()
+        return netns.visit_path(self._netns, lambda: _write(objects.values()))
+
+    def delete(self, keys: set[str]) -> dict[str, OSError]:
+        self._put -= keys
+        return {}
+
+
+def path(name: str) -> Path:
+    """A dot within a part is written as a slash, as sysctl(8) does: net.ipv4.conf.eth0/7.x."""
+    return _FOLDER.joinpath(*(part.replace("/", ".") for part in name.split(".")))
+
+
+def _read(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = path(name).read_text().strip()
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _write(wanted: Iterable[Sysctl]) -> dict[str, OSError]:
+    failed = {}
+    for sysctl in wanted:
+        try:
+            if _read([sysctl.name]).get(sysctl.name) != sysctl.value:
+                path(sysctl.name).write_text(sysctl.value)
+        except OSError as error:
+            failed[sysctl.name] = error
+    return failed
