@@ -20,7 +20,6 @@ from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
 
-
 Created = Callable[[str, int], None]  # is told the name and number of every link that was put
 
 
