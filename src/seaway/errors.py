@@ -8,14 +8,16 @@
     │   └── Undecodable                2   400    6   not JSON, TOML or YAML, or not the right shape
     ├── NotFound                       3   404  100   no such network, endpoint, address
     │   └── ContainerGone              3   404    3   the network namespace is not there any more
-    ├── Conflict                       4   409  101   name or address in use, overlap, interface exists
+    ├── Conflict                       4   409  101   in use, overlapping, or there already
     ├── Exhausted                      5   507  102   no free address or block
     ├── Forbidden                      6   403  103   needs root, or a capability
-    ├── Unavailable                    7   503   11   the agent does not answer, or not yet: try again
+    ├── Unavailable                    7   503   11   the agent does not answer, or not yet
     │   └── NotReady                   7   503   50   STATUS: no ADD can be served now
     ├── HostUnfit                      8   500  104   this kernel or host lacks what we need
     ├── StoreDamaged                   9   500  105   the store is damaged or of a newer version
-    └── SystemFailed                  10   500    5   the kernel or the disk refused
+    ├── SystemFailed                  10   500    5   the kernel or the disk refused
+    ├── Drifted                       11   500  106   CHECK: not all that was attached is there
+    └── IpamFailed                    12   500  107   another IPAM plugin failed; its code, if any
 
 Expected failures are these and `OSError` from the kernel; any other exception is a defect
 and ends the process with its traceback.
@@ -105,6 +107,14 @@ class StoreDamaged(SeawayError):
 
 class SystemFailed(SeawayError):
     exit_status, http_status, cni_code = 10, 500, 5
+
+
+class Drifted(SeawayError):
+    exit_status, http_status, cni_code = 11, 500, 106
+
+
+class IpamFailed(SeawayError):
+    exit_status, http_status, cni_code = 12, 500, 107
 
 
 def all_kinds() -> dict[str, type[SeawayError]]:
