@@ -68,6 +68,7 @@ def _tell(error: SeawayError) -> int:
 
 
 @click.group(
+    PROGRAM,
     cls=Root,
     entries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -12,7 +12,10 @@ from seaway.cli import options
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def support(file: Path) -> None:
-    """Collect what a bug report needs, without secrets, in FILE (.tar.gz)."""
+    """Collect what a bug report needs, without secrets.
+
+    FILE becomes a tar.gz; one that exists is never overwritten.
+    """
     from seaway.setup import bundle, health  # noqa: PLC0415
 
     client = options.agent()

@@ -135,3 +135,9 @@ def _systemctl(*words: str) -> None:
         raise SystemFailed(
             f"systemctl {' '.join(words)} failed: {done.stderr.strip()}", "see: journalctl -xe"
         )
+
+
+def forget_unit() -> None:
+    """Have systemd look again, now that the unit's file is gone."""
+    if has_systemd():
+        _systemctl("daemon-reload")

@@ -1,0 +1,109 @@
+"""The steps of `init`, in order. Each may be repeated; the first that fails ends it all.
+
+Everything is checked before anything is written: who asks, the settings, the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seaway import bootstrap, config, names
+from seaway.errors import Forbidden, HostUnfit, Unavailable
+from seaway.kernel import host
+from seaway.setup import files, service
+from seaway.store.sqlite import SqliteStore
+from seaway.surroundings import foreign_prefixes, uplink_mtu
+
+if TYPE_CHECKING:
+    from seaway.bootstrap import Initialised
+    from seaway.client import Client
+    from seaway.model.addresses import Prefix
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `init` was asked for."""
+
+    pools: tuple[Prefix, ...] = ()
+    service_subnets: tuple[Prefix, ...] = ()
+    cni: bool = True
+
+
+def must_be_root(what: str) -> None:
+    if os.geteuid() != 0:
+        raise Forbidden(f"this user may not {what}", "use root, e.g. by sudo")
+
+
+def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised:
+    """Set the host up; return when its agent is ready. `say` gets a line for each step."""
+    must_be_root("set this host up")
+    settings = config.load()
+    _check_kernel()
+    begun = asyncio.run(_initialise(wish, settings.network.mtu))
+    _tell(begun, say)
+    _put_files(wish, bootstrap.DEFAULT_NETWORK, say)
+    if _is_ready(client):
+        say("the agent is running already")
+        return begun
+    say("starting the agent ...")
+    service.start()
+    service.wait_until_ready(client)
+    say("the agent is ready")
+    return begun
+
+
+def _check_kernel() -> None:
+    for finding in host.findings():
+        if finding.level == "error":
+            raise HostUnfit(f"{finding.check}: {finding.found}", finding.advice)
+
+
+async def _initialise(wish: Wish, mtu: int) -> Initialised:
+    plan = bootstrap.Plan(
+        host=socket.gethostname(),
+        pools=wish.pools,
+        service_subnets=wish.service_subnets,
+        routed=tuple(foreign_prefixes()),
+        mtu=mtu or uplink_mtu(),
+    )
+    store = SqliteStore(names.STORE_FILE)
+    try:
+        return await bootstrap.initialise(store, plan)
+    finally:
+        await store.close()
+
+
+def _tell(begun: Initialised, say: Callable[[str], None]) -> None:
+    pools = ", ".join(str(pool) for pool in begun.cluster.pools)
+    if begun.new:
+        say(f"cluster {begun.cluster.id} with the pools {pools}")
+    else:
+        say(f"this host is set up already: cluster {begun.cluster.id} with the pools {pools}")
+    for warning in begun.warnings:
+        say(f"warning: {warning}")
+
+
+def _put_files(wish: Wish, network: str, say: Callable[[str], None]) -> None:
+    if files.put_config():
+        say(f"wrote {names.CONFIG_FILE}")
+    if not wish.cni:
+        return
+    if files.put_plugin():
+        say(f"wrote {files.PLUGIN}")
+    if written := files.put_conflist(network):
+        say(f"wrote {written}")
+        before = [path.name for path in files.other_conflists() if path < written]
+        if before:
+            say(f"warning: runtimes that take the first file in {written.parent} take {before[0]}")
+
+
+def _is_ready(client: Client) -> bool:
+    try:
+        return client.status().ready
+    except Unavailable:
+        return False

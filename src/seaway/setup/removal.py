@@ -1,0 +1,139 @@
+"""Takes everything of Seaway away from a host, with the agent dead or alive.
+
+The agent ends first, so that it repairs nothing. Then every kernel object goes that its target
+knows for ours, then the files. What fails is told at the end and holds back nothing else; the
+store goes last, because it alone knows what the host had before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from seaway import names
+from seaway.errors import Conflict, SeawayError, SystemFailed
+from seaway.facts import Facts
+from seaway.kernel.addresses import AddressTarget
+from seaway.kernel.links import LinkTarget
+from seaway.kernel.nft import NftTarget, program
+from seaway.kernel.routes import RouteTarget
+from seaway.kernel.sysctls import SysctlTarget
+from seaway.model.facts import Before
+from seaway.model.kernel import Sysctl
+from seaway.records import Records
+from seaway.setup import files, service
+from seaway.setup.beginning import must_be_root
+from seaway.store.sqlite import SqliteStore
+
+Step = Callable[[], list[str]]  # what it could not do
+_STORE = "the store"
+_Listed = LinkTarget | RouteTarget | AddressTarget | NftTarget
+
+
+def remove(*, force: bool, say: Callable[[str], None]) -> None:
+    """All of it; refused while containers are attached, unless forced."""
+    must_be_root("remove Seaway")
+    if not force:
+        _refuse_attached()
+    problems: list[str] = []
+    for what, step in _steps().items():
+        if what == _STORE and problems and not force:
+            break  # the next attempt needs what it says of the time before
+        try:
+            failed = step()
+        except (SeawayError, OSError) as error:
+            failed = [f"{what}: {error}"]
+        problems += failed
+        if not failed:
+            say(f"removed: {what}")
+    if problems:
+        raise SystemFailed(f"not all could be removed: {'; '.join(problems)}", "mend it, repeat")
+
+
+def _refuse_attached() -> None:
+    with ExitStack() as stack:
+        links = LinkTarget()
+        stack.callback(links.close)
+        if found := links.read():
+            raise Conflict(
+                f"{len(found)} containers are attached to Seaway on this host",
+                "stop or detach them, or give --force and cut them off",
+            )
+
+
+def _steps() -> dict[str, Step]:
+    return {
+        "the agent": _end_agent,
+        "links": lambda: _sweep(LinkTarget),
+        "routes": lambda: _sweep(RouteTarget),
+        "addresses": lambda: _sweep(AddressTarget),
+        "the nftables table": _sweep_nft,
+        "programs and maps": lambda: _remove_folder(names.PIN_FOLDER),
+        "sysctls": _put_back_sysctls,
+        "CNI files": _remove_cni,
+        "the service": _remove_unit,
+        "the configuration": lambda: _remove_folder(names.CONFIG_FILE.parent),
+        "the log": lambda: _remove_folder(names.LOG_FILE.parent),
+        "the socket": lambda: _remove_folder(names.RUN_FOLDER),
+        _STORE: lambda: _remove_folder(names.STATE_FOLDER),
+    }
+
+
+def _end_agent() -> list[str]:
+    service.stop()
+    return []
+
+
+def _sweep(kind: Callable[[], _Listed]) -> list[str]:
+    """Delete all that is ours of one kind."""
+    target: Any = kind()
+    try:
+        failed = target.delete(set(target.read()))
+    finally:
+        target.close()
+    return [f"{target.name} {key}: {error}" for key, error in failed.items()]
+
+
+def _sweep_nft() -> list[str]:
+    return _sweep(NftTarget) if program() else []  # without nft there never was a table
+
+
+def _put_back_sysctls() -> list[str]:
+    if not names.STORE_FILE.exists():
+        return []
+    before = asyncio.run(_read_before())
+    old = {name: Sysctl(name, value) for b in before for name, value in b.sysctls.items()}
+    return [f"sysctl {name}: {error}" for name, error in SysctlTarget().put(old).items()]
+
+
+async def _read_before() -> list[Before]:
+    store = SqliteStore(names.STORE_FILE)
+    try:
+        facts = Facts(())
+        await Records(store, facts).load()
+    finally:
+        await store.close()
+    return list(facts.all(Before))
+
+
+def _remove_cni() -> list[str]:
+    for path in (*files.our_conflists(), files.PLUGIN):
+        path.unlink(missing_ok=True)
+    return []
+
+
+def _remove_unit() -> list[str]:
+    if files.UNIT.exists():
+        files.UNIT.unlink()
+        service.forget_unit()
+    return []
+
+
+def _remove_folder(path: Path) -> list[str]:
+    if path.exists():
+        shutil.rmtree(path)
+    return []

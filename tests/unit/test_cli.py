@@ -1,0 +1,355 @@
+"""The command line against a real API server: what it prints, and with which status it ends.
+
+click ── client ── unix socket ── aiohttp ── FakeIntents
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+from importlib import import_module
+from ipaddress import ip_address
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from fakes import FakeIntents
+from seaway import __version__
+from seaway.api.routes import Doors
+from seaway.cli.root import COMMANDS, root
+from seaway.setup.bundle import without_secrets
+from serving import served
+
+
+async def no_cni(call):  # noqa: RUF029, the shape of a door
+    raise AssertionError(call)
+
+
+@pytest.fixture
+def intents():
+    return FakeIntents()
+
+
+@pytest.fixture
+def seaway(tmp_path, intents):
+    """Runs a command against the fake agent; an expected status other than 0 is given first."""
+    path = tmp_path / "agent.sock"
+
+    def run(*words, status=0):
+        result = CliRunner().invoke(root, ["--socket", str(path), *words])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert status == result.exit_code, result.stderr
+        return result.stderr if status > 1 else result.stdout
+
+    with served(Doors(intents, no_cni), path):
+        yield run
+
+
+def every_command(group, path=()):
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            yield (*path, name), command
+            if isinstance(command, click.Group):
+                yield from every_command(command, (*path, name))
+
+
+def rows(text):
+    return [line.split() for line in text.splitlines()]
+
+
+def test_a_network_is_made_listed_changed_and_removed(seaway):
+    assert "network web: 10.209.0.0/16\n" == seaway(
+        "network", "create", "web", "--subnet", "10.209.0.0/16", "--closed"
+    )
+    seaway("network", "create", "db", "--open", "--mtu", "1400", "--no-masquerade")
+    assert "network web is changed\n" == seaway("network", "update", "web", "--open")
+    seaway("network", "connect", "web", "db")
+
+    assert [
+        ["NAME", "SUBNETS", "OPEN", "CONNECTED", "MTU", "ENDPOINTS"],
+        ["db", "10.208.2.0/24", "yes", "web", "1400", "0"],
+        ["web", "10.209.0.0/16", "yes", "db", "0", "0"],
+    ] == rows(seaway("network", "ls"))
+
+    seaway("network", "disconnect", "db", "web")
+    seaway("network", "rm", "web")
+    assert ["db"] == [
+        r["network"]["name"] for r in json.loads(seaway("network", "ls", "-o", "json"))
+    ]
+    assert "masquerade   no" in seaway("network", "inspect", "db")
+
+
+def test_an_endpoint_is_attached_listed_inspected_and_detached(seaway):
+    seaway("network", "create", "web")
+    seen = seaway(
+        *("attach", "blue", "--network", "web", "--name", "a", "--container", "c1"),
+        *("--label", "app=web", "--label", "tier=1", "--mtu", "1300"),
+    )
+    assert "labels     app=web, tier=1" in seen
+
+    assert ["web", "a", "10.208.1.2", "eth0", "c1", "0"] == rows(seaway("endpoint", "ls"))[1][1:]
+    found = yaml.safe_load(seaway("endpoint", "inspect", "web/a", "-o", "yaml"))
+    assert {"app": "web", "tier": "1"} == found["endpoint"]["labels"]
+    assert "blue" == found["endpoint"]["netns"]
+    assert "endpoint web/a is detached\n" == seaway("detach", "web/a")
+    assert [] == json.loads(seaway("endpoint", "ls", "--network", "web", "-o", "json"))
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("blue", "blue"), ("4711", "4711"), ("./ns", f"{Path.cwd()}/ns"), ("/run/x", "/run/x")],
+)
+def test_a_relative_path_is_made_absolute_because_the_agent_lives_elsewhere(seaway, given, sent):
+    seaway("network", "create", "default")
+
+    assert sent == json.loads(seaway("attach", given, "-o", "json"))["netns"]
+
+
+def test_addresses_are_shown_checked_and_released(seaway, intents):
+    seaway("network", "create", "web")
+    seaway("attach", "blue", "--network", "web", "--name", "a")
+    seen = seaway("ipam", "show")
+    assert "web      10.208.1.0/24" in seen
+    assert "10.208.1.2" in seen
+    assert "every address is held by what is there\n" == seaway("ipam", "check")
+
+    intents.leaked = {ip_address("10.208.1.9")}
+    assert "seaway ipam release 10.208.1.9" in seaway("ipam", "check", status=1)
+    assert "address 10.208.1.9 is free\n" == seaway("ipam", "release", "10.208.1.9")
+
+
+def test_the_status_is_shown(seaway):
+    assert "ready, 0, process 1" in seaway("status")
+    assert True is json.loads(seaway("status", "-o", "json"))["ready"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        ("network inspect none", 3, "there is no network 'none' (known: web)"),
+        ("network create web", 4, "there is a network 'web' already (choose another name)"),
+        ("network create WEB", 2, "'WEB' is no network name (expected lower case)"),
+        ("network create a --subnet 10.0.0.1/8", 2, "'10.0.0.1/8' is no subnet: "),
+        ("network update web", 2, "nothing to change was given (see: seaway network update"),
+        ("network create", 2, "Missing argument 'NAME'. (see: seaway network create --help)"),
+        ("network creat", 2, "No such command 'creat'. Did you mean 'create'? (see: seaway netw"),
+        ("attach x --network none", 3, "there is no network 'none' (known: web)"),
+        ("attach x --network web --label a", 2, "'a' is no label (expected KEY=VALUE)"),
+        ("attach x --label a=1 --label a=2", 2, "label 'a' is given twice (give it once)"),
+        ("attach x --address ten", 2, "'ten' is no IP address (expected e.g. 10.208.0.7"),
+        ("detach none", 3, "there is no endpoint 'none' (see: seaway endpoint ls)"),
+        ("ipam release ten", 2, "'ten' is no IP address"),
+        ("ipam release 10.0.0.1", 3, "nobody holds 10.0.0.1 (see: seaway ipam show)"),
+        ("status -o xml", 2, "Invalid value for '-o' / '--output': 'xml' is not one of"),
+        ("bench same-host attach --json x", 2, "--json holds one case (name one of"),
+        ("bench attach --endpoints many", 2, "'many' are no numbers (expected e.g. 1,100)"),
+        ("nothing", 2, "No such command 'nothing'. (see: seaway --help)"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_status(seaway, intents, words, status, line):
+    seaway("network", "create", "web")
+    before = (dict(intents.found), dict(intents.attached))
+
+    told = seaway(*words.split(), status=status)
+
+    assert told.startswith(f"seaway: {line}")
+    assert 1 == told.count("\n")
+    assert before == (intents.found, intents.attached)
+
+
+def test_a_full_network_is_told(seaway):
+    seaway("network", "create", "web", "--subnet", "10.209.0.0/30")
+    seaway("attach", "a", "--network", "web", "--name", "a")
+
+    assert "has no free address" in seaway("attach", "b", "--network", "web", status=5)
+
+
+@pytest.mark.parametrize("left", ["nothing", "a dead agent's socket"])
+def test_a_socket_that_nobody_answers_is_told(tmp_path, left):
+    path = tmp_path / "agent.sock"
+    if left != "nothing":
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    result = CliRunner().invoke(root, ["--socket", str(path), "status"])
+
+    assert 7 == result.exit_code
+    assert result.stderr.startswith(f"seaway: no agent answers on {path} (first 'seaway init';")
+    assert 1 == result.stderr.count("\n")
+
+
+def test_an_agent_that_hangs_up_is_told(tmp_path):
+    path = tmp_path / "agent.sock"
+    command = [sys.executable, "-m", "seaway", "--socket", str(path), "status"]
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as caller:
+            server.accept()[0].close()
+            _, told = caller.communicate(timeout=20)
+
+    assert 7 == caller.returncode
+    assert told.startswith(f"seaway: the agent hung up on {path}: ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_socket_that_the_user_may_not_open_is_told(tmp_path, intents):
+    path = tmp_path / "agent.sock"
+    script = (
+        "import os, sys; from seaway.client import Client; from pathlib import Path\n"
+        "from seaway.errors import Forbidden\n"
+        "os.setgroups([]); os.setuid(1234)\n"
+        "try: Client(Path(sys.argv[1])).status()\n"
+        "except Forbidden as error: print(error)\n"
+    )
+    with served(Doors(intents, no_cni), path):
+        told = subprocess.check_output([sys.executable, "-c", script, str(path)], text=True)
+
+    assert told.startswith(f"this user may not open {path} (use root, or become a member of")
+
+
+def test_every_command_is_listed_with_the_first_line_of_its_own_help():
+    with click.Context(root) as context:
+        for name, (_, text) in COMMANDS.items():
+            command = root.get_command(context, name)
+            assert command is not None
+            assert text == command.get_short_help_str(limit=200), name
+
+
+def test_every_command_and_option_says_what_it_is_for():
+    for path, command in every_command(root):
+        assert command.help, path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, (path, parameter.name)
+
+
+def test_every_listing_can_be_had_as_table_json_and_yaml():
+    listings = {
+        path
+        for path, command in every_command(root)
+        if any(p.name == "output" for p in command.params)
+    }
+
+    assert listings >= {
+        ("status",),
+        ("doctor",),
+        ("attach",),
+        ("network", "ls"),
+        ("network", "inspect"),
+        ("endpoint", "ls"),
+        ("endpoint", "inspect"),
+        ("ipam", "show"),
+        ("ipam", "check"),
+        ("lab", "status"),
+    }
+
+
+def test_the_version_is_printed():
+    for words in (["version"], ["--version"]):
+        assert __version__ in CliRunner().invoke(root, words).stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_packaged_completion_is_what_the_command_prints(shell):
+    folder = Path(__file__).parents[2] / "packaging" / "completion"
+    packaged = {"bash": "seaway.bash", "zsh": "_seaway", "fish": "seaway.fish"}[shell]
+
+    printed = CliRunner().invoke(root, ["completion", shell]).stdout
+
+    assert (folder / packaged).read_text() == printed
+
+
+def test_names_of_networks_and_endpoints_are_completed(seaway, tmp_path):
+    seaway("network", "create", "web")
+    seaway("network", "create", "db")
+    seaway("attach", "a", "--network", "web", "--name", "one")
+
+    def complete(line):
+        words = line.split(" ")
+        environment = os.environ | {
+            "_SEAWAY_COMPLETE": "bash_complete",
+            "SEAWAY_SOCKET": str(tmp_path / "agent.sock"),
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        out = subprocess.check_output(
+            [
+                sys.executable,
+                "-c",
+                "import sys; sys.argv[0] = 'seaway'; from seaway.cli import main;main()",
+            ],
+            env=environment,
+            text=True,
+        )
+        return [line.partition(",")[2] for line in out.splitlines()]
+
+    assert ["network"] == complete("seaway netw")
+    assert ["web"] == complete("seaway network inspect w")
+    assert ["web/one"] == complete("seaway detach web")
+
+
+def test_help_starts_fast_and_imports_nothing_heavy():
+    script = (
+        "import sys; from seaway.cli.root import root\n"
+        "try: root(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, sep='\\n', file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stderr.split())
+
+    assert "Commands:" in done.stdout
+    assert set() == loaded & {"msgspec", "http.client", "rich", "aiohttp", "asyncio", "yaml"}
+
+
+def test_a_simple_command_does_not_import_the_agent(seaway):
+    seaway("status")
+    script = "import sys; import seaway.cli.status, seaway.client; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+
+    assert set() == set(loaded) & {"rich", "aiohttp", "asyncio", "yaml", "pyroute2"}
+
+
+def test_the_bundle_for_a_bug_report_holds_every_part_and_no_secret(seaway, tmp_path):
+    seaway("network", "create", "web")
+    seaway("attach", "a", "--network", "web", "--label", "db-password=hunter2")
+    seaway("support", str(tmp_path / "s.tar.gz"))
+
+    with tarfile.open(tmp_path / "s.tar.gz") as tar:
+        files = {m.name.partition("/")[2]: tar.extractfile(m).read().decode() for m in tar}
+    assert files.keys() >= {"doctor.json", "status.json", "endpoints.json", "nft.txt"}
+    assert "db-password" in files["endpoints.json"]
+    assert not [name for name, text in files.items() if "hunter2" in text]
+    assert 0o600 == (tmp_path / "s.tar.gz").stat().st_mode & 0o777
+    assert "exists already" in seaway("support", str(tmp_path / "s.tar.gz"), status=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("token = abc", "token = <removed>"),
+        ("join_token: 'a b c' next", "join_token: <removed> next"),
+        ('{"etcdPassword":"x y","a":1}', '{"etcdPassword":<removed>,"a":1}'),
+        ("https://user:pass@host/", "https://<removed>@host/"),
+        ("-----BEGIN PRIVATE KEY-----\nA\nB\n-----END PRIVATE KEY-----", "<removed>"),
+        ("endpoint passes through", "endpoint passes through"),
+    ],
+)
+def test_what_looks_like_a_secret_is_removed(text, left):
+    assert left == without_secrets(text)
+
+
+def test_every_command_has_a_module_that_says_what_it_is_for():
+    for module, _ in COMMANDS.values():
+        assert import_module(f"seaway.cli.{module}").__doc__
