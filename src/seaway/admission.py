@@ -138,7 +138,12 @@ def endpoint_name(facts: Facts, endpoint: Endpoint) -> None:
 
 
 def find_endpoint(facts: Facts, ref: str) -> Endpoint:
-    """By id (or what begins only one), name, NETWORK/NAME, container or address."""
+    """By id (or what begins only one), name, NETWORK/NAME, container or address.
+
+    A whole id is never ambiguous, whatever names others have chosen.
+    """
+    if endpoint := facts.get(Endpoint, ref):
+        return endpoint
     network_ref, _, name = ref.rpartition("/")
     found = [
         e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_interface
@@ -10,14 +11,14 @@ from ipaddress import ip_interface
 import structlog
 
 from seaway import admission
-from seaway.desired.network.endpoints import inside_of
+from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
 from seaway.intents.addresses import AddressIntents
 from seaway.model.addresses import Address, Interface, parse_mac
 from seaway.model.facts import Attached, Block, Endpoint, Network, endpoint_id
 from seaway.model.reports import Drops, EndpointReport
-from seaway.model.requests import NewEndpoint
+from seaway.model.requests import Listed, NewEndpoint
 from seaway.names import link_name
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,7 @@ class EndpointIntents(AddressIntents):
             door=request.door,
             door_network=request.door_network,
             identity=IDENTITY_FIRST,
+            created=time.time(),
         )
 
     def _has_default_route(self, netns_inode: int) -> bool:
@@ -204,8 +206,30 @@ class EndpointIntents(AddressIntents):
             log.info("container is gone", endpoint=endpoint.id, name=endpoint.name)
             await self.forget_endpoint(endpoint)
 
-    async def check_endpoint(self, ref: str) -> list[str]:
-        """What is not as it should be, inside the container and on the host."""
+    def repair_inside(self, endpoint_id: str) -> None:
+        """Put back what somebody took away inside a container, and report it as drift."""
+        endpoint = self.facts.get(Endpoint, endpoint_id)
+        if endpoint is None or self.facts.get(Attached, endpoint_id) is None:
+            return
+        network = self.facts.get(Network, endpoint.network)
+        if network is None:
+            return
+        inside = inside_of(endpoint, network)
+        try:
+            problems = self.surroundings.check_inside(inside)
+            if problems:
+                self.surroundings.repair_inside(inside)
+        except OSError as error:  # its namespace is going away
+            log.debug("cannot look inside", endpoint=endpoint_id, error=str(error))
+            return
+        for problem in problems:
+            self.convergence.report("inside", endpoint.name, problem, "as attached")
+
+    async def check_endpoint(self, ref: str, listed: Listed | None = None) -> list[str]:
+        """What is not as it should be, inside the container and on the host.
+
+        `listed`: of the inside, only this.
+        """
         endpoint = admission.find_endpoint(self.facts, ref)
         problems = []
         if not self.facts.get(Attached, endpoint.id):
@@ -214,7 +238,10 @@ class EndpointIntents(AddressIntents):
             problems.append(str(failure))
         network = self.facts.get(Network, endpoint.network)
         assert network is not None
-        return problems + self.surroundings.check_inside(inside_of(endpoint, network))
+        inside = inside_of(endpoint, network)
+        if listed:
+            inside = narrowed(inside, listed)
+        return problems + self.surroundings.check_inside(inside)
 
 
 def _interface(address: Address) -> Interface:

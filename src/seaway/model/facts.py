@@ -87,6 +87,7 @@ class Endpoint(Value):
     door: str = "cli"  # which front door brought it: cli, cni, …
     door_network: str = ""  # CNI: the name of the network configuration (for GC)
     identity: int = 0
+    created: float = 0.0  # seconds since the epoch: tells it from a DEL that is older than it
 
 
 class Attached(Value):

@@ -36,6 +36,17 @@ class IpRange(Value):
     gateway: Address | None = None
 
 
+class Listed(Value):
+    """What a CNI result says of one interface: a CHECK looks for this and for nothing else.
+
+    A later plugin of the chain may have changed what is not listed.
+    """
+
+    mac: str
+    addresses: frozenset[Address]
+    destinations: frozenset[Prefix]  # of routes
+
+
 class NewEndpoint(Value):
     """Attach one interface to a container.
 

@@ -45,3 +45,4 @@ class CniAnswer(Value):
 
     stdout: str
     exit: int
+    stderr: str = ""  # what IPAM plugins had to say

@@ -7,6 +7,7 @@ observed fact `Attached`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import blake2b
 
 from seaway.bpf import abi
@@ -14,7 +15,8 @@ from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix
 from seaway.model.facts import Attached, Endpoint, ExtraRoute, Host, Network
 from seaway.model.kernel import Attachment, Inside, Link, Route
-from seaway.names import GATEWAY_MAC, link_name
+from seaway.model.requests import Listed
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
 
 HOOKS = {"ingress": "from_endpoint", "egress": "to_endpoint"}
 
@@ -30,6 +32,24 @@ def inside_of(endpoint: Endpoint, network: Network) -> Inside:
         addresses=endpoint.addresses,
         default_route=endpoint.default_route,
         routes=endpoint.routes + own,
+    )
+
+
+def narrowed(inside: Inside, listed: Listed) -> Inside:
+    """Only what is listed; a default route may be listed for one family alone."""
+    gateways: tuple[Address, ...] = (GATEWAY4, GATEWAY6) if inside.default_route else ()
+    defaults = (ExtraRoute(dst=host_prefix(g).supernet(new_prefix=0), gateway=g) for g in gateways)
+    versions = {a.version for a in inside.addresses}
+    own = {r.dst for r in inside.routes}
+    routes = (*inside.routes, *(d for d in defaults if d.dst not in own))
+    return replace(
+        inside,
+        mac=listed.mac or inside.mac,
+        addresses=tuple(a for a in inside.addresses if a.ip in listed.addresses),
+        default_route=False,
+        routes=tuple(
+            r for r in routes if r.dst in listed.destinations and r.dst.version in versions
+        ),
     )
 
 
