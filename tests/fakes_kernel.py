@@ -44,6 +44,7 @@ class FakeSurroundings:
     def __init__(self) -> None:
         self.namespaces: dict[str, int] = {}
         self.problems: list[str] = []
+        self.repaired: list[str] = []
         self.routed: list[Prefix] = []
         self.counted: dict[tuple[int, str], int] = {}
 
@@ -55,6 +56,10 @@ class FakeSurroundings:
 
     def check_inside(self, inside: Inside) -> list[str]:
         return [f"{inside.name}: {problem}" for problem in self.problems]
+
+    def repair_inside(self, inside: Inside) -> None:
+        self.repaired.append(inside.name)
+        self.problems = []
 
     def foreign_prefixes(self) -> list[Prefix]:
         return list(self.routed)

@@ -18,7 +18,7 @@ import structlog
 
 from seaway.facts import Facts
 from seaway.model.reports import Drift, Failure
-from seaway.reconcile import Difference, Reconciler, Target
+from seaway.reconcile import Reconciler, Target
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +93,10 @@ class Convergence:
         if turn and not turn.done():
             turn.set_result(None)
 
+    def ask(self) -> None:
+        """Facts changed: have them written."""
+        self._asked.set()
+
     def retry(self) -> None:
         """What failed is tried again."""
         if any(r.failed for r in self._reconcilers):
@@ -120,19 +124,14 @@ class Convergence:
 
     def audit(self, target: str) -> None:
         """Read one kind back, report by name what others changed, and have it repaired."""
-        for key, difference in self._by_name[target].audit().items():
-            self._report(target, key, difference)
+        for key, (found, expected) in self._by_name[target].audit().items():
+            told = ("missing" if found is None else str(found), str(expected or "nothing"))
+            self.report(target, str(key), *told)
             self._asked.set()
 
-    def _report(self, target: str, key: Hashable, difference: Difference) -> None:
-        found, expected = difference
-        drift = Drift(
-            target=target,
-            key=str(key),
-            found="missing" if found is None else str(found),
-            expected="nothing" if expected is None else str(expected),
-            at=time.time(),
-        )
+    def report(self, target: str, key: str, found: str, expected: str) -> None:
+        """A drift that was found, and is being repaired."""
+        drift = Drift(target=target, key=key, found=found, expected=expected, at=time.time())
         self.drift.append(drift)
         self.drift_total += 1
-        log.warning("drift", target=target, key=drift.key, found=drift.found)
+        log.warning("drift", target=target, key=key, found=found)

@@ -376,3 +376,19 @@ def test_a_restart_knows_what_was_there(tmp_path: Path) -> None:
 
     run(tmp_path, first)
     run(tmp_path, second)
+
+
+def test_what_is_missing_inside_a_container_is_put_back_and_reported(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("web")
+        agent.intents.repair_inside(endpoint.id)
+        assert [] == agent.host.repaired
+        agent.host.problems = ["no address 10.208.0.1"]
+        assert await agent.intents.check_endpoint("web")
+        agent.intents.repair_inside(endpoint.id)
+
+        assert ["eth0"] == agent.host.repaired
+        assert [] == await agent.intents.check_endpoint("web")
+        assert ["inside"] == [drift.target for drift in agent.intents.status().drift]
+
+    run(tmp_path, scenario)

@@ -28,6 +28,9 @@ class Surroundings(Protocol):
     def check_inside(self, inside: Inside) -> list[str]:
         """What is not as it should be inside a container."""
 
+    def repair_inside(self, inside: Inside) -> None:
+        """Put back what is missing there."""
+
     def foreign_prefixes(self) -> list[Prefix]:
         """What this host routes elsewhere already."""
 

@@ -1,0 +1,198 @@
+"""The agent of one host: what is wired to what, in which order it starts, and how it ends.
+
+Everything that decides lies elsewhere. Every task of the process is named here and lives in
+one task group; a failure that nobody expected ends the process with its traceback, and the
+data plane goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from seaway import names
+from seaway.api.routes import Doors
+from seaway.api.server import Server
+from seaway.bpf import abi
+from seaway.bpf.objects import DataPlane
+from seaway.config import Config, load
+from seaway.converge import Convergence
+from seaway.desired.catalogue import DERIVATIONS
+from seaway.desired.indexes import INDEXES
+from seaway.doors.cni import CniDoor
+from seaway.errors import Conflict, NotFound
+from seaway.facts import Facts
+from seaway.intents import Intents
+from seaway.ipam import Allocator, load_blocks
+from seaway.kernel.addresses import AddressTarget
+from seaway.kernel.links import LinkTarget
+from seaway.kernel.nft import NftTarget
+from seaway.kernel.routes import RouteTarget
+from seaway.kernel.sysctls import SysctlTarget
+from seaway.model.addresses import Address, mapped
+from seaway.model.facts import Attached, Before, Endpoint, Host
+from seaway.records import Records
+from seaway.store.sqlite import SqliteStore
+from seaway.surroundings import HostSurroundings
+from seaway.vigil import Vigil
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT. The data plane stays as it is."""
+    with _alone():
+        store = SqliteStore(names.STORE_FILE)
+        try:
+            agent = await _wire(config, store)
+            await agent.run()
+        finally:
+            await store.close()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One agent a host: a lock that dies with its process, and the pid for `uninstall`."""
+    names.RUN_FOLDER.mkdir(parents=True, exist_ok=True, mode=0o755)
+    descriptor = os.open(names.PID_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(descriptor, 32).decode().strip()
+        os.close(descriptor)
+        raise Conflict(
+            f"another agent runs on this host (process {pid})", "stop it first"
+        ) from None
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass
+class Agent:
+    intents: Intents
+    convergence: Convergence
+    vigil: Vigil
+    cni: CniDoor
+    plane: DataPlane
+
+    async def run(self) -> None:
+        """Converge, drain what came while nobody was here, then serve; watch until told to end."""
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        server = Server(Doors(self.intents, self.cni.handle), names.SOCKET)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.convergence.run(), name="converge")]
+            await self.convergence.settle()
+            self.plane.activate()
+            await self.vigil.release_vanished()
+            await self.cni.drain(names.SPOOL_FOLDER)
+            self.intents.serving = True
+            await server.start()
+            log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
+            for work in (self.vigil.look_into, self.vigil.sweep, self.vigil.retry):
+                tasks.append(group.create_task(work(), name=work.__name__))
+            await ended.wait()
+            await server.stop()
+            for task in tasks:
+                task.cancel()
+        log.info("ended; the data plane goes on")
+
+
+def main() -> None:
+    """The process that the service runs."""
+    config = load()
+    level = getattr(logging, config.agent.log_level.upper())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    asyncio.run(serve(config))
+
+
+async def _wire(config: Config, store: SqliteStore) -> Agent:
+    facts = Facts(DERIVATIONS, INDEXES)
+    records = Records(store, facts)
+    await records.load()
+    host = _this_host(facts)
+    plane = DataPlane.open(_settings(host), names.PIN_FOLDER, config.agent.attach)
+    links = LinkTarget(created=_noter(facts))
+    sysctls = SysctlTarget()
+    await _remember_sysctls(records, facts, sysctls, host)
+    targets = (
+        sysctls,
+        AddressTarget(),
+        NftTarget(),
+        links,
+        RouteTarget(),
+        *plane.targets(set_up=links.set_up),
+    )
+    by_name = {target.name: target for target in targets}
+    convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
+    allocator = Allocator(host.name, _holder(facts))
+    load_blocks(allocator, facts)
+    surroundings = HostSurroundings(links, plane)
+    intents = Intents(host, facts, records, convergence, surroundings, allocator)
+    vigil = Vigil(intents, links)
+    vigil.look()
+    convergence.adopt()
+    return Agent(intents, convergence, vigil, CniDoor(intents), plane)
+
+
+def _this_host(facts: Facts) -> Host:
+    hosts = facts.all(Host)
+    if not hosts:
+        raise NotFound("this host has no cluster yet", "run: seaway init")
+    return hosts[0]
+
+
+def _settings(host: Host) -> abi.Settings:
+    by_family = {address.version: mapped(address) for address in host.addresses}
+    return abi.Settings(
+        host_v4=by_family.get(4, bytes(16)),
+        host_v6=by_family.get(6, bytes(16)),
+        gateway_v4=mapped(names.GATEWAY4),
+        gateway_v6=mapped(names.GATEWAY6),
+        gateway_mac=bytes.fromhex(names.GATEWAY_MAC.replace(":", "")),
+    )
+
+
+def _noter(facts: Facts) -> Callable[[str, int], None]:
+    """Learn the number that the kernel gave a link."""
+
+    def note(link: str, ifindex: int) -> None:
+        for endpoint in facts.where(Endpoint, "link", link):
+            attached = Attached(endpoint=endpoint.id, ifindex=ifindex)
+            facts.change(Attached, endpoint.id, attached)
+
+    return note
+
+
+def _holder(facts: Facts) -> Callable[[Address], str]:
+    def holder(address: Address) -> str:
+        for endpoint in facts.where(Endpoint, "address", address):
+            return f"endpoint '{endpoint.name}'"
+        return ""
+
+    return holder
+
+
+async def _remember_sysctls(
+    records: Records, facts: Facts, sysctls: SysctlTarget, host: Host
+) -> None:
+    """What they were before us, once, for `uninstall`."""
+    if facts.get(Before, host.name) is None:
+        from seaway.desired.network.host import FORWARDING
+
+        before = Before(host=host.name, sysctls=sysctls.current(FORWARDING))
+        await records.commit([before])

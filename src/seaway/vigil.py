@@ -1,0 +1,142 @@
+"""Watches over what the kernel holds: at once where it notifies, by sweeps where it does not.
+
+Links, addresses and routes notify; a notification that our own changes do not explain leads
+to an audit of its kind. Maps, pins, attached programs and nftables are read back every few
+seconds, and the others in a slow round, should a notification ever be missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Hashable
+
+import structlog
+
+from seaway.intents import Intents
+from seaway.kernel.links import LinkTarget
+from seaway.kernel.watch import Watch
+from seaway.model.facts import Attached, Endpoint, HostAddresses
+from seaway.names import link_name
+
+log = structlog.get_logger(__name__)
+
+SWEEP = 8.0  # seconds; what is deleted by hand is repaired within ten
+ROUND = 75  # sweeps between full readings of what notifies: ten minutes
+INSIDE = 0.02  # seconds of CPU for each sweep
+RETRY = 1.0  # seconds until what failed is tried again
+
+NOTIFIED = ("links", "addresses", "routes")
+SILENT = (
+    "sysctls",
+    "subnets",
+    "connections",
+    "identities",
+    "nft",
+    "interfaces",
+    "endpoints",
+    "attachments",
+)
+
+
+class Vigil:
+    """Is told by `kernel.watch.Watch`, and has suspicions looked into by one task."""
+
+    def __init__(self, intents: Intents, links: LinkTarget) -> None:
+        self._intents = intents
+        self._convergence = intents.convergence
+        self._links = links
+        self._watch = Watch(self)
+        self._suspected: set[str] = set()
+        self._gone: set[str] = set()
+        self._woken = asyncio.Event()
+        self._turn: deque[str] = deque()
+
+    def look(self) -> None:
+        """At start: which links of ours are there, under which numbers, and the host's addresses."""
+        found = self._links.ifindexes()
+        for endpoint in self._intents.facts.all(Endpoint):
+            if ifindex := found.get(link_name(endpoint.id)):
+                attached = Attached(endpoint=endpoint.id, ifindex=ifindex)
+                self._intents.facts.change(Attached, endpoint.id, attached)
+            else:
+                self._gone.add(link_name(endpoint.id))
+        self._watch.start()
+
+    def close(self) -> None:
+        self._watch.close()
+
+    async def release_vanished(self) -> None:
+        """Endpoints whose link went away while nobody was here: with their containers, or not."""
+        gone, self._gone = self._gone, set()
+        for link in sorted(gone):
+            await self._intents.vanished(link)
+
+    # What the kernel tells (kernel.watch.Watcher)
+
+    def changed(self, target: str, key: Hashable, actual: object | None) -> None:
+        if target == "links" and actual is None and self._known(str(key)):
+            self._gone.add(str(key))
+            self._woken.set()
+        if self._convergence.differs(target, key, actual):
+            self.suspect(target)
+
+    def down(self, name: str) -> None:
+        """Set down by hand: the attachments' target sets it up, then its routes come again."""
+        if self._known(name):
+            self.suspect("attachments")
+            self.suspect("routes")
+
+    def addresses(self, here: HostAddresses) -> None:
+        self._intents.facts.change(HostAddresses, "host", here)
+        self._convergence.ask()
+
+    def lost(self) -> None:
+        for target in NOTIFIED:
+            self.suspect(target)
+
+    def _known(self, link: str) -> bool:
+        return bool(self._intents.facts.where(Endpoint, "link", link))
+
+    def suspect(self, target: str) -> None:
+        self._suspected.add(target)
+        self._woken.set()
+
+    # Tasks
+
+    async def look_into(self) -> None:
+        """Audits what is suspected, as soon as what we are doing ourselves is done."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            await self._convergence.settle()
+            await self.release_vanished()
+            suspected, self._suspected = self._suspected, set()
+            for target in (t for t in (*NOTIFIED, *SILENT) if t in suspected):
+                self._convergence.audit(target)
+
+    async def sweep(self) -> None:
+        sweeps = 0
+        while True:
+            await asyncio.sleep(SWEEP)
+            sweeps += 1
+            for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
+                self._convergence.audit(target)
+                await asyncio.sleep(0)
+            self._look_inside()
+
+    def _look_inside(self) -> None:
+        """At containers in turn, as many as fit into a sweep: the host is not told of them."""
+        end = time.thread_time() + INSIDE
+        for _ in range(len(self._turn) or 1):
+            if not self._turn:
+                self._turn.extend(e.id for e in self._intents.facts.all(Endpoint))
+            if not self._turn or time.thread_time() > end:
+                return
+            self._intents.repair_inside(self._turn.popleft())
+
+    async def retry(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY)
+            self._convergence.retry()
