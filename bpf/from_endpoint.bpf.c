@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* tc ingress of the host side of an endpoint's veth: every packet that a container sends.
+ * Parse, then decide, then act; a negative result is a drop reason.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+#include "lib/addr.h"
+#include "lib/drop.h"
+#include "lib/endpoint.h"
+#include "lib/fragment.h"
+#include "lib/host.h"
+#include "lib/icmp.h"
+#include "lib/identity.h"
+#include "lib/neighbour.h"
+#include "lib/network.h"
+#include "lib/packet.h"
+#include "lib/parse.h"
+#include "lib/rewrite.h"
+#include "lib/settings.h"
+
+/* The source is no endpoint of the sender's container: say what it may have been instead. */
+static __always_inline int refuse_source(struct __sk_buff *skb, const struct packet *pkt)
+{
+	if (addr_is_group(&pkt->dst))
+		return -DROP_MULTICAST;
+	return interface_find(skb->ifindex) ? -DROP_SPOOFED_ADDRESS : -DROP_UNKNOWN_DEVICE;
+}
+
+/* Fast when the address belongs to the very device; else any of the same container's. */
+static __always_inline int check_source(struct __sk_buff *skb, const struct packet *pkt,
+					const struct endpoint *src)
+{
+	const struct endpoint *sender = src;
+
+	if (!src)
+		return refuse_source(skb, pkt);
+	if (src->ifindex != skb->ifindex) {
+		sender = interface_find(skb->ifindex);
+		if (!sender || sender->container != src->container)
+			return refuse_source(skb, pkt);
+	}
+	if (!mac_equal(&pkt->src_mac, &sender->mac))
+		return -DROP_SPOOFED_MAC;
+	if (!mac_equal(&pkt->dst_mac, (const struct mac *)&settings.gateway_mac))
+		return mac_is_group(&pkt->dst_mac) ? -DROP_MULTICAST : -DROP_OTHER_HOST;
+	return 0;
+}
+
+static __always_inline int to_endpoint_here(struct __sk_buff *skb, const struct packet *pkt,
+					    const struct endpoint *src, const struct endpoint *dst)
+{
+	int err;
+
+	if (!network_reaches(src, dst))
+		return -DROP_ISOLATED;
+	if (pkt->ttl <= 1)
+		return icmp_error(skb, pkt, DROP_TTL_EXCEEDED, 0);
+	if (!packet_fits(skb, pkt, dst->mtu)) {
+		if (pkt->flags & PACKET_WHOLE)
+			return icmp_error(skb, pkt, DROP_TOO_BIG, dst->mtu);
+		return TC_ACT_OK; /* the host's stack cuts it */
+	}
+	err = rewrite_hop(skb, pkt, &dst->mac);
+	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+}
+
+static __always_inline int to_elsewhere(struct __sk_buff *skb, const struct packet *pkt,
+					const struct endpoint *src)
+{
+	if (addr_is_group(&pkt->dst))
+		return -DROP_MULTICAST;
+	if (addr_is_internal(&pkt->dst))
+		return -DROP_INTERNAL;
+	if (addr_is_link_local(&pkt->dst) && !(src->flags & ENDPOINT_LINK_LOCAL))
+		return -DROP_LINK_LOCAL;
+	if (identity_of(&pkt->dst) == IDENTITY_HOST)
+		return src->flags & ENDPOINT_HOST_CLOSED ? -DROP_HOST_CLOSED : TC_ACT_OK;
+	if (subnet_find(&pkt->dst))
+		return icmp_error(skb, pkt, DROP_NO_ENDPOINT, 0);
+	if (src->flags & ENDPOINT_HOST_CLOSED && !host_forwards(skb, pkt))
+		return -DROP_HOST_CLOSED;
+	return TC_ACT_OK;
+}
+
+static __always_inline int decide(struct __sk_buff *skb)
+{
+	const struct endpoint *src, *dst;
+	struct packet pkt;
+	int err;
+
+	err = parse(skb, &pkt);
+	if (err)
+		return err;
+	if (pkt.ethertype == IS_ARP)
+		return arp_answer(skb, &pkt);
+	if (packet_is_neighbour(&pkt))
+		return neighbour_answer(skb, &pkt);
+	src = endpoint_find(&pkt.src);
+	err = check_source(skb, &pkt, src);
+	if (err)
+		return err;
+	if (pkt.flags & PACKET_FRAGMENT) {
+		err = fragment_follow(&pkt);
+		if (err)
+			return err;
+	}
+	dst = endpoint_find(&pkt.dst);
+	if (dst)
+		return to_endpoint_here(skb, &pkt, src, dst);
+	return to_elsewhere(skb, &pkt, src);
+}
+
+SEC("tc")
+int from_endpoint(struct __sk_buff *skb)
+{
+	int verdict = decide(skb);
+
+	return verdict < 0 ? drop(skb, -verdict) : verdict;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Later fragments have no ports: they follow their first, as long as it is remembered. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "addr.h"
+#include "drop.h"
+#include "packet.h"
+
+struct fragment_key {
+	struct addr src;
+	struct addr dst;
+	__be32 id;
+	__u32 protocol;
+};
+
+struct ports {
+	__be16 src;
+	__be16 dst;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct fragment_key);
+	__type(value, struct ports);
+} fragments SEC(".maps");
+
+static __always_inline int fragment_follow(struct packet *pkt)
+{
+	struct ports *first, ports = { .src = pkt->src_port, .dst = pkt->dst_port };
+	struct fragment_key key = {
+		.src = pkt->src,
+		.dst = pkt->dst,
+		.id = pkt->fragment,
+		.protocol = pkt->fragment_protocol,
+	};
+
+	if (!(pkt->flags & PACKET_LATER)) {
+		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
+		return 0;
+	}
+	first = bpf_map_lookup_elem(&fragments, &key);
+	if (!first)
+		return -DROP_FRAGMENT;
+	pkt->src_port = first->src;
+	pkt->dst_port = first->dst;
+	return 0;
+}

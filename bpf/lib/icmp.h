@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* ICMP errors, made in place from the packet that causes them and sent back to its sender.
+ *
+ * The quoted packet stays where it is and headers grow in front of it, so that a checksum that
+ * the kernel has yet to fill in (CHECKSUM_PARTIAL) still points to its own header.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "drop.h"
+#include "packet.h"
+#include "settings.h"
+#include "wire.h"
+
+#define QUOTED	  128 /* bytes of the packet: enough for its addresses, ports and sequence number */
+#define ERROR_TTL 64
+#define ERROR_TOS 0xc0 /* internetwork control, as the kernel marks its own */
+
+struct icmp_v4_head {
+	struct iphdr ip;
+	struct icmp_header icmp;
+};
+
+struct icmp_v6_head {
+	struct ipv6hdr ip;
+	struct icmp_header icmp;
+};
+
+static __always_inline __u32 checksum_add(__u32 sum, void *data, __u32 size)
+{
+	return bpf_csum_diff(NULL, 0, data, size, sum);
+}
+
+static __always_inline __u16 checksum_fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
+/* The checksum over an ICMPv6 message also has its addresses, length and protocol. */
+static __always_inline __u32 checksum_pseudo(struct ipv6hdr *ip, __u32 sum)
+{
+	__be32 tail[2] = { bpf_htonl(bpf_ntohs(ip->payload_len)), bpf_htonl(IPPROTO_ICMPV6) };
+
+	sum = checksum_add(sum, &ip->saddr, 2 * sizeof(ip->saddr));
+	return checksum_add(sum, tail, sizeof(tail));
+}
+
+/* Back to where it came from: from the gateway to the container on this device. */
+static __always_inline int reply(struct __sk_buff *skb, const struct mac *to, __be16 ethertype)
+{
+	struct ethhdr eth = { .h_proto = ethertype };
+
+	__builtin_memcpy(eth.h_dest, to, ETH_ALEN);
+	__builtin_memcpy(eth.h_source, (const void *)&settings.gateway_mac, ETH_ALEN);
+	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_change_type(skb, 0))
+		return -DROP_NO_REPLY;
+	return bpf_redirect_peer(skb->ifindex, 0);
+}
+
+static __always_inline int icmp_v4_error(struct __sk_buff *skb, const struct packet *pkt,
+					 int reason, __u32 mtu, __u32 quoted, __u32 sum)
+{
+	struct icmp_v4_head head = {
+		.ip = { .version = 4, .ihl = 5, .tos = ERROR_TOS, .ttl = ERROR_TTL },
+	};
+
+	head.icmp.type = reason == DROP_TTL_EXCEEDED ? ICMP_TIME_EXCEEDED : ICMP_UNREACHABLE;
+	if (reason == DROP_TOO_BIG) {
+		head.icmp.code = ICMP_UNREACHABLE_TOO_BIG;
+		head.icmp.rest = bpf_htonl(mtu);
+	} else if (reason == DROP_NO_ENDPOINT) {
+		head.icmp.code = ICMP_UNREACHABLE_HOST;
+	}
+	head.icmp.checksum = checksum_fold(checksum_add(sum, &head.icmp, sizeof(head.icmp)));
+	head.ip.protocol = IPPROTO_ICMP;
+	head.ip.frag_off = bpf_htons(0x4000);
+	head.ip.tot_len = bpf_htons(sizeof(head) + quoted);
+	head.ip.saddr = settings.host_v4.words[3] ?: settings.gateway_v4.words[3];
+	head.ip.daddr = pkt->src.words[3];
+	head.ip.check = checksum_fold(checksum_add(0, &head.ip, sizeof(head.ip)));
+	return bpf_skb_store_bytes(skb, ETH_HLEN, &head, sizeof(head), 0);
+}
+
+static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct packet *pkt,
+					 int reason, __u32 mtu, __u32 quoted, __u32 sum)
+{
+	struct icmp_v6_head head = { .ip = { .version = 6, .hop_limit = ERROR_TTL } };
+	bool own = settings.host_v6.words[0] || settings.host_v6.words[3];
+
+	if (reason == DROP_TOO_BIG) {
+		head.icmp.type = ICMPV6_TOO_BIG;
+		head.icmp.rest = bpf_htonl(mtu);
+	} else if (reason == DROP_TTL_EXCEEDED) {
+		head.icmp.type = ICMPV6_TIME_EXCEEDED;
+	} else {
+		head.icmp.type = ICMPV6_UNREACHABLE;
+		head.icmp.code = ICMPV6_UNREACHABLE_ADDRESS;
+	}
+	head.ip.nexthdr = IPPROTO_ICMPV6;
+	head.ip.payload_len = bpf_htons(sizeof(head.icmp) + quoted);
+	__builtin_memcpy(&head.ip.saddr,
+			 own ? (const void *)&settings.host_v6 : (const void *)&settings.gateway_v6,
+			 sizeof(head.ip.saddr));
+	__builtin_memcpy(&head.ip.daddr, &pkt->src, sizeof(head.ip.daddr));
+	sum = checksum_pseudo(&head.ip, sum);
+	head.icmp.checksum = checksum_fold(checksum_add(sum, &head.icmp, sizeof(head.icmp)));
+	return bpf_skb_store_bytes(skb, ETH_HLEN, &head, sizeof(head), 0);
+}
+
+/* Answers the packet with the error that its drop reason stands for, where one is due. */
+static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt, int reason,
+				 __u32 mtu)
+{
+	__u32 quoted = pkt->length < QUOTED ? pkt->length : QUOTED;
+	bool v4 = pkt->ethertype == IS_IPV4;
+	__u32 quote[QUOTED / 4] = {};
+	__u32 sum;
+	int err;
+
+	if (pkt->flags & (PACKET_LATER | PACKET_ICMP_ERROR))
+		return -reason;
+	if (quoted < sizeof(struct iphdr) || quoted > QUOTED ||
+	    bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, quote, quoted) ||
+	    bpf_skb_adjust_room(skb, v4 ? sizeof(struct icmp_v4_head) : sizeof(struct icmp_v6_head),
+				BPF_ADJ_ROOM_MAC, 0))
+		return -DROP_NO_REPLY;
+	sum = checksum_add(0, quote, sizeof(quote));
+	if (v4)
+		err = icmp_v4_error(skb, pkt, reason, mtu, quoted, sum);
+	else
+		err = icmp_v6_error(skb, pkt, reason, mtu, quoted, sum);
+	if (err)
+		return -DROP_NO_REPLY;
+	drop_count(skb, reason);
+	return reply(skb, &pkt->src_mac, pkt->ethertype);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Identities: who stands behind an address that is no local endpoint. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "network.h"
+
+enum identity {
+	IDENTITY_UNKNOWN,
+	IDENTITY_HOST,
+	IDENTITY_REMOTE_HOST,
+	IDENTITY_WORLD,
+	IDENTITY_INIT,	      /* an endpoint whose labels are not known yet */
+	IDENTITY_FIRST = 256, /* of the label sets */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix);
+	__type(value, __u32);
+} identities SEC(".maps");
+
+static __always_inline __u32 identity_of(const struct addr *addr)
+{
+	struct prefix key = { .length = 128, .addr = *addr };
+	__u32 *identity = bpf_map_lookup_elem(&identities, &key);
+
+	return identity ? *identity : IDENTITY_UNKNOWN;
+}

@@ -1,0 +1,36 @@
+"""What the programs count: refused packets, for each device and reason."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from seaway.bpf import abi
+from seaway.bpf.objects import DataPlane
+from seaway.bpf.table import Table
+
+_PREFIX: Final = "DROP_"
+
+
+class Counters:
+    """Of one data plane."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._drops = Table(plane.maps["drops"])
+        self._names = {
+            number: name.removeprefix(_PREFIX).lower() for number, name in plane.reasons.items()
+        }
+
+    def drops(self) -> dict[tuple[int, str], int]:
+        """Packets by (ifindex, reason)."""
+        found = {}
+        for packed, values in self._drops.items():
+            key = abi.DropKey.unpack(packed)
+            name = self._names.get(key.reason, f"reason {key.reason}")
+            found[key.ifindex, name] = sum(struct.unpack(f"={len(values) // 8}Q", values))
+        return found
+
+    def purge(self, ifindexes: set[int]) -> None:
+        """Forget devices that are gone: the kernel may give their numbers again."""
+        keys = [k for k, _ in self._drops.items() if abi.DropKey.unpack(k).ifindex in ifindexes]
+        self._drops.delete(keys)

@@ -1,0 +1,101 @@
+"""The maps that the control plane fills: one target each, keyed by values of the model.
+
+An agent without memory knows them for its own by their pins in our folder; whatever stands
+in them is ours. Drops and fragments are written by the programs alone (`counters`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Final, Generic, TypeVar
+
+from seaway.bpf import abi
+from seaway.bpf.objects import DataPlane
+from seaway.bpf.table import Table
+from seaway.model.addresses import Address, Prefix, mapped, unmapped
+
+K = TypeVar("K")
+V = TypeVar("V")
+_U32 = struct.Struct("=I")
+_MAPPED_BITS: Final = 96  # before the bits of a mapped IPv4 address
+
+
+@dataclass(frozen=True)
+class Codec(Generic[K]):
+    """How a value of ours stands in a map."""
+
+    pack: Callable[[K], bytes]
+    unpack: Callable[[bytes], K]
+
+
+class MapTarget(Generic[K, V]):
+    """A target (`seaway.reconcile`) over one map."""
+
+    def __init__(self, name: str, fd: int, key: Codec[K], value: Codec[V]) -> None:
+        self.name = name
+        self._table = Table(fd)
+        self._key = key
+        self._value = value
+
+    def read(self) -> dict[K, V]:
+        key, value = self._key.unpack, self._value.unpack
+        return {key(k): value(v) for k, v in self._table.items()}
+
+    def put(self, objects: Mapping[K, V]) -> dict[K, OSError]:
+        packed = {self._key.pack(k): (k, self._value.pack(v)) for k, v in objects.items()}
+        failed = self._table.update([(k, value) for k, (_, value) in packed.items()])
+        return {packed[k][0]: error for k, error in failed.items()}
+
+    def delete(self, keys: set[K]) -> dict[K, OSError]:
+        packed = {self._key.pack(k): k for k in keys}
+        failed = self._table.delete(list(packed))
+        return {packed[k]: error for k, error in failed.items()}
+
+
+def _pack_prefix(prefix: Prefix) -> bytes:
+    shift = _MAPPED_BITS if prefix.version == 4 else 0
+    return abi.Prefix(shift + prefix.prefixlen, mapped(prefix.network_address)).pack()
+
+
+def _unpack_prefix(data: bytes) -> Prefix:
+    found = abi.Prefix.unpack(data)
+    address = unmapped(found.addr)
+    if address.version == 4 and found.length >= _MAPPED_BITS:
+        return IPv4Network((address, found.length - _MAPPED_BITS))
+    return IPv6Network((found.addr, found.length))
+
+
+def _unpack_number(data: bytes) -> int:
+    number: int = _U32.unpack(data)[0]
+    return number
+
+
+def _unpack_pair(data: bytes) -> tuple[int, int]:
+    found = abi.Connection.unpack(data)
+    return found.source, found.target
+
+
+ADDRESS: Final[Codec[Address]] = Codec(mapped, unmapped)
+PREFIX: Final[Codec[Prefix]] = Codec(_pack_prefix, _unpack_prefix)
+NUMBER: Final[Codec[int]] = Codec(_U32.pack, _unpack_number)
+PAIR: Final[Codec[tuple[int, int]]] = Codec(lambda p: abi.Connection(*p).pack(), _unpack_pair)
+ENDPOINT: Final[Codec[abi.Endpoint]] = Codec(abi.Endpoint.pack, abi.Endpoint.unpack)
+
+_CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
+    "endpoints": (ADDRESS, ENDPOINT),
+    "interfaces": (NUMBER, ENDPOINT),
+    "subnets": (PREFIX, NUMBER),
+    "connections": (PAIR, NUMBER),
+    "identities": (PREFIX, NUMBER),
+}
+
+
+def targets(plane: DataPlane) -> dict[str, MapTarget[Any, Any]]:
+    """By the map's name."""
+    return {
+        name: MapTarget(name, plane.maps[name], key, value)
+        for name, (key, value) in _CODECS.items()
+    }

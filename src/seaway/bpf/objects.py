@@ -1,0 +1,170 @@
+"""The programs and maps of this host: loaded once, pinned, adopted by the next agent.
+
+    PIN_FOLDER/<layout>/<map>                     one folder for each layout of the maps
+    PIN_FOLDER/<layout>/programs/<name>-<digest>  digest: of the object file and the settings
+    PIN_FOLDER/links/<device>-<hook>              see `attachments`
+
+An agent that finds the pins of its own layout and digest adopts them; other code or settings
+bring new programs over the same maps; another layout brings new maps beside the old ones,
+which keep carrying packets until the new ones are filled and `attachments` has swapped the
+programs. Then `retire` takes away what is old. No moment is without a program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from seaway.bpf import abi, libbpf, syscall
+from seaway.bpf.btf import Btf, layout_hash
+from seaway.errors import HostUnfit
+from seaway.names import PIN_FOLDER
+
+OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
+PROGRAMS: Final = ("from_endpoint", "to_endpoint")
+LINKS: Final = "links"
+
+_BPFFS: Final = 0xCAFE4A11
+_PROGRAMS: Final = "programs"
+_PROG_INFO = struct.Struct("=II8s")  # struct bpf_prog_info begins with type, id, tag
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """In the kernel; `tag` is the kernel's hash of its instructions."""
+
+    name: str
+    fd: int
+    id: int
+    tag: str
+    pin: str
+
+
+class DataPlane:
+    """What one build with one layout and one set of settings has in the kernel."""
+
+    def __init__(
+        self,
+        pins: Path,
+        layout: str,
+        maps: Mapping[str, int],
+        programs: Mapping[str, Program],
+        reasons: Mapping[int, str],
+    ) -> None:
+        self.pins = pins
+        self.layout = layout
+        self.maps = maps
+        self.programs = programs
+        self.reasons = reasons
+
+    @classmethod
+    def open(
+        cls, settings: abi.Settings, pins: Path = PIN_FOLDER, objects: Path = OBJECTS
+    ) -> DataPlane:
+        """Adopt what is pinned, load what is not. Attaches nothing."""
+        require_bpffs(pins)
+        files = read_objects(objects)
+        types = {name: Btf(elf) for name, elf in files.items()}
+        layout = layout_hash(list(types.values()))
+        folder = pins / layout
+        (folder / _PROGRAMS).mkdir(mode=0o700, parents=True, exist_ok=True)
+        programs = {name: _program(name, elf, settings, folder) for name, elf in files.items()}
+        names = {found.name for btf in types.values() for found in btf.maps()}
+        maps = {name: syscall.pinned(folder / name) for name in sorted(names)}
+        reasons = next(iter(types.values())).enumeration("drop_reason")
+        return cls(pins, layout, maps, programs, reasons)
+
+    @property
+    def folder(self) -> Path:
+        return self.pins / self.layout
+
+    @property
+    def links(self) -> Path:
+        """Where the links of attached programs are pinned, of whatever layout."""
+        return self.pins / LINKS
+
+    def close(self) -> None:
+        """Let go. What is pinned stays."""
+        for fd in (*self.maps.values(), *(p.fd for p in self.programs.values())):
+            os.close(fd)
+
+    def wanted_pins(self) -> dict[str, int]:
+        """Where each of our objects must be pinned: path in the folder -> descriptor."""
+        programs = {f"{_PROGRAMS}/{p.pin}": p.fd for p in self.programs.values()}
+        return dict(self.maps) | programs
+
+    def retire(self) -> None:
+        """Remove the pins of other layouts and programs. Only when nothing runs them."""
+        for folder in list(self.pins.iterdir()):
+            if folder.name not in {self.layout, LINKS}:
+                remove(folder)
+        kept = {program.pin for program in self.programs.values()}
+        for pin in list((self.folder / _PROGRAMS).iterdir()):
+            if pin.name not in kept:
+                pin.unlink(missing_ok=True)
+
+
+def read_objects(folder: Path) -> dict[str, bytes]:
+    """The object files of this build."""
+    try:
+        return {name: (folder / f"{name}.bpf.o").read_bytes() for name in PROGRAMS}
+    except FileNotFoundError as error:
+        raise HostUnfit(
+            f"no BPF program for {os.uname().machine}: {error.filename} is missing",
+            "build them with `make build`, or install a wheel of this machine",
+        ) from error
+
+
+def _program(name: str, elf: bytes, settings: abi.Settings, folder: Path) -> Program:
+    """Taken from its pin, or loaded and pinned; its maps come from, or go to, the folder."""
+    data = settings.pack()
+    pin = f"{name}-{sha256(elf + data).hexdigest()[:12]}"
+    path = folder / _PROGRAMS / pin
+    try:
+        fd = syscall.pinned(path)
+    except FileNotFoundError:
+        with libbpf.load(elf, folder, {".rodata.settings": data}) as loaded:
+            fd = loaded.program(name)
+        syscall.pin(fd, path)
+    return describe(name, fd, pin)
+
+
+def describe(name: str, fd: int, pin: str = "") -> Program:
+    _, number, tag = _PROG_INFO.unpack(syscall.info(fd, _PROG_INFO.size))
+    return Program(name, fd, number, tag.hex(), pin)
+
+
+def require_bpffs(folder: Path) -> None:
+    """Raises HostUnfit unless pins can be made in this folder."""
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if filesystem(existing) != _BPFFS:
+        raise HostUnfit(
+            f"{existing} is no BPF file system, so nothing outlives the agent",
+            "expected bpffs: mount -t bpf bpf /sys/fs/bpf",
+        )
+
+
+def filesystem(path: Path) -> int:
+    """The magic number that statfs(2) gives as the type."""
+    answer = ctypes.create_string_buffer(256)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statfs(os.fsencode(path), answer) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))
+    return int.from_bytes(answer.raw[:8], "little")
+
+
+def remove(folder: Path) -> None:
+    """A pin, or a folder of pins."""
+    if not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        return
+    for pin in list(folder.iterdir()):
+        remove(pin)
+    folder.rmdir()

@@ -1,0 +1,147 @@
+"""bpf(2), as far as the distribution's libbpf does not reach or would cost more than it gives.
+
+Numbers are those of linux/bpf.h. Every call raises OSError as the kernel says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+_SYS_BPF: Final = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+
+MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 6, 7
+_PROG_TEST_RUN, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID, _OBJ_GET_INFO = 10, 13, 14, 15
+_PROG_QUERY, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 16, 24, 26, 27
+_LINK_CREATE, _LINK_UPDATE, _LINK_GET_FD_BY_ID, _LINK_DETACH = 28, 29, 30, 34
+
+HOOKS: Final = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_libc.syscall.restype = ctypes.c_long
+
+
+def bpf(command: int, attr: bytes) -> int:
+    """The kernel writes into `attr` where it answers there: then it must be our own buffer."""
+    result: int = _libc.syscall(_SYS_BPF, command, attr, len(attr))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+class Buffer:
+    """Memory that the kernel reads or fills."""
+
+    __slots__ = ("_memory", "address", "size")
+
+    def __init__(self, content: bytes | int) -> None:
+        self._memory = (
+            ctypes.create_string_buffer(content, len(content))
+            if isinstance(content, bytes)
+            else ctypes.create_string_buffer(content)
+        )
+        self.size = len(self._memory)
+        self.address = ctypes.addressof(self._memory)
+
+    def bytes(self, start: int = 0, end: int | None = None) -> bytes:
+        return memoryview(self._memory)[start:end].tobytes()
+
+    def write(self, content: bytes) -> None:
+        ctypes.memmove(self.address, content, len(content))
+
+
+def call(command: int, layout: struct.Struct, *fields: int) -> tuple[int, ...]:
+    """For commands that answer inside their attributes."""
+    attr = ctypes.create_string_buffer(layout.pack(*fields), layout.size)
+    result: int = _libc.syscall(_SYS_BPF, command, attr, layout.size)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return layout.unpack(attr.raw)
+
+
+def batch(
+    command: int, descriptor: int, tokens: tuple[int, int], items: tuple[int, int], count: int
+) -> tuple[int, int]:
+    """Of a map's elements at once; how many were done, and the error number that ended it.
+
+    `tokens`: where a read begins, and where it goes on, are kept; `items`: keys and values.
+    """
+    fields = (*tokens, *items, count, descriptor, 0, 0)
+    attr = ctypes.create_string_buffer(_BATCH.pack(*fields), _BATCH.size)
+    failed = _libc.syscall(_SYS_BPF, command, attr, _BATCH.size) < 0
+    done: int = _BATCH.unpack(attr.raw)[4]
+    return done, ctypes.get_errno() if failed else 0
+
+
+_BATCH = struct.Struct("=QQQQIIQQ")
+_PIN = struct.Struct("=QII")
+_INFO = struct.Struct("=IIQ")
+_ID = struct.Struct("=III")
+_LINK = struct.Struct("=IIIIIIQ")
+_UPDATE = struct.Struct("=IIII")
+_QUERY = struct.Struct("=IIIIQIIQQQQ")
+_QUERIED: Final = 16  # programs on one hook, at most
+
+
+def pin(fd: int, path: Path) -> None:
+    name = Buffer(os.fsencode(path) + b"\0")
+    bpf(_OBJ_PIN, _PIN.pack(name.address, fd, 0))
+
+
+def pinned(path: Path) -> int:
+    """A descriptor of the object that is pinned there."""
+    name = Buffer(os.fsencode(path) + b"\0")
+    return bpf(_OBJ_GET, _PIN.pack(name.address, 0, 0))
+
+
+def info(fd: int, size: int) -> bytes:
+    """struct bpf_prog_info, bpf_map_info or bpf_link_info, by the kind of the descriptor."""
+    answer = Buffer(size)
+    call(_OBJ_GET_INFO, _INFO, fd, size, answer.address)
+    return answer.bytes()
+
+
+def program_by_id(number: int) -> int:
+    return bpf(_PROG_GET_FD_BY_ID, _ID.pack(number, 0, 0))
+
+
+def map_by_id(number: int) -> int:
+    return bpf(_MAP_GET_FD_BY_ID, _ID.pack(number, 0, 0))
+
+
+def link_by_id(number: int) -> int:
+    return bpf(_LINK_GET_FD_BY_ID, _ID.pack(number, 0, 0))
+
+
+def link_create(program: int, ifindex: int, hook: str) -> int:
+    """Attach by TCX. EINVAL where the kernel (before 6.6) has none."""
+    return bpf(_LINK_CREATE, _LINK.pack(program, ifindex, HOOKS[hook], 0, 0, 0, 0))
+
+
+def link_update(link: int, program: int) -> None:
+    """The one program goes and the other comes without a packet in between."""
+    bpf(_LINK_UPDATE, _UPDATE.pack(link, program, 0, 0))
+
+
+def link_detach(link: int) -> None:
+    bpf(_LINK_DETACH, struct.pack("=I", link))
+
+
+def attached(ifindex: int, hook: str) -> tuple[tuple[int, int], ...]:
+    """The (program, link) ids on a TCX hook, in the order in which they run."""
+    ids = Buffer(8 * _QUERIED)
+    answer = call(
+        _PROG_QUERY,
+        _QUERY,
+        *(ifindex, HOOKS[hook], 0, 0, ids.address, _QUERIED, 0),
+        *(0, ids.address + 4 * _QUERIED, 0, 0),
+    )
+    count = answer[5]
+    numbers = struct.unpack(f"={2 * _QUERIED}I", ids.bytes())
+    return tuple(zip(numbers[:count], numbers[_QUERIED : _QUERIED + count], strict=True))

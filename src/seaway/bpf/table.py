@@ -1,0 +1,86 @@
+"""A map's elements as pairs of bytes: read, written and deleted with few system calls.
+
+The kernel's batch commands (5.6) stop at the first element that fails and tell how far they
+came: that one is noted, and the rest goes on behind it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from seaway.bpf import syscall
+from seaway.bpf.syscall import Buffer
+
+_MAP_INFO = struct.Struct("=IIIII")  # struct bpf_map_info begins: type, id, sizes, entries
+_CHUNK: Final = 1024  # elements; more than the fullest bucket of a hash can have
+_TOKEN: Final = 64  # bytes; where a read goes on: a number, or a key
+_PER_CPU_HASH: Final = 5
+
+
+def possible_cpus() -> int:
+    """How many values an element of a per-CPU map has."""
+    text = Path("/sys/devices/system/cpu/possible").read_text()
+    return int(text.replace(",", "-").split("-")[-1]) + 1
+
+
+class Table:
+    """One map, by its descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        kind, _, self._key, value, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
+        self._value = (value + 7 & ~7) * possible_cpus() if kind == _PER_CPU_HASH else value
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self._value)
+        here, there = Buffer(_TOKEN), Buffer(_TOKEN)
+        start, failure = 0, 0
+        while not failure:
+            count, failure = syscall.batch(
+                syscall.MAP_LOOKUP_BATCH,
+                self.fd,
+                (start, there.address),
+                (keys.address, values.address),
+                _CHUNK,
+            )
+            if failure not in {0, errno.ENOENT}:
+                raise OSError(failure, os.strerror(failure))
+            yield from zip(
+                _cut(keys.bytes(0, count * self._key), self._key),
+                _cut(values.bytes(0, count * self._value), self._value),
+                strict=True,
+            )
+            here, there = there, here
+            start = here.address
+
+    def update(self, items: Sequence[tuple[bytes, bytes]]) -> dict[bytes, OSError]:
+        """What could not be written."""
+        return self._write(syscall.MAP_UPDATE_BATCH, items)
+
+    def delete(self, keys: Sequence[bytes]) -> dict[bytes, OSError]:
+        """What could not be deleted; gone is no error."""
+        failed = self._write(syscall.MAP_DELETE_BATCH, [(key, b"") for key in keys])
+        return {k: error for k, error in failed.items() if error.errno != errno.ENOENT}
+
+    def _write(self, command: int, items: Sequence[tuple[bytes, bytes]]) -> dict[bytes, OSError]:
+        failed: dict[bytes, OSError] = {}
+        keys = Buffer(b"".join(key for key, _ in items))
+        values = Buffer(b"".join(value for _, value in items))
+        at = 0
+        while at < len(items):
+            places = keys.address + at * self._key, values.address + at * self._value
+            done, failure = syscall.batch(command, self.fd, (0, 0), places, len(items) - at)
+            at += done
+            if failure:
+                failed[items[at][0]] = OSError(failure, os.strerror(failure))
+                at += 1
+        return failed
+
+
+def _cut(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
