@@ -36,34 +36,27 @@ LINES: dict[str, Callable[[NetworkReport], Any]] = {
 }
 
 
-def isolation(default: bool | None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+_MTU = click.option("--mtu", type=int, help="Of its interfaces. [default: the uplink's]")
+_SWITCHES = {  # option -> what a new network has, and what it means
+    "--open/--closed": (False, "Reach, and be reached by, other open ones."),
+    "--masquerade/--no-masquerade": (True, "Send to the world behind the host's address."),
+    "--host-access/--no-host-access": (True, "Let containers reach ports of their own host."),
+    "--link-local/--no-link-local": (
+        False,
+        "Let containers reach link-local addresses, as the cloud's metadata.",
+    ),
+}
+
+
+def isolation(*, new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The options that a network is made with and that can be changed later."""
-    hosts = True if default is not None else None
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
-        for option in (
-            click.option("--mtu", type=int, help="Of its interfaces. [default: the uplink's]"),
-            click.option(
-                "--link-local/--no-link-local",
-                default=default,
-                help="Let containers reach link-local addresses, as the cloud's metadata.",
-            ),
-            click.option(
-                "--host-access/--no-host-access",
-                default=hosts,
-                help="Let containers reach ports of their own host.",
-            ),
-            click.option(
-                "--masquerade/--no-masquerade",
-                default=hosts,
-                help="Send to the world behind the host's address.",
-            ),
-            click.option(
-                "--open/--closed",
-                default=default,
-                help="Reach, and be reached by, other open ones.",
-            ),
-        ):
+        command = _MTU(command)
+        for names, (default, text) in reversed(_SWITCHES.items()):
+            option = click.option(
+                names, default=default if new else None, show_default=new, help=text
+            )
             command = option(command)
         return command
 
@@ -84,7 +77,7 @@ def network() -> None:
     multiple=True,
     help="Only this family, if no subnet is given. [default: both]",
 )
-@isolation(default=False)
+@isolation(new=True)
 @options.output
 def create(name: str, subnet: tuple[str, ...], output: str, **given: Any) -> None:
     """Make a network."""
@@ -119,7 +112,7 @@ def inspect(name: str, output: str) -> None:
 
 @network.command()
 @click.argument("name", shell_complete=options.complete_network)
-@isolation(default=None)
+@isolation(new=False)
 def update(name: str, **given: Any) -> None:
     """Change options of a network; endpoints that are there keep their MTU."""
     from seaway.model.requests import NetworkChange  # noqa: PLC0415

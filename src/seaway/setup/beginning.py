@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seaway import bootstrap, config, names
-from seaway.errors import Forbidden, HostUnfit, Unavailable
+from seaway.errors import Forbidden, Unavailable
 from seaway.kernel import host
 from seaway.setup import files, service
 from seaway.store.sqlite import SqliteStore
-from seaway.surroundings import foreign_prefixes, uplink_mtu
 
 if TYPE_CHECKING:
     from seaway.bootstrap import Initialised
@@ -43,7 +42,7 @@ def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised
     """Set the host up; return when its agent is ready. `say` gets a line for each step."""
     must_be_root("set this host up")
     settings = config.load()
-    _check_kernel()
+    host.require()
     begun = asyncio.run(_initialise(wish, settings.network.mtu))
     _tell(begun, say)
     _put_files(wish, bootstrap.DEFAULT_NETWORK, say)
@@ -57,19 +56,13 @@ def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised
     return begun
 
 
-def _check_kernel() -> None:
-    for finding in host.findings():
-        if finding.level == "error":
-            raise HostUnfit(f"{finding.check}: {finding.found}", finding.advice)
-
-
 async def _initialise(wish: Wish, mtu: int) -> Initialised:
     plan = bootstrap.Plan(
         host=socket.gethostname(),
         pools=wish.pools,
         service_subnets=wish.service_subnets,
-        routed=tuple(foreign_prefixes()),
-        mtu=mtu or uplink_mtu(),
+        routed=tuple(host.foreign_prefixes()),
+        mtu=mtu or host.uplink_mtu(),
     )
     store = SqliteStore(names.STORE_FILE)
     try:

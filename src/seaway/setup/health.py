@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from seaway import config, names
 from seaway.api import peers
 from seaway.errors import SeawayError, Unavailable
+from seaway.kernel import host
 from seaway.model.reports import Finding
 from seaway.setup import files, service
 
@@ -24,7 +25,7 @@ _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    return [*_files(), *_agent(client)]
+    return [*host.findings(), *_files(), *_agent(client)]
 
 
 def _ok(check: str, found: str) -> Finding:

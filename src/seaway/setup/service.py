@@ -104,11 +104,11 @@ def stop() -> bool:
     pid = running()
     if pid is None:
         return False
-    _end(pid)
+    end(pid)
     return True
 
 
-def _end(pid: int) -> None:
+def end(pid: int) -> None:
     """Ask, wait, then force. The handle keeps the number from meaning somebody else."""
     try:
         handle = os.pidfd_open(pid)
