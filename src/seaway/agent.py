@@ -21,18 +21,22 @@ import structlog
 from seaway import names
 from seaway.api.routes import Doors
 from seaway.api.server import Server
-from seaway.bpf import abi
+from seaway.bpf import abi, maps
+from seaway.bpf.attachments import Attachments
+from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
 from seaway.config import Config, load
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
+from seaway.desired.network.host import FORWARDING
 from seaway.doors.cni import CniDoor
 from seaway.errors import Conflict, NotFound
 from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
 from seaway.kernel.addresses import AddressTarget
+from seaway.kernel.host import mount_bpffs, require
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
 from seaway.kernel.routes import RouteTarget
@@ -49,6 +53,7 @@ log = structlog.get_logger(__name__)
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. The data plane stays as it is."""
+    require()
     with _alone():
         store = SqliteStore(names.STORE_FILE)
         try:
@@ -97,7 +102,7 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.convergence.run(), name="converge")]
             await self.convergence.settle()
-            self.plane.activate()
+            self.plane.retire()
             await self.vigil.release_vanished()
             await self.cni.drain(names.SPOOL_FOLDER)
             self.intents.serving = True
@@ -125,8 +130,10 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     records = Records(store, facts)
     await records.load()
     host = _this_host(facts)
-    plane = DataPlane.open(_settings(host), names.PIN_FOLDER, config.agent.attach)
+    mount_bpffs()
+    plane = DataPlane.open(_settings(host))
     links = LinkTarget(created=_noter(facts))
+    attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls = SysctlTarget()
     await _remember_sysctls(records, facts, sysctls, host)
     targets = (
@@ -135,13 +142,14 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         NftTarget(),
         links,
         RouteTarget(),
-        *plane.targets(set_up=links.set_up),
+        *maps.targets(plane).values(),
+        attachments,
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
     allocator = Allocator(host.name, _holder(facts))
     load_blocks(allocator, facts)
-    surroundings = HostSurroundings(links, plane)
+    surroundings = HostSurroundings(links, Counters(plane), attachments.mode, plane.layout)
     intents = Intents(host, facts, records, convergence, surroundings, allocator)
     vigil = Vigil(intents, links)
     vigil.look()
@@ -192,7 +200,5 @@ async def _remember_sysctls(
 ) -> None:
     """What they were before us, once, for `uninstall`."""
     if facts.get(Before, host.name) is None:
-        from seaway.desired.network.host import FORWARDING
-
         before = Before(host=host.name, sysctls=sysctls.current(FORWARDING))
         await records.commit([before])

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from seaway.bpf.objects import DataPlane
 from seaway.errors import Invalid
-from seaway.kernel import netns
-from seaway.kernel.links import LinkTarget
-from seaway.kernel.messages.route import MAIN, list_routes, parse_route
-from seaway.kernel.rtnl import Rtnl
-from seaway.model.addresses import Prefix
-from seaway.model.kernel import Inside
-from seaway.names import ROUTE_PROTOCOL
+from seaway.kernel import host, netns
+
+if TYPE_CHECKING:
+    from seaway.bpf.counters import Counters
+    from seaway.kernel.links import LinkTarget
+    from seaway.model.addresses import Prefix
+    from seaway.model.kernel import Inside
 
 
 @dataclass
 class HostSurroundings:
     links: LinkTarget
-    plane: DataPlane
+    counters: Counters
+    attach: str
+    layout: str
 
     def netns_path(self, given: str) -> str:
         if not given or "\0" in given:
@@ -37,14 +38,17 @@ class HostSurroundings:
     def check_inside(self, inside: Inside) -> list[str]:
         return self.links.check_inside(inside)
 
+    def repair_inside(self, inside: Inside) -> None:
+        self.links.repair_inside(inside)
+
     def foreign_prefixes(self) -> list[Prefix]:
-        return foreign_prefixes()
+        return host.foreign_prefixes()
 
     def uplink_mtu(self) -> int:
-        return uplink_mtu()
+        return host.uplink_mtu()
 
     def drops(self) -> dict[tuple[int, str], int]:
-        return self.plane.drops()
+        return self.counters.drops()
 
     def data_plane(self) -> tuple[str, str]:
-        return self.plane.attach, self.plane.layout
+        return self.attach, self.layout
