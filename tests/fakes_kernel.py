@@ -70,5 +70,8 @@ class FakeSurroundings:
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)
 
+    def forget_devices(self, present: set[int]) -> None:
+        self.counted = {k: n for k, n in self.counted.items() if k[0] in present}
+
     def data_plane(self) -> tuple[str, str]:
         return "tcx", "0" * 16

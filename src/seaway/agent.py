@@ -98,14 +98,14 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        server = Server(Doors(self.intents, self.cni.handle), names.SOCKET)
+        server = Server(Doors(self.intents, self.cni.answer), names.SOCKET)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.convergence.run(), name="converge")]
             await self.convergence.settle()
             self.plane.retire()
             await self.vigil.release_vanished()
-            await self.cni.drain(names.SPOOL_FOLDER)
             self.intents.serving = True
+            await self.cni.drain()
             await server.start()
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
             for work in (self.vigil.look_into, self.vigil.sweep, self.vigil.retry):

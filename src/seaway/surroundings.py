@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
@@ -21,6 +22,7 @@ class HostSurroundings:
     counters: Counters
     attach: str
     layout: str
+    _past: Counter[str] = field(default_factory=Counter)
 
     def netns_path(self, given: str) -> str:
         if not given or "\0" in given:
@@ -48,7 +50,16 @@ class HostSurroundings:
         return host.uplink_mtu()
 
     def drops(self) -> dict[tuple[int, str], int]:
-        return self.counters.drops()
+        past = {(0, reason): packets for reason, packets in self._past.items()}
+        return self.counters.drops() | past
+
+    def forget_devices(self, present: set[int]) -> None:
+        """Add up what was counted of devices that are gone, before their numbers come again."""
+        gone = {k: n for k, n in self.counters.drops().items() if k[0] not in present}
+        for (_, reason), packets in gone.items():
+            self._past[reason] += packets
+        if gone:
+            self.counters.purge({ifindex for ifindex, _ in gone})
 
     def data_plane(self) -> tuple[str, str]:
         return self.attach, self.layout

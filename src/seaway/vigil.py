@@ -124,6 +124,8 @@ class Vigil:
             for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
                 self._convergence.audit(target)
                 await asyncio.sleep(0)
+            present = {a.ifindex for a in self._intents.facts.all(Attached)}
+            self._intents.surroundings.forget_devices(present)
             self._look_inside()
 
     def _look_inside(self) -> None:

@@ -38,7 +38,10 @@ class Surroundings(Protocol):
         """Of the device of the default route; 1500 where there is none."""
 
     def drops(self) -> dict[tuple[int, str], int]:
-        """Packets refused, by device and reason."""
+        """Packets refused, by device (0: of those that are gone) and reason."""
+
+    def forget_devices(self, present: set[int]) -> None:
+        """Only these devices of ours are there."""
 
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
