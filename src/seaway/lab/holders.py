@@ -19,7 +19,8 @@ from seaway.lab import cgroups
 SCRIPT = Path(__file__).with_name("holder.sh")
 NAMESPACES = ["--net", "--mount", "--pid", "--cgroup", "--uts", "--ipc"]
 UNSHARE = ["unshare", "--fork", "--kill-child", *NAMESPACES, "--propagation", "private"]
-JOIN = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"']  # a cgroup, then a command
+# A cgroup, then a command. Our own commands are found in every host.
+JOIN = ["sh", "-c", f'PATH=$PATH:{sys.prefix}/bin; echo 0 > "$0/cgroup.procs" && exec "$@"']
 OVERLAID = ("/etc/", "/opt/", "/var/")
 START_WITHIN = 10.0  # seconds
 

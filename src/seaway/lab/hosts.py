@@ -87,14 +87,17 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
     def seaway(self, *command: str, **given: Any) -> str:
         return self.run(SEAWAY, *command, **given)
 
-    def start_agent(self, within: float = 10.0) -> None:
-        """Start the agent and wait until it is ready."""
-        self.start(SEAWAY, "agent", log=names.LOG_FILE)
-        try:
-            self.wait_for("an agent that is ready", self.agent_is_ready, within)
-        except SystemFailed as error:
-            error.add_note(self.run("tail", "-n", "20", str(names.LOG_FILE), check=False))
-            raise
+    def start_agent(self) -> None:
+        """Set the host up, or start its agent again; return when that is ready."""
+        self.seaway("init", timeout=60)
+
+    def agent_pid(self) -> int:
+        """As the host numbers it."""
+        return int(self.read(names.PID_FILE))
+
+    def kill_agent(self) -> None:
+        """No warning, no farewell."""
+        self.run("kill", "-KILL", str(self.agent_pid()))
 
     def agent_is_ready(self) -> bool:
-        return self.call("test", "-S", str(names.SOCKET)).returncode == 0
+        return '"ready":true' in self.call(SEAWAY, "status", "-o", "json").stdout.replace(" ", "")
