@@ -45,8 +45,8 @@ class SeawayError(Exception):
 
     @property
     def kind(self) -> str:
-        """The class's name: how the error is told over HTTP."""
-        return type(self).__name__
+        """How the error is told over HTTP: the name of its class, or of the nearest one here."""
+        return next(c.__name__ for c in type(self).__mro__ if c.__module__ == __name__)
 
 
 class Invalid(SeawayError):
