@@ -1,8 +1,8 @@
 """This host's own addresses in the cluster, on `lo`.
 
 An agent without memory knows its own by the number that the kernel keeps with every address of
-who made it (IFA_PROTO, kernel 5.18): ours is `names.ROUTE_PROTOCOL`. The same address made by
-somebody else is theirs: it is refused as a conflict and never removed.
+who made it (IFA_PROTO, kernel 5.18): ours is `names.ROUTE_PROTOCOL`. They are ours alone, so
+one that somebody else put on `lo` takes our number; every other address stays as it is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from seaway.kernel import netns
 from seaway.kernel.messages.address import (
     delete_address,
     list_addresses,
-    new_address,
     parse_address,
+    put_address,
 )
 from seaway.kernel.messages.link import UP, set_flags
 from seaway.model.addresses import Address
@@ -46,22 +46,12 @@ class AddressTarget:
 
     def put(self, objects: Mapping[Address, HostAddress]) -> dict[Address, OSError]:
         keys = list(objects)
-        requests = [new_address(_LOOPBACK, ip_interface(a), ROUTE_PROTOCOL) for a in keys]
+        requests = [put_address(_LOOPBACK, ip_interface(a), ROUTE_PROTOCOL) for a in keys]
         _, *outcome = self._rtnl.request([set_flags(_LOOPBACK, UP), *requests])
-        failed = {a: error for a, error in zip(keys, outcome, strict=True) if error}
-        if any(error.errno == errno.EEXIST for error in failed.values()):
-            ours = self.read()
-            failed = {a: _explained(a, error) for a, error in failed.items() if a not in ours}
-        return failed
+        return {a: error for a, error in zip(keys, outcome, strict=True) if error}
 
     def delete(self, keys: set[Address]) -> dict[Address, OSError]:
         ours = [address for address in self.read() if address in keys]
         requests = [delete_address(_LOOPBACK, ip_interface(address)) for address in ours]
         outcome = zip(ours, self._rtnl.request(requests), strict=True)
         return {a: e for a, e in outcome if e and e.errno != errno.EADDRNOTAVAIL}
-
-
-def _explained(address: Address, error: OSError) -> OSError:
-    if error.errno != errno.EEXIST:
-        return error
-    return OSError(errno.EEXIST, f"{address} is on this host already, and is not ours")

@@ -38,10 +38,7 @@ class LinkTarget:
         self._deleter.close()
 
     def read(self) -> dict[str, Link]:
-        return {
-            entry.name: Link(name=entry.name, mac=entry.mac, mtu=entry.mtu)
-            for entry in self._ours()
-        }
+        return {entry.name: as_link(entry) for entry in self._ours()}
 
     def ifindexes(self) -> dict[str, int]:
         return {entry.name: entry.ifindex for entry in self._ours()}
@@ -194,3 +191,9 @@ class LinkTarget:
         (error,) = self._deleter.request([request])
         if error and error.errno != errno.ENODEV:
             raise error
+
+
+def as_link(entry: wire.LinkEntry) -> Link:
+    """What the host sees of a pair."""
+    arp = not entry.flags & wire.NOARP
+    return Link(name=entry.name, mac=entry.mac, mtu=entry.mtu, arp=arp)

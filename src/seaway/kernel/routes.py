@@ -1,7 +1,8 @@
 """The host's routes to its endpoints, and the unreachable ones behind them.
 
-An agent without memory knows its own by the route protocol `names.ROUTE_PROTOCOL`. A route of
-another protocol to the same destination is another's: ours is refused, theirs stays.
+An agent without memory knows its own by the route protocol `names.ROUTE_PROTOCOL`. Our subnets
+are ours alone: a route that somebody else put in the very place of one of ours is replaced, all
+others stay, and so does what the kernel keeps for the network of an interface.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from seaway.kernel import netns
 from seaway.kernel.messages.route import (
+    KERNEL,
     LINK,
     MAIN,
     NOWHERE,
@@ -44,7 +46,7 @@ class RouteTarget:
     def read(self) -> dict[Prefix, Route]:
         names: dict[int, str] = {}
         found = {}
-        for entry in self._ours():
+        for entry in self._routes(ROUTE_PROTOCOL):
             device = ""
             if entry.type != UNREACHABLE:
                 device = names.get(entry.ifindex) or self._rtnl.ifname(entry.ifindex)
@@ -66,11 +68,11 @@ class RouteTarget:
         outcome = self._request([delete_route(entry) for entry in ours], keys)
         return {dst: error for dst, error in outcome.items() if error.errno != errno.ESRCH}
 
-    def _ours(self) -> Iterator[RouteEntry]:
+    def _routes(self, protocol: int) -> Iterator[RouteEntry]:
         for af in (socket.AF_INET, socket.AF_INET6):
-            for body in self._rtnl.dump(*list_routes(af, ROUTE_PROTOCOL, MAIN)):
+            for body in self._rtnl.dump(*list_routes(af, protocol, MAIN)):
                 entry = parse_route(body)
-                if entry and entry.protocol == ROUTE_PROTOCOL and entry.table == MAIN:
+                if entry and entry.protocol == protocol and entry.table == MAIN:
                     yield entry
 
     def _entries(
@@ -87,13 +89,13 @@ class RouteTarget:
         return entries, failed
 
     def _replace(self, entries: Mapping[Prefix, RouteEntry]) -> dict[Prefix, OSError]:
-        """Only in the place of one that is ours."""
-        ours = {entry.dst for entry in self._ours()}
+        """Take the place of what is there, unless the kernel keeps it for an interface."""
+        kept = {entry.dst for entry in self._routes(KERNEL)}
         failed = {
-            dst: OSError(errno.EEXIST, f"a route to {dst} is there already, and is not ours")
-            for dst in entries.keys() - ours
+            dst: OSError(errno.EEXIST, f"an interface of this host is in the network {dst}")
+            for dst in entries.keys() & kept
         }
-        mine = [entry for dst, entry in entries.items() if dst in ours]
+        mine = [entry for dst, entry in entries.items() if dst not in kept]
         outcome = self._request([replace_route(e) for e in mine], [e.dst for e in mine])
         return failed | outcome
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Protocol
 
 from seaway.kernel import netns
+from seaway.kernel.links import as_link
 from seaway.kernel.messages import address, link, route
 from seaway.kernel.rtnl import NLM_F_REPLACE, Frame
 from seaway.model.addresses import Address
 from seaway.model.facts import HostAddresses
-from seaway.model.kernel import HostAddress, Link, Route
+from seaway.model.kernel import HostAddress, Route
 from seaway.names import GATEWAY_MAC, LINK_PREFIX, ROUTE_PROTOCOL
 
 _AT_ONCE = 64  # notifications, before other tasks have their turn
@@ -96,7 +97,7 @@ class Watch:
         if entry.kind != "veth":
             return
         gone = frame.kind == link.RTM_DELLINK or entry.mac != GATEWAY_MAC
-        actual = None if gone else Link(name=name, mac=entry.mac, mtu=entry.mtu)
+        actual = None if gone else as_link(entry)
         self._watcher.changed("links", name, actual)
         if not gone and not entry.flags & link.UP and self._questions.is_down(name):
             self._watcher.down(name)

@@ -33,6 +33,7 @@ class Link:
     mac: str  # of the host side: names.GATEWAY_MAC
     mtu: int
     inside: Inside | None = field(default=None, compare=False)
+    arp: bool = False  # the host side asks for neighbours: never, as to_endpoint writes the MAC
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,14 @@ from ipaddress import ip_interface
 from typing import Final, NamedTuple
 
 from seaway.kernel.messages.fields import family, ip, unpack
-from seaway.kernel.rtnl import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, attributes
+from seaway.kernel.rtnl import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Request,
+    attribute,
+    attributes,
+)
 from seaway.model.addresses import Interface
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -25,12 +32,15 @@ class AddressEntry(NamedTuple):
     protocol: int  # who made it; 0: nobody said
 
 
-def new_address(ifindex: int, address: Interface, protocol: int = 0) -> Request:
+def new_address(ifindex: int, address: Interface) -> Request:
     """Without duplicate address detection: our addresses are unique already. EEXIST if there."""
-    body = _address(ifindex, address)
-    if protocol:
-        body += attribute(_PROTO, bytes([protocol]))
-    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, _address(ifindex, address))
+
+
+def put_address(ifindex: int, address: Interface, protocol: int) -> Request:
+    """The same, by this maker, and no error if it is there."""
+    body = _address(ifindex, address) + attribute(_PROTO, bytes([protocol]))
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
 def delete_address(ifindex: int, address: Interface) -> Request:
