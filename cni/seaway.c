@@ -324,7 +324,7 @@ static int ask_patiently(const struct text *request, struct text *reply, bool pa
 	       patient && now(CLOCK_MONOTONIC) < deadline)
 		nanosleep(&pause, NULL);
 	if (status == NOT_READY)
-		snprintf(trouble, sizeof(trouble), SEAWAY_SOCKET ": not ready yet");
+		snprintf(trouble, sizeof(trouble), "%s", reply->data);
 	return status;
 }
 
@@ -386,7 +386,7 @@ int main(void)
 	if (status == OK)
 		return print_answer(reply.data);
 	if (status != BROKEN && status != NO_AGENT && status != NOT_READY)
-		fail(atoi(json_member(reply.data, 2, "cni_code") ?: "5"),
+		fail(atoi(json_member(reply.data, 2, "cni_code") ?: "999"),
 		     "the agent refused the request", reply.data);
 	if (!later)
 		fail(strcmp(command, "STATUS") ? TRY_LATER : NOT_AVAILABLE,

@@ -1,0 +1,1 @@
+"""Front doors: the protocols of container runtimes, led to the agent's intents. No logic."""

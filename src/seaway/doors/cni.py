@@ -1,0 +1,98 @@
+"""CNI: what a container runtime asks through the front in cni/, and the answer as it reads it.
+
+Spooled calls are done before any ADD. What an agent that is not ready cannot serve is
+`Unavailable` and no answer of CNI's: the front waits with an ADD, keeps a DEL or GC for later,
+and tells the runtime of all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from seaway import names
+from seaway.doors.cni_config import parse_header, version_of
+from seaway.doors.cni_env import parse_environment
+from seaway.doors.cni_ipam import Delegate, Refused
+from seaway.doors.cni_result import render_error, render_versions
+from seaway.doors.cni_verbs import Call, Intents, Verbs
+from seaway.doors.spool import Spool, Spooled
+from seaway.errors import InvalidEnvironment, SeawayError, SystemFailed, Unavailable
+from seaway.model.wire import CniAnswer, CniCall
+
+_NOT_AVAILABLE, _LIMITED = 50, 51  # spec, STATUS
+_NANO = 1e9
+
+
+class CniDoor:
+    def __init__(self, intents: Intents, spool: Path = names.SPOOL_FOLDER) -> None:
+        self._intents = intents
+        self._spool = Spool(spool, self._replay)
+        verbs = Verbs(intents)
+        self._verbs = {
+            "ADD": verbs.add,
+            "DEL": verbs.delete,
+            "CHECK": verbs.check,
+            "GC": verbs.collect,
+            "STATUS": verbs.status,
+        }
+
+    async def answer(self, call: CniCall) -> CniAnswer:
+        return await self.handle(call.env, call.stdin)
+
+    async def drain(self) -> None:
+        """Do what the front kept while no agent answered."""
+        self._intents.ready()
+        await self._spool.drain()
+
+    async def handle(self, env: Mapping[str, str], stdin: str) -> CniAnswer:
+        heard: list[str] = []
+        try:
+            stdout, status = await self._serve(env, stdin, heard), 0
+        except Unavailable as error:
+            if env.get("CNI_COMMAND") != "STATUS":
+                raise
+            stdout, status = render_error(error, version_of(stdin), self._unready()), 1
+        except SeawayError as error:
+            code = error.code if isinstance(error, Refused) else None
+            stdout, status = render_error(error, version_of(stdin), code), 1
+        except OSError as error:
+            failed = SystemFailed(str(error), "see the agent's log, and: seaway doctor")
+            stdout, status = render_error(failed, version_of(stdin)), 1
+        return CniAnswer(stdout=stdout, exit=status, stderr="".join(heard))
+
+    async def _serve(self, env: Mapping[str, str], stdin: str, heard: list[str]) -> str:
+        call = _parse(env, stdin, heard)
+        if call is None:
+            return render_versions(version_of(stdin))
+        self._intents.ready()
+        if call.env.verb == "ADD" and call.attachment in await self._spool.drain():
+            raise Unavailable("an earlier DEL of this attachment is not done yet", "try again")
+        return await self._verbs[call.env.verb](call)
+
+    def _unready(self) -> int:
+        """Containers that are there may be cut off too, if the kernel refused something."""
+        return _LIMITED if self._intents.status().failures else _NOT_AVAILABLE
+
+    async def _replay(self, spooled: Spooled) -> None:
+        if spooled.env.get("CNI_COMMAND") not in ("DEL", "GC"):
+            raise InvalidEnvironment("a spooled call is no DEL or GC", "look at it by hand")
+        call = _parse(spooled.env, spooled.stdin, [], spooled)
+        assert call is not None
+        await self._verbs[call.env.verb](call)
+
+
+def _parse(
+    env: Mapping[str, str], stdin: str, heard: list[str], spooled: Spooled | None = None
+) -> Call | None:
+    """None: VERSION, which needs no configuration."""
+    environment = parse_environment(env)
+    if environment.verb == "VERSION":
+        return None
+    header = parse_header(environment.verb, stdin)
+    delegate = None
+    if header.ipam:
+        delegate = Delegate(header.ipam, environment.path, env, stdin, heard=heard)
+    if spooled is None:
+        return Call(environment, header, delegate)
+    return Call(environment, header, delegate, spooled.time / _NANO, spooled.netns_inode)

@@ -1,0 +1,156 @@
+"""One attachment in both languages: CNI's wishes as an endpoint's request, the endpoint as CNI's
+result, and a result as what a CHECK looks for. No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from seaway.doors.cni_config import Header, Wishes
+from seaway.doors.cni_env import Attachment, Environment
+from seaway.doors.cni_result import Dns, Ip, Link, Result, Route, links_of, merged
+from seaway.errors import Invalid
+from seaway.model.addresses import Address, Prefix, host_prefix
+from seaway.model.facts import Endpoint, ExtraRoute, endpoint_id
+from seaway.model.requests import Listed, NewEndpoint
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
+
+DOOR = "cni"
+_GENERATED = re.compile(r"[0-9a-f]{64}")  # as most runtimes name containers
+_SHORT = 12
+_LONGEST_NAME = 128
+_FIRST_INTERFACE = "eth0"
+_HOST, _INSIDE = 0, 1  # the places of our two interfaces in a result
+
+
+def id_of(attachment: Attachment) -> str:
+    return endpoint_id(attachment.container, attachment.interface)
+
+
+def name_of(attachment: Attachment) -> str:
+    """As people know the container; further interfaces say which."""
+    container, interface = attachment.container, attachment.interface
+    name = container[:_SHORT] if _GENERATED.fullmatch(container) else container
+    if interface != _FIRST_INTERFACE:
+        name += "-" + re.sub(r"[^A-Za-z0-9_.-]", "-", interface)
+    return name if len(name) <= _LONGEST_NAME else id_of(attachment)
+
+
+def request_of(
+    call: Environment, header: Header, wishes: Wishes, foreign: Result | None
+) -> NewEndpoint:
+    """`foreign`: what another IPAM gave; its word on addresses and routes is the last."""
+    attachment = call.attachment
+    request = NewEndpoint(
+        netns=call.netns,
+        network=header.network,
+        container=attachment.container,
+        interface=attachment.interface,
+        name=name_of(attachment),
+        mac=wishes.mac,
+        mtu=wishes.mtu,
+        labels=wishes.labels,
+        aliases=wishes.aliases,
+        default_route=not _has_default(wishes.previous),
+        door=DOOR,
+        door_network=header.name,
+    )
+    if foreign is None:
+        return replace(request, addresses=wishes.addresses, ranges=wishes.ranges)
+    return replace(
+        request,
+        foreign=tuple(ip.address for ip in foreign.ips),
+        routes=tuple(_extra_route(route, foreign) for route in foreign.routes),
+        default_route=request.default_route and _has_default(foreign),
+    )
+
+
+def _has_default(result: Result | None) -> bool:
+    return result is not None and any(route.dst.prefixlen == 0 for route in result.routes)
+
+
+def _extra_route(route: Route, result: Result) -> ExtraRoute:
+    """Without a gateway of its own, a route takes that of the address of its family."""
+    gateways = (ip.gateway for ip in result.ips if ip.address.version == route.dst.version)
+    return ExtraRoute(
+        dst=route.dst,
+        gateway=route.gw or next(gateways, None),
+        mtu=route.mtu,
+        advmss=route.advmss,
+        priority=route.priority,
+        table=route.table or 0,
+        scope=route.scope,
+    )
+
+
+def result_of(
+    endpoint: Endpoint, call: Environment, subnets: tuple[Prefix, ...], foreign: Result | None
+) -> Result:
+    """The host's side of the veth, and the container's with its addresses and routes."""
+    gateways = {ip.address: ip.gateway for ip in foreign.ips} if foreign else {}
+    links = (
+        Link(name=link_name(endpoint.id), mac=GATEWAY_MAC, mtu=endpoint.mtu),
+        Link(name=endpoint.interface, mac=endpoint.mac, mtu=endpoint.mtu, sandbox=call.netns),
+    )
+    ips = tuple(
+        Ip(address=a, gateway=gateways.get(a) or _gateway(a.version), link=_INSIDE)
+        for a in endpoint.addresses
+    )
+    return Result(
+        links=links,
+        ips=ips,
+        routes=tuple(_routes(endpoint, subnets)),
+        dns=foreign.dns if foreign else Dns(),
+    )
+
+
+def answer_of(own: Result, wishes: Wishes) -> Result:
+    """The configuration's word on DNS goes before an IPAM plugin's; a chain goes on."""
+    dns = own.dns if wishes.dns == Dns() else wishes.dns
+    told = Result(links=own.links, ips=own.ips, routes=own.routes, dns=dns)
+    return told if wishes.previous is None else merged(wishes.previous, told)
+
+
+def _gateway(version: int) -> Address:
+    return GATEWAY4 if version == GATEWAY4.version else GATEWAY6
+
+
+def _routes(endpoint: Endpoint, subnets: tuple[Prefix, ...]) -> Iterator[Route]:
+    """Those of its own, and the default ones or, behind another interface's, the network's."""
+    versions = sorted({a.version for a in endpoint.addresses})
+    own = {r.dst for r in endpoint.routes if not r.table}
+    everything = (host_prefix(_gateway(v)).supernet(new_prefix=0) for v in versions)
+    for dst in everything if endpoint.default_route else subnets:
+        if dst not in own and dst.version in versions:
+            yield Route(dst=dst, gw=_gateway(dst.version))
+    for route in endpoint.routes:
+        yield Route(
+            dst=route.dst,
+            gw=route.gateway or _gateway(route.dst.version),
+            mtu=route.mtu,
+            advmss=route.advmss,
+            priority=route.priority,
+            table=route.table or None,
+            scope=route.scope,
+        )
+
+
+def listed_of(previous: Result | None, interface: str) -> Listed:
+    """What of an interface a runtime's last result lists."""
+    if previous is None:
+        raise Invalid("prevResult is missing", "expected the result of the ADD")
+    places = set(links_of(previous, interface))
+    if not places:
+        raise Invalid(
+            f"prevResult does not list interface '{interface}' of the container",
+            "expected the result of the ADD",
+        )
+    addresses = (ip.address.ip for ip in previous.ips if ip.link is None or ip.link in places)
+    return Listed(
+        mac=next(previous.links[i].mac for i in places).lower(),
+        addresses=frozenset(addresses),
+        destinations=frozenset(route.dst for route in previous.routes),
+    )

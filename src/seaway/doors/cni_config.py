@@ -1,0 +1,279 @@
+"""The network configuration on standard input, as values. No I/O.
+
+Whatever takes an attachment down (DEL, GC) reads only what it needs: a field that an ADD was
+refused for must not keep a runtime from cleaning up. Everything else is read strictly: an
+unknown key is an error with its name and value, for a mistyped `network` would silently attach
+a container to the wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+
+from seaway.doors.cni_env import Arguments, Attachment, is_name, parse_addresses
+from seaway.doors.cni_result import (
+    NEWEST,
+    SUPPORTED,
+    Dns,
+    Result,
+    at_least,
+    parse_dns,
+    parse_result,
+)
+from seaway.errors import IncompatibleVersion, Invalid, Undecodable, Unsupported
+from seaway.model import codec
+from seaway.model.addresses import Address, parse_mac
+from seaway.model.facts import Value
+from seaway.model.requests import IpRange
+
+OURS = ("network", "mtu", "dns", "ipMasq", "ipam")
+_OF_RUNTIMES = {
+    "cniVersion", "cniVersions", "name", "type", "capabilities", "args", "runtimeConfig",
+    "prevResult", "disableCheck", "disableGC", "loadOnlyInlinedPlugins",
+}  # fmt: skip
+_CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "cgroupPath")
+_FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+_VERSION = re.compile(r"[0-9.]{1,15}")
+_ALIAS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
+OWN_IPAM = ("", "seaway")
+
+
+class Header(Value):
+    """What every verb needs."""
+
+    version: str
+    name: str  # of the network configuration
+    network: str  # of ours
+    ipam: str = ""  # type of a foreign IPAM plugin
+    raw: dict[str, Any]
+
+
+class Wishes(Value):
+    """What an ADD asks for."""
+
+    addresses: tuple[Address, ...] = ()
+    ranges: tuple[IpRange, ...] = ()
+    mac: str = ""
+    mtu: int = 0
+    masquerade: bool | None = None  # None: as the network is
+    labels: dict[str, str] = {}
+    aliases: tuple[str, ...] = ()
+    dns: Dns = Dns()
+    previous: Result | None = None
+
+
+def version_of(stdin: str) -> str:
+    """For the answer to what cannot be read: the version that is asked for, if it can be told."""
+    try:
+        version = _decode(stdin).get("cniVersion")
+    except Undecodable:
+        return NEWEST
+    return version if isinstance(version, str) and _VERSION.fullmatch(version) else NEWEST
+
+
+def parse_header(verb: str, stdin: str) -> Header:
+    raw = _decode(stdin)
+    name = _typed(raw, "name", str, "")
+    if not is_name(name):
+        raise Invalid(
+            f"the network configuration's name is '{name}'",
+            "expected letters, digits, '_', '.', '-', beginning with a letter or digit",
+        )
+    version = _typed(raw, "cniVersion", str, "")
+    if version not in SUPPORTED:
+        raise IncompatibleVersion(
+            f"CNI version '{version}' is not supported", f"supported: {', '.join(SUPPORTED)}"
+        )
+    first = _FIRST_VERSION.get(verb, version)
+    if not at_least(version, first):
+        raise IncompatibleVersion(
+            f"CNI version {version} has no {verb}", f"it came with {first}: raise cniVersion"
+        )
+    network = _typed(raw, "network", str, "default")
+    return Header(version=version, name=name, network=network, ipam=_foreign_ipam(raw), raw=raw)
+
+
+def _decode(stdin: str) -> dict[str, Any]:
+    try:
+        return codec.decode(stdin, dict[str, Any])
+    except RecursionError:
+        raise Undecodable("the configuration is nested too deeply", "expected JSON") from None
+
+
+def _typed(raw: Mapping[str, Any], key: str, kind: Any, default: Any) -> Any:
+    """`null` is as good as nothing."""
+    value = raw.get(key)
+    if value is None:
+        return default
+    try:
+        return codec.from_builtins(value, kind)
+    except Undecodable as error:
+        raise Undecodable(f"'{key}': {error.message}", error.hint) from None
+
+
+def _foreign_ipam(raw: Mapping[str, Any]) -> str:
+    kind: str = _typed(_typed(raw, "ipam", dict[str, Any], {}), "type", str, "")
+    if kind in OWN_IPAM:
+        return ""
+    if not is_name(kind):
+        raise Invalid(f"ipam.type is '{kind}'", "expected the file name of a plugin in CNI_PATH")
+    return kind
+
+
+def check_fields(raw: Mapping[str, Any]) -> None:
+    """Nothing that we would not act on."""
+    for key, value in raw.items():
+        if key not in OURS and key not in _OF_RUNTIMES and not key.startswith("cni.dev/"):
+            raise _unsupported(key, value, OURS)
+    ipam = _typed(raw, "ipam", dict[str, Any], {})
+    if ipam.get("type") in (None, *OWN_IPAM):
+        for key in ipam.keys() - {"type"}:
+            raise _unsupported(f"ipam.{key}", ipam[key], ("ipam.type of another plugin",))
+    for key, value in _typed(raw, "runtimeConfig", dict[str, Any], {}).items():
+        if key not in _CAPABILITIES and value:
+            raise _unsupported(f"runtimeConfig.{key}", value, _CAPABILITIES)
+
+
+def _unsupported(key: str, value: object, offered: tuple[str, ...]) -> Unsupported:
+    told = msgspec.json.encode(value).decode()
+    return Unsupported(
+        f"the field '{key}' with the value {told} is not supported", f"known: {', '.join(offered)}"
+    )
+
+
+def parse_wishes(raw: Mapping[str, Any], arguments: Arguments) -> Wishes:
+    """`runtimeConfig` wins over `args`, and `args` over CNI_ARGS."""
+    check_fields(raw)
+    runtime = _typed(raw, "runtimeConfig", dict[str, Any], {})
+    args = _typed(_typed(raw, "args", dict[str, Any], {}), "cni", dict[str, Any], {})
+    texts = _typed(runtime, "ips", tuple[str, ...], ()) or _typed(args, "ips", tuple[str, ...], ())
+    mac = _typed(runtime, "mac", str, "") or _typed(args, "mac", str, "")
+    addresses = parse_addresses(texts) or arguments.addresses
+    return Wishes(
+        addresses=addresses,
+        ranges=_ranges(runtime, addresses),
+        mac=parse_mac(mac) if mac else arguments.mac,
+        mtu=_mtu(raw),
+        masquerade=_typed(raw, "ipMasq", bool, None),
+        labels=arguments.labels | _labels(args),
+        aliases=_aliases(runtime),
+        dns=_dns(raw, runtime),
+        previous=parse_previous(raw),
+    )
+
+
+def _mtu(raw: Mapping[str, Any]) -> int:
+    mtu: int = _typed(raw, "mtu", int, 0)
+    if mtu and not 576 <= mtu <= 65535:
+        raise Invalid(f"mtu {mtu} is out of range", "expected 576 to 65535, or 0: the network's")
+    return mtu
+
+
+class _Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    subnet: str
+    range_start: str | None = None
+    range_end: str | None = None
+    gateway: str | None = None
+
+
+def _ranges(runtime: Mapping[str, Any], addresses: tuple[Address, ...]) -> tuple[IpRange, ...]:
+    """One address of each; of families that have a certain address already, none."""
+    sets = _typed(runtime, "ipRanges", tuple[tuple[_Range, ...], ...], ())
+    for alternatives in sets:
+        if len(alternatives) != 1:
+            raise _unsupported(
+                "runtimeConfig.ipRanges", runtime["ipRanges"], ("one range for each address",)
+            )
+    ranges = [_range(alternatives[0]) for alternatives in sets]
+    for wanted in addresses:
+        same = [r for r in ranges if r.subnet.version == wanted.version]
+        if same and not any(_holds(r, wanted) for r in same):
+            raise Invalid(
+                f"address {wanted} is in none of the ranges of runtimeConfig.ipRanges",
+                f"expected one of {', '.join(str(r.subnet) for r in same)}",
+            )
+    certain = {a.version for a in addresses}
+    return tuple(r for r in ranges if r.subnet.version not in certain)
+
+
+def _range(wire: _Range) -> IpRange:
+    told = {"subnet": wire.subnet, "start": wire.range_start, "end": wire.range_end}
+    found = codec.from_builtins(told | {"gateway": wire.gateway}, IpRange)
+    for address in (found.start, found.end):
+        if address is not None and address not in found.subnet:
+            raise Invalid(
+                f"{address} is outside the range's subnet {found.subnet}", "mend ipRanges"
+            )
+    return found
+
+
+def _holds(found: IpRange, address: Address) -> bool:
+    first = found.start or found.subnet.network_address
+    last = found.end or found.subnet.broadcast_address
+    return address in found.subnet and int(first) <= int(address) <= int(last)
+
+
+class _Label(msgspec.Struct, frozen=True):
+    key: str
+    value: str = ""
+
+
+def _labels(args: Mapping[str, Any]) -> dict[str, str]:
+    return {label.key: label.value for label in _typed(args, "labels", tuple[_Label, ...], ())}
+
+
+def _aliases(runtime: Mapping[str, Any]) -> tuple[str, ...]:
+    aliases: tuple[str, ...] = _typed(runtime, "aliases", tuple[str, ...], ())
+    for alias in aliases:
+        if not _ALIAS.fullmatch(alias):
+            raise Invalid(f"'{alias}' is no alias", "expected letters, digits, '-', '_' and '.'")
+    return tuple(dict.fromkeys(aliases))
+
+
+class _RuntimeDns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    servers: tuple[str, ...] | None = None
+    searches: tuple[str, ...] | None = None
+    options: tuple[str, ...] | None = None
+
+
+def _dns(raw: Mapping[str, Any], runtime: Mapping[str, Any]) -> Dns:
+    """The runtime's lists win over the configuration's, each."""
+    own = parse_dns(_typed(raw, "dns", dict[str, Any], {}))
+    given: _RuntimeDns = _typed(runtime, "dns", _RuntimeDns, _RuntimeDns())
+    dns = Dns(
+        nameservers=given.servers or own.nameservers,
+        domain=own.domain,
+        search=given.searches or own.search,
+        options=given.options or own.options,
+    )
+    for server in dns.nameservers:
+        try:
+            ip_address(server)
+        except ValueError:
+            raise Invalid(f"name server '{server}' is no IP address", "mend dns") from None
+    return dns
+
+
+def parse_previous(raw: Mapping[str, Any]) -> Result | None:
+    """None where there is none, or an empty one."""
+    previous = _typed(raw, "prevResult", dict[str, Any], {})
+    return parse_result(previous) if previous else None
+
+
+class _Valid(msgspec.Struct, frozen=True):
+    container: str = msgspec.field(name="containerID")
+    interface: str = msgspec.field(name="ifname")
+
+
+def parse_valid(raw: Mapping[str, Any]) -> frozenset[Attachment]:
+    """Of a GC. A list that is not there at all would free everything: an error."""
+    keys = [k for k in ("cni.dev/valid-attachments", "cni.dev/attachments") if k in raw]
+    if not keys:
+        raise Invalid("'cni.dev/valid-attachments' is missing", "expected the list of attachments")
+    found = _typed(raw, keys[0], tuple[_Valid, ...], ())
+    return frozenset(Attachment(container=v.container, interface=v.interface) for v in found)

@@ -1,0 +1,257 @@
+"""What each CNI verb does, by the agent's intents and, where another IPAM is asked for, by it.
+
+The calls of one attachment are served one after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from seaway.doors.cni_attachment import (
+    DOOR,
+    answer_of,
+    id_of,
+    listed_of,
+    request_of,
+    result_of,
+)
+from seaway.doors.cni_config import Header, Wishes, parse_previous, parse_valid, parse_wishes
+from seaway.doors.cni_env import Attachment, Environment
+from seaway.doors.cni_ipam import Delegate
+from seaway.doors.cni_result import render_result
+from seaway.errors import (
+    Conflict,
+    ContainerGone,
+    Drifted,
+    Invalid,
+    InvalidEnvironment,
+    NotFound,
+    NotReady,
+    SeawayError,
+    SystemFailed,
+)
+from seaway.model.facts import Endpoint
+from seaway.model.reports import EndpointReport, NetworkReport, Status
+from seaway.model.requests import Listed, NewEndpoint
+
+_CHECKS = 5  # a CHECK may come while the kernel still converges
+_BETWEEN_CHECKS = 0.2  # seconds
+
+log = structlog.get_logger(__name__)
+
+
+class Intents(Protocol):
+    def ready(self) -> None: ...
+    def status(self) -> Status: ...
+    def network(self, name: str) -> NetworkReport: ...
+    def endpoint(self, ref: str) -> EndpointReport: ...
+    def endpoints(self, network: str | None = None) -> list[EndpointReport]: ...
+    async def attach(self, request: NewEndpoint) -> Endpoint: ...
+    async def detach(self, ref: str) -> None: ...
+    async def check_endpoint(self, ref: str, listed: Listed | None = None) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Call:
+    env: Environment
+    header: Header
+    delegate: Delegate | None  # another IPAM
+    before: float | None = None  # spooled: touches nothing that was made after this
+    netns_inode: int = 0
+
+    @property
+    def attachment(self) -> Attachment:
+        return self.env.attachment
+
+
+class Verbs:
+    def __init__(self, intents: Intents) -> None:
+        self._intents = intents
+        self._busy: dict[Attachment, _Turn] = {}
+
+    async def add(self, call: Call) -> str:
+        wishes = parse_wishes(call.header.raw, call.env.arguments)
+        async with self._turn(call.attachment), AsyncExitStack() as undo:
+            network = self._admit(call, wishes)
+            foreign = None
+            if call.delegate:
+                undo.push_async_callback(call.delegate.undo)
+                foreign = await call.delegate.add()
+            request = request_of(call.env, call.header, wishes, foreign)
+            endpoint = await self._intents.attach(request)
+            undo.pop_all()
+        own = result_of(endpoint, call.env, network.network.subnets, foreign)
+        return render_result(answer_of(own, wishes), call.header.version)
+
+    def _admit(self, call: Call, wishes: Wishes) -> NetworkReport:
+        """What can be refused is refused before another IPAM is asked for an address.
+
+        Its DEL after a failed ADD would free what an earlier ADD of the same attachment holds.
+        """
+        _check_netns(call.env.netns)
+        network = self._masquerading(call.header.network, wishes)
+        chained = wishes.previous.links if wishes.previous else ()
+        there = {link.name for link in chained if link.sandbox}
+        interface = call.attachment.interface
+        if interface in there or (call.delegate and self._find(call.attachment)):
+            raise Conflict(
+                f"interface '{interface}' of container '{call.attachment.container}' is there "
+                "already",
+                "DEL it first, or use another CNI_IFNAME",
+            )
+        return network
+
+    def _masquerading(self, name: str, wishes: Wishes) -> NetworkReport:
+        network = self._intents.network(name)
+        masquerade = network.network.masquerade
+        if wishes.masquerade is not None and wishes.masquerade != masquerade:
+            raise Invalid(
+                f"ipMasq is {wishes.masquerade}, but network '{name}' has masquerade {masquerade}",
+                "leave ipMasq out, or change the network: seaway network update",
+            )
+        return network
+
+    def _find(self, attachment: Attachment) -> Endpoint | None:
+        try:
+            return self._intents.endpoint(id_of(attachment)).endpoint
+        except NotFound:
+            return None
+
+    async def delete(self, call: Call) -> str:
+        async with self._turn(call.attachment):
+            if call.before is not None:
+                found = self._find(call.attachment)
+                if found and _is_newer(found, call):
+                    log.info("spooled DEL is older than its endpoint", endpoint=found.id)
+                    return ""
+            await self._detach(call.attachment)
+            if call.delegate:
+                await call.delegate.forward()
+        return ""
+
+    async def _detach(self, attachment: Attachment) -> None:
+        with contextlib.suppress(NotFound):  # repeated, or vanished with its container
+            await self._intents.detach(id_of(attachment))
+
+    async def check(self, call: Call) -> str:
+        listed = listed_of(parse_previous(call.header.raw), call.attachment.interface)
+        problems = await self._problems(call.attachment, listed)
+        if problems:
+            raise Drifted(
+                f"interface '{call.attachment.interface}' of container "
+                f"'{call.attachment.container}': {'; '.join(problems)}",
+                "the agent mends what it can; see: seaway status",
+            )
+        if call.delegate:
+            await call.delegate.forward()
+        return ""
+
+    async def _problems(self, attachment: Attachment, listed: Listed) -> list[str]:
+        problems: list[str] = []
+        for attempt in range(_CHECKS):
+            if attempt:
+                await asyncio.sleep(_BETWEEN_CHECKS)
+            async with self._turn(attachment):
+                problems = await self._intents.check_endpoint(id_of(attachment), listed)
+            if not problems:
+                break
+        return problems
+
+    async def collect(self, call: Call) -> str:
+        """Goes on behind what fails, and tells of it at the end."""
+        valid = parse_valid(call.header.raw)
+        failures: list[SeawayError | OSError] = []
+        for endpoint in self._attached_by(call.header.name):
+            attachment = Attachment(container=endpoint.container, interface=endpoint.interface)
+            if attachment in valid or _is_newer(endpoint, call):
+                continue
+            async with self._turn(attachment):
+                try:
+                    await self._detach(attachment)
+                except (SeawayError, OSError) as error:
+                    failures.append(error)
+        if call.delegate:
+            try:
+                await call.delegate.forward()
+            except (SeawayError, OSError) as error:
+                failures.append(error)
+        if failures:
+            told = "; ".join(str(f) for f in failures)
+            raise SystemFailed(f"{len(failures)} parts of GC failed: {told}", "seaway ipam check")
+        return ""
+
+    def _attached_by(self, name: str) -> list[Endpoint]:
+        found = (report.endpoint for report in self._intents.endpoints())
+        return [e for e in found if e.door == DOOR and e.door_network == name]
+
+    async def status(self, call: Call) -> str:
+        wishes = parse_wishes(call.header.raw, call.env.arguments)
+        try:
+            network = self._masquerading(call.header.network, wishes)
+        except NotFound as error:
+            raise NotReady(error.message, error.hint) from None
+        _check_room(network)
+        if call.delegate:
+            await call.delegate.forward()
+        return ""
+
+    @asynccontextmanager
+    async def _turn(self, attachment: Attachment) -> AsyncIterator[None]:
+        """A runtime that gave up waiting may call again while its first call is still served."""
+        turn = self._busy.setdefault(attachment, _Turn())
+        turn.waiting += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.waiting -= 1
+            if not turn.waiting:
+                del self._busy[attachment]
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting = 0
+
+
+def _is_newer(endpoint: Endpoint, call: Call) -> bool:
+    """Made after a spooled call, for another network namespace than that call was for."""
+    return (
+        call.before is not None
+        and endpoint.created > call.before
+        and endpoint.netns_inode != call.netns_inode
+    )
+
+
+def _check_netns(path: str) -> None:
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        raise ContainerGone(
+            f"there is no network namespace at {path}: {error.strerror}",
+            "the container is gone, or CNI_NETNS is wrong",
+        ) from None
+    own = Path("/proc/self/ns/net").stat()
+    if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
+        raise InvalidEnvironment(
+            f"CNI_NETNS {path} is the host's own network namespace", "expected a container's"
+        )
+
+
+def _check_room(report: NetworkReport) -> None:
+    """A network whose every address is taken can serve no ADD."""
+    for subnet in report.network.subnets:
+        if report.endpoints >= subnet.num_addresses - 2:
+            raise NotReady(
+                f"network '{report.network.name}' has no free address in {subnet}",
+                "detach endpoints, or make a larger network",
+            )
