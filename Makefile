@@ -49,7 +49,6 @@ soak: build
 	$(Q).venv/bin/pytest --soak tests/netns tests/e2e
 
 test-kernels: build
-	$(Q)scripts/install-packages kernels
 	$(Q)tests/kernels/run
 
 clean:

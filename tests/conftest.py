@@ -22,7 +22,7 @@ from seaway.lab.images import Image
 
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "build" / "images"
-NEEDS_ROOT = {"bpf", "netns", "e2e"}
+NEEDS_ROOT = {"bpf", "netns", "e2e", "kernels"}
 RUN = f"t{os.getpid()}"  # the labs of this run are named for it
 
 
