@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes_kernel import FakeSurroundings, FakeTarget
+from tests.agents import Agent, start
 
-from seaway.bootstrap import Plan, initialise
-from seaway.converge import Convergence
-from seaway.desired.catalogue import DERIVATIONS
-from seaway.desired.indexes import INDEXES
 from seaway.errors import (
     Conflict,
     ContainerGone,
@@ -26,70 +21,9 @@ from seaway.errors import (
     SeawayError,
     SystemFailed,
 )
-from seaway.facts import Facts
-from seaway.intents import Intents
-from seaway.ipam import Allocator, load_blocks
-from seaway.model.addresses import Address
-from seaway.model.facts import Attached, Endpoint, Host, Network, endpoint_id
+from seaway.model.facts import Attached, Endpoint, Network, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
 from seaway.names import link_name
-from seaway.records import Records
-from seaway.store.sqlite import SqliteStore
-
-
-@dataclass
-class Agent:
-    """An agent over a real store and a fake kernel."""
-
-    intents: Intents
-    kernel: dict[str, FakeTarget]
-    host: FakeSurroundings
-    store: SqliteStore
-
-    def state(self) -> dict[str, Any]:
-        return {name: target.read() for name, target in self.kernel.items()}
-
-    async def attach(self, netns: str, **request: Any) -> Endpoint:
-        self.host.namespaces.setdefault(f"/run/netns/{netns}", 1000 + len(self.host.namespaces))
-        request = {"network": "default", "container": netns} | request
-        return await self.intents.attach(NewEndpoint(netns=netns, **request))
-
-
-def holder_of(facts: Facts) -> Callable[[Address], str]:
-    return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
-
-
-POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
-
-
-async def start(path: Path) -> Agent:
-    store = SqliteStore(path / "store.db")
-    await initialise(store, Plan(host="h", pools=POOLS))
-    facts = Facts(DERIVATIONS, INDEXES)
-    records = Records(store, facts)
-    await records.load()
-    kernel = {d.name: FakeTarget(d.name) for d in DERIVATIONS}
-    numbers = iter(range(10, 10_000))
-
-    def created(name: str, _: object) -> None:
-        for endpoint in facts.where(Endpoint, "link", name):
-            attached = Attached(endpoint=endpoint.id, ifindex=next(numbers))
-            facts.change(Attached, endpoint.id, attached)
-
-    kernel["links"].on_put = created
-    convergence = Convergence(facts, list(kernel.values()))
-    allocator = Allocator("h", holder_of(facts))
-    load_blocks(allocator, facts)
-    host = FakeSurroundings()
-    intents = Intents(
-        host=facts.all(Host)[0],
-        facts=facts,
-        records=records,
-        convergence=convergence,
-        surroundings=host,
-        allocator=allocator,
-    )
-    return Agent(intents, kernel, host, store)
 
 
 def run(path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
