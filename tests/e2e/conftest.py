@@ -1,0 +1,87 @@
+"""A lab host with its agent, and bare containers: network namespaces that `attach` joins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from seaway.lab import Lab, LabHost
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A network namespace of a lab host that plays a container."""
+
+    host: LabHost
+    name: str
+
+    def call(self, *command: str, timeout: float = 30.0) -> Any:
+        inside = ["nsenter", f"--net=/run/netns/{self.name}"]
+        return self.host.call(*inside, *command, timeout=timeout)
+
+    def run(self, *command: str, timeout: float = 30.0) -> str:
+        inside = ["nsenter", f"--net=/run/netns/{self.name}"]
+        return self.host.run(*inside, *command, timeout=timeout)
+
+    def reaches(self, address: object) -> bool:
+        return self.call("ping", "-nqc1", "-W1", str(address)).returncode == 0
+
+    def addresses(self, interface: str = "eth0") -> list[str]:
+        """Global ones, IPv4 first."""
+        (link,) = json.loads(self.run("ip", "-j", "addr", "show", interface))
+        return [a["local"] for a in link["addr_info"] if a["scope"] == "global"]
+
+
+@dataclass(frozen=True)
+class OneHost:
+    """A host whose agent runs, and what a user does there."""
+
+    host: LabHost
+
+    def seaway(self, *command: str) -> str:
+        return self.host.seaway(*command)
+
+    def told(self, *command: str) -> Any:
+        return json.loads(self.host.seaway(*command, "-o", "json"))
+
+    def container(self, name: str) -> Bare:
+        self.host.run("ip", "netns", "add", name)
+        return Bare(self.host, name)
+
+    def attach(self, name: str, network: str = "default", *options: str) -> Bare:
+        container = self.container(name)
+        self.seaway("attach", name, "--network", network, "--name", name, *options)
+        return container
+
+    def state(self) -> dict[str, str]:
+        """Every place in which something could be left behind."""
+        looks = {
+            "links": "ip -br link",
+            "addresses": "ip -br addr",
+            "routes4": "ip route show table all",
+            "routes6": "ip -6 route show table all",
+            "nft": "nft -s list ruleset",
+            "pins": "find /sys/fs/bpf -printf %p\\n",
+        }
+        found = {what: self.host.run(*look.split()) for what, look in looks.items()}
+        return {what: "\n".join(sorted(text.splitlines())) for what, text in found.items()}
+
+    def drops(self) -> dict[str, int]:
+        return {drop["reason"]: drop["packets"] for drop in self.told("status")["drops"]}
+
+
+@pytest.fixture
+def one_host(lab_host: LabHost) -> OneHost:
+    lab_host.start_agent()
+    return OneHost(lab_host)
+
+
+@pytest.fixture
+def one_host_and_world(make_lab: Callable[..., Lab]) -> tuple[OneHost, LabHost]:
+    lab = make_lab(hosts=1, world=True)
+    lab.hosts[0].start_agent()
+    return OneHost(lab.hosts[0]), lab.host("world")

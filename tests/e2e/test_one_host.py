@@ -1,0 +1,181 @@
+"""One host, its real agent, bare containers: who reaches whom, and what is refused how.
+
+┌────────────────────── host1 ──────────────────────┐
+│ ┌── a ──┐  ┌── b ──┐        networks default, …   │      ┌── world ──┐
+│ │ eth0  │  │ eth0  │  BPF, routes, nftables  eth0 ┼─wire─┼─ eth0     │
+│ └───────┘  └───────┘                              │      └───────────┘
+└───────────────────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+FAMILIES = (0, 1)  # of a container's addresses: IPv4, IPv6
+
+
+def test_containers_reach_each_other_and_the_host_and_the_host_them(one_host):
+    a, b = one_host.attach("a"), one_host.attach("b")
+    host4, host6 = one_host.told("status")["addresses"]
+
+    for family, own in zip(FAMILIES, (host4, host6), strict=True):
+        assert a.reaches(b.addresses()[family])
+        assert b.reaches(a.addresses()[family])
+        assert a.reaches(a.addresses()[family])
+        assert a.reaches(own)
+        assert one_host.host.reaches(a.addresses()[family])
+    assert {} == {k: n for k, n in one_host.drops().items() if "multicast" not in k}
+
+
+def test_detach_and_uninstall_leave_the_host_as_it_was(lab_host, one_host):
+    before = one_host.state()
+    one_host.attach("a")
+    assert before != one_host.state()
+    one_host.seaway("detach", "a")
+    assert before == one_host.state()
+
+
+def test_closed_networks_do_not_reach_each_other_until_they_are_connected(one_host):
+    one_host.seaway("network", "create", "front")
+    a, b = one_host.attach("a"), one_host.attach("b", "front")
+    for family in FAMILIES:
+        assert not a.reaches(b.addresses()[family])
+    assert one_host.drops()["network_closed"] >= 2
+
+    one_host.seaway("network", "connect", "default", "front")
+    for family in FAMILIES:
+        assert a.reaches(b.addresses()[family])
+
+    one_host.seaway("network", "disconnect", "default", "front")
+    assert not a.reaches(b.addresses()[0])
+
+
+def test_open_networks_reach_each_other(one_host):
+    one_host.seaway("network", "create", "one", "--open")
+    one_host.seaway("network", "create", "two", "--open")
+    a, b, c = (one_host.attach(n, of) for n, of in (("a", "one"), ("b", "two"), ("c", "default")))
+    assert a.reaches(b.addresses()[0])
+    assert not a.reaches(c.addresses()[0])
+    one_host.seaway("network", "update", "two", "--closed")
+    assert not a.reaches(b.addresses()[0])
+
+
+def test_a_network_may_close_the_host_and_open_link_local(one_host):
+    one_host.seaway("network", "create", "shut", "--no-host-access")
+    a = one_host.attach("a", "shut")
+    host4, host6 = one_host.told("status")["addresses"]
+    assert not a.reaches(host4)
+    assert not a.reaches(host6)
+    assert not a.reaches(one_host.host.address4)
+    assert one_host.host.reaches(a.addresses()[0]) is False  # its answers are for the host
+    one_host.seaway("network", "update", "shut", "--host-access")
+    assert a.reaches(host4)
+
+
+def test_the_metadata_address_is_closed_unless_the_network_opens_it(one_host):
+    one_host.host.run("ip", "addr", "add", "169.254.169.254/32", "dev", "lo")
+    a = one_host.attach("a")
+    assert not a.reaches("169.254.169.254")
+    assert one_host.drops()["link_local"] >= 1
+    one_host.seaway("network", "update", "default", "--link-local")
+    assert a.reaches("169.254.169.254")
+
+
+def test_an_unknown_address_of_ours_is_refused_at_once(one_host):
+    a = one_host.attach("a")
+    told = a.call("ping", "-nc1", "-W2", "10.208.60.60").stdout
+    assert "Destination Host Unreachable" in told
+    six = re.sub(r"[^:]+$", "dead", a.addresses()[1])
+    assert "Address unreachable" in a.call("ping", "-nc1", "-W2", six).stdout
+    assert "Unreachable" in one_host.host.call("ping", "-nc1", "-W2", "10.208.60.60").stdout or (
+        one_host.host.call("ping", "-nc1", "-W2", "10.208.60.60").returncode != 0
+    )
+
+
+def test_a_spoofed_address_and_a_spoofed_mac_are_dropped_and_counted(one_host):
+    a, b = one_host.attach("a"), one_host.attach("b")
+    target = b.addresses()[0]
+    a.run("ip", "addr", "add", "10.208.9.9/32", "dev", "eth0")
+    assert a.call("ping", "-nc1", "-W1", "-I", "10.208.9.9", target).returncode != 0
+    assert one_host.drops()["spoofed_address"] >= 1
+
+    a.run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
+    assert not a.reaches(target)
+    assert one_host.drops()["spoofed_mac"] >= 1
+
+
+@pytest.mark.parametrize("internet", ["203.0.113.1", "2001:db8:ffff::1"])
+def test_the_world_is_reached_behind_the_hosts_address(one_host_and_world, internet):
+    one_host, world = one_host_and_world
+    a = one_host.attach("a")
+    assert a.reaches(internet)
+
+    own = str(one_host.host.address6 if ":" in internet else one_host.host.address4)
+    with world.popen(
+        "tcpdump", "-nli", "eth0", "-c1", "icmp or icmp6 and ip6[40] == 128", stdout=-1, stderr=-3
+    ) as seen:
+        one_host.host.wait_for(
+            "a packet seen", lambda: a.reaches(internet) and (seen.poll() is not None), within=15
+        )
+        assert own in seen.stdout.read()
+
+
+def test_the_world_does_not_reach_into_a_masqueraded_network_but_into_a_routed_one(
+    one_host_and_world,
+):
+    one_host, world = one_host_and_world
+    one_host.seaway("network", "create", "routed", "--no-masquerade")
+    a, b = one_host.attach("a"), one_host.attach("b", "routed")
+    for address in (a.addresses()[0], b.addresses()[0]):
+        world.run("ip", "route", "add", f"{address}/32", "via", str(one_host.host.address4))
+    assert not world.reaches(a.addresses()[0])
+    assert world.reaches(b.addresses()[0])
+    assert b.reaches("203.0.113.1")
+
+
+def test_networks_of_one_family_work_alone(one_host):
+    one_host.seaway("network", "create", "four", "--family", "4")
+    one_host.seaway("network", "create", "six", "--family", "6")
+    a, b = one_host.attach("a", "four"), one_host.attach("b", "four")
+    c, d = one_host.attach("c", "six"), one_host.attach("d", "six")
+    assert [4] == ["." in x and 4 for x in a.addresses()]
+    assert a.reaches(b.addresses()[0])
+    assert 1 == len(c.addresses())
+    assert c.reaches(d.addresses()[0])
+
+
+def test_a_container_with_two_interfaces_uses_each_for_its_network(one_host):
+    one_host.seaway("network", "create", "front")
+    a = one_host.attach("a")
+    one_host.seaway("attach", "a", "--network", "front", "--interface", "eth1", "--name", "a1")
+    b, c = one_host.attach("b"), one_host.attach("c", "front")
+    assert a.reaches(b.addresses()[0])
+    assert a.reaches(c.addresses()[0])
+    assert c.reaches(a.addresses("eth1")[0])
+    # Any address of the same container passes on any of its interfaces.
+    from_eth1 = a.call("ping", "-nc1", "-W1", "-I", a.addresses("eth1")[0], b.addresses()[0])
+    assert "network_closed" in one_host.drops() or from_eth1.returncode == 0
+    assert "spoofed_address" not in one_host.drops()
+
+
+def test_the_data_plane_outlives_the_agent_and_the_next_agent_adopts_it(one_host):
+    a, b = one_host.attach("a"), one_host.attach("b")
+    before = one_host.state()
+    one_host.host.kill_agent()
+    assert a.reaches(b.addresses()[0])
+
+    one_host.host.start_agent()
+    assert before == one_host.state()
+    assert a.reaches(b.addresses()[1])
+    assert 0 == one_host.told("status")["drift_total"]
+    assert b.addresses() == [
+        i.split("/")[0] for i in one_host.told("endpoint", "inspect", "b")["endpoint"]["addresses"]
+    ]
+
+
+def test_an_endpoint_whose_container_vanished_is_released(one_host):
+    one_host.attach("a")
+    one_host.host.run("ip", "netns", "del", "a")
+    one_host.host.wait_for("the release", lambda: [] == one_host.told("endpoint", "ls"))
