@@ -1,0 +1,48 @@
+"""Boots a kernel over this machine's own file system, read-only, in an emulator without network.
+
+virtme-ng's guest mounts the root by 9p and keeps what is written to /etc, /opt and /var to itself;
+it has no network card at all. What a guest prints comes through its serial line.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from kernels.debian import Kernel
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+VIRTME = Path(sys.executable).with_name("virtme-run")
+WRITABLE = ("/etc", "/opt", "/var")
+
+
+def boot(kernel: Kernel, command: list[str], within: float) -> str:
+    """Run a command as root in a guest; all that it and its kernel print."""
+    script = f"echo {HERE / 'modprobe'} > /proc/sys/kernel/modprobe && {shlex.join(command)}"
+    argv = [
+        *(str(VIRTME), "--kimg", str(kernel.image), "--mods", "auto"),
+        *("--disable-kvm", "--disable-microvm", "--force-9p", "--show-boot-console"),
+        *("--memory", "1G", "--cpus", "1", "--cwd", str(ROOT)),
+        *(f"--overlay-rwdir={folder}" for folder in WRITABLE),
+        *("--script-sh", script, "--qemu-opts", "-nic", "none"),
+    ]
+    path = f"{VIRTME.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    with subprocess.Popen(
+        argv,
+        env=os.environ | {"PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as guest:
+        try:
+            output, _ = guest.communicate(timeout=within)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(guest.pid, 9)
+            text = (error.stdout or b"").decode(errors="replace")
+            raise TimeoutError(f"no end within {within:.0f} s; last:\n{text[-3000:]}") from error
+    return output.decode(errors="replace")
