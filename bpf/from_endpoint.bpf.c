@@ -31,6 +31,7 @@ static __always_inline int refuse_source(struct __sk_buff *skb, const struct pac
 static __always_inline int check_source(struct __sk_buff *skb, const struct packet *pkt,
 					const struct endpoint *src)
 {
+	struct mac gateway = settings_mac(&settings.gateway_mac);
 	const struct endpoint *sender = src;
 
 	if (!src)
@@ -42,7 +43,7 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 	}
 	if (!mac_equal(&pkt->src_mac, &sender->mac))
 		return -DROP_SPOOFED_MAC;
-	if (!mac_equal(&pkt->dst_mac, (const struct mac *)&settings.gateway_mac))
+	if (!mac_equal(&pkt->dst_mac, &gateway))
 		return mac_is_group(&pkt->dst_mac) ? -DROP_MULTICAST : -DROP_OTHER_HOST;
 	return 0;
 }

@@ -55,7 +55,7 @@ static __always_inline int decide(struct __sk_buff *skb)
 		if (err)
 			return err;
 	}
-	err = rewrite_receiver(skb, (const struct mac *)&dst->mac);
+	err = rewrite_receiver(skb, &dst->mac);
 	return err ? err : TC_ACT_OK;
 }
 

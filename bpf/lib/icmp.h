@@ -55,10 +55,11 @@ static __always_inline __u32 checksum_pseudo(struct ipv6hdr *ip, __u32 sum)
 /* Back to where it came from: from the gateway to the container on this device. */
 static __always_inline int reply(struct __sk_buff *skb, const struct mac *to, __be16 ethertype)
 {
+	struct mac gateway = settings_mac(&settings.gateway_mac);
 	struct ethhdr eth = { .h_proto = ethertype };
 
-	__builtin_memcpy(eth.h_dest, to, ETH_ALEN);
-	__builtin_memcpy(eth.h_source, (const void *)&settings.gateway_mac, ETH_ALEN);
+	__builtin_memcpy(eth.h_dest, to, sizeof(*to));
+	__builtin_memcpy(eth.h_source, &gateway, sizeof(gateway));
 	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_change_type(skb, 0))
 		return -DROP_NO_REPLY;
 	return bpf_redirect_peer(skb->ifindex, 0);
@@ -92,7 +93,7 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 					 int reason, __u32 mtu, __u32 quoted, __u32 sum)
 {
 	struct icmp_v6_head head = { .ip = { .version = 6, .hop_limit = ERROR_TTL } };
-	bool own = settings.host_v6.words[0] || settings.host_v6.words[3];
+	struct addr source = settings_addr(&settings.host_v6);
 
 	if (reason == DROP_TOO_BIG) {
 		head.icmp.type = ICMPV6_TOO_BIG;
@@ -105,9 +106,9 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 	}
 	head.ip.nexthdr = IPPROTO_ICMPV6;
 	head.ip.payload_len = bpf_htons(sizeof(head.icmp) + quoted);
-	__builtin_memcpy(&head.ip.saddr,
-			 own ? (const void *)&settings.host_v6 : (const void *)&settings.gateway_v6,
-			 sizeof(head.ip.saddr));
+	if (addr_is_unspecified(&source))
+		source = settings_addr(&settings.gateway_v6);
+	__builtin_memcpy(&head.ip.saddr, &source, sizeof(source));
 	__builtin_memcpy(&head.ip.daddr, &pkt->src, sizeof(head.ip.daddr));
 	sum = checksum_pseudo(&head.ip, sum);
 	head.icmp.checksum = checksum_fold(checksum_add(sum, &head.icmp, sizeof(head.icmp)));

@@ -97,13 +97,13 @@ static __noinline int arp_answer(struct __sk_buff *skb, const struct packet *pkt
 		return -DROP_SPOOFED_MAC;
 	addr_map(&sender, ip_join(arp.sender));
 	addr_map(&target, ip_join(arp.target));
-	addr_map(&gateway, settings.gateway_v4.words[3]);
+	gateway = settings_addr(&settings.gateway_v4);
 	err = neighbour_check(&sender, &target, &gateway, asker);
 	if (err)
 		return err;
 	answer = arp;
 	answer.operation = bpf_htons(ARP_REPLY);
-	__builtin_memcpy(&answer.sender_mac, (const void *)&settings.gateway_mac, ETH_ALEN);
+	answer.sender_mac = settings_mac(&settings.gateway_mac);
 	__builtin_memcpy(answer.sender, arp.target, sizeof(arp.target));
 	answer.target_mac = arp.sender_mac;
 	__builtin_memcpy(answer.target, arp.sender, sizeof(arp.sender));
@@ -128,7 +128,7 @@ static __always_inline int advertise(struct __sk_buff *skb, const struct packet 
 	head.nd.target = *target;
 	head.option.kind = ND_TARGET_MAC;
 	head.option.length = 1;
-	__builtin_memcpy(&head.option.mac, (const void *)&settings.gateway_mac, ETH_ALEN);
+	head.option.mac = settings_mac(&settings.gateway_mac);
 	sum = checksum_pseudo(&head.ip, 0);
 	sum = checksum_add(sum, &head.nd, sizeof(head) - sizeof(head.ip));
 	head.nd.icmp.checksum = checksum_fold(sum);
@@ -156,7 +156,7 @@ static __noinline int neighbour_answer(struct __sk_buff *skb, const struct packe
 	if (bpf_skb_load_bytes(skb, pkt->transport, &message, sizeof(message)) ||
 	    pkt->transport + sizeof(message) > ETH_HLEN + pkt->length)
 		return -DROP_TRUNCATED;
-	__builtin_memcpy(&gateway, (const void *)&settings.gateway_v6, sizeof(gateway));
+	gateway = settings_addr(&settings.gateway_v6);
 	err = neighbour_check(&pkt->src, &message.target, &gateway, asker);
 	if (err)
 		return err;

@@ -13,8 +13,10 @@
 /* The endpoint's router sends to it. */
 static __always_inline void rewrite_macs(struct ethhdr *eth, const struct mac *to)
 {
+	struct mac gateway = settings_mac(&settings.gateway_mac);
+
 	__builtin_memcpy(eth->h_dest, to, sizeof(*to));
-	__builtin_memcpy(eth->h_source, (const void *)&settings.gateway_mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, &gateway, sizeof(gateway));
 }
 
 /* The checksum without the TTL's one, incrementally (RFC 1141). */

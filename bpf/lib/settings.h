@@ -18,3 +18,22 @@ struct settings {
 };
 
 const volatile struct settings settings SEC(".rodata.settings");
+
+/* Word by word, and volatile: a compiler that copies the whole takes it for the zeroes that stand
+ * in the object file.
+ */
+static __always_inline struct mac settings_mac(const volatile struct mac *mac)
+{
+	struct mac copy = { .words = { mac->words[0], mac->words[1], mac->words[2] } };
+
+	return copy;
+}
+
+static __always_inline struct addr settings_addr(const volatile struct addr *addr)
+{
+	struct addr copy = {
+		.words = { addr->words[0], addr->words[1], addr->words[2], addr->words[3] },
+	};
+
+	return copy;
+}

@@ -24,7 +24,7 @@ class Counters:
     def drops(self) -> dict[tuple[int, str], int]:
         """Packets by (ifindex, reason)."""
         found = {}
-        for packed, values in self._drops.items():
+        for packed, values in self._drops.elements():
             key = abi.DropKey.unpack(packed)
             name = self._names.get(key.reason, f"reason {key.reason}")
             found[key.ifindex, name] = sum(struct.unpack(f"={len(values) // 8}Q", values))
@@ -32,5 +32,5 @@ class Counters:
 
     def purge(self, ifindexes: set[int]) -> None:
         """Forget devices that are gone: the kernel may give their numbers again."""
-        keys = [k for k, _ in self._drops.items() if abi.DropKey.unpack(k).ifindex in ifindexes]
+        keys = [k for k, _ in self._drops.elements() if abi.DropKey.unpack(k).ifindex in ifindexes]
         self._drops.delete(keys)

@@ -71,15 +71,6 @@ class Loaded:
             raise OSError(errno.ENOENT, f"no program {name} in the object file")
         return os.dup(self._library.bpf_program__fd(found))
 
-    def maps(self) -> dict[str, int]:
-        """Descriptors of our own, without those of the compiler's sections."""
-        found = {name: handle for name, handle in _maps(self._library, self._handle)}
-        return {
-            name: os.dup(self._library.bpf_map__fd(handle))
-            for name, handle in found.items()
-            if "." not in name
-        }
-
 
 def _maps(library: ctypes.CDLL, handle: int) -> Iterator[tuple[str, int]]:
     found = library.bpf_object__next_map(handle, None)

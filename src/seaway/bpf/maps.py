@@ -42,7 +42,7 @@ class MapTarget(Generic[K, V]):
 
     def read(self) -> dict[K, V]:
         key, value = self._key.unpack, self._value.unpack
-        return {key(k): value(v) for k, v in self._table.items()}
+        return {key(k): value(v) for k, v in self._table.elements()}
 
     def put(self, objects: Mapping[K, V]) -> dict[K, OSError]:
         packed = {self._key.pack(k): (k, self._value.pack(v)) for k, v in objects.items()}

@@ -48,7 +48,7 @@ class Buffer:
         self.size = len(self._memory)
         self.address = ctypes.addressof(self._memory)
 
-    def bytes(self, start: int = 0, end: int | None = None) -> bytes:
+    def content(self, start: int = 0, end: int | None = None) -> bytes:
         return memoryview(self._memory)[start:end].tobytes()
 
     def write(self, content: bytes) -> None:
@@ -104,7 +104,7 @@ def info(fd: int, size: int) -> bytes:
     """struct bpf_prog_info, bpf_map_info or bpf_link_info, by the kind of the descriptor."""
     answer = Buffer(size)
     call(_OBJ_GET_INFO, _INFO, fd, size, answer.address)
-    return answer.bytes()
+    return answer.content()
 
 
 def program_by_id(number: int) -> int:
@@ -143,5 +143,5 @@ def attached(ifindex: int, hook: str) -> tuple[tuple[int, int], ...]:
         *(0, ids.address + 4 * _QUERIED, 0, 0),
     )
     count = answer[5]
-    numbers = struct.unpack(f"={2 * _QUERIED}I", ids.bytes())
+    numbers = struct.unpack(f"={2 * _QUERIED}I", ids.content())
     return tuple(zip(numbers[:count], numbers[_QUERIED : _QUERIED + count], strict=True))

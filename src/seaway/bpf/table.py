@@ -36,7 +36,7 @@ class Table:
         kind, _, self._key, value, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
         self._value = (value + 7 & ~7) * possible_cpus() if kind == _PER_CPU_HASH else value
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
+    def elements(self) -> Iterator[tuple[bytes, bytes]]:
         keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self._value)
         here, there = Buffer(_TOKEN), Buffer(_TOKEN)
         start, failure = 0, 0
@@ -51,8 +51,8 @@ class Table:
             if failure not in {0, errno.ENOENT}:
                 raise OSError(failure, os.strerror(failure))
             yield from zip(
-                _cut(keys.bytes(0, count * self._key), self._key),
-                _cut(values.bytes(0, count * self._value), self._value),
+                _cut(keys.content(0, count * self._key), self._key),
+                _cut(values.content(0, count * self._value), self._value),
                 strict=True,
             )
             here, there = there, here
