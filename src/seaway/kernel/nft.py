@@ -31,6 +31,7 @@ KEY = "table"
 _NETLINK_NETFILTER = 12
 _GET_GENERATION, _GENERATION_ID = 10 << 8 | 16, 1
 _TIMEOUT = 10.0
+_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _MARK = re.compile(r"\n\tchain written_([0-9a-f]{16}) \{\n\t\}\n")
 _SET = re.compile(r"set (sources|inside)[46] \{[^}]*?elements = \{([^}]*)\}", re.DOTALL)
 
@@ -158,7 +159,7 @@ def _output(done: subprocess.CompletedProcess[str]) -> str:
 
 def program() -> str | None:
     """Where nft is, if it is installed; a service's PATH may leave out /usr/sbin."""
-    return shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    return shutil.which("nft", path=_PATH)
 
 
 def ruleset(wanted: Masquerade) -> str:

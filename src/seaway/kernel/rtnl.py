@@ -130,6 +130,7 @@ class Rtnl:
             for option in (_NETLINK_EXT_ACK, _NETLINK_CAP_ACK, _NETLINK_GET_STRICT_CHK):
                 self.socket.setsockopt(_SOL_NETLINK, option, 1)
             if groups:
+                self.socket.bind((0, 0))  # the kernel passes over a socket without a port
                 self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
                 for group in groups:
                     self.socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)

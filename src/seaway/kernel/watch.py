@@ -82,12 +82,24 @@ class Watch:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self._watcher.lost()
-                self._read_addresses()
-                continue
+                self._begin_anew()
+                return
             for frame in received:
                 if handle := self._handlers.get(frame.kind):
                     handle(frame)
+
+    def _begin_anew(self) -> None:
+        """What is left in the queue is older than what was lost: it would tell of the past."""
+        while True:
+            try:
+                self._events.receive()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+        self._watcher.lost()
+        self._read_addresses()
 
     def _link(self, frame: Frame) -> None:
         name = link.parse_name(frame.body)

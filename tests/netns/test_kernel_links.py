@@ -1,0 +1,286 @@
+"""What an endpoint's pair of interfaces is like, on the host and inside its container.
+
+┌─ container ─┐      ┌──── host ────┐
+│        eth0 ┼─veth─┼ swy1         │
+└─────────────┘      └──────────────┘
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
+from typing import Any
+
+import pytest
+
+from namespaces import Netns, namespaces
+from seaway.kernel.links import LinkTarget
+from seaway.model.facts import ExtraRoute
+from seaway.model.kernel import Inside, Link
+from seaway.names import GATEWAY_MAC
+
+NAME = "swy1"
+
+
+@pytest.fixture
+def make_netns() -> Iterator[Callable[[], Netns]]:
+    with namespaces() as make:
+        yield make
+
+
+@pytest.fixture
+def host(make_netns: Callable[[], Netns]) -> Netns:
+    return make_netns()
+
+
+@pytest.fixture
+def container(make_netns: Callable[[], Netns]) -> Netns:
+    return make_netns()
+
+
+@pytest.fixture
+def target(host: Netns) -> Iterator[LinkTarget]:
+    links = LinkTarget(host.path)
+    yield links
+    links.close()
+
+
+def inside(container: Netns, **other: Any) -> Inside:
+    usual: dict[str, Any] = {
+        "netns": str(container.path),
+        "netns_inode": container.inode,
+        "name": "eth0",
+        "mac": "02:00:00:00:00:07",
+        "addresses": (ip_interface("10.208.0.7/32"), ip_interface("fd00::7/128")),
+        "default_route": True,
+        "routes": (),
+    }
+    return Inside(**{**usual, **other})
+
+
+def put(target: LinkTarget, wanted: Inside, name: str = NAME, mtu: int = 1500) -> OSError | None:
+    return target.put({name: Link(name, GATEWAY_MAC, mtu, wanted)}).get(name)
+
+
+def shown(netns: Netns, command: str) -> Any:
+    return json.loads(netns.run(f"ip -j {command}") or "[]")
+
+
+def addresses(netns: Netns, device: str) -> set[str]:
+    (link,) = shown(netns, f"addr show {device}")
+    return {f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a["scope"] == "global"}
+
+
+def routes(netns: Netns) -> set[tuple[str, str]]:
+    found = [*shown(netns, "route"), *shown(netns, "-6 route")]
+    return {(r["dst"], r.get("gateway", r["dev"])) for r in found}
+
+
+def test_a_new_pair_is_down_on_the_host_and_has_its_marks(target, host, container):
+    assert put(target, inside(container), mtu=1400) is None
+
+    (link,) = shown(host, f"-d link show {NAME}")
+    assert GATEWAY_MAC == link["address"]
+    assert {"NOARP", "BROADCAST", "MULTICAST"} == set(link["flags"]) - {"M-DOWN"}
+    assert "none" == link["inet6_addr_gen_mode"]
+    assert 1400 == link["mtu"]
+    (peer,) = shown(container, "link show eth0")
+    assert (1400, "02:00:00:00:00:07") == (peer["mtu"], peer["address"])
+
+
+def test_the_inside_has_addresses_neighbours_and_routes_at_once(target, container):
+    put(target, inside(container))
+    target.set_up(target.ifindexes()[NAME])
+
+    assert {"10.208.0.7/32", "fd00::7/128"} == addresses(container, "eth0")
+    assert "tentative" not in container.run("ip addr show to fd00::7")
+    assert {("169.254.1.1", "eth0"), ("default", "169.254.1.1"), ("default", "fe80::1")} <= routes(
+        container
+    )
+    neighbours = {(n["dst"], n["lladdr"], *n["state"]) for n in shown(container, "neigh")}
+    assert {
+        ("169.254.1.1", GATEWAY_MAC, "PERMANENT"),
+        ("fe80::1", GATEWAY_MAC, "PERMANENT"),
+    } == neighbours
+    assert "UP" in shown(container, "link show lo")[0]["flags"]
+    assert [] == target.check_inside(inside(container))
+
+
+@pytest.mark.parametrize(
+    ("address", "family"), [("10.208.0.7/32", 4), ("fd00::7/128", 6)], ids=["IPv4", "IPv6"]
+)
+def test_each_family_works_alone(target, container, address, family):
+    put(target, inside(container, addresses=(ip_interface(address),)))
+
+    gateway = {4: "169.254.1.1", 6: "fe80::1"}[family]
+    defaults = {gateway for dst, gateway in routes(container) if dst == "default"}
+    assert {gateway} == defaults
+
+
+def test_a_container_that_forbids_ipv6_gets_it_on_our_interface(target, container):
+    container.run("sysctl -q -w net.ipv6.conf.all.disable_ipv6=1")
+    container.run("sysctl -q -w net.ipv6.conf.default.disable_ipv6=1")
+
+    assert put(target, inside(container)) is None
+    assert "fd00::7/128" in addresses(container, "eth0")
+    assert [] == target.check_inside(inside(container))
+
+
+def test_routes_of_a_foreign_ipam_are_taken_as_they_are(target, container):
+    extra = (
+        ExtraRoute(dst=ip_network("192.0.2.0/24")),
+        ExtraRoute(dst=ip_network("198.51.100.0/24"), gateway=ip_address("10.9.0.1"), mtu=1300),
+        ExtraRoute(dst=ip_network("203.0.113.0/24"), priority=7, table=300),
+        ExtraRoute(dst=ip_network("2001:db8::/64"), advmss=1220),
+    )
+    wanted = inside(
+        container,
+        addresses=(ip_interface("10.9.0.5/24"), ip_interface("fd09::5/64")),
+        default_route=False,
+        routes=extra,
+    )
+
+    assert put(target, wanted) is None
+    found = routes(container)
+    assert {
+        ("192.0.2.0/24", "169.254.1.1"),
+        ("198.51.100.0/24", "10.9.0.1"),
+        ("2001:db8::/64", "fe80::1"),
+        ("10.9.0.0/24", "eth0"),
+    } <= found
+    assert "default" not in {dst for dst, _ in found}
+    assert 7 == shown(container, "route show table 300")[0]["metric"]
+    (narrow,) = shown(container, "route show 198.51.100.0/24")
+    assert 1300 == narrow["metrics"][0]["mtu"]
+    assert [] == target.check_inside(wanted)
+
+
+def test_a_default_route_that_is_given_takes_the_place_of_ours(target, container):
+    given = ExtraRoute(dst=ip_network("0.0.0.0/0"), gateway=IPv4Address("10.9.0.1"))
+    wanted = inside(container, addresses=(ip_interface("10.9.0.5/24"),), routes=(given,))
+
+    assert put(target, wanted) is None
+    assert ("default", "10.9.0.1") in routes(container)
+    assert ("default", "169.254.1.1") not in routes(container)
+
+
+def test_a_container_may_have_two_of_our_interfaces(target, container):
+    second = inside(
+        container,
+        name="eth1",
+        mac="02:00:00:00:00:08",
+        addresses=(ip_interface("10.209.0.8/32"),),
+        default_route=False,
+        routes=(ExtraRoute(dst=ip_network("10.209.0.0/18")),),
+    )
+
+    assert put(target, inside(container)) is None
+    assert put(target, second, "swy2") is None
+    assert [] == target.check_inside(inside(container))
+    assert [] == target.check_inside(second)
+
+
+def test_an_interface_name_that_exists_is_refused_and_stays(target, container):
+    container.run("ip link add eth0 type veth peer name other")
+    before = shown(container, "link")
+
+    error = put(target, inside(container))
+
+    assert error is not None
+    assert (errno.EEXIST, "interface eth0 exists in the container already") == error.args
+    assert before == shown(container, "link")
+    assert {} == target.read()
+
+
+def test_what_fails_half_way_leaves_nothing(target, host, container):
+    container.run("ip link set lo up; ip link add x type veth peer name y; ip link set x up")
+    container.run("ip route add default dev x")
+
+    error = put(target, inside(container))
+
+    assert error is not None
+    assert errno.EEXIST == error.errno
+    assert "route 0.0.0.0/0 via 169.254.1.1 in the container" in str(error)
+    assert ["lo"] == [link["ifname"] for link in shown(host, "link")]
+    assert "eth0" not in [link["ifname"] for link in shown(container, "link")]
+
+
+def test_a_namespace_that_is_gone_or_another_one_is_refused(target, container):
+    stale = inside(container, netns_inode=container.inode + 1)
+    gone = inside(container, netns="/run/netns/swt-none")
+    no_namespace = inside(container, netns="/etc/hostname")
+
+    found = [put(target, wanted) for wanted in (stale, gone, no_namespace)]
+    assert [errno.ESTALE, errno.ENOENT, errno.ESTALE] == [error.errno for error in found if error]
+    assert {} == target.read()
+
+
+def test_an_existing_pair_is_brought_to_new_values_on_both_sides(target, container):
+    put(target, inside(container))
+    ifindex = target.ifindexes()[NAME]
+    changed = inside(container, mac="02:00:00:00:00:99")
+
+    assert put(target, changed, mtu=1380) is None
+    assert ifindex == target.ifindexes()[NAME]
+    (peer,) = shown(container, "link show eth0")
+    assert (1380, "02:00:00:00:00:99") == (peer["mtu"], peer["address"])
+
+
+def test_a_pair_left_by_an_earlier_container_is_made_anew(target, container, make_netns):
+    put(target, inside(container))
+    before = target.ifindexes()[NAME]
+    successor = make_netns()
+
+    assert put(target, inside(successor)) is None
+    assert before != target.ifindexes()[NAME]
+    assert ["lo"] == [link["ifname"] for link in shown(container, "link")]
+    assert [] == target.check_inside(inside(successor))
+
+
+def test_check_names_what_is_missing_and_repair_brings_it_back(target, container):
+    wanted = inside(container)
+    put(target, wanted)
+    for damage, problem in {
+        "ip addr del 10.208.0.7/32 dev eth0": "address 10.208.0.7/32 is missing",
+        "ip addr del fd00::7/128 dev eth0": "address fd00::7/128 is missing",
+        "ip -6 route del default": "route ::/0 via fe80::1 is missing",
+        "ip neigh del 169.254.1.1 dev eth0": "neighbour 169.254.1.1 is missing",
+        "ip link set eth0 down": "the flag UP is missing",
+        "ip link set eth0 address 02:00:00:00:00:55": "has MAC 02:00:00:00:00:55, expected",
+    }.items():
+        container.run(damage)
+        assert problem in "\n".join(target.check_inside(wanted))
+        target.repair_inside(wanted)
+        assert [] == target.check_inside(wanted)
+
+
+def test_check_says_that_the_interface_or_the_namespace_is_gone(target, container):
+    wanted = inside(container)
+
+    assert ["interface eth0 is missing in the container"] == target.check_inside(wanted)
+    elsewhere = replace(wanted, netns="/run/netns/swt-none")
+    assert ["network namespace /run/netns/swt-none: No such file or directory"] == (
+        target.check_inside(elsewhere)
+    )
+
+
+def test_who_asked_is_told_the_number_of_every_link(host, container):
+    told: list[tuple[str, int]] = []
+    links = LinkTarget(host.path, created=lambda name, ifindex: told.append((name, ifindex)))
+    put(links, inside(container))
+
+    assert list(links.ifindexes().items()) == told
+    links.close()
+
+
+def test_many_links_are_deleted_as_one_and_strangers_of_the_same_name_stay(target, host, container):
+    for number in range(1, 6):
+        own = inside(container, name=f"eth{number}", default_route=False, addresses=())
+        assert put(target, own, f"swy{number}") is None
+    host.run("ip link add swybridge type veth peer name swyother")
+
+    assert {} == target.delete({*target.read(), "swy-gone"})
+    assert {"lo", "swybridge", "swyother"} == {link["ifname"] for link in shown(host, "link")}
