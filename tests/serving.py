@@ -1,29 +1,97 @@
-"""A real API server on a unix socket, in a thread of its own, for blocking clients."""
+"""A real API server on a unix socket, in a thread of its own, for blocking clients.
+
+Behind it are the real intents, over a real store and a fake kernel.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from seaway.api.routes import Doors
+from structlog.testing import capture_logs
+from tests.agents import Agent, start
+
+from seaway.api.routes import CniDoor, Doors
 from seaway.api.server import Server
+from seaway.model.wire import CniAnswer, CniCall
+
+T = TypeVar("T")
+_WITHIN = 10.0  # seconds
+
+
+@dataclass
+class Served:
+    """An agent that answers, as its only client's test sees it."""
+
+    agent: Agent
+    socket: Path
+    loop: asyncio.AbstractEventLoop
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Do something in the agent's own thread."""
+
+        async def inside() -> T:  # noqa: RUF029, only a coroutine can be handed over
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(inside(), self.loop).result(_WITHIN)
+
+    def state(self) -> object:
+        """All that a request may change: what is in the store, and in the kernel."""
+        return asyncio.run_coroutine_threadsafe(self._state(), self.loop).result(_WITHIN)
+
+    async def _state(self) -> object:
+        return await self.agent.store.load(), self.agent.state()
 
 
 @contextmanager
-def served(doors: Doors, path: Path) -> Iterator[Server]:
-    """The server, from when it answers until it is stopped."""
-    server = Server(doors, path)
+def served(folder: Path, cni: CniDoor | None = None) -> Iterator[Served]:
+    """From when the agent answers on `agent.sock` in this folder until it is stopped."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="api")
+    thread = threading.Thread(target=loop.run_forever, name="agent")
     thread.start()
+
+    def wait(coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(_WITHIN)
+
     try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
-        yield server
+        with capture_logs():  # its log is no output of a command that runs in this process
+            agent, writer = wait(_begin(folder))
+            server = wait(_serve(Doors(agent.intents, cni or _echo), folder / "agent.sock"))
+            try:
+                yield Served(agent, folder / "agent.sock", loop)
+            finally:
+                wait(_end(agent, writer, server))
     finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(_WITHIN)
         loop.close()
+
+
+async def _echo(call: CniCall) -> CniAnswer:  # noqa: RUF029, the shape of a door
+    return CniAnswer(stdout=call.env["CNI_COMMAND"], exit=0)
+
+
+async def _begin(folder: Path) -> tuple[Agent, asyncio.Task[None]]:
+    agent = await start(folder)
+    writer = asyncio.create_task(agent.intents.convergence.run())
+    await agent.intents.convergence.settle()
+    agent.intents.serving = True
+    return agent, writer
+
+
+async def _serve(doors: Doors, path: Path) -> Server:
+    server = Server(doors, path)
+    await server.start()
+    return server
+
+
+async def _end(agent: Agent, writer: asyncio.Task[None], server: Server) -> None:
+    await server.stop()
+    writer.cancel()
+    await asyncio.wait([writer])
+    await agent.store.close()

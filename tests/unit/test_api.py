@@ -1,6 +1,6 @@
 """The HTTP API: held to its description, and to what it must refuse.
 
-client ── unix socket ── aiohttp ── table of routes ── FakeIntents
+client ── unix socket ── aiohttp ── table of routes ── intents ── a fake kernel
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ import sys
 import uuid
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from ipaddress import ip_address
 
 import pytest
 import yaml
+from tests.serving import served
 
-from fakes import FakeIntents
 from seaway.api import listener, peers, schemas
-from seaway.api.routes import ROUTES, Doors
+from seaway.api.routes import ROUTES
 from seaway.api.server import openapi
 from seaway.errors import Conflict, Forbidden
 from seaway.model import codec
+from seaway.model.facts import Attached, Endpoint
 from seaway.model.requests import NewEndpoint, NewNetwork
-from seaway.model.wire import CniAnswer, ErrorReport
-from serving import served
+from seaway.model.wire import ErrorReport
 
 DOCUMENT = yaml.safe_load(openapi())
 DESCRIBED = {
@@ -44,7 +43,7 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("PATCH", "/v1/networks/{name}"): ({"name": "web"}, {"open": True}),
     ("PUT", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
     ("DELETE", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
-    ("POST", "/v1/endpoints"): ({}, {"netns": "/run/netns/a", "network": "web", "name": "a"}),
+    ("POST", "/v1/endpoints"): ({}, {"netns": "blue", "network": "web", "name": "a"}),
     ("GET", "/v1/endpoints"): ({}, None),
     ("GET", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, None),
     ("GET", "/v1/status"): ({}, None),
@@ -60,20 +59,17 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user or group")
 
 
-async def echo(call):  # noqa: RUF029, the shape of a door
-    return CniAnswer(stdout=call.env["CNI_COMMAND"], exit=0)
+@pytest.fixture
+def host(tmp_path):
+    """An agent that answers, on a host with a namespace `blue`."""
+    with served(tmp_path) as running:
+        running.agent.host.namespaces["/run/netns/blue"] = 7
+        yield running
 
 
 @pytest.fixture
-def intents():
-    return FakeIntents()
-
-
-@pytest.fixture
-def agent(tmp_path, intents):
-    path = tmp_path / "agent.sock"
-    with served(Doors(intents, echo), path):
-        yield path
+def agent(host):
+    return host.socket
 
 
 def ask(path, method, target, body=None):
@@ -128,13 +124,24 @@ def test_the_described_schemas_are_those_of_the_types():
     assert expected == DOCUMENT["components"]["schemas"], "run scripts/openapi-schemas"
 
 
-def test_every_route_answers_as_described(agent, intents):
-    intents.leaked = {ip_address("10.208.9.9")}
+def leak(host, agent):
+    """An endpoint whose container is gone; the address that it holds."""
+    host.agent.host.namespaces["/run/netns/gone"] = 8
+    _, _, answer = ask(agent, "POST", "/v1/endpoints", {"netns": "gone", "network": "web"})
+    endpoint = codec.decode(answer, Endpoint)
+    del host.agent.host.namespaces["/run/netns/gone"]
+    host.call(lambda: host.agent.intents.facts.change(Attached, endpoint.id, None))
+    return endpoint.addresses[0].ip
+
+
+def test_every_route_answers_as_described(host, agent):
     ask(agent, "POST", "/v1/networks", {"name": "db"})
     routes = {(route.method, route.path): route for route in ROUTES}
     assert routes.keys() == EXAMPLES.keys()
 
     for key, (path, body) in EXAMPLES.items():
+        if "address" in path:
+            path = {"address": leak(host, agent)}  # noqa: PLW2901
         status, _, answer = ask(agent, key[0], key[1].format(**path), body)
 
         assert routes[key].status == status, answer
@@ -171,23 +178,22 @@ def test_a_bad_request_is_refused_with_what_is_wrong(agent, request_, status, ki
     assert complaint in error.message
 
 
-def test_a_refusal_of_the_kernel_is_told_as_one(tmp_path, intents):
-    def full(_):
+def test_a_refusal_of_the_kernel_is_told_as_one(host, agent):
+    def full():
         raise OSError(28, "No space left on device")
 
-    intents.create_network = full
-    with served(Doors(intents, echo), tmp_path / "s"):
-        status, error = refusal(tmp_path / "s", "POST", "/v1/networks", {"name": "a"})
+    host.agent.host.foreign_prefixes = full
+    status, error = refusal(agent, "POST", "/v1/networks", {"name": "a"})
 
     assert (500, "SystemFailed", 5) == (status, error.kind, error.cni_code)
     assert "No space left on device" in error.message
 
 
-def test_a_defect_is_one_answer_and_the_agent_works_on(tmp_path, intents):
-    intents.status = lambda: 1 / 0
-    with served(Doors(intents, echo), tmp_path / "s"):
-        assert ask(tmp_path / "s", "GET", "/v1/status")[0] == 500
-        assert ask(tmp_path / "s", "GET", "/v1/networks")[0] == 200
+def test_a_defect_is_one_answer_and_the_agent_works_on(host, agent):
+    host.agent.host.drops = lambda: 1 / 0
+
+    assert 500 == ask(agent, "GET", "/v1/status")[0]
+    assert 200 == ask(agent, "GET", "/v1/networks")[0]
 
 
 def test_root_changes_and_the_group_reads():

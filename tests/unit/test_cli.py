@@ -1,10 +1,11 @@
 """The command line against a real API server: what it prints, and with which status it ends.
 
-click ── client ── unix socket ── aiohttp ── FakeIntents
+click ── client ── unix socket ── aiohttp ── intents ── a fake kernel
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -12,45 +13,40 @@ import subprocess
 import sys
 import tarfile
 from importlib import import_module
-from ipaddress import ip_address
 from pathlib import Path
 
 import click
 import pytest
 import yaml
 from click.testing import CliRunner
+from tests.serving import served
 
-from fakes import FakeIntents
 from seaway import __version__
-from seaway.api.routes import Doors
 from seaway.cli.root import COMMANDS, root
+from seaway.model.facts import Attached
 from seaway.setup.bundle import without_secrets
-from serving import served
-
-
-async def no_cni(call):  # noqa: RUF029, the shape of a door
-    raise AssertionError(call)
 
 
 @pytest.fixture
-def intents():
-    return FakeIntents()
+def host(tmp_path):
+    """An agent that answers, on a host with two namespaces."""
+    with served(tmp_path) as running:
+        running.agent.host.namespaces |= {"/run/netns/blue": 7, "/run/netns/green": 8}
+        yield running
 
 
 @pytest.fixture
-def seaway(tmp_path, intents):
-    """Runs a command against the fake agent; an expected status other than 0 is given first."""
-    path = tmp_path / "agent.sock"
+def seaway(host):
+    """Runs a command, which ends with the expected status; what it printed, or its complaint."""
 
     def run(*words, status=0):
-        result = CliRunner().invoke(root, ["--socket", str(path), *words])
+        result = CliRunner().invoke(root, ["--socket", str(host.socket), *words])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert status == result.exit_code, result.stderr
         return result.stderr if status > 1 else result.stdout
 
-    with served(Doors(intents, no_cni), path):
-        yield run
+    return run
 
 
 def every_command(group, path=()):
@@ -67,8 +63,8 @@ def rows(text):
 
 
 def test_a_network_is_made_listed_changed_and_removed(seaway):
-    assert "network web: 10.209.0.0/16\n" == seaway(
-        "network", "create", "web", "--subnet", "10.209.0.0/16", "--closed"
+    assert "network web: 10.99.0.0/16\n" == seaway(
+        "network", "create", "web", "--subnet", "10.99.0.0/16", "--closed"
     )
     seaway("network", "create", "db", "--open", "--mtu", "1400", "--no-masquerade")
     assert "network web is changed\n" == seaway("network", "update", "web", "--open")
@@ -76,101 +72,121 @@ def test_a_network_is_made_listed_changed_and_removed(seaway):
 
     assert [
         ["NAME", "SUBNETS", "OPEN", "CONNECTED", "MTU", "ENDPOINTS"],
-        ["db", "10.208.2.0/24", "yes", "web", "1400", "0"],
-        ["web", "10.209.0.0/16", "yes", "db", "0", "0"],
+        ["db", "10.208.64.0/18,", "fd00:5ea:0:1::/64", "yes", "web", "1400", "0"],
+        ["default", "10.208.0.0/18,", "fd00:5ea::/64", "no", "1500", "0"],
+        ["web", "10.99.0.0/16", "yes", "db", "1500", "0"],
     ] == rows(seaway("network", "ls"))
 
     seaway("network", "disconnect", "db", "web")
     seaway("network", "rm", "web")
-    assert ["db"] == [
+    assert ["db", "default"] == [
         r["network"]["name"] for r in json.loads(seaway("network", "ls", "-o", "json"))
     ]
     assert "masquerade   no" in seaway("network", "inspect", "db")
 
 
 def test_an_endpoint_is_attached_listed_inspected_and_detached(seaway):
-    seaway("network", "create", "web")
+    seaway("network", "create", "web", "--subnet", "10.99.0.0/24")
     seen = seaway(
         *("attach", "blue", "--network", "web", "--name", "a", "--container", "c1"),
         *("--label", "app=web", "--label", "tier=1", "--mtu", "1300"),
     )
     assert "labels     app=web, tier=1" in seen
 
-    assert ["web", "a", "10.208.1.2", "eth0", "c1", "0"] == rows(seaway("endpoint", "ls"))[1][1:]
+    listed = rows(seaway("endpoint", "ls"))[1][1:]
+    assert ["web", "a", "10.99.0.1", "eth0", "c1", "0"] == listed
     found = yaml.safe_load(seaway("endpoint", "inspect", "web/a", "-o", "yaml"))
     assert {"app": "web", "tier": "1"} == found["endpoint"]["labels"]
-    assert "blue" == found["endpoint"]["netns"]
+    assert "/run/netns/blue" == found["endpoint"]["netns"]
     assert "endpoint web/a is detached\n" == seaway("detach", "web/a")
     assert [] == json.loads(seaway("endpoint", "ls", "--network", "web", "-o", "json"))
 
 
-@pytest.mark.parametrize(
-    ("given", "sent"),
-    [("blue", "blue"), ("4711", "4711"), ("./ns", f"{Path.cwd()}/ns"), ("/run/x", "/run/x")],
-)
-def test_a_relative_path_is_made_absolute_because_the_agent_lives_elsewhere(seaway, given, sent):
-    seaway("network", "create", "default")
+@pytest.mark.parametrize("given", ["blue", "/run/netns/blue", "netns/blue"])
+def test_a_path_is_sent_whole_because_the_agent_lives_elsewhere(seaway, given):
+    with contextlib.chdir("/run"):
+        attached = json.loads(seaway("attach", given, "-o", "json"))
 
-    assert sent == json.loads(seaway("attach", given, "-o", "json"))["netns"]
+    assert "/run/netns/blue" == attached["netns"]
 
 
-def test_addresses_are_shown_checked_and_released(seaway, intents):
-    seaway("network", "create", "web")
-    seaway("attach", "blue", "--network", "web", "--name", "a")
+def test_addresses_are_shown_checked_and_released(seaway, host):
+    seaway("network", "create", "web", "--subnet", "10.99.0.0/24")
+    endpoint = json.loads(seaway("attach", "blue", "--network", "web", "-o", "json"))
     seen = seaway("ipam", "show")
-    assert "web      10.208.1.0/24" in seen
-    assert "10.208.1.2" in seen
+    assert "web      10.99.0.0/26" in seen
+    assert "10.99.0.1  " in seen
     assert "every address is held by what is there\n" == seaway("ipam", "check")
+    assert "is held by the running endpoint" in seaway("ipam", "release", "10.99.0.1", status=4)
 
-    intents.leaked = {ip_address("10.208.1.9")}
-    assert "seaway ipam release 10.208.1.9" in seaway("ipam", "check", status=1)
-    assert "address 10.208.1.9 is free\n" == seaway("ipam", "release", "10.208.1.9")
+    del host.agent.host.namespaces["/run/netns/blue"]
+    host.call(lambda: host.agent.intents.facts.change(Attached, endpoint["id"], None))
+    assert "seaway ipam release 10.99.0.1" in seaway("ipam", "check", status=1)
+    assert "address 10.99.0.1 is free\n" == seaway("ipam", "release", "10.99.0.1")
 
 
 def test_the_status_is_shown(seaway):
-    assert "ready, 0, process 1" in seaway("status")
+    assert f"ready, {__version__}, process {os.getpid()}" in seaway("status")
     assert True is json.loads(seaway("status", "-o", "json"))["ready"]
 
 
 @pytest.mark.parametrize(
     ("words", "status", "line"),
     [
-        ("network inspect none", 3, "there is no network 'none' (known: web)"),
+        ("network inspect none", 3, "there is no network 'none' (known: default, web)"),
         ("network create web", 4, "there is a network 'web' already (choose another name)"),
-        ("network create WEB", 2, "'WEB' is no network name (expected lower case)"),
+        ("network create WEB", 2, "'WEB' is no network name (expected up to 63 of a-z, 0-9"),
         ("network create a --subnet 10.0.0.1/8", 2, "'10.0.0.1/8' is no subnet: "),
+        ("network create a --subnet 10.99.0.0/16", 4, "subnet 10.99.0.0/16 overlaps 10.99.0.0/24"),
+        ("network create a --mtu 100", 2, "MTU 100 is out of range (expected 1280 to 65535)"),
         ("network update web", 2, "nothing to change was given (see: seaway network update"),
+        ("network connect web none", 3, "there is no network 'none' (known: default, web)"),
+        ("network connect web web", 2, "network 'web' cannot be connected with itself"),
+        ("network rm web", 4, "network 'web' has 1 endpoints: a (detach them first)"),
         ("network create", 2, "Missing argument 'NAME'. (see: seaway network create --help)"),
         ("network creat", 2, "No such command 'creat'. Did you mean 'create'? (see: seaway netw"),
-        ("attach x --network none", 3, "there is no network 'none' (known: web)"),
-        ("attach x --network web --label a", 2, "'a' is no label (expected KEY=VALUE)"),
-        ("attach x --label a=1 --label a=2", 2, "label 'a' is given twice (give it once)"),
-        ("attach x --address ten", 2, "'ten' is no IP address (expected e.g. 10.208.0.7"),
+        ("attach green --network none", 3, "there is no network 'none' (known: default, web)"),
+        ("attach gone", 3, "there is no network namespace at /run/netns/gone (expected a path"),
+        ("attach green --label a", 2, "'a' is no label (expected KEY=VALUE)"),
+        ("attach green --label a=1 --label a=2", 2, "label 'a' is given twice (give it once)"),
+        ("attach green --address ten", 2, "'ten' is no IP address (expected e.g. 10.208.0.7"),
+        ("attach green --network web --name a", 4, "the name 'a' is taken in network 'web' by"),
+        ("attach green --network web --address 10.99.0.1", 4, "address 10.99.0.1 is "),
+        ("attach green --network web --address 10.9.9.9", 2, "address 10.9.9.9 is outside"),
+        ("attach green --interface a/b", 2, "'a/b' is no interface name (expected 1 to 15"),
+        ("attach blue --network web", 4, "interface 'eth0' of container 'netns-7' is attached"),
+        ("attach green --mac 01:00:00:00:00:00", 2, "MAC 01:00:00:00:00:00 is a multicast"),
         ("detach none", 3, "there is no endpoint 'none' (see: seaway endpoint ls)"),
         ("ipam release ten", 2, "'ten' is no IP address"),
         ("ipam release 10.0.0.1", 3, "nobody holds 10.0.0.1 (see: seaway ipam show)"),
         ("status -o xml", 2, "Invalid value for '-o' / '--output': 'xml' is not one of"),
         ("bench same-host attach --json x", 2, "--json holds one case (name one of"),
         ("bench attach --endpoints many", 2, "'many' are no numbers (expected e.g. 1,100)"),
+        ("uninstall", 2, "nobody can be asked here (give --yes to remove everything)"),
         ("nothing", 2, "No such command 'nothing'. (see: seaway --help)"),
     ],
 )
-def test_bad_input_is_one_line_and_an_exit_status(seaway, intents, words, status, line):
-    seaway("network", "create", "web")
-    before = (dict(intents.found), dict(intents.attached))
+def test_bad_input_is_one_line_and_an_exit_status(seaway, host, words, status, line):
+    seaway("network", "create", "web", "--subnet", "10.99.0.0/24")
+    seaway("attach", "blue", "--name", "a", "--network", "web")
+    before = host.state()
 
     told = seaway(*words.split(), status=status)
 
     assert told.startswith(f"seaway: {line}")
     assert 1 == told.count("\n")
-    assert before == (intents.found, intents.attached)
+    assert before == host.state()
 
 
-def test_a_full_network_is_told(seaway):
-    seaway("network", "create", "web", "--subnet", "10.209.0.0/30")
-    seaway("attach", "a", "--network", "web", "--name", "a")
+def test_a_full_network_is_told(seaway, host):
+    seaway("network", "create", "web", "--subnet", "10.99.0.0/30")
+    host.agent.host.namespaces |= {f"/run/netns/{n}": 20 + n for n in range(3)}
+    seaway("attach", "0", "--network", "web")
+    seaway("attach", "1", "--network", "web")
+    before = host.state()
 
-    assert "has no free address" in seaway("attach", "b", "--network", "web", status=5)
+    assert "network 'web'" in seaway("attach", "2", "--network", "web", status=5)
+    assert before == host.state()
 
 
 @pytest.mark.parametrize("left", ["nothing", "a dead agent's socket"])
@@ -201,8 +217,8 @@ def test_an_agent_that_hangs_up_is_told(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_a_socket_that_the_user_may_not_open_is_told(tmp_path, intents):
-    path = tmp_path / "agent.sock"
+def test_a_socket_that_the_user_may_not_open_is_told(host):
+    path = host.socket
     script = (
         "import os, sys; from seaway.client import Client; from pathlib import Path\n"
         "from seaway.errors import Forbidden\n"
@@ -210,8 +226,7 @@ def test_a_socket_that_the_user_may_not_open_is_told(tmp_path, intents):
         "try: Client(Path(sys.argv[1])).status()\n"
         "except Forbidden as error: print(error)\n"
     )
-    with served(Doors(intents, no_cni), path):
-        told = subprocess.check_output([sys.executable, "-c", script, str(path)], text=True)
+    told = subprocess.check_output([sys.executable, "-c", script, str(path)], text=True)
 
     assert told.startswith(f"this user may not open {path} (use root, or become a member of")
 
@@ -271,7 +286,7 @@ def test_the_packaged_completion_is_what_the_command_prints(shell):
 def test_names_of_networks_and_endpoints_are_completed(seaway, tmp_path):
     seaway("network", "create", "web")
     seaway("network", "create", "db")
-    seaway("attach", "a", "--network", "web", "--name", "one")
+    seaway("attach", "blue", "--network", "web", "--name", "one")
 
     def complete(line):
         words = line.split(" ")
@@ -323,7 +338,7 @@ def test_a_simple_command_does_not_import_the_agent(seaway):
 
 def test_the_bundle_for_a_bug_report_holds_every_part_and_no_secret(seaway, tmp_path):
     seaway("network", "create", "web")
-    seaway("attach", "a", "--network", "web", "--label", "db-password=hunter2")
+    seaway("attach", "blue", "--network", "web", "--label", "db-password=hunter2")
     seaway("support", str(tmp_path / "s.tar.gz"))
 
     with tarfile.open(tmp_path / "s.tar.gz") as tar:
