@@ -27,6 +27,11 @@ class Kernel(NamedTuple):
     def image(self) -> Path:
         return self.folder / "boot" / f"vmlinuz-{self.release}"
 
+    @property
+    def log(self) -> Path:
+        """What the last guest with this kernel printed."""
+        return KERNELS / f"{self.release}.log"
+
 
 def kernel(suffix: str) -> Kernel:
     """The newest kernel of this suite: "" for the stable one, "-backports" for that."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from seaway import names
 from seaway.bpf.objects import OBJECTS
 from seaway.client import Client
+from seaway.errors import SeawayError
 from seaway.model.facts import Endpoint
 from seaway.model.requests import NewEndpoint
 from seaway.setup import service
@@ -31,9 +32,15 @@ SEAWAY = str(Path(sys.executable).with_name("seaway"))
 READY_WITHIN = 120.0  # seconds, of an emulated CPU
 PING_WITHIN = 5  # seconds
 START = time.monotonic()
+EXPECTED = (AssertionError, LookupError, OSError, SeawayError, subprocess.TimeoutExpired)
 
 client = Client(timeout=120.0)
 attached: dict[str, Endpoint] = {}
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def run(*argv: str, check: bool = True) -> str:
@@ -77,7 +84,6 @@ def programs_sit_where_this_kernel_has_hooks() -> None:
     filters = [run("tc", "filter", "show", "dev", link, hook) for hook in ("ingress", "egress")]
     way = client.status().attach
     assert [way == "cls_bpf"] * 2 == ["bpf" in text for text in filters]
-    print(json.dumps({"attach": way}))
 
 
 def endpoints_reach_each_other() -> None:
@@ -115,12 +121,12 @@ def main() -> None:
         problem = ""
         try:
             step()
-        except Exception:  # every step is reported, whatever it met
+        except EXPECTED:
             problem = traceback.format_exc()
         at = round(time.monotonic() - START, 1)
         report = {"step": step.__name__, "problem": problem, "at": at}
-        print(MARK + json.dumps(report), flush=True)
-    print(run("tail", "-n", "30", str(names.LOG_FILE), check=False), flush=True)
+        say(MARK + json.dumps(report))
+    say(run("tail", "-n", "30", str(names.LOG_FILE), check=False))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def guest(request: pytest.FixtureRequest) -> dict[str, str]:
     """What became of each step in the guest: empty, or what went wrong."""
     kernel = debian.kernel(request.param)
     output = machines.boot(kernel, [sys.executable, str(GUEST)], BOOT_WITHIN)
-    print(f"Linux {kernel.release}:", output[-20000:], sep="\n")
+    kernel.log.write_text(output)
     lines = [line.partition(MARK)[2] for line in output.splitlines() if MARK in line]
     return {report["step"]: report["problem"] for report in map(json.loads, lines)}
 

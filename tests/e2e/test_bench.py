@@ -1,0 +1,51 @@
+"""Every case of the bench at its smallest: the form of its answer, not the figures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from seaway import bench, lab
+from seaway.bench.traffic import METRICS
+
+TINY = {"rounds": 2, "endpoints": (1,), "parallel": (1, 2)}
+pytestmark = pytest.mark.timeout(300)
+
+
+def measured(case: str, **more: object) -> bench.Result:
+    return bench.run(case, bench.Options(**(TINY | more)))
+
+
+def test_same_host_tells_every_metric_of_every_system():
+    found = measured("same-host")
+    rows = {(row.system, row.metric): row for row in found.rows}
+
+    assert {(s, m) for s in bench.SYSTEMS for m in METRICS} == set(rows)
+    assert [] == [row.note for row in found.rows if row.value is None and "start" in row.note]
+    assert found.case == json.loads(bench.encode(found))["case"]
+    assert "udp_rr_p50 (us)" in bench.render(found)
+
+
+def test_attach_tells_add_and_del_of_every_cell():
+    found = measured("attach")
+    systems = {row.system for row in found.rows}
+    metrics = ("add_p50", "add_p99", "del_p50", "del_p99")
+
+    assert {"seaway", "cni-bridge", "cni-ptp"} == systems
+    assert {(s, m, 1, n) for s in systems for m in metrics for n in (1, 2)} == {
+        (row.system, row.metric, row.endpoints, row.parallel) for row in found.rows
+    }
+
+
+def test_programs_tells_the_time_of_every_program():
+    found = measured("programs")
+
+    assert {"from_endpoint", "to_endpoint"} <= {row.system for row in found.rows}
+
+
+def test_a_bench_leaves_no_lab_behind():
+    before = lab.names()
+    measured("same-host", systems=("veth",), metrics=("udp_pps",))
+
+    assert before == lab.names()

@@ -1,0 +1,112 @@
+"""The JSON and the table of a result, and what is promised of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from seaway.bench.promises import verdicts
+from seaway.bench.results import Machine, Ratio, Result, Row, collect_ratios, encode
+from seaway.bench.table import render
+from seaway.bench.traffic import median
+from seaway.errors import SystemFailed
+
+MACHINE = Machine(
+    kernel="6.18",
+    processor="abacus",
+    cpus=2,
+    pinned_to=1,
+    load=0.1,
+    python="3.11",
+    at="2026-11-23T00:00:00+00:00",
+    spin_ms=5.0,
+    versions={"iperf3": "3.12"},
+)
+
+
+def row(system: str, value: float | None, **more: object) -> Row:
+    given = {
+        "system": system,
+        "metric": "udp_rr_p50",
+        "unit": "us",
+        "value": value,
+        "low": value,
+        "high": value,
+        "runs": 20,
+        "discarded": 3,
+        "good": True,
+    }
+    return Row(**(given | more))
+
+
+def against(reference: str, value: float) -> tuple[Ratio, ...]:
+    return (Ratio(reference=reference, value=value, low=value, high=value),)
+
+
+def result(*rows: Row, case: str = "same-host") -> Result:
+    return Result(case=case, machine=MACHINE, rows=rows, ratios=collect_ratios(rows))
+
+
+def test_the_json_has_the_promised_form():
+    found = json.loads(encode(result(row("veth", 10.0), row("seaway", 10.5))))
+
+    assert ["case", "machine", "rows", "ratios"] == list(found)
+    assert {"system", "metric", "unit", "value", "low", "high", "runs"} < set(found["rows"][0])
+
+
+def test_ratios_are_told_by_metric_and_pair():
+    found = result(row("veth", 10.0), row("seaway", 10.5, ratios=against("veth", 1.05)))
+
+    assert {"udp_rr_p50": {"seaway/veth": 1.05}} == found.ratios
+
+
+def test_of_many_cells_a_pair_tells_the_worst():
+    cells = [
+        row(
+            "seaway",
+            3.0,
+            metric="add_p50",
+            endpoints=present,
+            parallel=1,
+            ratios=against(f"cni-ptp@{present}x1", value),
+        )
+        for present, value in ((1, 0.4), (1000, 0.5))
+    ]
+
+    assert {
+        "seaway@1x1/cni-ptp@1x1": 0.4,
+        "seaway@1000x1/cni-ptp@1000x1": 0.5,
+        "seaway/cni-ptp": 0.5,
+    } == result(*cells).ratios["add_p50"]
+
+
+def test_a_missing_peer_is_told_and_has_no_figure():
+    missing = row("docker-bridge", None, runs=0, good=False, note="dockerd (docker.io)")
+
+    assert "docker-bridge          missing: dockerd (docker.io)" in render(result(missing))
+    assert {} == result(missing).ratios
+    assert None is json.loads(encode(result(missing)))["rows"][0]["value"]
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.05, "kept"), (1.2, "broken")])
+def test_a_promise_is_held_to_the_ratio(ratio, verdict):
+    found = result(row("seaway", 10.0, ratios=against("veth", ratio)))
+
+    assert [("<= 1.1 x veth", verdict)] == [(str(p), v) for p, v in verdicts(found)]
+    assert f"promised <= 1.1 x veth: {verdict}" in render(found)
+
+
+def test_too_few_rounds_keep_no_promise():
+    found = result(row("seaway", 10.0, good=False, ratios=against("veth", 1.0)))
+
+    assert ["undecided"] == [verdict for _, verdict in verdicts(found)]
+
+
+def test_the_median_is_read_from_what_sockperf_prints():
+    assert 16.053 == median("sockperf: ---> percentile 50.000 =   16.053\n")
+
+
+def test_a_sockperf_that_measured_nothing_is_an_error():
+    with pytest.raises(SystemFailed, match="No messages were received"):
+        median("sockperf: No messages were received from the server.")

@@ -1,0 +1,77 @@
+"""Which rounds count, told by a spin loop whose times are given."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from seaway.bench.rounds import ENOUGH, PATIENCE, Ledger, Sample, pinned, rotated
+
+CPU = max(os.sched_getaffinity(0))
+
+
+def ledger(*spins: float) -> Ledger[float]:
+    """With calibration loops that take these times, the last of them for ever."""
+    times = list(spins)
+    return Ledger(CPU, lambda: times.pop(0) if len(times) > 1 else times[0], lambda _: None)
+
+
+def test_a_round_after_a_slow_loop_is_thrown_away_and_counted():
+    found = ledger(1.0, 2.0, 1.0)
+    found.measure("veth", lambda: 10.0)
+    found.measure("veth", lambda: 11.0)
+
+    assert [10.0, 11.0] == found.kept("veth")
+    assert 1 == found.discarded("veth")
+
+
+def test_a_faster_loop_later_on_throws_away_what_seemed_quiet():
+    found = ledger(2.0, 1.0)
+    found.measure("veth", lambda: 30.0)
+    found.measure("veth", lambda: 10.0)
+
+    assert [10.0] == found.kept("veth")
+    assert 1 == found.discarded("veth")
+
+
+def test_a_machine_that_is_never_quiet_gets_no_round():
+    found = ledger(1.0, 5.0)
+    found.calibrate()
+    found.measure("veth", lambda: pytest.fail("measured on a busy machine"))
+
+    assert [] == found.kept("veth")
+    assert PATIENCE == found.discarded("veth")
+
+
+def test_too_few_rounds_decide_nothing():
+    found = ledger(1.0)
+    for _ in range(ENOUGH - 1):
+        found.enter("veth", Sample(1.0, 10.0))
+    found.calibrate()
+
+    assert not found.is_enough("veth")
+    assert "too few rounds were kept: 11 of 12" == found.judge("veth")
+
+
+def test_enough_rounds_may_decide():
+    found = ledger(1.0)
+    for _ in range(ENOUGH):
+        found.enter("veth", Sample(1.0, 10.0))
+    found.calibrate()
+
+    assert found.is_enough("veth")
+    assert "" == found.judge("veth")
+
+
+def test_pinning_ends_with_its_block():
+    before = os.sched_getaffinity(0)
+    with pinned(CPU):
+        assert {CPU} == os.sched_getaffinity(0)
+    assert before == os.sched_getaffinity(0)
+
+
+def test_every_system_is_first_in_turn():
+    assert [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]] == [
+        rotated(["a", "b", "c"], sweep) for sweep in range(4)
+    ]
