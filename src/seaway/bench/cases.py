@@ -6,13 +6,15 @@ from seaway.bench import attach, same_host
 from seaway.bench.cni import ReferencePlugin
 from seaway.bench.docker import DockerBridge
 from seaway.bench.options import Options
+from seaway.bench.ours import Seaway
 from seaway.bench.results import Result
 from seaway.bench.systems import Veth
 from seaway.errors import Invalid, NotFound
 
 BRIDGE, PTP = ReferencePlugin("bridge"), ReferencePlugin("ptp")
-PAIRS = (Veth(), BRIDGE, PTP, DockerBridge())
-ATTACHERS = (BRIDGE, PTP)
+OURS = Seaway()
+PAIRS = (Veth(), OURS, BRIDGE, PTP, DockerBridge())
+ATTACHERS = (OURS, BRIDGE, PTP)
 CASES = (same_host.CASE, attach.CASE)
 SYSTEMS = tuple(system.name for system in PAIRS)
 
