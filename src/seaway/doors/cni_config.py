@@ -49,7 +49,7 @@ class Header(Value):
     version: str
     name: str  # of the network configuration
     network: str  # of ours
-    ipam: str = ""  # type of a foreign IPAM plugin
+    ipam: str  # type of a foreign IPAM plugin, or ""
     raw: dict[str, Any]
 
 
@@ -95,7 +95,8 @@ def parse_header(verb: str, stdin: str) -> Header:
             f"CNI version {version} has no {verb}", f"it came with {first}: raise cniVersion"
         )
     network = _typed(raw, "network", str, "default")
-    return Header(version=version, name=name, network=network, ipam=_foreign_ipam(raw), raw=raw)
+    ipam = _foreign_ipam(raw)
+    return Header(version=version, name=name, network=network, ipam=ipam, raw=raw)
 
 
 def _decode(stdin: str) -> dict[str, Any]:
