@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ _PROG_QUERY, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 16, 24, 26, 
 _LINK_CREATE, _LINK_UPDATE, _LINK_GET_FD_BY_ID, _LINK_DETACH = 28, 29, 30, 34
 
 HOOKS: Final = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+_BEFORE: Final = 1 << 3  # BPF_F_BEFORE; before what, is not said: before all
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
@@ -53,6 +56,14 @@ class Buffer:
 
     def write(self, content: bytes) -> None:
         ctypes.memmove(self.address, content, len(content))
+
+
+@contextmanager
+def closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def call(command: int, layout: struct.Struct, *fields: int) -> tuple[int, ...]:
@@ -120,8 +131,8 @@ def link_by_id(number: int) -> int:
 
 
 def link_create(program: int, ifindex: int, hook: str) -> int:
-    """Attach by TCX. EINVAL where the kernel (before 6.6) has none."""
-    return bpf(_LINK_CREATE, _LINK.pack(program, ifindex, HOOKS[hook], 0, 0, 0, 0))
+    """Attach by TCX, before all others. EINVAL where the kernel (before 6.6) has none."""
+    return bpf(_LINK_CREATE, _LINK.pack(program, ifindex, HOOKS[hook], _BEFORE, 0, 0, 0))
 
 
 def link_update(link: int, program: int) -> None:

@@ -1,0 +1,180 @@
+"""Which program stands on which hook of our devices.
+
+A new device gets its programs as filters, in one batch, before it is set up: it never passes a
+packet without them. Where the kernel has TCX, they move into links once the device has lived
+for a while and the host is quiet, because every change of a TCX hook holds up all of the
+host's network configuration for 16 ms (docs/decisions/attach.md). Both ways know their own
+without memory (`tcx`, `classifier`), and swap a program without a packet in between.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from seaway.bpf import tcx
+from seaway.bpf.classifier import Classifier
+from seaway.bpf.objects import DataPlane, Program
+from seaway.kernel.messages import link as wire
+from seaway.kernel.rtnl import Rtnl
+from seaway.model.kernel import Attachment
+from seaway.names import LINK_PREFIX
+
+Key = tuple[str, str]  # device, hook
+HOOKS: Final = ("ingress", "egress")
+LIVED: Final = 60.0  # seconds until a device is worth a link
+QUIET: Final = 10.0  # seconds without a change, for nobody to wait on our account
+
+_HEAD = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+
+
+class Attachments:
+    """A target (`seaway.reconcile`), which also sets devices up that have both programs.
+
+    `way`: "auto", or "tcx" or "cls_bpf" by force; `mode`: which of the two devices end up with.
+    """
+
+    name = "attachments"
+
+    def __init__(self, plane: DataPlane, set_up: Callable[[int], None], way: str = "auto") -> None:
+        self._tcx = tcx.available()
+        self.mode = "tcx" if way == "tcx" or (way == "auto" and self._tcx) else "cls_bpf"
+        self._plane = plane
+        self._set_up = set_up
+        self._way = way
+        self._rtnl = Rtnl()
+        self._filters = Classifier(self._rtnl)
+        self._links = tcx.Links(plane.links)
+        self._candidates: dict[str, tuple[int, float]] = {}  # device: ifindex, since when
+        self._changed = time.monotonic()
+
+    def close(self) -> None:
+        self._rtnl.close()
+
+    def read(self) -> dict[Key, Attachment]:
+        """A device that is down counts as not attached; a foreign program goes by its number."""
+        names = {program.id: program.name for program in self._plane.programs.values()}
+        found, devices = {}, set()
+        for device, ifindex, up in self._devices():
+            devices.add(device)
+            for hook in HOOKS:
+                number = self._running(ifindex, hook)
+                if number and up:
+                    program = names.get(number, f"program {number}")
+                    found[device, hook] = Attachment(device, ifindex, hook, program)
+            self._consider(device, ifindex)
+        for device, hook in self._links.pins():
+            if device not in devices:
+                found[device, hook] = Attachment(device, 0, hook, "of a device that is gone")
+        return found
+
+    def put(self, objects: Mapping[Key, Attachment]) -> dict[Key, OSError]:
+        self._changed = time.monotonic()
+        devices: dict[tuple[str, int], dict[str, Program]] = defaultdict(dict)
+        for (device, hook), wanted in objects.items():
+            devices[device, wanted.ifindex][hook] = self._plane.programs[wanted.program]
+        failed: dict[Key, OSError] = {}
+        for (device, ifindex), programs in devices.items():
+            errors = self._attach(device, ifindex, programs) or self._start(ifindex, programs)
+            failed |= {(device, hook): error for hook, error in errors.items()}
+            self._consider(device, ifindex)
+        return failed
+
+    def delete(self, keys: set[Key]) -> dict[Key, OSError]:
+        """What is left of devices that are gone. A device keeps its programs while it lives."""
+        self._changed = time.monotonic()
+        failed: dict[Key, OSError] = {}
+        for device, hook in keys:
+            if self._rtnl.ifindex(device):
+                failed[device, hook] = OSError(errno.EBUSY, f"{device} is still there")
+            else:
+                self._links.forget(device, hook)
+                self._candidates.pop(device, None)
+        return failed
+
+    def promote(self) -> bool:
+        """Move one device from filters to links, if one has lived and all is quiet.
+
+        Whether there was one. It takes 32 ms: for a thread beside the others' work.
+        """
+        now = time.monotonic()
+        if now - self._changed < QUIET:
+            return False
+        for device, (ifindex, since) in list(self._candidates.items()):
+            if now - since >= LIVED:
+                self._candidates.pop(device, None)
+                with Rtnl() as rtnl:
+                    self._promote(rtnl, device, ifindex)
+                return True
+        return False
+
+    def _promote(self, rtnl: Rtnl, device: str, ifindex: int) -> None:
+        filters = Classifier(rtnl)
+        ours = {program.id: program for program in self._plane.programs.values()}
+        programs = {hook: ours.get(filters.program(ifindex, hook)) for hook in HOOKS}
+        try:
+            for hook, program in programs.items():
+                if program is None or rtnl.ifindex(device) != ifindex:
+                    return
+                self._links.attach(device, ifindex, hook, program)
+            filters.detach(ifindex, HOOKS)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+        finally:
+            if rtnl.ifindex(device) != ifindex:
+                for hook in HOOKS:
+                    self._links.forget(device, hook)
+
+    def _attach(
+        self, device: str, ifindex: int, programs: Mapping[str, Program]
+    ) -> dict[str, OSError]:
+        failed: dict[str, OSError] = {}
+        filters = {}
+        for hook, program in programs.items():
+            try:
+                if self._way == "tcx" or self._linked(ifindex, hook):
+                    self._links.attach(device, ifindex, hook, program)
+                else:
+                    self._links.forget(device, hook)
+                    filters[hook] = program
+            except OSError as error:
+                failed[hook] = error
+        return failed | (self._filters.attach(ifindex, filters) if filters else {})
+
+    def _start(self, ifindex: int, programs: Mapping[str, Program]) -> dict[str, OSError]:
+        """Set the device up, now that neither hook is without its program."""
+        try:
+            if all(hook in programs or self._running(ifindex, hook) for hook in HOOKS):
+                self._set_up(ifindex)
+        except OSError as error:
+            return dict.fromkeys(programs, error)
+        return {}
+
+    def _running(self, ifindex: int, hook: str) -> int:
+        """The id of the program that runs first on the hook; 0: none."""
+        number = self._links.program(ifindex, hook) if self._tcx else 0
+        return number or self._filters.program(ifindex, hook)
+
+    def _linked(self, ifindex: int, hook: str) -> bool:
+        """Whether links are on the hook, ours or another's: they run before any filter."""
+        return self._tcx and self._links.program(ifindex, hook) != 0
+
+    def _consider(self, device: str, ifindex: int) -> None:
+        """For a link later on, if the device has none yet."""
+        known, _ = self._candidates.get(device, (0, 0.0))
+        if self._way != "auto" or self.mode != "tcx" or known == ifindex:
+            return
+        if not all(self._linked(ifindex, hook) for hook in HOOKS):
+            self._candidates[device] = ifindex, time.monotonic()
+
+    def _devices(self) -> Iterator[tuple[str, int, bool]]:
+        for body in self._rtnl.dump(*wire.list_links("veth")):
+            name = wire.parse_name(body)
+            if name.startswith(LINK_PREFIX):
+                _, _, ifindex, flags, _ = _HEAD.unpack_from(body)
+                yield name, ifindex, bool(flags & wire.UP)

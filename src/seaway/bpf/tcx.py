@@ -1,0 +1,80 @@
+"""Programs attached by TCX links (kernel 6.6), each pinned as links/<device>-<hook>.
+
+A pinned link outlives the agent, nobody removes it by accident as a qdisc is removed, and it
+runs a little faster than a filter. Ours are known by their pins.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from seaway.bpf import syscall
+from seaway.bpf.objects import Program
+
+_LOOPBACK = 1  # in every network namespace
+_INFO = struct.Struct("=III4xII")  # struct bpf_link_info: type, id, program, ifindex, hook
+
+
+def available() -> bool:
+    """Whether this kernel has TCX."""
+    try:
+        syscall.attached(_LOOPBACK, "ingress")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
+
+
+class Links:
+    """The folder of pins."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def pins(self) -> Iterator[tuple[str, str]]:
+        """The (device, hook) of every pin, also of devices that are gone."""
+        for pin in self._folder.iterdir():
+            device, _, hook = pin.name.rpartition("-")
+            yield device, hook
+
+    def attach(self, device: str, ifindex: int, hook: str, program: Program) -> None:
+        """Make this the first program on the hook: others that came before it go behind."""
+        if self._swap(device, ifindex, hook, program):
+            return
+        self.forget(device, hook)
+        with syscall.closing(syscall.link_create(program.fd, ifindex, hook)) as link:
+            syscall.pin(link, self._path(device, hook))
+
+    def program(self, ifindex: int, hook: str) -> int:
+        """The id of the program that runs first there; 0: none does."""
+        found = syscall.attached(ifindex, hook)
+        return found[0][0] if found else 0
+
+    def holds(self, device: str, hook: str) -> bool:
+        return self._path(device, hook).exists()
+
+    def forget(self, device: str, hook: str) -> None:
+        """Remove the pin, and with it the link."""
+        self._path(device, hook).unlink(missing_ok=True)
+
+    def _swap(self, device: str, ifindex: int, hook: str, program: Program) -> bool:
+        """Whether the pinned link is alive, on this device and first; then the program is in it."""
+        try:
+            descriptor = syscall.pinned(self._path(device, hook))
+        except FileNotFoundError:
+            return False
+        with syscall.closing(descriptor) as link:
+            _, number, held, on, _ = _INFO.unpack(syscall.info(link, _INFO.size))
+            if on != ifindex or syscall.attached(ifindex, hook)[:1] != ((held, number),):
+                return False
+            if held != program.id:
+                syscall.link_update(link, program.fd)
+            return True
+
+    def _path(self, device: str, hook: str) -> Path:
+        return self._folder / f"{device}-{hook}"
