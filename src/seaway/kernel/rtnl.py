@@ -37,6 +37,7 @@ _ERROR = struct.Struct("=i")
 _PADS = (b"", b"\0\0\0", b"\0\0", b"\0")
 _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
+_MAX_ERRNO = 4095  # of the kernel
 _BATCH = 64  # answers of one batch must fit the receive buffer
 _RECEIVE = 1 << 16  # the kernel fills at most 32 KiB for a dump
 _DUMP_TRIES = 5
@@ -102,6 +103,8 @@ def error_of(frame: Frame) -> OSError | None:
     number = -_ERROR.unpack_from(frame.body)[0]
     if number == 0:
         return None
+    if not 0 < number <= _MAX_ERRNO:
+        raise ValueError(f"netlink error number {-number}")
     text = os.strerror(number)
     if frame.flags & _NLM_F_ACK_TLVS:
         explained = attributes(frame.body, _explanation(frame)).get(_NLMSGERR_ATTR_MSG, b"")

@@ -92,7 +92,7 @@ class Watch:
         """What is left in the queue is older than what was lost: it would tell of the past."""
         while True:
             try:
-                self._events.receive()
+                self._events.socket.recv(1)
             except BlockingIOError:
                 break
             except OSError as error:

@@ -1,0 +1,141 @@
+"""Namespaces as they are found and visited, and what a host is like without us."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from namespaces import Netns, namespaces
+from seaway.kernel import host as hosts
+from seaway.kernel import netns
+
+OWN = Path("/proc/self/ns/net")
+
+
+@pytest.fixture
+def make_netns() -> Iterator[Callable[[], Netns]]:
+    with namespaces() as make:
+        yield make
+
+
+@pytest.fixture
+def host(make_netns: Callable[[], Netns]) -> Netns:
+    return make_netns()
+
+
+def test_a_namespace_is_known_by_its_inode_until_it_is_gone(host):
+    assert host.inode == netns.inode(host.path)
+    assert netns.alive(host.path, host.inode)
+    assert not netns.alive(host.path, host.inode + 1)
+    host.remove()
+    assert not netns.alive(host.path, 0)
+    with pytest.raises(FileNotFoundError):
+        netns.inode(host.path)
+
+
+def test_a_path_to_something_else_is_no_namespace(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, Path("/proc/self/ns/mnt")):
+        with pytest.raises(OSError, match="no network namespace") as caught:
+            netns.inode(path)
+        assert errno.EINVAL == caught.value.errno
+
+
+def test_a_user_names_a_namespace_by_path_name_or_process(host):
+    assert host.path == netns.find(str(host.path))
+    assert host.path == netns.find(host.name)
+    assert Path(f"/proc/{os.getpid()}/ns/net") == netns.find(str(os.getpid()))
+
+
+def test_only_the_visitor_goes_there_and_it_comes_back(host):
+    def where() -> tuple[int, int]:
+        return Path("/proc/thread-self/ns/net").stat().st_ino, threading.get_ident()
+
+    home = OWN.stat().st_ino
+    first, second = netns.visit_path(host.path, where), netns.visit_path(host.path, where)
+    assert (host.inode, host.inode) == (first[0], second[0])
+    assert first[1] == second[1] != threading.get_ident()
+    assert (home, threading.get_ident()) == where()
+    assert home == netns.visit_path(OWN, where)[0]
+
+
+def test_what_fails_inside_is_raised_here_and_leaves_the_visitor_at_home(host):
+    def fail() -> None:
+        raise OSError(errno.EPERM, "refused")
+
+    with pytest.raises(PermissionError, match="refused"):
+        netns.visit_path(host.path, fail)
+    assert OWN.stat().st_ino == netns.visit_path(
+        OWN, lambda: Path("/proc/thread-self/ns/net").stat().st_ino
+    )
+
+
+def test_foreign_prefixes_are_what_the_host_routes_without_us(host):
+    host.run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
+    host.run("ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad")
+    host.run("ip route add 10.0.0.0/8 via 192.0.2.9; ip route add default via 192.0.2.9")
+    host.run("ip route add 10.208.0.7/32 dev up0 proto 83")
+    host.run("ip route add 198.51.100.0/24 dev up0 table 77")
+
+    assert [
+        ip_network(p)
+        for p in ("0.0.0.0/0", "10.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/64")
+    ] == hosts.foreign_prefixes(host.path)
+
+
+def test_the_uplinks_mtu_is_that_of_the_default_route(host):
+    assert 1500 == hosts.uplink_mtu(host.path)
+    host.run("ip link add up0 mtu 1400 type veth peer name up1; ip link set up0 up")
+    assert 1500 == hosts.uplink_mtu(host.path)
+    host.run("ip route add default dev up0")
+
+    assert 1400 == hosts.uplink_mtu(host.path)
+
+
+def test_devices_whose_route_a_router_told_are_named(host):
+    host.run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
+    host.run("ip -6 route add default dev up1")
+    assert [] == hosts.learnt_by_ra(host.path)
+    host.run("ip -6 route add default dev up0 proto ra metric 5")
+
+    assert ["up0"] == hosts.learnt_by_ra(host.path)
+
+
+def test_another_firewall_that_drops_forwarded_packets_is_named(host):
+    assert [] == netns.visit_path(host.path, hosts.dropping_chains)
+    chain = "add chain {} FORWARD { type filter hook forward priority 0; policy {}; }"
+    for table, policy in (("ip filter", "drop"), ("ip6 filter", "accept"), ("inet seaway", "drop")):
+        host.run(f"nft add table {table}")
+        host.run("nft -f -", text=chain.replace("{}", table, 1).replace("{}", policy, 1))
+
+    assert ["nftables chain ip filter FORWARD"] == netns.visit_path(
+        host.path, hosts.dropping_chains
+    )
+
+
+def test_a_bpf_file_system_is_mounted_where_there_is_none(lab_host):
+    program = """
+from pathlib import Path
+from seaway.kernel.host import has_bpffs, mount_bpffs
+folder = Path("/run/pins")
+folder.mkdir()
+before = has_bpffs(folder)
+mount_bpffs(folder)
+mount_bpffs(folder)
+print(before, has_bpffs(folder), has_bpffs())
+"""
+    assert "False True True" == lab_host.run(sys.executable, "-c", program).strip()
+
+
+def test_root_on_a_present_kernel_is_fit():
+    hosts.require()
+
+    assert [] == [finding for finding in hosts.findings() if finding.level == "error"]
