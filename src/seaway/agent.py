@@ -151,7 +151,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     load_blocks(allocator, facts)
     surroundings = HostSurroundings(links, Counters(plane), attachments.mode, plane.layout)
     intents = Intents(host, facts, records, convergence, surroundings, allocator)
-    vigil = Vigil(intents, links)
+    vigil = Vigil(intents, links, attachments)
     vigil.look()
     convergence.adopt()
     return Agent(intents, convergence, vigil, CniDoor(intents), plane)

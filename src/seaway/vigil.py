@@ -14,6 +14,7 @@ from collections.abc import Hashable
 
 import structlog
 
+from seaway.bpf.attachments import Attachments
 from seaway.intents import Intents
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.watch import Watch
@@ -43,7 +44,8 @@ SILENT = (
 class Vigil:
     """Is told by `kernel.watch.Watch`, and has suspicions looked into by one task."""
 
-    def __init__(self, intents: Intents, links: LinkTarget) -> None:
+    def __init__(self, intents: Intents, links: LinkTarget, attachments: Attachments) -> None:
+        self._attachments = attachments
         self._intents = intents
         self._convergence = intents.convergence
         self._links = links
@@ -139,6 +141,8 @@ class Vigil:
             self._intents.repair_inside(self._turn.popleft())
 
     async def retry(self) -> None:
+        """What failed is tried again; and what could be attached better, is."""
         while True:
             await asyncio.sleep(RETRY)
             self._convergence.retry()
+            await asyncio.to_thread(self._attachments.promote)
