@@ -128,7 +128,7 @@ links = st.lists(
     min_size=1,
     max_size=3,
 ).map(tuple)
-interfaces = st.builds(lambda a: ip_interface(a), addresses)
+interfaces = st.builds(ip_interface, addresses)
 networks = st.builds(
     lambda a, n: ip_network((a, min(n, a.max_prefixlen)), strict=False),
     addresses,

@@ -13,7 +13,7 @@ from pathlib import Path
 from seaway import names
 from seaway.doors.cni_config import parse_header, version_of
 from seaway.doors.cni_env import parse_environment
-from seaway.doors.cni_ipam import Delegate, Refused
+from seaway.doors.cni_ipam import PATIENCE, Delegate, Refused
 from seaway.doors.cni_result import render_error, render_versions
 from seaway.doors.cni_verbs import Call, Intents, Verbs
 from seaway.doors.spool import Spool, Spooled
@@ -25,8 +25,15 @@ _NANO = 1e9
 
 
 class CniDoor:
-    def __init__(self, intents: Intents, spool: Path = names.SPOOL_FOLDER) -> None:
+    def __init__(
+        self,
+        intents: Intents,
+        spool: Path = names.SPOOL_FOLDER,
+        *,
+        ipam_patience: float = PATIENCE,
+    ) -> None:
         self._intents = intents
+        self._patience = ipam_patience
         self._spool = Spool(spool, self._replay)
         verbs = Verbs(intents)
         self._verbs = {
@@ -62,7 +69,7 @@ class CniDoor:
         return CniAnswer(stdout=stdout, exit=status, stderr="".join(heard))
 
     async def _serve(self, env: Mapping[str, str], stdin: str, heard: list[str]) -> str:
-        call = _parse(env, stdin, heard)
+        call = self._parse(env, stdin, heard)
         if call is None:
             return render_versions(version_of(stdin))
         self._intents.ready()
@@ -77,22 +84,25 @@ class CniDoor:
     async def _replay(self, spooled: Spooled) -> None:
         if spooled.env.get("CNI_COMMAND") not in ("DEL", "GC"):
             raise InvalidEnvironment("a spooled call is no DEL or GC", "look at it by hand")
-        call = _parse(spooled.env, spooled.stdin, [], spooled)
+        call = self._parse(spooled.env, spooled.stdin, [], spooled)
         assert call is not None
         await self._verbs[call.env.verb](call)
 
-
-def _parse(
-    env: Mapping[str, str], stdin: str, heard: list[str], spooled: Spooled | None = None
-) -> Call | None:
-    """None: VERSION, which needs no configuration."""
-    environment = parse_environment(env)
-    if environment.verb == "VERSION":
-        return None
-    header = parse_header(environment.verb, stdin)
-    delegate = None
-    if header.ipam:
-        delegate = Delegate(header.ipam, environment.path, env, stdin, heard=heard)
-    if spooled is None:
-        return Call(environment, header, delegate)
-    return Call(environment, header, delegate, spooled.time / _NANO, spooled.netns_inode)
+    def _parse(
+        self,
+        env: Mapping[str, str],
+        stdin: str,
+        heard: list[str],
+        spooled: Spooled | None = None,
+    ) -> Call | None:
+        """None: VERSION, which needs no configuration."""
+        environment = parse_environment(env)
+        if environment.verb == "VERSION":
+            return None
+        header = parse_header(environment.verb, stdin)
+        delegate = None
+        if header.ipam:
+            delegate = Delegate(header.ipam, environment.path, env, stdin, self._patience, heard)
+        if spooled is None:
+            return Call(environment, header, delegate)
+        return Call(environment, header, delegate, spooled.time / _NANO, spooled.netns_inode)

@@ -114,7 +114,8 @@ def _typed(raw: Mapping[str, Any], key: str, kind: Any, default: Any) -> Any:
     try:
         return codec.from_builtins(value, kind)
     except Undecodable as error:
-        raise Undecodable(f"'{key}': {error.message}", error.hint) from None
+        hint = error.hint or "expected the form that docs/cni.md shows"
+        raise Undecodable(f"'{key}': {error.message}", hint) from None
 
 
 def _foreign_ipam(raw: Mapping[str, Any]) -> str:

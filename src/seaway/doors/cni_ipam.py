@@ -11,7 +11,7 @@ import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ class Delegate:
     path: tuple[str, ...]
     env: Mapping[str, str]
     stdin: str
-    patience: float = PATIENCE
-    heard: list[str] = field(default_factory=list)  # its standard error
+    patience: float
+    heard: list[str]  # its standard error
 
     async def add(self) -> Result:
         result = parse_result(_decoded(self.kind, await self._run("ADD")))

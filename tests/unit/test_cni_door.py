@@ -1,0 +1,854 @@
+"""Every CNI verb against real intents over a fake kernel, and against other IPAM plugins."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+import pytest
+from tests.unit.test_intents import Agent, run
+
+from seaway.doors.cni import CniDoor
+from seaway.doors.cni_result import SUPPORTED
+from seaway.errors import NotReady
+from seaway.model.facts import Endpoint
+from seaway.model.kernel import Inside
+from seaway.model.requests import NetworkChange, NewNetwork
+from seaway.model.wire import CniCall
+
+IPAM = """#!/bin/sh
+# An IPAM plugin that notes each call and its input, and fails where its folder says so.
+here=$(dirname "$0")
+cat > "$here/stdin"
+echo "$CNI_COMMAND $CNI_CONTAINERID $THEIRS" >> "$here/calls"
+test -e "$here/fail-$CNI_COMMAND" && {
+    echo "it is broken" >&2
+    echo '{"cniVersion": "1.0.0", "code": 123, "msg": "no lease", "details": "ask again"}'
+    exit 1
+}
+test -e "$here/mute-$CNI_COMMAND" && exit 3
+test -e "$here/hang-$CNI_COMMAND" && exec tail -f /dev/null
+test "$CNI_COMMAND" = ADD && cat "$here/result"
+exit 0
+"""
+RESULT = {
+    "cniVersion": "1.0.0",
+    "ips": [{"address": "10.208.3.5/24", "gateway": "10.208.3.1"}],
+    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "192.0.2.0/24", "gw": "10.208.3.9"}],
+    "dns": {"nameservers": ["10.208.3.2"]},
+}
+
+
+@dataclass
+class Caller:
+    """A container runtime: it calls the door as the front would."""
+
+    agent: Agent
+    door: CniDoor
+    folder: Path
+
+    def netns(self, name: str) -> str:
+        path = self.folder / name
+        path.touch()
+        self.agent.host.namespaces[str(path)] = path.stat().st_ino
+        return str(path)
+
+    async def call(self, verb: str, container: str = "c1", **options: Any) -> dict[str, Any]:
+        """The answer's JSON; {} for none. `env` and `conf` override what a runtime would pass."""
+        env = {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": options.get("netns") or self.netns(container),
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": str(self.folder / "bin"),
+            "THEIRS": "x",
+        }
+        conf = {"cniVersion": "1.1.0", "name": "net", "type": "seaway"} | options.get("conf", {})
+        call = CniCall(env=env | options.get("env", {}), stdin=json.dumps(conf))
+        answer = await self.door.answer(call)
+        told: dict[str, Any] = json.loads(answer.stdout) if answer.stdout else {}
+        assert (answer.exit != 0) == ("code" in told)
+        self.stderr = answer.stderr
+        return told
+
+    def install_ipam(self) -> Path:
+        folder = self.folder / "bin"
+        folder.mkdir()
+        (folder / "other").write_text(IPAM)
+        (folder / "other").chmod(0o755)
+        (folder / "result").write_text(json.dumps(RESULT))
+        return folder
+
+
+OTHER = {"ipam": {"type": "other"}}
+Scenario = Callable[[Caller], Awaitable[None]]
+
+
+def play(tmp_path: Path, scenario: Scenario) -> None:
+    async def whole(agent: Agent) -> None:
+        agent.intents.serving = True
+        folder = tmp_path / "host"
+        folder.mkdir()
+        await scenario(Caller(agent, CniDoor(agent.intents, tmp_path / "spool"), folder))
+
+    run(tmp_path, whole)
+
+
+def endpoints(caller: Caller) -> list[Endpoint]:
+    return [report.endpoint for report in caller.agent.intents.endpoints()]
+
+
+def kept(caller: Caller) -> dict[str, Any]:
+    """All that an attachment could leave behind: records and kernel objects."""
+    return caller.agent.state() | {"records": endpoints(caller)}
+
+
+# ── ADD ──
+
+
+@pytest.mark.parametrize("version", SUPPORTED)
+def test_an_add_tells_what_was_made(tmp_path: Path, version: str) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call("ADD", conf={"cniVersion": version})
+
+        endpoint = endpoints(caller)[0]
+        assert version == told["cniVersion"]
+        assert "eth0" == told["interfaces"][1]["name"]
+        assert endpoint.mac == told["interfaces"][1]["mac"]
+        assert str(caller.folder / "c1") == told["interfaces"][1]["sandbox"]
+        assert [str(a) for a in endpoint.addresses] == [ip["address"] for ip in told["ips"]]
+        assert [1, 1] == [ip["interface"] for ip in told["ips"]]
+        assert [
+            {"dst": "0.0.0.0/0", "gw": "169.254.1.1"},
+            {"dst": "::/0", "gw": "fe80::1"},
+        ] == told["routes"]
+        assert ("cni", "net", "c1", "c1") == (
+            endpoint.door, endpoint.door_network, endpoint.container, endpoint.name,
+        )  # fmt: skip
+
+    play(tmp_path, scenario)
+
+
+def test_an_add_passes_on_all_that_was_wished(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call(
+            "ADD",
+            env={"CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAME=pod"},
+            conf={
+                "mtu": 1400,
+                "dns": {"domain": "d"},
+                "ipMasq": True,
+                "runtimeConfig": {
+                    "ips": ["10.208.0.77"],
+                    "mac": "02:00:00:00:00:77",
+                    "aliases": ["web"],
+                    "dns": {"servers": ["10.0.0.2"]},
+                },
+                "args": {"cni": {"labels": [{"key": "app", "value": "web"}]}},
+            },
+        )
+
+        endpoint = endpoints(caller)[0]
+        assert "10.208.0.77/32" == told["ips"][0]["address"]
+        assert (1400, "02:00:00:00:00:77", ("web",)) == (
+            endpoint.mtu, endpoint.mac, endpoint.aliases,
+        )  # fmt: skip
+        assert {"app": "web", "io.kubernetes.pod.name": "pod"} == endpoint.labels
+        assert {"nameservers": ["10.0.0.2"], "domain": "d"} == told["dns"]
+        assert [1400, 1400] == [link["mtu"] for link in told["interfaces"]]
+
+    play(tmp_path, scenario)
+
+
+def test_an_address_is_taken_from_the_range_that_the_runtime_names(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        wanted = {"subnet": "10.208.0.0/24", "rangeStart": "10.208.0.50"}
+        told = await caller.call("ADD", conf={"runtimeConfig": {"ipRanges": [[wanted]]}})
+
+        assert "10.208.0.50/32" == told["ips"][0]["address"]
+
+    play(tmp_path, scenario)
+
+
+def test_a_chained_add_hands_on_what_came_before_it(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = {
+            "cniVersion": "1.1.0",
+            "interfaces": [{"name": "net1", "sandbox": "/run/netns/c1"}],
+            "ips": [{"address": "192.0.2.7/24", "interface": 0}],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "192.0.2.1"}],
+            "dns": {"domain": "before"},
+        }
+
+        told = await caller.call("ADD", conf={"prevResult": before})
+
+        assert ["net1", "eth0"] == [n["name"] for n in told["interfaces"] if "sandbox" in n]
+        assert [0, 2, 2] == [ip["interface"] for ip in told["ips"]]
+        assert before["routes"][0] == told["routes"][0]
+        assert ["0.0.0.0/0", "10.208.0.0/18", "fd00:5ea::/64"] == [r["dst"] for r in told["routes"]]
+        assert {"domain": "before"} == told["dns"]
+
+    play(tmp_path, scenario)
+
+
+def test_an_interface_that_the_chain_has_made_already_is_refused(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = {"interfaces": [{"name": "eth0", "sandbox": "/run/netns/c1"}]}
+        told = await caller.call("ADD", conf={"prevResult": before})
+
+        assert 101 == told["code"]
+        assert "interface 'eth0' of container 'c1' is there already" in told["msg"]
+
+    play(tmp_path, scenario)
+
+
+REFUSED: list[tuple[int, dict[str, Any]]] = [
+    (1, {"conf": {"cniVersion": "9.0.0"}}),
+    (2, {"conf": {"runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 80}]}}}),
+    (2, {"conf": {"runtimeConfig": {"bandwidth": {"ingressRate": 1, "ingressBurst": 1}}}}),
+    (2, {"conf": {"colour": "blue"}}),
+    (3, {"netns": "/run/netns/seaway-none"}),
+    (4, {"netns": "/proc/self/ns/net"}),
+    (4, {"env": {"CNI_CONTAINERID": "-"}}),
+    (4, {"env": {"CNI_IFNAME": "a/b"}}),
+    (4, {"env": {"CNI_COMMAND": "MAKE"}}),
+    (6, {"conf": {"mtu": "big"}}),
+    (7, {"conf": {"ipMasq": False}}),
+    (7, {"conf": {"mtu": 100}}),
+    (7, {"conf": {"name": ""}}),
+    (7, {"conf": {"runtimeConfig": {"ips": ["192.0.2.1"]}}}),
+    (7, {"conf": {"ipam": {"type": "missing"}}}),
+    (100, {"conf": {"network": "nowhere"}}),
+]
+
+
+@pytest.mark.parametrize(("code", "options"), REFUSED)
+def test_a_bad_add_has_its_code_says_what_to_do_and_changes_nothing(
+    tmp_path: Path, code: int, options: dict[str, Any]
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = kept(caller)
+        told = await caller.call("ADD", **options)
+
+        assert code == told["code"]
+        assert told["msg"]
+        assert told["details"]
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("version", [*SUPPORTED, "9.0.0"])
+def test_an_error_answers_in_the_version_of_the_call(tmp_path: Path, version: str) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call("ADD", conf={"cniVersion": version, "network": "nowhere"})
+        assert version == told["cniVersion"]
+
+    play(tmp_path, scenario)
+
+
+def test_an_attachment_is_made_once(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        before = kept(caller)
+
+        assert 101 == (await caller.call("ADD"))["code"]
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(errno.EEXIST, 101), (errno.ENOENT, 3), (errno.ENOMEM, 5)]
+)
+def test_what_the_kernel_refuses_is_taken_back(tmp_path: Path, error: int, code: int) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = kept(caller)
+
+        def refuse(name: str, _: object) -> None:
+            links.refuses[name] = OSError(error, "no")
+
+        links = caller.agent.kernel["links"]
+        put = links.put
+
+        def refusing(objects: Any) -> Any:
+            for name in objects:
+                refuse(name, None)
+            return put(objects)
+
+        links.put = refusing  # type: ignore[method-assign]
+        told = await caller.call("ADD")
+        links.put = put  # type: ignore[method-assign]
+
+        assert code == told["code"]
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_two_interfaces_of_a_container_in_one_network_have_two_names(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        told = await caller.call("ADD", env={"CNI_IFNAME": "eth1"})
+
+        assert ["c1", "c1-eth1"] == [e.name for e in endpoints(caller)]
+        assert ["10.208.0.0/18", "fd00:5ea::/64"] == [r["dst"] for r in told["routes"]]
+
+    play(tmp_path, scenario)
+
+
+def test_a_generated_container_id_is_shortened_as_people_do(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD", "0123456789abcdef" * 4)
+        await caller.call("ADD", "container-number-1")
+        await caller.call("ADD", "container-number-2")
+        await caller.call("ADD", "x" * 200)
+
+        found = sorted(e.name for e in endpoints(caller))
+        assert ["0123456789ab", "container-number-1", "container-number-2"] == [
+            name for name in found if len(name) != 16
+        ]
+        assert 4 == len(found)
+
+    play(tmp_path, scenario)
+
+
+# ── DEL ──
+
+
+def test_a_del_leaves_nothing_and_may_be_repeated(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = kept(caller)
+        await caller.call("ADD")
+
+        assert {} == await caller.call("DEL")
+        assert before == kept(caller)
+        assert {} == await caller.call("DEL")
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env": {"CNI_NETNS": ""}},
+        {"netns": "/run/netns/seaway-none"},
+        {"conf": {"prevResult": None}},
+        {"conf": {"prevResult": {"ips": "broken"}}},
+        {"conf": {"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}},
+        {"conf": {"colour": "blue", "mtu": "big"}},
+        {"conf": {"network": "gone"}},
+        {"env": {"CNI_ARGS": "="}},
+    ],
+)
+def test_a_del_succeeds_whatever_else_is_gone_or_was_refused(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = kept(caller)
+        await caller.call("ADD")
+
+        assert {} == await caller.call("DEL", **options)
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_a_del_takes_its_own_attachment_only(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD", "c1")
+        await caller.call("ADD", "c2")
+        await caller.call("ADD", "c1", env={"CNI_IFNAME": "eth1"})
+
+        await caller.call("DEL", "c1")
+
+        assert ["c1-eth1", "c2"] == sorted(e.name for e in endpoints(caller))
+
+    play(tmp_path, scenario)
+
+
+def test_calls_of_one_attachment_are_served_one_after_another(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = kept(caller)
+        calls = [caller.call(verb) for verb in ["ADD", "DEL"] * 5]
+
+        answers = await asyncio.gather(*calls)
+
+        assert [] == [a for a in answers if "code" in a]
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+# ── CHECK ──
+
+
+@pytest.mark.parametrize("version", SUPPORTED[1:])
+def test_a_check_is_silent_while_all_is_there(tmp_path: Path, version: str) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call("ADD", conf={"cniVersion": version})
+
+        conf = {"cniVersion": version, "prevResult": told}
+        assert {} == await caller.call("CHECK", conf=conf)
+
+    play(tmp_path, scenario)
+
+
+def test_a_check_tells_what_is_missing(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call("ADD")
+        caller.agent.host.problems = ["address 10.208.0.1/32 is missing"]
+
+        failed = await caller.call("CHECK", conf={"prevResult": told})
+
+        assert 106 == failed["code"]
+        assert "address 10.208.0.1/32 is missing" in failed["msg"]
+
+    play(tmp_path, scenario)
+
+
+def test_a_check_waits_a_moment_for_the_kernel_to_converge(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call("ADD")
+        caller.agent.host.problems = ["not yet"]
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.3, caller.agent.host.problems.clear)
+
+        assert {} == await caller.call("CHECK", conf={"prevResult": told})
+
+    play(tmp_path, scenario)
+
+
+def test_a_check_looks_only_for_what_the_last_result_lists(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call("ADD")
+        told["interfaces"][1]["mac"] = "02:00:00:00:00:99"
+        told["ips"] = told["ips"][:1]
+        told["routes"] = [{"dst": "::/0"}]
+        looked: list[Inside] = []
+        caller.agent.host.check_inside = lambda i: [*looked, looked.append(i)][:0]  # type: ignore[method-assign]
+        endpoint = endpoints(caller)[0]
+
+        assert {} == await caller.call("CHECK", conf={"prevResult": told})
+
+        assert "02:00:00:00:00:99" == looked[0].mac
+        assert endpoint.addresses[:1] == looked[0].addresses
+        assert [ip_network("::/0")] == [r.dst for r in looked[0].routes]
+        assert not looked[0].default_route
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("code", "previous"),
+    [
+        (7, None),
+        (7, {}),
+        (7, {"interfaces": [{"name": "eth9", "sandbox": "/x"}]}),
+        (7, {"interfaces": [{"name": "eth0"}]}),
+        (6, {"interfaces": "x"}),
+        (100, {"interfaces": [{"name": "eth0", "sandbox": "/x"}]}),
+    ],
+)
+def test_a_check_needs_the_result_of_an_add_that_was(
+    tmp_path: Path, code: int, previous: Any
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        assert code == (await caller.call("CHECK", conf={"prevResult": previous}))["code"]
+
+    play(tmp_path, scenario)
+
+
+# ── GC ──
+
+
+def test_a_gc_frees_what_is_not_listed_of_this_configuration_alone(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        for container in ("c1", "c2", "c3"):
+            await caller.call("ADD", container)
+        await caller.call("ADD", "c4", conf={"name": "other"})
+        await caller.agent.attach("by-hand")
+        valid = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "eth1"}]
+
+        assert {} == await caller.call("GC", conf={"cni.dev/valid-attachments": valid})
+
+        assert ["by-hand", "c1", "c4"] == sorted(e.name for e in endpoints(caller))
+
+    play(tmp_path, scenario)
+
+
+def test_a_gc_without_its_list_frees_nothing(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        assert 7 == (await caller.call("GC"))["code"]
+        assert 1 == len(endpoints(caller))
+
+    play(tmp_path, scenario)
+
+
+# ── STATUS, VERSION ──
+
+
+def test_status_is_silent_while_an_add_can_be_served(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        assert {} == await caller.call("STATUS")
+
+    play(tmp_path, scenario)
+
+
+def test_status_says_50_while_no_add_can_be_served_and_51_if_containers_suffer(
+    tmp_path: Path,
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        caller.agent.intents.serving = False
+        assert 50 == (await caller.call("STATUS"))["code"]
+        caller.agent.intents.serving = True
+        assert 50 == (await caller.call("STATUS", conf={"network": "nowhere"}))["code"]
+        await caller.agent.intents.create_network(
+            NewNetwork(name="tiny", subnets=(ip_network("192.0.2.0/30"),))
+        )
+        assert {} == await caller.call("STATUS", conf={"network": "tiny"})
+        await caller.call("ADD", "c1", conf={"network": "tiny"})
+        await caller.call("ADD", "c2", conf={"network": "tiny"})
+        assert 50 == (await caller.call("STATUS", conf={"network": "tiny"}))["code"]
+        assert 7 == (await caller.call("STATUS", conf={"ipMasq": False}))["code"]
+        assert 2 == (await caller.call("STATUS", conf={"colour": "blue"}))["code"]
+
+        caller.agent.intents.serving = False
+        status = msgspec.structs.replace(caller.agent.intents.status(), failures=("x",))
+        caller.agent.intents.status = lambda: status  # type: ignore[method-assign]
+        assert 51 == (await caller.call("STATUS"))["code"]
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK", "GC"])
+def test_an_agent_that_is_not_ready_leaves_the_answer_to_the_front(
+    tmp_path: Path, verb: str
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        caller.agent.intents.serving = False
+        conf = {
+            "cni.dev/valid-attachments": [],
+            "prevResult": {"interfaces": [{"name": "eth0", "sandbox": "/x"}]},
+        }
+        with pytest.raises(NotReady):
+            await caller.call(verb, conf=conf if verb != "ADD" else {})
+
+    play(tmp_path, scenario)
+
+
+def test_version_needs_no_more_than_its_command(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        answer = await caller.door.answer(CniCall(env={"CNI_COMMAND": "VERSION"}, stdin=""))
+        assert list(SUPPORTED) == json.loads(answer.stdout)["supportedVersions"]
+
+    play(tmp_path, scenario)
+
+
+def test_the_networks_masquerading_is_what_ip_masq_is_held_to(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.agent.intents.update_network("default", NetworkChange(masquerade=False))
+        assert 7 == (await caller.call("ADD", conf={"ipMasq": True}))["code"]
+        assert "code" not in await caller.call("ADD", conf={"ipMasq": False})
+
+    play(tmp_path, scenario)
+
+
+# ── Another IPAM ──
+
+
+def calls(folder: Path) -> list[str]:
+    path = folder / "calls"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_another_ipam_gives_addresses_routes_and_dns(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+
+        told = await caller.call("ADD", conf=OTHER | {"runtimeConfig": {"ips": ["10.9.9.9"]}})
+
+        given = {"address": "10.208.3.5/24", "gateway": "10.208.3.1", "interface": 1}
+        assert [given] == told["ips"]
+        assert [
+            {"dst": "0.0.0.0/0", "gw": "10.208.3.1"},
+            {"dst": "192.0.2.0/24", "gw": "10.208.3.9"},
+        ] == told["routes"]
+        assert {"nameservers": ["10.208.3.2"]} == told["dns"]
+        assert ["ADD c1 x"] == calls(folder)
+        sent = json.loads((folder / "stdin").read_text())
+        assert ("other", ["10.9.9.9"]) == (sent["ipam"]["type"], sent["runtimeConfig"]["ips"])
+        assert ["10.208.3.5/24"] == [str(a) for a in endpoints(caller)[0].addresses]
+
+    play(tmp_path, scenario)
+
+
+def test_every_verb_is_forwarded_to_another_ipam(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        before = kept(caller)
+
+        told = await caller.call("ADD", conf=OTHER)
+        for verb in ("CHECK", "STATUS", "GC", "DEL", "DEL"):
+            valid = [{"containerID": "c1", "ifname": "eth0"}]
+            conf = OTHER | {"prevResult": told, "cni.dev/valid-attachments": valid}
+            assert {} == await caller.call(verb, conf=conf)
+
+        verbs = ["ADD", "CHECK", "STATUS", "GC", "DEL", "DEL"]
+        assert verbs == [line.split()[0] for line in calls(folder)]
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("verb", ["ADD", "CHECK", "STATUS", "GC", "DEL"])
+def test_what_another_ipam_refuses_is_told_in_its_words_and_with_its_code(
+    tmp_path: Path, verb: str
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        told = {} if verb == "ADD" else await caller.call("ADD", conf=OTHER)
+        (folder / f"fail-{verb}").touch()
+
+        conf = OTHER | {"prevResult": told, "cni.dev/valid-attachments": []}
+        failed = await caller.call(verb, conf=conf)
+
+        assert (5 if verb == "GC" else 123) == failed["code"]
+        assert "IPAM plugin 'other': no lease" in failed["msg"]
+        assert "it is broken\n" == caller.stderr
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("how", ["fail", "mute"])
+def test_an_add_that_another_ipam_fails_is_followed_by_its_del(tmp_path: Path, how: str) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        before = kept(caller)
+        (folder / f"{how}-ADD").touch()
+
+        assert "code" in await caller.call("ADD", conf=OTHER)
+
+        assert ["ADD c1 x", "DEL c1 x"] == calls(folder)
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"ips": []}',
+        '{"ips": [{"address": "10.208.3.x"}]}',
+        '{"cniVersion": "0.2.0", "ip4": {"ip": "10.208.3.5/24"}}',
+        '{"ips": [{"address": "192.0.2.5/24"}]}',
+    ],
+)
+def test_a_result_of_another_ipam_that_cannot_be_used_is_undone(
+    tmp_path: Path, result: str
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        before = kept(caller)
+        (folder / "result").write_text(result)
+
+        assert "code" in await caller.call("ADD", conf=OTHER)
+
+        assert ["ADD c1 x", "DEL c1 x"] == calls(folder)
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_one_address_means_one_endpoint_also_with_another_ipam(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        await caller.call("ADD", "c1", conf=OTHER)
+
+        told = await caller.call("ADD", "c2", conf=OTHER)
+
+        assert 101 == told["code"]
+        assert "address 10.208.3.5 is taken by endpoint 'c1'" in told["msg"]
+        assert ["ADD c1 x", "ADD c2 x", "DEL c2 x"] == calls(folder)
+
+    play(tmp_path, scenario)
+
+
+def test_a_repeated_add_never_reaches_another_ipam(tmp_path: Path) -> None:
+    """Its DEL after the failed ADD would free the address of the container that runs."""
+
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        await caller.call("ADD", conf=OTHER)
+
+        assert 101 == (await caller.call("ADD", conf=OTHER))["code"]
+        assert ["ADD c1 x"] == calls(folder)
+
+    play(tmp_path, scenario)
+
+
+def test_another_ipam_that_hangs_is_killed(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        caller.door = CniDoor(caller.agent.intents, tmp_path / "spool", ipam_patience=0.5)
+        (folder / "hang-ADD").touch()
+
+        told = await caller.call("ADD", conf=OTHER)
+
+        assert 11 == told["code"]
+        assert "IPAM plugin 'other' did not end within" in told["msg"]
+        assert [] == endpoints(caller)
+
+    play(tmp_path, scenario)
+
+
+# ── Spooled calls ──
+
+
+def spooled(caller: Caller, verb: str, at: float, **fields: Any) -> None:
+    folder = caller.folder.parent / "spool"
+    folder.mkdir(exist_ok=True)
+    env = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
+    stdin = json.dumps({"cniVersion": "1.1.0", "name": "net"} | fields.pop("conf", {}))
+    time = int(at * 1e9)
+    told = {"env": env, "stdin": stdin, "time": time, "netns_inode": 0} | fields
+    (folder / f"{time:020d}-0000000001").write_text(json.dumps(told))
+
+
+def waiting(caller: Caller) -> list[str]:
+    folder = caller.folder.parent / "spool"
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+NEVER, LATE = 1.0, 4e9
+
+
+def test_a_spooled_del_is_done_before_the_next_add(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        first = endpoints(caller)[0]
+        spooled(caller, "DEL", LATE)
+
+        told = await caller.call("ADD", netns=caller.netns("again"))
+
+        assert "code" not in told
+        assert [] == waiting(caller)
+        assert [first.id] == [e.id for e in endpoints(caller)]
+        assert first.netns != endpoints(caller)[0].netns
+
+    play(tmp_path, scenario)
+
+
+def test_a_spooled_del_never_touches_a_later_add(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        spooled(caller, "DEL", NEVER)
+
+        await caller.door.drain()
+
+        assert 1 == len(endpoints(caller))
+        assert [] == waiting(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_a_spooled_del_of_the_same_namespace_is_done_whatever_the_clock_says(
+    tmp_path: Path,
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        spooled(caller, "DEL", NEVER, netns_inode=endpoints(caller)[0].netns_inode)
+
+        await caller.door.drain()
+
+        assert [] == endpoints(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_a_spooled_gc_frees_only_what_is_older(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        spooled(caller, "GC", NEVER, conf={"cni.dev/valid-attachments": []})
+        await caller.door.drain()
+        assert 1 == len(endpoints(caller))
+
+        spooled(caller, "GC", LATE, conf={"cni.dev/valid-attachments": []})
+        await caller.door.drain()
+        assert [] == endpoints(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_a_spooled_del_that_cannot_be_done_yet_holds_up_its_own_add_alone(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        spooled(caller, "DEL", LATE)
+        detach = caller.agent.intents.detach
+
+        def full(_: str) -> NoReturn:
+            raise OSError(errno.ENOSPC, "no space left")
+
+        caller.agent.intents.detach = full  # type: ignore[method-assign]
+        with pytest.raises(Exception, match="an earlier DEL of this attachment is not done yet"):
+            await caller.call("ADD")
+        assert "code" not in await caller.call("ADD", "c2")
+
+        caller.agent.intents.detach = detach  # type: ignore[method-assign]
+        assert "code" not in await caller.call("ADD")
+        assert [] == waiting(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_broken_files_of_the_spool_are_moved_aside_and_hold_up_nothing(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        spooled(caller, "DEL", LATE)
+        folder = caller.folder.parent / "spool"
+        (folder / "0-half").write_text('{"env": {')
+        (folder / "0-link").symlink_to("/etc/passwd")
+        (folder / "0-add").write_text(
+            json.dumps({"env": {"CNI_COMMAND": "ADD"}, "stdin": "{}", "time": 1, "netns_inode": 0})
+        )
+        (folder / ".new-7").write_text("unfinished")
+
+        await caller.door.drain()
+
+        assert [] == endpoints(caller)
+        aside = [".new-7", "broken/0-add", "broken/0-half", "broken/0-link"]
+        assert aside == waiting(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_a_gc_that_fails_is_not_tried_again(tmp_path: Path) -> None:
+    """By then it would free what was attached after it."""
+
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        (folder / "fail-GC").touch()
+        spooled(
+            caller,
+            "GC",
+            LATE,
+            conf=OTHER | {"cni.dev/valid-attachments": []},
+            env={"CNI_COMMAND": "GC", "CNI_PATH": str(folder)},
+        )
+
+        await caller.door.drain()
+
+        assert ["broken"] == [str(Path(w).parent) for w in waiting(caller)]
+
+    play(tmp_path, scenario)
