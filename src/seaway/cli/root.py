@@ -76,7 +76,7 @@ def _tell(error: SeawayError) -> int:
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.option(
     "--socket",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=names.SOCKET,
     show_default=True,
     envvar="SEAWAY_SOCKET",

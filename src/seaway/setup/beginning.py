@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,22 @@ async def _initialise(wish: Wish, mtu: int) -> Initialised:
         routed=tuple(host.foreign_prefixes()),
         mtu=mtu or host.uplink_mtu(),
     )
-    store = SqliteStore(names.STORE_FILE)
-    try:
-        return await bootstrap.initialise(store, plan)
-    finally:
-        await store.close()
+    with ExitStack() as undo:
+        if not names.STORE_FILE.exists():
+            undo.callback(_forget_store)
+        store = SqliteStore(names.STORE_FILE)
+        try:
+            begun = await bootstrap.initialise(store, plan)
+        finally:
+            await store.close()
+        undo.pop_all()
+    return begun
+
+
+def _forget_store() -> None:
+    """A wish that was refused leaves no empty store."""
+    for path in names.STATE_FOLDER.glob(f"{names.STORE_FILE.name}*"):
+        path.unlink()
 
 
 def _tell(begun: Initialised, say: Callable[[str], None]) -> None:

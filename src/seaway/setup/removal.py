@@ -8,6 +8,7 @@ store goes last, because it alone knows what the host had before.
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -123,6 +124,9 @@ async def _read_before() -> list[Before]:
 def _remove_cni() -> list[str]:
     for path in (*files.our_conflists(), files.PLUGIN):
         path.unlink(missing_ok=True)
+    for folder in (names.CNI_CONF, names.CNI_BIN):
+        _remove_empty(folder)
+        _remove_empty(folder.parent)
     return []
 
 
@@ -133,7 +137,26 @@ def _remove_unit() -> list[str]:
     return []
 
 
-def _remove_folder(path: Path) -> list[str]:
-    if path.exists():
-        shutil.rmtree(path)
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        _remove_one(folder)
+
+
+def _remove_folder(folder: Path) -> list[str]:
+    if not folder.exists():
+        return []
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    _remove_one(folder)
     return []
+
+
+def _remove_one(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:  # somebody mounted it there: empty is all that it can be
+            raise

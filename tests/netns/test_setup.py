@@ -1,0 +1,247 @@
+"""A host is set up by one command, and by one command it is as it was before.
+
+┌──────────── host1 ────────────┐
+│ seaway init · seaway uninstall │   no wire is needed
+└───────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from seaway import names
+from seaway.lab.hosts import SEAWAY
+from seaway.setup import files
+
+LOOKS = (
+    "ip -br link",
+    "ip -br addr",
+    "ip route show table all",
+    "ip -6 route show table all",
+    "ip rule",
+    "nft list ruleset",
+    "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding",
+    "find /etc/seaway /etc/cni /opt/cni /var/lib/seaway /var/log/seaway /run/seaway",
+    "find /sys/fs/bpf /etc/systemd/system/seaway.service",
+)
+
+
+def state(host):
+    """Every place in which something could be left behind, once the kernel has made up its mind."""
+    host.wait_for("DAD", lambda: not host.run("ip", "-6", "addr", "show", "tentative"))
+    return {look: host.call(*look.split()).stdout for look in LOOKS}
+
+
+def refused(host, *words):
+    """The exit status and the one line of a command that must fail."""
+    done = host.call(SEAWAY, *words, timeout=60)
+    assert done.returncode
+    assert 1 == done.stderr.count("seaway: ")
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+def attach(host, name):
+    host.run("ip", "netns", "add", name)
+    return json.loads(host.seaway("attach", name, "--name", name, "-o", "json"))
+
+
+@pytest.fixture
+def host(lab_host):
+    """A host that was set up."""
+    lab_host.seaway("init", timeout=60)
+    return lab_host
+
+
+def test_after_init_the_agent_serves_and_runtimes_find_a_network(lab_host):
+    told = lab_host.call(SEAWAY, "init", timeout=60)
+    assert 0 == told.returncode, told.stderr
+    status = json.loads(lab_host.seaway("status", "-o", "json"))
+    conflist = json.loads(lab_host.read(files.CONFLIST))
+
+    assert "the agent is ready" in told.stderr
+    assert "seaway attach" in told.stdout
+    assert True is status["ready"]
+    assert "seaway" == conflist["plugins"][0]["type"]
+    assert (
+        "default"
+        == json.loads(lab_host.seaway("network", "ls", "-o", "json"))[0]["network"]["name"]
+    )
+
+
+def test_init_twice_changes_nothing_and_says_so(host):
+    before, pid = state(host), host.agent_pid()
+
+    told = host.call(SEAWAY, "init", timeout=60).stderr
+
+    assert "this host is set up already" in told
+    assert "the agent is running already" in told
+    assert (before, pid) == (state(host), host.agent_pid())
+
+
+def test_init_starts_a_dead_agent_again_with_all_that_it_knew(host):
+    attached = attach(host, "blue")
+    host.kill_agent()
+
+    host.seaway("init", timeout=60)
+
+    assert (
+        attached == json.loads(host.seaway("endpoint", "inspect", "blue", "-o", "json"))["endpoint"]
+    )
+
+
+def test_init_keeps_the_networks_of_other_cni_programs(lab_host):
+    other = names.CNI_CONF / "05-bridge.conflist"
+    lab_host.write(other, '{"name": "x", "plugins": [{"type": "bridge"}]}')
+
+    told = lab_host.call(SEAWAY, "init", timeout=60).stderr
+    assert "take 05-bridge.conflist" in told
+    lab_host.seaway("uninstall", "--yes")
+
+    assert '{"name": "x", "plugins": [{"type": "bridge"}]}' == lab_host.read(other)
+
+
+def test_without_cni_no_runtime_is_told(lab_host):
+    lab_host.seaway("init", "--no-cni", timeout=60)
+
+    assert 0 != lab_host.call("test", "-e", str(files.PLUGIN)).returncode
+    assert 0 != lab_host.call("test", "-e", str(files.CONFLIST)).returncode
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "complaint"),
+    [
+        (["--subnet", "10.0.0.0/30"], 2, "pool 10.0.0.0/30 is too small"),
+        (["--subnet", "10.0.0.1/16"], 2, "'10.0.0.1/16' is no subnet: "),
+        (["--subnet", "10.0.0.0/16,10.0.0.0/16"], 4, "pool 10.0.0.0/16 overlaps"),
+    ],
+)
+def test_a_bad_wish_changes_nothing(lab_host, words, status, complaint):
+    before = state(lab_host)
+
+    found, line = refused(lab_host, "init", *words)
+
+    assert (status, True) == (found, line.startswith(f"seaway: {complaint}")), line
+    assert before == state(lab_host)
+
+
+def test_a_bad_configuration_stops_init_before_anything_is_written(lab_host):
+    lab_host.write(names.CONFIG_FILE, "[agent]\natach = 1\n")
+    before = state(lab_host)
+
+    status, line = refused(lab_host, "init")
+
+    assert 2 == status
+    assert line.startswith(f"seaway: {names.CONFIG_FILE}: unknown key 'atach' in section [agent]")
+    assert before == state(lab_host)
+
+
+def test_another_pool_for_a_host_that_is_set_up_is_refused(host):
+    status, line = refused(host, "init", "--subnet", "10.77.0.0/16")
+
+    assert 4 == status
+    assert "run 'seaway uninstall' first" in line
+
+
+def test_other_users_may_neither_set_up_nor_remove(lab_host):
+    before = state(lab_host)
+    for words in (["init"], ["uninstall", "--yes"], ["agent"]):
+        argv = ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups", SEAWAY, *words]
+        done = lab_host.call(*argv)
+
+        assert (6, True) == (done.returncode, "use root" in done.stderr), done.stderr
+    assert before == state(lab_host)
+
+
+def test_an_agent_that_cannot_start_says_why_in_its_log(lab_host):
+    lab_host.write(names.STORE_FILE, "this is no database, " * 1000)
+
+    status, line = refused(lab_host, "init")
+
+    assert 9 == status, line
+    assert "is damaged" in line
+    assert "this is no database" in lab_host.read(names.STORE_FILE)
+
+
+@pytest.mark.parametrize("agent", ["alive", "dead"])
+def test_uninstall_leaves_the_host_as_it_was(lab_host, agent):
+    before = state(lab_host)
+    lab_host.seaway("init", timeout=60)
+    attach(lab_host, "blue")
+    lab_host.seaway("network", "create", "web", "--open")
+    lab_host.seaway("detach", "blue")
+    lab_host.run("ip", "netns", "del", "blue")
+    if agent == "dead":
+        lab_host.kill_agent()
+
+    lab_host.seaway("uninstall", "--yes", timeout=60)
+
+    assert before == state(lab_host)
+    assert "" == lab_host.call("pgrep", "-f", "seaway agent").stdout
+
+
+@pytest.mark.parametrize("agent", ["alive", "dead"])
+def test_uninstall_cuts_off_no_container_unless_forced(lab_host, agent):
+    lab_host.run("ip", "netns", "add", "blue")
+    before = state(lab_host)
+    lab_host.seaway("init", timeout=60)
+    lab_host.seaway("attach", "blue")
+    if agent == "dead":
+        lab_host.kill_agent()
+    there = state(lab_host)
+
+    status, line = refused(lab_host, "uninstall", "--yes")
+    assert (4, True) == (status, "1 containers are attached" in line), line
+    assert there == state(lab_host)
+
+    lab_host.seaway("uninstall", "--yes", "--force", timeout=60)
+    assert before == state(lab_host)
+
+
+def test_uninstall_leaves_what_others_made_that_looks_like_ours(host):
+    host.run("ip", "link", "add", "swystranger", "type", "veth")
+    host.run("ip", "route", "add", "198.51.100.0/24", "dev", "lo")
+    host.run("nft", "add", "table", "inet", "seaway2")
+
+    host.seaway("uninstall", "--yes", timeout=60)
+
+    assert "swystranger" in host.run("ip", "-br", "link")
+    assert "198.51.100.0/24" in host.run("ip", "route")
+    assert "table inet seaway2" in host.run("nft", "list", "ruleset")
+
+
+def test_uninstall_of_nothing_is_fine(lab_host):
+    before = state(lab_host)
+
+    assert "nothing of Seaway is left" in lab_host.seaway("uninstall", "--yes")
+    assert before == state(lab_host)
+
+
+def test_doctor_needs_no_agent(lab_host):
+    done = lab_host.call(SEAWAY, "doctor", "-o", "json")
+    levels = {finding["check"]: finding["level"] for finding in json.loads(done.stdout)}
+
+    assert 8 == done.returncode
+    assert ("error", "ok") == (levels["agent"], levels["btf"])
+
+
+def test_doctor_is_content_with_a_host_that_was_set_up(host):
+    done = host.call(SEAWAY, "doctor", "-o", "json")
+    errors = [f for f in json.loads(done.stdout) if f["level"] == "error"]
+
+    assert (0, []) == (done.returncode, errors)
+
+
+def test_members_of_the_group_look_and_change_nothing(lab_host):
+    lab_host.run("sh", "-c", "grep -q ^seaway: /etc/group || echo seaway:x:4242: >> /etc/group")
+    lab_host.seaway("init", timeout=60)
+
+    def as_user(groups, *words):
+        argv = ["setpriv", "--reuid", "1234", "--regid", "1234", "--groups", groups, SEAWAY, *words]
+        return lab_host.call(*argv)
+
+    assert 0 == as_user("4242", "endpoint", "ls").returncode
+    assert 6 == as_user("4242", "network", "create", "web").returncode
+    assert 6 == as_user("4243", "endpoint", "ls").returncode
+    assert "660 root seaway" == lab_host.run("stat", "-c", "%a %U %G", str(names.SOCKET)).strip()
