@@ -115,13 +115,13 @@ class Attachments:
     def _promote(self, rtnl: Rtnl, device: str, ifindex: int) -> None:
         filters = Classifier(rtnl)
         ours = {program.id: program for program in self._plane.programs.values()}
-        programs = {hook: ours.get(filters.program(ifindex, hook)) for hook in HOOKS}
+        filtered = {hook: ours.get(filters.program(ifindex, hook)) for hook in HOOKS}
         try:
-            for hook, program in programs.items():
-                if program is None or rtnl.ifindex(device) != ifindex:
-                    return
-                self._links.attach(device, ifindex, hook, program)
-            filters.detach(ifindex, HOOKS)
+            for hook, program in filtered.items():
+                if program and rtnl.ifindex(device) == ifindex:
+                    self._links.attach(device, ifindex, hook, program)
+            if all(self._links.program(ifindex, hook) in ours for hook in HOOKS):
+                filters.detach(ifindex, HOOKS)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
