@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from seaway.bpf import abi, maps
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
-from seaway.config import Config, load
+from seaway.config import Config
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
@@ -117,14 +116,6 @@ class Agent:
         log.info("ended; the data plane goes on")
 
 
-def main() -> None:
-    """The process that the service runs."""
-    config = load()
-    level = getattr(logging, config.agent.log_level.upper())
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-    asyncio.run(serve(config))
-
-
 async def _wire(config: Config, store: SqliteStore) -> Agent:
     facts = Facts(DERIVATIONS, INDEXES)
     records = Records(store, facts)
@@ -149,7 +140,9 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
     allocator = Allocator(host.name, _holder(facts))
     load_blocks(allocator, facts)
-    surroundings = HostSurroundings(links, Counters(plane), attachments.mode, plane.layout)
+    surroundings = HostSurroundings(
+        links, Counters(plane), attachments.mode, plane.layout, mtu=config.network.mtu
+    )
     intents = Intents(host, facts, records, convergence, surroundings, allocator)
     vigil = Vigil(intents, links, attachments)
     vigil.look()

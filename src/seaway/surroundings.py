@@ -22,6 +22,7 @@ class HostSurroundings:
     counters: Counters
     attach: str
     layout: str
+    mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
 
     def netns_path(self, given: str) -> str:
@@ -47,7 +48,7 @@ class HostSurroundings:
         return host.foreign_prefixes()
 
     def uplink_mtu(self) -> int:
-        return host.uplink_mtu()
+        return self.mtu or host.uplink_mtu()
 
     def drops(self) -> dict[tuple[int, str], int]:
         past = {(0, reason): packets for reason, packets in self._past.items()}
