@@ -43,10 +43,15 @@ class Allocator:
         self._free.pop(network, None)
 
     def take(self, network: Network, version: int) -> Address | None:
-        """The address that was free the longest; None where every block is full."""
+        """The address that was free the longest; None where every block is full.
+
+        What another IPAM gave of our blocks is held, but waits here until its turn comes.
+        """
         for prefix, free in self._free[network.name].items():
-            if prefix.version == version and free:
-                return free.popleft()
+            while prefix.version == version and free:
+                address = free.popleft()
+                if not self._holder(address):
+                    return address
         return None
 
     def claim(self, network: Network, version: int, taken: Iterable[Prefix]) -> Block:

@@ -653,6 +653,7 @@ def test_an_add_that_another_ipam_fails_is_followed_by_its_del(tmp_path: Path, h
         '{"ips": [{"address": "10.208.3.x"}]}',
         '{"cniVersion": "0.2.0", "ip4": {"ip": "10.208.3.5/24"}}',
         '{"ips": [{"address": "192.0.2.5/24"}]}',
+        '{"ips": [{"address": "10.208.3.5/24"}, {"address": "10.208.3.5/32"}]}',
     ],
 )
 def test_a_result_of_another_ipam_that_cannot_be_used_is_undone(
@@ -850,5 +851,23 @@ def test_a_gc_that_fails_is_not_tried_again(tmp_path: Path) -> None:
         await caller.door.drain()
 
         assert ["broken"] == [str(Path(w).parent) for w in waiting(caller)]
+
+    play(tmp_path, scenario)
+
+
+def test_an_address_that_another_ipam_gave_is_never_given_by_ours(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        await caller.call("ADD", "first")
+        (folder / "result").write_text(json.dumps({"ips": [{"address": "10.208.0.2/24"}]}))
+        await caller.call("ADD", "c1", conf=OTHER)
+
+        told = [await caller.call("ADD", f"later-{n}") for n in range(4)]
+        await caller.call("DEL", "c1", conf=OTHER)
+        told += [await caller.call("ADD", f"last-{n}") for n in range(62)]
+
+        given = [answer["ips"][0]["address"] for answer in told]
+        assert len(set(given)) == len(given)
+        assert "10.208.0.2/32" in given
 
     play(tmp_path, scenario)

@@ -51,6 +51,8 @@ class Delegate:
         result = parse_result(_decoded(self.kind, await self._run("ADD")))
         if not result.ips:
             raise IpamFailed(f"IPAM plugin '{self.kind}' gave no address", "mend its configuration")
+        if len({ip.address.ip for ip in result.ips}) != len(result.ips):
+            raise IpamFailed(f"IPAM plugin '{self.kind}' gave an address twice", "mend it")
         return result
 
     async def forward(self) -> None:
