@@ -245,3 +245,36 @@ def test_members_of_the_group_look_and_change_nothing(lab_host):
     assert 6 == as_user("4242", "network", "create", "web").returncode
     assert 6 == as_user("4243", "endpoint", "ls").returncode
     assert "660 root seaway" == lab_host.run("stat", "-c", "%a %U %G", str(names.SOCKET)).strip()
+
+
+def test_the_settings_of_a_host_have_their_effect(lab_host):
+    settings = '[agent]\nlog_level = "warning"\nattach = "cls_bpf"\n[network]\nmtu = 1400\n'
+    lab_host.write(names.CONFIG_FILE, settings)
+    lab_host.seaway("init", timeout=60)
+    lab_host.seaway("network", "create", "web")
+    attach(lab_host, "blue")
+
+    networks = json.loads(lab_host.seaway("network", "ls", "-o", "json"))
+    assert [1400, 1400] == [report["network"]["mtu"] for report in networks]
+    assert "cls_bpf" == json.loads(lab_host.seaway("status", "-o", "json"))["attach"]
+    assert "level=info" not in lab_host.read(names.LOG_FILE)
+    assert settings == lab_host.read(names.CONFIG_FILE)
+
+
+def test_the_log_is_one_line_of_fields_for_each_event(host):
+    attach(host, "blue")
+
+    for line in host.read(names.LOG_FILE).splitlines():
+        assert line.startswith("timestamp=20"), line
+        assert " level=" in line
+        assert " event=" in line
+
+
+def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(host):
+    attach(host, "blue")
+    host.seaway("support", "/run/s.tar.gz")
+    files_ = host.run("tar", "-tzf", "/run/s.tar.gz").split()
+    status = host.run("tar", "-xzOf", "/run/s.tar.gz", "seaway-support/status.json")
+
+    assert "seaway-support/agent.log" in files_
+    assert True is json.loads(status)["ready"]
