@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
 from seaway import names
 from seaway.lab.hosts import SEAWAY
-from seaway.setup import files
+from seaway.setup import files, service
 
 LOOKS = (
     "ip -br link",
@@ -278,3 +280,83 @@ def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(host):
 
     assert "seaway-support/agent.log" in files_
     assert True is json.loads(status)["ready"]
+
+
+SYSTEMCTL = f"""#!/bin/sh
+# Does what systemd would: runs the command of the unit, ends it, writes down what it was told.
+echo "$@" >> /run/told
+command=$(sed -n 's/^ExecStart=//p' {files.UNIT})
+case "$*" in
+*restart*) setsid --fork $command >> /run/journal 2>&1 < /dev/null ;;
+*disable*) kill "$(cat {names.PID_FILE})" ;;
+esac
+"""
+
+
+def test_where_systemd_runs_the_agent_is_its_service(lab_host):
+    before = state(lab_host)
+    lab_host.run("mkdir", "-p", str(service.SYSTEMD), "/run/bin")
+    lab_host.write(Path("/run/bin/systemctl"), SYSTEMCTL)
+    lab_host.run("chmod", "+x", "/run/bin/systemctl")
+
+    def seaway(*words):
+        path = "PATH=/run/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return lab_host.run("env", path, SEAWAY, *words, timeout=60)
+
+    seaway("init")
+    unit = lab_host.read(files.UNIT)
+    assert f"ExecStart={SEAWAY} agent" in unit.splitlines()
+    assert "event=ready" in lab_host.read(Path("/run/journal"))
+
+    seaway("uninstall", "--yes")
+    told = [line.removeprefix("--quiet ") for line in lab_host.read(Path("/run/told")).splitlines()]
+    assert before == state(lab_host)
+    assert [
+        "daemon-reload",
+        "enable seaway.service",
+        "restart seaway.service",
+        "disable --now seaway.service",
+        "daemon-reload",
+    ] == told
+
+
+def test_without_a_capability_nothing_is_begun(lab_host):
+    before = state(lab_host)
+    done = lab_host.call("setpriv", "--bounding-set", "-sys_admin", SEAWAY, "init", timeout=60)
+
+    assert (6, "seaway: CAP_SYS_ADMIN missing (run as root, not in a container)\n") == (
+        done.returncode,
+        done.stderr,
+    )
+    assert before == state(lab_host)
+
+
+def test_a_store_of_a_newer_version_is_refused_and_kept(host):
+    host.kill_agent()
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA user_version=99')"
+    host.run(sys.executable, "-c", script, str(names.STORE_FILE))
+    before = host.run("sha256sum", str(names.STORE_FILE))
+
+    status, line = refused(host, "init")
+
+    assert 9 == status
+    assert "was written by a newer Seaway (store version 99" in line
+    assert before == host.run("sha256sum", str(names.STORE_FILE))
+
+
+def test_a_full_disk_is_told_and_changes_nothing(lab_host):
+    lab_host.run("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(names.STATE_FOLDER))
+    lab_host.seaway("init", timeout=60)
+    lab_host.call("dd", "if=/dev/zero", f"of={names.STATE_FOLDER}/filler", "bs=4k")
+    before = state(lab_host)
+
+    # What is written already may take a few more records: pages of the log are used again.
+    answers = [lab_host.call(SEAWAY, "network", "create", f"n{n}") for n in range(8)]
+    failed = [done for done in answers if done.returncode]
+
+    assert failed
+    assert {10} == {done.returncode for done in failed}
+    assert "is the disk full, or the folder read-only? nothing was changed" in failed[0].stderr
+    for done, n in zip(answers, range(8), strict=True):
+        assert done.returncode or lab_host.seaway("network", "rm", f"n{n}")
+    assert before == state(lab_host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,14 @@ def test_the_agent_is_ended_by_the_lock_that_it_holds(tmp_path):
         service.end(service.running(path))
 
     assert -15 == agent.returncode
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_understands_the_unit(tmp_path):
+    path = tmp_path / "seaway.service"
+    files.put_unit(sys.executable, path)
+
+    argv = ["systemd-analyze", "verify", "--man=no", str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert (0, "") == (done.returncode, done.stderr)
