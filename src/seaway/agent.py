@@ -92,7 +92,10 @@ class Agent:
     plane: DataPlane
 
     async def run(self) -> None:
-        """Converge, drain what came while nobody was here, then serve; watch until told to end."""
+        """Converge, then serve; watch until told to end.
+
+        CNI calls that came while nobody was here are done meanwhile: an ADD waits for them.
+        """
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -104,10 +107,10 @@ class Agent:
             self.plane.retire()
             await self.vigil.release_vanished()
             self.intents.serving = True
-            await self.cni.drain()
             await server.start()
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
-            for work in (self.vigil.look_into, self.vigil.sweep, self.vigil.retry):
+            vigil = self.vigil
+            for work in (vigil.look_into, vigil.sweep, vigil.retry, self.cni.watch):
                 tasks.append(group.create_task(work(), name=work.__name__))
             await ended.wait()
             await server.stop()

@@ -7,8 +7,11 @@ and tells the runtime of all else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+
+import structlog
 
 from seaway import names
 from seaway.doors.cni_config import parse_header, version_of
@@ -22,6 +25,9 @@ from seaway.model.wire import CniAnswer, CniCall
 
 _NOT_AVAILABLE, _LIMITED = 50, 51  # spec, STATUS
 _NANO = 1e9
+_BETWEEN_DRAINS = 8.0  # seconds
+
+log = structlog.get_logger(__name__)
 
 
 class CniDoor:
@@ -47,10 +53,19 @@ class CniDoor:
     async def answer(self, call: CniCall) -> CniAnswer:
         return await self.handle(call.env, call.stdin)
 
+    async def watch(self) -> None:
+        """Do what the front kept while no agent answered, now and whenever there is more."""
+        while True:
+            await self.drain()
+            await asyncio.sleep(_BETWEEN_DRAINS)
+
     async def drain(self) -> None:
-        """Do what the front kept while no agent answered."""
-        self._intents.ready()
-        await self._spool.drain()
+        """What cannot be done now is told, and waits; an ADD that it concerns is refused."""
+        try:
+            self._intents.ready()
+            await self._spool.drain()
+        except (SeawayError, OSError) as error:
+            log.warning("the spool of CNI calls cannot be drained", error=str(error))
 
     async def handle(self, env: Mapping[str, str], stdin: str) -> CniAnswer:
         heard: list[str] = []
