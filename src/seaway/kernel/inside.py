@@ -10,8 +10,9 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
+from typing import NamedTuple
 
 from seaway.kernel import netns
 from seaway.kernel.messages.address import list_addresses, new_address, parse_address
@@ -36,17 +37,21 @@ from seaway.model.kernel import Inside
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
 
 _LOOPBACK = 1  # the ifindex of `lo` in every network namespace
+_EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _IPV6_METRIC = 1024  # what the kernel makes of 0
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One thing that belongs inside: its name for a person, its mark, and how to make it."""
 
-    told: str
+    name: tuple[object, ...]  # words; put together only when somebody reads them
     mark: object  # equal to one of `_present` if it is there
     request: Request
     shared: bool = False  # another interface of the container may have it instead
+
+    @property
+    def told(self) -> str:
+        return " ".join(map(str, self.name))
 
 
 def configure(rtnl: Rtnl, inside: Inside, ifindex: int) -> None:
@@ -129,9 +134,9 @@ def _parts(inside: Inside, ifindex: int) -> list[Part]:
     versions = {address.version for address in inside.addresses}
     gateways = [g for g in (GATEWAY4, GATEWAY6) if g.version in versions]
     return [
-        *(Part(f"address {a}", a, new_address(ifindex, a)) for a in inside.addresses),
-        Part("the flag UP", (ifindex, UP), set_flags(ifindex, UP)),
-        Part("a loopback that is up", (_LOOPBACK, UP), set_flags(_LOOPBACK, UP)),
+        *(Part(("address", a), a, new_address(ifindex, a)) for a in inside.addresses),
+        Part(("the flag UP",), (ifindex, UP), set_flags(ifindex, UP)),
+        Part(("a loopback that is up",), (_LOOPBACK, UP), set_flags(_LOOPBACK, UP)),
         *_neighbours(inside, gateways, ifindex),
         *(_gateway_route(g, ifindex) for g in gateways if g.version == 4),
         *(_route_part(r) for r in _routes(inside, gateways, ifindex)),
@@ -143,14 +148,14 @@ def _neighbours(inside: Inside, gateways: list[Address], ifindex: int) -> Iterat
     explicit = (route.gateway for route in inside.routes if route.gateway)
     for address in dict.fromkeys((*gateways, *explicit)):
         request = permanent_neighbour(ifindex, address, GATEWAY_MAC)
-        yield Part(f"neighbour {address}", (address, GATEWAY_MAC), request)
+        yield Part(("neighbour", address), (address, GATEWAY_MAC), request)
 
 
 def _gateway_route(gateway: Address, ifindex: int) -> Part:
     """A container with two of our interfaces has it once; their routes work all the same."""
     route = RouteEntry(host_prefix(gateway), ifindex, scope=LINK)
     part = _route_part(route)
-    return Part(part.told, part.mark, part.request, shared=True)
+    return part._replace(shared=True)
 
 
 def _routes(inside: Inside, gateways: list[Address], ifindex: int) -> Iterator[RouteEntry]:
@@ -162,8 +167,7 @@ def _routes(inside: Inside, gateways: list[Address], ifindex: int) -> Iterator[R
     own = {r.dst.version for r in inside.routes if r.dst.prefixlen == 0 and r.table in (0, MAIN)}
     for gateway in gateways:
         if gateway.version not in own:
-            everything = host_prefix(gateway).supernet(new_prefix=0)
-            yield RouteEntry(everything, ifindex, gateway)
+            yield RouteEntry(_EVERYWHERE[gateway.version], ifindex, gateway)
 
 
 def _extra_route(extra: ExtraRoute, gateway: Address | None, ifindex: int) -> RouteEntry:
@@ -182,8 +186,8 @@ def _extra_route(extra: ExtraRoute, gateway: Address | None, ifindex: int) -> Ro
 
 
 def _route_part(route: RouteEntry) -> Part:
-    via = f" via {route.gateway}" if route.gateway else ""
-    return Part(f"route {route.dst}{via}", _route_mark(route), new_route(route))
+    name = ("route", route.dst, "via", route.gateway) if route.gateway else ("route", route.dst)
+    return Part(name, _route_mark(route), new_route(route))
 
 
 def _route_mark(route: RouteEntry) -> tuple[object, ...]:

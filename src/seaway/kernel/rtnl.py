@@ -96,6 +96,24 @@ def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
     return found
 
 
+def chosen(data: bytes, at: int, wanted: frozenset[int]) -> dict[int, bytes]:
+    """The first of each that is wanted; what is behind the last of them is not looked at."""
+    found: dict[int, bytes] = {}
+    end = len(data)
+    unpack = _ATTRIBUTE.unpack_from
+    missing = len(wanted)
+    while missing and end - at >= 4:
+        size, kind = unpack(data, at)
+        if size < 4 or size > end - at:
+            raise ValueError(f"netlink attribute at byte {at} claims {size} of {end - at} bytes")
+        kind &= _TYPE_MASK
+        if kind in wanted and kind not in found:
+            found[kind] = data[at + 4 : at + size]
+            missing -= 1
+        at += size + 3 & ~3
+    return found
+
+
 def error_of(frame: Frame) -> OSError | None:
     """What an NLMSG_ERROR says; None for an acknowledgement (error number 0)."""
     if len(frame.body) < 4:

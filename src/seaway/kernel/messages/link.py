@@ -7,7 +7,7 @@ import struct
 from typing import Final, NamedTuple
 
 from seaway.kernel.messages.fields import mac_bytes, mac_text, number, text, u32, unpack
-from seaway.kernel.rtnl import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, attributes, nested
+from seaway.kernel.rtnl import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, chosen, nested
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 GROUP: Final = 1  # of notifications
@@ -20,6 +20,8 @@ _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES = 28, 29, 31, 32
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATS = 1 << 3
+_ASKED = frozenset((_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO))
+_KIND = frozenset((_INFO_KIND,))
 
 
 class LinkEntry(NamedTuple):
@@ -113,8 +115,8 @@ def _head(ifindex: int) -> bytes:
 
 def parse_link(body: bytes) -> LinkEntry:
     _family, _type, ifindex, flags, _change = unpack(_HEAD, body)
-    found = attributes(body, _HEAD.size)
-    info = attributes(found.get(_LINKINFO, b""))
+    found = chosen(body, _HEAD.size, _ASKED)
+    info = chosen(found.get(_LINKINFO, b""), 0, _KIND)
     return LinkEntry(
         ifindex=ifindex,
         flags=flags,
