@@ -22,7 +22,12 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 
 @click.command()
 @click.argument("case", nargs=-1, type=click.Choice(CASES))
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Write one case's figures.")
+@click.option(
+    "--json",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write one case's figures.",
+)
 @click.option("--quick", is_flag=True, help="Few rounds: a look, not a measurement.")
 @click.option("--rounds", type=click.IntRange(min=1), help="How many. [default: 20]")
 @click.option("--system", multiple=True, help="Only this one, e.g. seaway,veth.")
@@ -37,16 +42,15 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
     Cases: same-host, attach, programs; all of them if none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
-    from seaway.bench.options import QUICK_ROUNDS, ROUNDS, Options  # noqa: PLC0415
 
     if file and len(case) != 1:
         raise Invalid("--json holds one case", f"name one of {', '.join(CASES)}")
-    chosen = Options(
-        rounds=given["rounds"] or (QUICK_ROUNDS if quick else ROUNDS),
+    chosen = benches.Options(
+        rounds=given["rounds"] or (benches.QUICK_ROUNDS if quick else benches.ROUNDS),
         systems=tuple(options.items(given["system"])),
         metrics=tuple(options.items(given["metric"])),
-        endpoints=_numbers(given["endpoints"], Options.endpoints),
-        parallel=_numbers(given["parallel"], Options.parallel),
+        endpoints=_numbers(given["endpoints"], benches.Options.endpoints),
+        parallel=_numbers(given["parallel"], benches.Options.parallel),
         progress=lambda text: click.echo(text, err=True),
     )
     for name in case or CASES:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from seaway import bootstrap, config, names
 from seaway.errors import Forbidden, Unavailable
 from seaway.kernel import host
-from seaway.setup import files, service
+from seaway.setup import files, health, service
 from seaway.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised
     must_be_root("set this host up")
     settings = config.load()
     host.require()
+    health.require_programs()
     begun = asyncio.run(_initialise(wish, settings.network.mtu))
     _tell(begun, say)
     _put_files(wish, bootstrap.DEFAULT_NETWORK, say)

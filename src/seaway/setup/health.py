@@ -6,11 +6,14 @@ and that Seaway goes without; only an `error` keeps containers from their networ
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 from seaway import config, names
 from seaway.api import peers
-from seaway.errors import SeawayError, Unavailable
+from seaway.bpf import tcx
+from seaway.bpf.objects import OBJECTS, read_objects
+from seaway.errors import HostUnfit, SeawayError, Unavailable
 from seaway.kernel import host
 from seaway.model.reports import Finding
 from seaway.setup import files, service
@@ -21,11 +24,19 @@ if TYPE_CHECKING:
     from seaway.client import Client
     from seaway.model.reports import Status
 
+_LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    return [*host.findings(), *_files(), *_agent(client)]
+    return [*host.findings(), *programs(), *_files(), *_agent(client)]
+
+
+def require_programs() -> None:
+    """Raise what would keep the data plane from being loaded, before anything is touched."""
+    for finding in programs():
+        if finding.level == "error":
+            raise HostUnfit(finding.found, finding.advice)
 
 
 def _ok(check: str, found: str) -> Finding:
@@ -38,6 +49,30 @@ def _warning(check: str, found: str, advice: str) -> Finding:
 
 def _error(check: str, found: str, advice: str) -> Finding:
     return Finding(check=check, level="error", found=found, advice=advice)
+
+
+def programs() -> Iterator[Finding]:
+    """What loads and attaches the programs of the data plane."""
+    try:
+        ctypes.CDLL(_LIBBPF)
+        yield _ok("libbpf", _LIBBPF)
+    except OSError:
+        yield _error("libbpf", f"there is no library {_LIBBPF}", "apt-get install libbpf1")
+    try:
+        yield _ok("objects", f"programs: {', '.join(sorted(read_objects(OBJECTS)))}")
+    except HostUnfit as error:
+        yield _error("objects", error.message, error.hint)
+    try:
+        has_tcx = tcx.available()
+    except PermissionError:
+        return  # only root may ask
+    if has_tcx:
+        yield _ok("tcx", "programs share a device with those of others")
+    else:
+        advice = "Linux 6.6 or newer has it; Seaway goes without"
+        yield Finding(
+            check="tcx", level="off", found="programs are attached by cls_bpf", advice=advice
+        )
 
 
 def _files() -> Iterator[Finding]:
