@@ -39,7 +39,8 @@ format: $(VENV)
 	$(Q)clang-format -i $(C_FILES)
 
 demo: build
-	$(Q)scripts/demo
+	$(Q)scripts/install-packages bench
+	$(Q).venv/bin/python examples/demo/demo.py
 
 bench: build
 	$(Q)scripts/install-packages bench

@@ -1,0 +1,39 @@
+"""A client that asks the gateway at a steady pace, and counts: client.py ADDRESS SECONDS."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from http.client import HTTPConnection
+
+PACE = 0.01  # seconds between the starts of two requests
+PATIENCE = 3.0
+
+
+def ask(address: str) -> str:
+    """The backend that answered, or why none did."""
+    gateway = HTTPConnection(address, 80, timeout=PATIENCE)
+    try:
+        gateway.request("GET", "/")
+        answer = gateway.getresponse()
+        body = answer.read()
+        return json.loads(body)["backend"] if answer.status == 200 else f"status {answer.status}"
+    except OSError as error:
+        return str(error)
+    finally:
+        gateway.close()
+
+
+def main(address: str, seconds: float) -> None:
+    answers: Counter[str] = Counter()
+    started = time.monotonic()
+    for number in range(int(seconds / PACE)):
+        time.sleep(max(0.0, started + number * PACE - time.monotonic()))
+        answers[ask(address)] += 1
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))
