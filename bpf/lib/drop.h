@@ -8,31 +8,30 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-enum drop_reason { /* new ones at the end: the counters outlive a build */
-		   DROP_NONE,
-		   DROP_TRUNCATED,  /* ends before its headers do, or than they say */
-		   DROP_MALFORMED,  /* headers that contradict themselves */
-		   DROP_PROTOCOL,   /* neither IPv4, IPv6 nor (from a container) ARP; VLAN tags */
-		   DROP_EXTENSIONS, /* more IPv6 extension headers than we follow */
-		   DROP_UNKNOWN_DEVICE,	 /* the device has no endpoint (yet, or any more) */
-		   DROP_SPOOFED_ADDRESS, /* the source is not the sender's */
-		   DROP_SPOOFED_MAC,
-		   DROP_OTHER_HOST,    /* the frame is not for the gateway */
-		   DROP_MULTICAST,     /* multicast and broadcast: not there yet */
-		   DROP_NEIGHBOUR,     /* ARP or ND that we do not answer */
-		   DROP_ADDRESS_PROBE, /* duplicate address detection: never answered, all is well
-					*/
-		   DROP_ISOLATED,      /* between networks that are closed to each other */
-		   DROP_HOST_CLOSED,   /* to the host, from a network that must not */
-		   DROP_LINK_LOCAL,   /* to 169.254/16 or fe80::/10, from a network that must not */
-		   DROP_INTERNAL,     /* to an address that never stands on a wire */
-		   DROP_NO_ENDPOINT,  /* an address of ours that nobody has: answered with
-					 unreachable */
-		   DROP_TOO_BIG,      /* answered with the MTU */
-		   DROP_TTL_EXCEEDED, /* answered with time exceeded */
-		   DROP_FRAGMENT,     /* a later fragment whose first we have not seen */
-		   DROP_NOT_HERE, /* from the host's stack to an address that this device has not */
-		   DROP_NO_REPLY, /* an answer could not be built */
+/* New ones at the end: the counters outlive a build. */
+enum drop_reason {
+	DROP_NONE,
+	DROP_TRUNCATED,	      /* ends before its headers do, or than they say */
+	DROP_MALFORMED,	      /* headers that contradict themselves */
+	DROP_PROTOCOL,	      /* neither IPv4, IPv6 nor (from a container) ARP; VLAN tags */
+	DROP_EXTENSIONS,      /* more IPv6 extension headers than we follow */
+	DROP_UNKNOWN_DEVICE,  /* the device has no endpoint (yet, or any more) */
+	DROP_SPOOFED_ADDRESS, /* the source is not the sender's */
+	DROP_SPOOFED_MAC,
+	DROP_OTHER_HOST,    /* the frame is not for the gateway */
+	DROP_MULTICAST,	    /* multicast and broadcast: not there yet */
+	DROP_NEIGHBOUR,	    /* ARP or ND that we do not answer */
+	DROP_ADDRESS_PROBE, /* duplicate address detection: never answered */
+	DROP_ISOLATED,	    /* between networks that are closed to each other */
+	DROP_HOST_CLOSED,   /* to the host, from a network that must not */
+	DROP_LINK_LOCAL,    /* to 169.254/16 or fe80::/10, from a network that must not */
+	DROP_INTERNAL,	    /* to an address that never stands on a wire */
+	DROP_NO_ENDPOINT,   /* an address of ours that nobody has: answered: unreachable */
+	DROP_TOO_BIG,	    /* answered with the MTU */
+	DROP_TTL_EXCEEDED,  /* answered with time exceeded */
+	DROP_FRAGMENT,	    /* a later fragment whose first we have not seen */
+	DROP_NOT_HERE,	    /* from the host's stack to an address that this device has not */
+	DROP_NO_REPLY,	    /* an answer could not be built */
 };
 
 struct drop_key {
