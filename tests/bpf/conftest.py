@@ -1,0 +1,30 @@
+"""Programs and maps of their own for the tests of this folder, and a cast of endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cast import World
+from stage import Stage, stage
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Stage]:
+    with stage() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def loaded(place: Stage) -> Iterator[World]:
+    world = place.run(World, place)
+    yield world
+    place.run(world.close)
+
+
+@pytest.fixture
+def world(loaded: World) -> World:
+    """With the cast in its maps and nothing counted."""
+    loaded.reset()
+    return loaded

@@ -1,0 +1,81 @@
+"""Every mirror in abi.py has the layout that the compiler gave its C struct."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import fields
+
+import pytest
+
+from seaway.bpf import abi
+from seaway.bpf.btf import Btf, layout_hash
+from seaway.bpf.maps import _CODECS
+from seaway.bpf.objects import OBJECTS, read_objects
+
+MIRRORS = [m for m in vars(abi).values() if hasattr(m, "c_name")]
+FILES = {name: Btf(elf) for name, elf in read_objects(OBJECTS).items()}
+FROM_ENDPOINT = FILES["from_endpoint"]
+
+
+@pytest.mark.parametrize("mirror", MIRRORS, ids=lambda m: m.c_name)
+def test_mirror_has_the_layout_of_its_c_struct(mirror):
+    size, members = FROM_ENDPOINT.members(mirror.c_name)
+    items = re.findall(r"\d*[a-zA-Z]", mirror.c_format)
+    offsets = [struct.calcsize("=" + "".join(items[:i])) for i in range(len(items))]
+    ours = {"source": "from", "target": "to"}  # words that Python keeps for itself
+
+    assert [ours.get(f.name, f.name) for f in fields(mirror)] == [m.name for m in members]
+    assert offsets == [m.offset for m in members]
+    assert struct.calcsize(mirror.c_format) == size
+
+
+@pytest.mark.parametrize("name", sorted(_CODECS))
+def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
+    (found,) = (m for m in FROM_ENDPOINT.maps() if m.name == name)
+    samples = {
+        "endpoints": (16, 32),
+        "interfaces": (4, 32),
+        "subnets": (20, 4),
+        "connections": (8, 4),
+        "identities": (20, 4),
+    }
+
+    assert samples[name] == (FROM_ENDPOINT.size(found.key), FROM_ENDPOINT.size(found.value))
+
+
+def test_every_program_defines_a_shared_map_alike():
+    layouts = [
+        {m.name: (m.kind, m.entries, m.flags, btf.layout(m.key), btf.layout(m.value))}
+        for btf in FILES.values()
+        for m in btf.maps()
+    ]
+    merged: dict[str, object] = {}
+    for layout in layouts:
+        for name, words in layout.items():
+            assert merged.setdefault(name, words) == words
+
+
+def test_flags_are_those_of_the_header():
+    header = (OBJECTS.parents[4] / "bpf/lib/endpoint.h").read_text()
+    defined = {n: int(v) for n, v in re.findall(r"#define (ENDPOINT_\w+)\s+(\d+)", header)}
+
+    assert defined == {n: v for n, v in vars(abi).items() if n.startswith("ENDPOINT_")}
+
+
+def test_reasons_have_names_without_gaps():
+    reasons = FROM_ENDPOINT.enumeration("drop_reason")
+
+    assert list(range(len(reasons))) == sorted(reasons)
+    assert all(name.startswith("DROP_") for name in reasons.values())
+
+
+def test_the_layout_hash_does_not_depend_on_the_order_of_files():
+    assert layout_hash(list(FILES.values())) == layout_hash(list(reversed(FILES.values())))
+
+
+def test_a_damaged_object_file_is_refused_in_words():
+    elf = (OBJECTS / "to_endpoint.bpf.o").read_bytes()
+    for damaged in (b"", elf[:40], elf[:4000], b"x" * 100):
+        with pytest.raises(ValueError, match=r"malformed|without"):
+            Btf(damaged)
