@@ -110,6 +110,15 @@ def test_a_path_is_sent_whole_because_the_agent_lives_elsewhere(seaway, given):
     assert "/run/netns/blue" == attached["netns"]
 
 
+@pytest.mark.parametrize(
+    ("given", "name"), [("blue", "blue"), ("/run/netns/blue", "blue"), ("4711", "process-4711")]
+)
+def test_an_endpoint_is_called_like_what_it_was_attached_to(seaway, host, given, name):
+    host.agent.host.namespaces["/run/netns/4711"] = 9
+
+    assert name == json.loads(seaway("attach", given, "-o", "json"))["name"]
+
+
 def test_addresses_are_shown_checked_and_released(seaway, host):
     seaway("network", "create", "web", "--subnet", "10.99.0.0/24")
     endpoint = json.loads(seaway("attach", "blue", "--network", "web", "-o", "json"))

@@ -20,7 +20,7 @@ from seaway.cli.endpoint import LINES
     shell_complete=options.complete_network,
     help="Which network.",
 )
-@click.option("--name", default="", help="Unique in its network. [default: of the container]")
+@click.option("--name", default="", help="Unique in its network. [default: that of NETNS]")
 @click.option("--interface", default="eth0", show_default=True, help="Its name inside.")
 @click.option("--container", default="", help="The runtime's id. [default: of the namespace]")
 @click.option("--address", multiple=True, help="A certain address of each family, if free.")
@@ -38,6 +38,7 @@ def attach(netns: str, output: str, **given: Any) -> None:
     from seaway.model.addresses import parse_address  # noqa: PLC0415
     from seaway.model.requests import NewEndpoint  # noqa: PLC0415
 
+    given["name"] = given["name"] or _name(netns)
     new = NewEndpoint(
         netns=str(Path(netns).absolute()) if "/" in netns else netns,
         addresses=tuple(parse_address(text) for text in options.items(given.pop("address"))),
@@ -51,6 +52,10 @@ def attach(netns: str, output: str, **given: Any) -> None:
         show.one(client.endpoint(made.id), LINES, output)
     else:
         show.document(made, output)
+
+
+def _name(netns: str) -> str:
+    return f"process-{netns}" if netns.isdigit() else Path(netns).name
 
 
 @click.command()

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from seaway.model.reports import EndpointReport
 
 
+_SHORT = 16
+
+
 def _drops(report: EndpointReport) -> str:
     return ", ".join(f"{d.reason} {d.packets}" for d in report.drops)
+
+
+def _short(container: str) -> str:
+    """A runtime's long id as people know it; ours of a bare namespace whole."""
+    return container if len(container) <= _SHORT else container[:12]
 
 
 COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
@@ -24,7 +32,7 @@ COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
     "NAME": lambda r: r.endpoint.name,
     "ADDRESSES": lambda r: [interface.ip for interface in r.endpoint.addresses],
     "INTERFACE": lambda r: r.endpoint.interface,
-    "CONTAINER": lambda r: r.endpoint.container[:12],
+    "CONTAINER": lambda r: _short(r.endpoint.container),
     "DROPPED": lambda r: sum(d.packets for d in r.drops),
 }
 LINES: dict[str, Callable[[EndpointReport], Any]] = {
