@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,8 +21,7 @@ from ipaddress import ip_network
 import pytest
 
 from namespaces import Netns, namespaces
-from seaway.errors import HostUnfit
-from seaway.kernel import netns, nft
+from seaway.kernel import netns
 from seaway.kernel.nft import NftTarget
 from seaway.model.kernel import Masquerade
 
@@ -183,9 +182,18 @@ def test_a_refusal_of_nft_is_an_error_with_its_words(target):
     assert {} == target.read()
 
 
-def test_without_nft_the_host_is_unfit(monkeypatch, tmp_path):
-    monkeypatch.setattr(nft, "_PATH", str(tmp_path))
-    assert shutil.which("nft", path=str(tmp_path)) is None
+def test_without_nft_the_host_is_unfit(lab_host):
+    program = """
+from seaway.errors import HostUnfit
+from seaway.kernel.nft import NftTarget
+try:
+    NftTarget()
+except HostUnfit as error:
+    print(error)
+"""
+    lab_host.run("mount", "--bind", "/dev/null", "/usr/sbin/nft")
 
-    with pytest.raises(HostUnfit, match="apt-get install nftables"):
-        NftTarget()
+    assert (
+        "there is no program 'nft' (apt-get install nftables)"
+        == lab_host.run(sys.executable, "-c", program).strip()
+    )
