@@ -9,7 +9,6 @@ from seaway.errors import Conflict, SeawayError
 from seaway.model.wire import Refusal, report_of
 from seaway.store.base import Changed
 
-
 KINDS = [kind for kind in errors.all_kinds().values() if kind.__module__ == errors.__name__]
 
 

@@ -6,7 +6,8 @@ import click
 
 from seaway.cli import options, show
 
-_name = click.option("--name", default="lab", show_default=True, help="Which lab.")
+DEFAULT = "lab"
+_name = click.option("--name", default=DEFAULT, show_default=True, help="Which lab.")
 
 
 @click.group()
@@ -30,7 +31,8 @@ def up(name: str, *, hosts: int, world: bool, agents: bool) -> None:
     made = labs.up(name, hosts=hosts, world=world, agents=agents)
     titles = ", ".join(host.name for host in made.everyone)
     click.echo(f"lab {made.name} is up: {titles}")
-    click.echo(f"try: seaway lab exec {made.hosts[0].name} seaway status", err=True)
+    which = "" if name == DEFAULT else f"--name {name} "
+    click.echo(f"try: seaway lab exec {which}{made.hosts[0].name} seaway status", err=True)
 
 
 @lab.command()
@@ -43,7 +45,7 @@ def down(name: str) -> None:
     click.echo(f"lab {name} is gone" if found else f"there was no lab {name}")
 
 
-@lab.command(context_settings={"ignore_unknown_options": True})
+@lab.command(context_settings={"allow_interspersed_args": False})
 @_name
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -102,7 +102,7 @@ def _cni() -> Iterator[Finding]:
             check="cni",
             level="off",
             found=f"no network of ours in {names.CNI_CONF}",
-            advice="for containerd, CRI-O and Podman: seaway init",
+            advice="for CNI runtimes such as containerd: seaway init",
         )
     elif not files.PLUGIN.exists():
         yield _error("cni", f"{files.PLUGIN} is missing", "put it back: seaway init")
