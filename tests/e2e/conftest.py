@@ -30,6 +30,11 @@ class Bare:
     def reaches(self, address: object) -> bool:
         return self.call("ping", "-nqc1", "-W1", str(address)).returncode == 0
 
+    def connects(self, address: object, port: int) -> bool:
+        """Whether a TCP connection is accepted."""
+        inside = ["timeout", "1", "bash", "-c", f": < /dev/tcp/{address}/{port}"]
+        return self.call(*inside).returncode == 0
+
     def addresses(self, interface: str = "eth0") -> list[str]:
         """Global ones, IPv4 first."""
         (link,) = json.loads(self.run("ip", "-j", "addr", "show", interface))
