@@ -42,6 +42,7 @@ from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.addresses import Address, mapped
 from seaway.model.facts import Attached, Before, Endpoint, Host
+from seaway.reconcile import Target
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
 from seaway.surroundings import HostSurroundings
@@ -110,8 +111,8 @@ class Agent:
             await server.start()
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
             vigil = self.vigil
-            for work in (vigil.look_into, vigil.sweep, vigil.retry, self.cni.watch):
-                tasks.append(group.create_task(work(), name=work.__name__))
+            works = (vigil.look_into, vigil.sweep, vigil.retry, self.cni.watch)
+            tasks += [group.create_task(work(), name=work.__name__) for work in works]
             await ended.wait()
             await server.stop()
             for task in tasks:
@@ -130,7 +131,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls = SysctlTarget()
     await _remember_sysctls(records, facts, sysctls, host)
-    targets = (
+    targets: tuple[Target, ...] = (
         sysctls,
         AddressTarget(),
         NftTarget(),

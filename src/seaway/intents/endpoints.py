@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ipaddress import ip_interface
 
 import structlog
+from msgspec.structs import replace
 
 from seaway import admission
 from seaway.desired.network.endpoints import inside_of, narrowed
@@ -70,6 +71,9 @@ class EndpointIntents(AddressIntents):
         await self.convergence.settle(self.keys_of(endpoint))
         if failure := self._failure(endpoint):
             await self.forget_endpoint(endpoint)
+            if failure.errno == errno.EADDRINUSE and endpoint.default_route:
+                # Somebody else's interface leads to everywhere: ours to its own network.
+                return await self.attach(replace(request, default_route=False))
             raise _told(failure, endpoint)
         return endpoint
 
@@ -85,7 +89,7 @@ class EndpointIntents(AddressIntents):
         admission.mtu(mtu, {a.version for a in addresses})
         return Endpoint(
             id=endpoint_id(container, request.interface),
-            name=request.name or container[:12],
+            name=request.name or request.container[:12] or container,
             container=container,
             interface=request.interface,
             host=self.host.name,
@@ -261,6 +265,8 @@ def _told(failure: OSError, endpoint: Endpoint) -> SeawayError:
             f"interface '{endpoint.interface}' exists already in {endpoint.netns}",
             "choose another name, or remove it",
         )
+    if failure.errno == errno.EADDRINUSE:
+        return Conflict(str(failure.strerror), "remove that route, or attach to another network")
     if failure.errno in (errno.ENOENT, errno.ESTALE):
         return ContainerGone(
             f"the network namespace {endpoint.netns} went away while it was attached", "try again"
