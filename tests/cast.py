@@ -20,6 +20,7 @@ from scapy.packet import Packet, Raw
 from seaway.bpf import abi, maps, trial
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.table import Table
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings
 
@@ -97,7 +98,9 @@ class World:
     def _reset(self) -> None:
         for target in self.targets.values():
             target.delete(set(target.read()))
-        self._forget(Counters(self.plane))
+        self._forget(self.counters)
+        fragments = Table(self.plane.maps["fragments"])
+        fragments.delete([key for key, _ in fragments.elements()])
         self.targets["subnets"].put(SUBNETS)
         self.targets["identities"].put({ip_network(a): 1 for a in HOST.values()})
         for actor in CAST:

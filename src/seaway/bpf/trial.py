@@ -31,13 +31,16 @@ class Context(NamedTuple):
     gso_size: int = 0
 
 
+_PLAIN: Final = Context()
+
+
 class Outcome(NamedTuple):
     verdict: int
     frame: bytes
     nanoseconds: int  # on average, of `repeat` runs
 
 
-def run(program: int, frame: bytes, context: Context = Context(), repeat: int = 1) -> Outcome:
+def run(program: int, frame: bytes, context: Context = _PLAIN, repeat: int = 1) -> Outcome:
     """With `repeat` > 1 every run gets the frame as the one before left it."""
     given, taken = Buffer(frame), Buffer(len(frame) + _GROWTH)
     known = Buffer(_CONTEXT.pack(*context))
