@@ -70,10 +70,15 @@ class Vigil:
         self._watch.close()
 
     async def release_vanished(self) -> None:
-        """Endpoints whose link went away while nobody was here: with their containers, or not."""
+        """Endpoints whose link went away while nobody was here: with their containers, or not.
+
+        A container that is detached and attached again has its next link under the same name,
+        before we are told that the first one went.
+        """
         gone, self._gone = self._gone, set()
         for link in sorted(gone):
-            await self._intents.vanished(link)
+            if not self._links.ifindex(link):
+                await self._intents.vanished(link)
 
     # What the kernel tells (kernel.watch.Watcher)
 

@@ -48,6 +48,10 @@ class Part(NamedTuple):
     mark: object  # equal to one of `_present` if it is there
     request: Request
     shared: bool = False  # another interface of the container may have it instead
+    moved: object = None  # its mark where somebody else has put it
+
+    def is_in(self, present: set[object]) -> bool:
+        return self.mark in present or self.moved in present
 
     @property
     def told(self) -> str:
@@ -55,8 +59,14 @@ class Part(NamedTuple):
 
 
 def configure(rtnl: Rtnl, inside: Inside, ifindex: int) -> None:
-    """Add what is missing, over a socket inside. Raises the first failure; tries all."""
-    wanted = _parts(inside, ifindex)
+    """Add what belongs there, over a socket inside. Raises the first failure; tries all.
+
+    EADDRINUSE: another interface of the container has one of the routes.
+    """
+    _add(rtnl, inside, ifindex, _parts(inside, ifindex))
+
+
+def _add(rtnl: Rtnl, inside: Inside, ifindex: int, wanted: list[Part]) -> None:
     failures = _make(rtnl, wanted)
     if any(error.errno == errno.EACCES for _, error in failures):
         _enable_ipv6(inside)
@@ -64,7 +74,9 @@ def configure(rtnl: Rtnl, inside: Inside, ifindex: int) -> None:
     if failures:
         failures = _real(rtnl, ifindex, failures)
     for part, error in failures:
-        raise OSError(error.errno, f"{part.told} in the container: {error.strerror}")
+        taken = error.errno == errno.EEXIST and part.name[0] == "route"
+        number = errno.EADDRINUSE if taken else error.errno
+        raise OSError(number, f"{part.told} in the container: {error.strerror}")
 
 
 def check(inside: Inside) -> list[str]:
@@ -88,7 +100,9 @@ def repair(inside: Inside) -> None:
             raise OSError(errno.ENODEV, f"interface {inside.name} is missing in the container")
         if parse_link(rtnl.get(*get_link(ifindex))).mac != inside.mac:
             rtnl.one(change_mac(ifindex, inside.mac))
-        configure(rtnl, inside, ifindex)
+        present = _present(rtnl, ifindex)
+        missing = [part for part in _parts(inside, ifindex) if not part.is_in(present)]
+        _add(rtnl, inside, ifindex, missing)
 
 
 @contextmanager
@@ -105,7 +119,7 @@ def _problems(rtnl: Rtnl, inside: Inside, entry: LinkEntry) -> list[str]:
     problems = [
         f"interface {inside.name}: {part.told} is missing"
         for part in _parts(inside, entry.ifindex)
-        if part.mark not in present and not part.shared
+        if not part.is_in(present) and not part.shared
     ]
     if entry.mac != inside.mac:
         problems.append(f"interface {inside.name} has MAC {entry.mac}, expected {inside.mac}")
@@ -187,7 +201,7 @@ def _extra_route(extra: ExtraRoute, gateway: Address | None, ifindex: int) -> Ro
 
 def _route_part(route: RouteEntry) -> Part:
     name = ("route", route.dst, "via", route.gateway) if route.gateway else ("route", route.dst)
-    return Part(name, _route_mark(route), new_route(route))
+    return Part(name, _route_mark(route), new_route(route), moved=_moved_mark(route))
 
 
 def _route_mark(route: RouteEntry) -> tuple[object, ...]:
@@ -196,6 +210,11 @@ def _route_mark(route: RouteEntry) -> tuple[object, ...]:
     if route.dst.version == 6 and priority == 0:
         priority = _IPV6_METRIC
     return (route.dst, route.table, priority, route.ifindex, route.gateway)
+
+
+def _moved_mark(route: RouteEntry) -> tuple[object, ...]:
+    """A chained CNI plugin (sbr) may move our routes to a table of its own."""
+    return (route.dst, route.ifindex, route.gateway)
 
 
 def _present(rtnl: Rtnl, ifindex: int) -> set[object]:
@@ -216,7 +235,7 @@ def _present(rtnl: Rtnl, ifindex: int) -> set[object]:
         for body in rtnl.dump(*list_routes(af)):
             route = parse_route(body)
             if route:
-                present.add(_route_mark(route))
+                present |= {_route_mark(route), _moved_mark(route)}
     return present
 
 
