@@ -70,6 +70,10 @@ class Host:
             f"ip addr add {HOST[4]}/32 dev lo; ip -6 addr add {HOST[6]}/128 dev lo nodad"
         )
 
+    def close(self) -> None:
+        for part in (self.links, self.routes, self.attachments, self.plane):
+            part.close()
+
     def _open(self, objects: Path) -> None:
         """A build's programs, with whatever the build before has left."""
         given = settings(ip_address(HOST[4]), ip_address(HOST[6]))
@@ -84,6 +88,8 @@ class Host:
 
     def upgrade(self, objects: Path) -> None:
         """As an agent of another build does it: fill, swap, retire."""
+        self.attachments.close()
+        self.plane.close()
         self._open(objects)
         for container in self.containers:
             self._enter(container)
@@ -113,6 +119,7 @@ class Host:
         routes = [Route(ip_network(a.ip), name, ip_address(HOST[a.version])) for a in addresses]
         assert {} == self.place.run(self.routes.put, {r.dst: r for r in routes})
         self.containers.append(made)
+        wait(lambda: "state UP" in space.run("ip link show eth0"))
         return made
 
     def _enter(self, container: Container) -> None:
@@ -126,16 +133,23 @@ class Host:
 
     def counts(self, container: Container, reason: str, packets: int) -> bool:
         """Whether so many are refused, in the end: a packet may be on its way still."""
-        end, pause = time.monotonic() + 5, threading.Event()
-        while self.drops(container).get(reason, 0) != packets and time.monotonic() < end:
-            pause.wait(0.01)
-        return self.drops(container).get(reason, 0) == packets
+        return wait(lambda: self.drops(container).get(reason, 0) == packets)
 
     def drops(self, container: Container) -> dict[str, int]:
         counted = self.place.run(self.counters.drops)
         return {
             reason: n for (ifindex, reason), n in counted.items() if ifindex == container.ifindex
         }
+
+
+def wait(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true within five seconds."""
+    end, pause = time.monotonic() + 5, threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        pause.wait(0.01)
+    return True
 
 
 def attached(container: Container) -> dict[tuple[str, str], Attachment]:
@@ -150,4 +164,10 @@ def attached(container: Container) -> dict[tuple[str, str], Attachment]:
 def hosts() -> Iterator[Callable[..., Host]]:
     """Makes hosts, by the arguments of `Host` but the first."""
     with ExitStack() as stack:
-        yield lambda *given, **named: Host(stack.enter_context(stage()), *given, **named)
+
+        def make(*given: Any, **named: Any) -> Host:
+            made = Host(stack.enter_context(stage()), *given, **named)
+            stack.callback(made.close)
+            return made
+
+        yield make

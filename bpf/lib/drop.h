@@ -40,9 +40,8 @@ struct drop_key {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH); /* preallocated: a program cannot wait for memory */
 	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct drop_key);
 	__type(value, __u64);
 } drops SEC(".maps");
@@ -51,12 +50,14 @@ static __always_inline void drop_count(const struct __sk_buff *skb, enum drop_re
 {
 	struct drop_key key = { .ifindex = skb->ifindex, .reason = reason };
 	__u64 *count = bpf_map_lookup_elem(&drops, &key);
-	__u64 one = 1;
+	__u64 zero = 0;
 
+	if (!count) {
+		bpf_map_update_elem(&drops, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&drops, &key);
+	}
 	if (count)
-		(*count)++;
-	else
-		bpf_map_update_elem(&drops, &key, &one, BPF_NOEXIST);
+		__sync_fetch_and_add(count, 1);
 }
 
 static __always_inline int drop(const struct __sk_buff *skb, int reason)

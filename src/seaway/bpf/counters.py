@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+import sys
 from typing import Final
 
 from seaway.bpf import abi
@@ -24,10 +24,10 @@ class Counters:
     def drops(self) -> dict[tuple[int, str], int]:
         """Packets by (ifindex, reason)."""
         found = {}
-        for packed, values in self._drops.elements():
+        for packed, value in self._drops.elements():
             key = abi.DropKey.unpack(packed)
             name = self._names.get(key.reason, f"reason {key.reason}")
-            found[key.ifindex, name] = sum(struct.unpack(f"={len(values) // 8}Q", values))
+            found[key.ifindex, name] = int.from_bytes(value, sys.byteorder)
         return found
 
     def purge(self, ifindexes: set[int]) -> None:

@@ -10,7 +10,6 @@ import errno
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from seaway.bpf import syscall
@@ -19,13 +18,6 @@ from seaway.bpf.syscall import Buffer
 _MAP_INFO = struct.Struct("=IIIII")  # struct bpf_map_info begins: type, id, sizes, entries
 _CHUNK: Final = 1024  # elements; more than the fullest bucket of a hash can have
 _TOKEN: Final = 64  # bytes; where a read goes on: a number, or a key
-_PER_CPU_HASH: Final = 5
-
-
-def possible_cpus() -> int:
-    """How many values an element of a per-CPU map has."""
-    text = Path("/sys/devices/system/cpu/possible").read_text()
-    return int(text.replace(",", "-").split("-")[-1]) + 1
 
 
 class Table:
@@ -33,8 +25,7 @@ class Table:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        kind, _, self._key, value, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
-        self._value = (value + 7 & ~7) * possible_cpus() if kind == _PER_CPU_HASH else value
+        _, _, self._key, self._value, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
 
     def elements(self) -> Iterator[tuple[bytes, bytes]]:
         keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self._value)
