@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seaway.bench import attach, same_host
+from seaway.bench import attach, programs, same_host
 from seaway.bench.cni import ReferencePlugin
 from seaway.bench.docker import DockerBridge
 from seaway.bench.options import Options
@@ -15,7 +15,7 @@ BRIDGE, PTP = ReferencePlugin("bridge"), ReferencePlugin("ptp")
 OURS = Seaway()
 PAIRS = (Veth(), OURS, BRIDGE, PTP, DockerBridge())
 ATTACHERS = (OURS, BRIDGE, PTP)
-CASES = (same_host.CASE, attach.CASE)
+CASES = (same_host.CASE, attach.CASE, programs.CASE)
 SYSTEMS = tuple(system.name for system in PAIRS)
 
 
@@ -27,4 +27,6 @@ def run(case: str, options: Options) -> Result:
         return same_host.run([s for s in PAIRS if options.wants_system(s.name)], options)
     if case == attach.CASE:
         return attach.run([s for s in ATTACHERS if options.wants_system(s.name)], options)
+    if case == programs.CASE:
+        return programs.run(options)
     raise NotFound(f"there is no case '{case}'", f"one of {', '.join(CASES)}")

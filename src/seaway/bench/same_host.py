@@ -40,7 +40,7 @@ def _measure(
         order = rotated(list(pairs), sweep)
         for metric in metrics:
             if any(ledger.is_short((system, metric), rounds) for system in pairs):
-                stage.tell(f"round {sweep + 1} of {rounds}, {metric}")
+                stage.tell(f"{metric}, round {sweep + 1} for {rounds}")
                 traffic.measure(metric, {system: pairs[system] for system in order}, ledger)
 
 

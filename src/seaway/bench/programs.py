@@ -1,0 +1,84 @@
+"""`programs`: what our own BPF programs cost a packet, without the kernel around them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from seaway.bench.machine import describe, measured_cpu
+from seaway.bench.options import Options
+from seaway.bench.results import Result, Row
+from seaway.bench.rounds import ATTEMPTS, Ledger
+from seaway.bench.stage import Stage
+from seaway.bench.statistics import best_quartile, estimate
+from seaway.bench.traffic import pin
+from seaway.bench.trials import TRIALS
+from seaway.errors import SystemFailed
+from seaway.lab import LabHost
+
+CASE = "programs"
+Runner = subprocess.Popen[str]
+
+
+class Programs:
+    """What runs the trials, on a host of its own."""
+
+    name = "seaway"
+
+    def missing(self) -> str:
+        return ""
+
+    @contextmanager
+    def running(self, host: LabHost, cpu: int) -> Iterator[Runner]:
+        command = pin(cpu, sys.executable, "-m", "seaway.bench.trials")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with host.popen(*command, **pipes) as runner:
+            try:
+                yield runner
+            finally:
+                runner.kill()
+
+
+def run(options: Options) -> Result:
+    ledger, stage = Ledger[float](measured_cpu()), Stage(CASE, options)
+    names = [name for name in TRIALS if options.wants_metric(name)]
+    with stage.set([Programs()], lambda system, host: system.running(host, ledger.cpu)) as running:
+        runner = running[Programs.name]
+        for sweep in range(ATTEMPTS * options.rounds):
+            stage.tell(f"round {sweep + 1}")
+            for name in names:
+                if ledger.is_short(name, options.rounds):
+                    ledger.measure(name, partial(_ask, runner, name))
+    rows = tuple(_row(name, ledger) for name in names)
+    return Result(case=CASE, machine=describe(ledger.cpu, ledger.fastest), rows=rows, ratios={})
+
+
+def _ask(runner: Runner, name: str) -> float:
+    if runner.stdin is None or runner.stdout is None or runner.stderr is None:
+        raise SystemFailed("the runner has no pipes")
+    runner.stdin.write(f"{name}\n")
+    runner.stdin.flush()
+    answer = runner.stdout.readline()
+    if not answer:
+        raise SystemFailed(f"trial '{name}' failed: {runner.stderr.read().strip()[-500:]}")
+    return float(answer)
+
+
+def _row(name: str, ledger: Ledger[float]) -> Row:
+    kept = ledger.kept(name)
+    found = estimate(kept, best_quartile("lower")) if kept else None
+    return Row(
+        system=TRIALS[name].program,
+        metric=name,
+        unit="ns",
+        value=found and found.value,
+        low=found and found.low,
+        high=found and found.high,
+        runs=len(kept),
+        discarded=ledger.discarded(name),
+        good=ledger.is_enough(name),
+        note=ledger.judge(name),
+    )
