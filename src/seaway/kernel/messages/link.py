@@ -7,7 +7,15 @@ import struct
 from typing import Final, NamedTuple
 
 from seaway.kernel.messages.fields import mac_bytes, mac_text, number, text, u32, unpack
-from seaway.kernel.rtnl import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, chosen, nested
+from seaway.kernel.rtnl import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Request,
+    attribute,
+    attributes,
+    chosen,
+    nested,
+)
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 GROUP: Final = 1  # of notifications
@@ -17,6 +25,7 @@ NOARP: Final = 0x80
 _HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which of the flags to change
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _AF_SPEC, _GROUP = 1, 3, 4, 5, 18, 26, 27
 _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES = 28, 29, 31, 32
+_QDISC, _LINK_NETNSID, _TARGET_NETNSID = 6, 37, 46
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATS = 1 << 3
@@ -99,6 +108,21 @@ def delete_group(group: int) -> Request:
 def get_link(ifindex: int) -> tuple[int, bytes]:
     """The arguments of `Rtnl.get`."""
     return RTM_GETLINK, _head(ifindex) + u32(_EXT_MASK, _SKIP_STATS)
+
+
+def get_peer(body: bytes) -> tuple[int, bytes] | None:
+    """The same for the other end, in whatever namespace; None if there is none elsewhere."""
+    found = attributes(body, _HEAD.size)
+    if _LINK not in found or _LINK_NETNSID not in found:
+        return None
+    namespace = attribute(_TARGET_NETNSID, found[_LINK_NETNSID])
+    return RTM_GETLINK, _head(number(found[_LINK])) + namespace + u32(_EXT_MASK, _SKIP_STATS)
+
+
+def parse_idle(body: bytes) -> bool:
+    """Whether it is up, but drops all that it should send: the kernel has yet to put it to work."""
+    _family, _type, _ifindex, flags, _change = unpack(_HEAD, body)
+    return bool(flags & UP) and text(attributes(body, _HEAD.size).get(_QDISC, b"")) == "noop"
 
 
 def list_links(kind: str = "") -> tuple[int, bytes]:
