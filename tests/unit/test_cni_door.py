@@ -307,15 +307,15 @@ def test_two_interfaces_of_a_container_in_one_network_have_two_names(tmp_path: P
 def test_a_generated_container_id_is_shortened_as_people_do(tmp_path: Path) -> None:
     async def scenario(caller: Caller) -> None:
         await caller.call("ADD", "0123456789abcdef" * 4)
+        await caller.call("ADD", "default-" + "fedcba9876543210" * 4)
         await caller.call("ADD", "container-number-1")
         await caller.call("ADD", "container-number-2")
         await caller.call("ADD", "x" * 200)
 
         found = sorted(e.name for e in endpoints(caller))
-        assert ["0123456789ab", "container-number-1", "container-number-2"] == [
-            name for name in found if len(name) != 16
-        ]
-        assert 4 == len(found)
+        told = ["0123456789ab", "container-number-1", "container-number-2", "fedcba987654"]
+        assert told == [name for name in found if len(name) != 16]
+        assert 5 == len(found)
 
     play(tmp_path, scenario)
 

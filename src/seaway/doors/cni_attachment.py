@@ -19,7 +19,8 @@ from seaway.model.requests import Listed, NewEndpoint
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
 
 DOOR = "cni"
-_GENERATED = re.compile(r"[0-9a-f]{64}")  # as most runtimes name containers
+# As most runtimes name containers, some behind a namespace of their own (`default-0123…`).
+_GENERATED = re.compile(r"(?:.*-)?([0-9a-f]{64})")
 _SHORT = 12
 _LONGEST_NAME = 128
 _FIRST_INTERFACE = "eth0"
@@ -33,7 +34,8 @@ def id_of(attachment: Attachment) -> str:
 def name_of(attachment: Attachment) -> str:
     """As people know the container; further interfaces say which."""
     container, interface = attachment.container, attachment.interface
-    name = container[:_SHORT] if _GENERATED.fullmatch(container) else container
+    generated = _GENERATED.fullmatch(container)
+    name = generated[1][:_SHORT] if generated else container
     if interface != _FIRST_INTERFACE:
         name += "-" + re.sub(r"[^A-Za-z0-9_.-]", "-", interface)
     return name if len(name) <= _LONGEST_NAME else id_of(attachment)

@@ -21,6 +21,8 @@ CONFLIST = names.CNI_CONF / "10-seaway.conflist"
 UNIT = Path("/etc/systemd/system/seaway.service")
 _UNIT_COMMAND = "/usr/bin/seaway"  # in the packaged unit
 _TYPE = "seaway"  # of a CNI plugin: the name of its program
+# What is not offered yet is asked for too: a port is then refused in words, not left out silently.
+_ASKED_FOR = ("ips", "mac", "ipRanges", "dns", "aliases", "portMappings", "bandwidth")
 
 
 def put_config(path: Path = names.CONFIG_FILE) -> bool:
@@ -47,13 +49,19 @@ def put_plugin(path: Path = PLUGIN) -> bool:
 
 
 def put_conflist(network: str, path: Path = CONFLIST) -> Path | None:
-    """A CNI network for Seaway's `network`, unless there is one of ours; None: there is."""
+    """A CNI network for Seaway's `network`, unless there is one of ours; None: there is.
+
+    Runtimes before CNI 1.1 read `cniVersion`, later ones the highest that they know.
+    """
     if our_conflists(path.parent):
         return None
     conflist = {
-        "cniVersion": "1.1.0",
+        "cniVersion": "1.0.0",
+        "cniVersions": ["1.0.0", "1.1.0"],
         "name": "seaway",
-        "plugins": [{"type": _TYPE, "network": network}],
+        "plugins": [
+            {"type": _TYPE, "network": network, "capabilities": dict.fromkeys(_ASKED_FOR, True)}
+        ],
     }
     _write(path, json.dumps(conflist, indent=2).encode() + b"\n", 0o644)
     return path
