@@ -30,7 +30,7 @@ from seaway.names import LINK_PREFIX, NFT_TABLE
 KEY = "table"
 _NETLINK_NETFILTER = 12
 _GET_GENERATION, _GENERATION_ID = 10 << 8 | 16, 1
-_TIMEOUT = 10.0
+_TIMEOUT = 30.0  # seconds; an emulated machine needs ten for the first rule
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _MARK = re.compile(r"\n\tchain written_([0-9a-f]{16}) \{\n\t\}\n")
 _SET = re.compile(r"set (sources|inside)[46] \{[^}]*?elements = \{([^}]*)\}", re.DOTALL)
