@@ -1,4 +1,4 @@
-"""The CNI front, as it is installed, on a host whose disk is full, in a mount namespace of its own."""
+"""The CNI front, as installed, on a host whose disk is full (in a mount namespace of its own)."""
 
 from __future__ import annotations
 

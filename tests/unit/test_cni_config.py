@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seaway.doors.cni_config import (
+    CAPABILITIES,
+    OURS,
     Wishes,
     parse_header,
     parse_previous,
@@ -31,6 +35,7 @@ from seaway.errors import (
 )
 from seaway.model.requests import IpRange
 
+PAGE = Path(__file__).parents[2] / "docs" / "cni.md"
 ENV = {
     "CNI_COMMAND": "ADD",
     "CNI_CONTAINERID": "c1",
@@ -497,3 +502,18 @@ def test_any_text_is_a_configuration_or_refused_in_our_words(stdin: str) -> None
 def test_any_environment_is_read_or_refused_with_code_4(env: dict[str, str]) -> None:
     with contextlib.suppress(InvalidEnvironment):
         parse_environment(ENV | env)
+
+
+@pytest.mark.parametrize("block", re.findall(r"```jsonc\n(.*?)```", PAGE.read_text(), re.DOTALL))
+def test_every_configuration_of_the_page_is_one_that_we_take(block: str) -> None:
+    told = json.loads(block)
+    for version in {told["cniVersion"], *told.get("cniVersions", [])}:
+        for plugin in told["plugins"]:
+            whole = plugin | {"cniVersion": version, "name": told["name"]}
+            header = parse_header("ADD", json.dumps(whole))
+            assert isinstance(parse_wishes(header.raw, Arguments()), Wishes)
+
+
+def test_every_key_that_we_take_is_on_the_page() -> None:
+    for key in (*OURS, *CAPABILITIES):
+        assert f"| `{key}` |" in PAGE.read_text()

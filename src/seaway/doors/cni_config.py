@@ -36,7 +36,7 @@ _OF_RUNTIMES = {
     "cniVersion", "cniVersions", "name", "type", "capabilities", "args", "runtimeConfig",
     "prevResult", "disableCheck", "disableGC", "loadOnlyInlinedPlugins",
 }  # fmt: skip
-_CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "cgroupPath")
+CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "cgroupPath")
 _FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _VERSION = re.compile(r"[0-9.]{1,15}")
 _ALIAS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
@@ -137,8 +137,8 @@ def check_fields(raw: Mapping[str, Any]) -> None:
         for key in ipam.keys() - {"type"}:
             raise _unsupported(f"ipam.{key}", ipam[key], ("ipam.type of another plugin",))
     for key, value in _typed(raw, "runtimeConfig", dict[str, Any], {}).items():
-        if key not in _CAPABILITIES and value:
-            raise _unsupported(f"runtimeConfig.{key}", value, _CAPABILITIES)
+        if key not in CAPABILITIES and value:
+            raise _unsupported(f"runtimeConfig.{key}", value, CAPABILITIES)
 
 
 def _unsupported(key: str, value: object, offered: tuple[str, ...]) -> Unsupported:
