@@ -24,6 +24,7 @@ from seaway.bpf import abi, maps
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.pins import PinTarget
 from seaway.config import Config
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
@@ -132,6 +133,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     sysctls = SysctlTarget()
     await _remember_sysctls(records, facts, sysctls, host)
     targets: tuple[Target, ...] = (
+        PinTarget(plane),
         sysctls,
         AddressTarget(),
         NftTarget(),

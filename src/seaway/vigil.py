@@ -30,6 +30,7 @@ RETRY = 1.0  # seconds until what failed is tried again
 
 NOTIFIED = ("links", "addresses", "routes")
 SILENT = (
+    "pins",
     "sysctls",
     "subnets",
     "connections",
@@ -88,6 +89,8 @@ class Vigil:
             self._woken.set()
         if self._convergence.differs(target, key, actual):
             self.suspect(target)
+            if target == "addresses":  # routes lose it as their source without another word
+                self.suspect("routes")
 
     def down(self, name: str) -> None:
         """Set down by hand: the attachments' target sets it up, then its routes come again."""

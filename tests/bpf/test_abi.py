@@ -79,3 +79,7 @@ def test_a_damaged_object_file_is_refused_in_words():
     for damaged in (b"", elf[:40], elf[:4000], b"x" * 100):
         with pytest.raises(ValueError, match=r"malformed|without"):
             Btf(damaged)
+
+
+def test_every_map_is_known_by_name():
+    assert set(abi.MAPS) == {found.name for btf in FILES.values() for found in btf.maps()}

@@ -9,6 +9,15 @@ import struct
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+MAPS: Final = (
+    "endpoints",
+    "interfaces",
+    "subnets",
+    "connections",
+    "identities",
+    "fragments",
+    "drops",
+)
 ENDPOINT_OPEN: Final = 1
 ENDPOINT_HOST_CLOSED: Final = 2
 ENDPOINT_LINK_LOCAL: Final = 4

@@ -74,6 +74,7 @@ class DataPlane:
         layout = layout_hash(list(types.values()))
         folder = pins / layout
         (folder / _PROGRAMS).mkdir(mode=0o700, parents=True, exist_ok=True)
+        _keep_maps(folder)
         programs = {name: _program(name, elf, settings, folder) for name, elf in files.items()}
         names = {found.name for btf in types.values() for found in btf.maps()}
         maps = {name: syscall.pinned(folder / name) for name in sorted(names)}
@@ -94,10 +95,13 @@ class DataPlane:
         for fd in (*self.maps.values(), *(p.fd for p in self.programs.values())):
             os.close(fd)
 
-    def wanted_pins(self) -> dict[str, int]:
-        """Where each of our objects must be pinned: path in the folder -> descriptor."""
-        programs = {f"{_PROGRAMS}/{p.pin}": p.fd for p in self.programs.values()}
-        return dict(self.maps) | programs
+    @property
+    def pinned(self) -> dict[str, tuple[str, int]]:
+        """By a name that is the same for every build: the path in the folder, and a descriptor."""
+        programs = self.programs.values()
+        return {name: (name, fd) for name, fd in self.maps.items()} | {
+            f"{_PROGRAMS}/{p.name}": (f"{_PROGRAMS}/{p.pin}", p.fd) for p in programs
+        }
 
     def retire(self) -> None:
         """Remove the pins of other layouts and programs. Only when nothing runs them."""
@@ -119,6 +123,17 @@ def read_objects(folder: Path) -> dict[str, bytes]:
             f"no BPF program for {os.uname().machine}: {error.filename} is missing",
             "build them with `make build`, or install a wheel of this machine",
         ) from error
+
+
+def _keep_maps(folder: Path) -> None:
+    """Pin again what lost its pin while nobody was here: the programs still know their maps."""
+    for pin in (folder / _PROGRAMS).iterdir():
+        with syscall.closing(syscall.pinned(pin)) as program:
+            for number in syscall.maps_of(program):
+                with syscall.closing(syscall.map_by_id(number)) as fd:
+                    name = syscall.map_name(fd)
+                    if "." not in name and not (folder / name).exists():
+                        syscall.pin(fd, folder / name)
 
 
 def _program(name: str, elf: bytes, settings: abi.Settings, folder: Path) -> Program:

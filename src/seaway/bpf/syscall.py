@@ -93,6 +93,9 @@ def batch(
 _BATCH = struct.Struct("=QQQQIIQQ")
 _PIN = struct.Struct("=QII")
 _INFO = struct.Struct("=IIQ")
+_PROGRAM_MAPS = struct.Struct("=52xIQ")  # struct bpf_prog_info, to the ids of its maps
+_MAP_NAME = struct.Struct("=24x16s")  # struct bpf_map_info, to its name
+_MAPS: Final = 64  # of one program, at most
 _ID = struct.Struct("=III")
 _LINK = struct.Struct("=IIIIIIQ")
 _UPDATE = struct.Struct("=IIII")
@@ -116,6 +119,21 @@ def info(fd: int, size: int) -> bytes:
     answer = Buffer(size)
     call(_OBJ_GET_INFO, _INFO, fd, size, answer.address)
     return answer.content()
+
+
+def maps_of(program: int) -> tuple[int, ...]:
+    """The ids of the maps that a program uses."""
+    ids = Buffer(4 * _MAPS)
+    answer = Buffer(_PROGRAM_MAPS.pack(_MAPS, ids.address))
+    call(_OBJ_GET_INFO, _INFO, program, answer.size, answer.address)
+    count = _PROGRAM_MAPS.unpack(answer.content())[0]
+    return struct.unpack(f"={count}I", ids.content(0, 4 * count))
+
+
+def map_name(fd: int) -> str:
+    """As the kernel keeps it: its first 15 characters."""
+    name: bytes = _MAP_NAME.unpack(info(fd, _MAP_NAME.size))[0]
+    return name.split(b"\0")[0].decode()
 
 
 def program_by_id(number: int) -> int:

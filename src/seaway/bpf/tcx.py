@@ -34,19 +34,24 @@ class Links:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make()
 
     def pins(self) -> Iterator[tuple[str, str]]:
         """The (device, hook) of every pin, also of devices that are gone."""
+        self._make()
         for pin in self._folder.iterdir():
             device, _, hook = pin.name.rpartition("-")
             yield device, hook
+
+    def _make(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def attach(self, device: str, ifindex: int, hook: str, program: Program) -> None:
         """Make this the first program on the hook: others that came before it go behind."""
         if self._swap(device, ifindex, hook, program):
             return
         self.forget(device, hook)
+        self._make()
         with syscall.closing(syscall.link_create(program.fd, ifindex, hook)) as link:
             syscall.pin(link, self._path(device, hook))
 

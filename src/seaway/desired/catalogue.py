@@ -7,10 +7,11 @@ map entries before the routes that bring packets.
 from __future__ import annotations
 
 from seaway.desired.network.endpoints import ATTACHMENTS, ENDPOINTS, INTERFACES, LINKS, ROUTES
-from seaway.desired.network.host import HOST_ADDRESSES, IDENTITIES, SYSCTLS
+from seaway.desired.network.host import HOST_ADDRESSES, IDENTITIES, PINS, SYSCTLS
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
 
 DERIVATIONS = (
+    PINS,
     SYSCTLS,
     HOST_ADDRESSES,
     IDENTITIES,

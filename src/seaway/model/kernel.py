@@ -51,6 +51,14 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """What keeps a map or a program in the kernel without us. Key: the name."""
+
+    name: str  # a map's, or programs/ and a program's
+    holds: str = "ours"  # or what was found in its place
+
+
+@dataclass(frozen=True, slots=True)
 class HostAddress:
     """This host's own address in the cluster, on `lo` (ifa_proto is ours). Key: the address."""
 

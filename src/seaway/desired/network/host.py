@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from seaway.bpf import abi
+from seaway.desired.network.endpoints import HOOKS
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix
 from seaway.model.facts import Host, HostAddresses
-from seaway.model.kernel import HostAddress, Sysctl
+from seaway.model.kernel import HostAddress, Pin, Sysctl
 
 IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
 IDENTITY_INIT = 4
@@ -15,6 +17,16 @@ FORWARDING = {
     "net.ipv4.ip_forward": "1",
     "net.ipv6.conf.all.forwarding": "1",
 }
+
+
+PINNED = (*abi.MAPS, *(f"programs/{program}" for program in HOOKS.values()))
+
+
+def _pin(name: str, view: View) -> Pin | None:
+    return Pin(name) if view.all(Host) else None
+
+
+PINS = Derivation("pins", (Source(Host, lambda _: PINNED),), _pin)
 
 
 def _host_address(address: Address, view: View) -> HostAddress | None:

@@ -1,0 +1,63 @@
+"""The pins of our maps and programs: what lets the next agent find them when this one is gone.
+
+An agent without memory knows its own by their names in the folder of its layout; each must hold
+the very object that this agent works with. The pins of links belong to `attachments`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from seaway.bpf import syscall
+from seaway.bpf.objects import DataPlane
+from seaway.model.kernel import Pin
+
+_IDENTITY = struct.Struct("=II")  # every struct bpf_*_info begins with type and id
+
+
+class PinTarget:
+    """A target (`seaway.reconcile`)."""
+
+    name = "pins"
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._wanted = {name: (plane.folder / pin, fd) for name, (pin, fd) in plane.pinned.items()}
+
+    def read(self) -> dict[str, Pin]:
+        found = {}
+        for name, (path, fd) in self._wanted.items():
+            try:
+                descriptor = syscall.pinned(path)
+            except FileNotFoundError:
+                continue
+            with syscall.closing(descriptor) as other:
+                same = _identity(other) == _identity(fd)
+            found[name] = Pin(name) if same else Pin(name, "another object")
+        return found
+
+    def put(self, objects: Mapping[str, Pin]) -> dict[str, OSError]:
+        failed = {}
+        for name in objects:
+            path, fd = self._wanted[name]
+            try:
+                _put(path, fd)
+            except OSError as error:
+                failed[name] = error
+        return failed
+
+    def delete(self, keys: set[str]) -> dict[str, OSError]:
+        for name in keys:
+            self._wanted[name][0].unlink(missing_ok=True)
+        return {}
+
+
+def _put(path: Path, fd: int) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    syscall.pin(fd, path)
+
+
+def _identity(fd: int) -> tuple[int, ...]:
+    return _IDENTITY.unpack(syscall.info(fd, _IDENTITY.size))
