@@ -253,10 +253,6 @@ def test_what_runtimes_put_into_a_configuration_is_no_unknown_field() -> None:
         ({"runtimeConfig": {"bandwidth": {"ingressRate": 1}}}, '{"ingressRate":1}'),
         ({"runtimeConfig": {"deviceID": "0000:01"}}, "deviceID"),
         ({"runtimeConfig": {"infinibandGUID": "c2"}}, "infinibandGUID"),
-        (
-            {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24"}, {"subnet": "10.1.0.0/24"}]]}},  # noqa: E501
-            "ipRanges",
-        ),
     ],
 )  # fmt: skip
 def test_an_unsupported_field_is_refused_with_code_2_its_key_and_value(
@@ -300,12 +296,14 @@ def test_ranges_are_read_and_one_address_is_taken_of_each() -> None:
     )
 
     assert (
-        IpRange(
-            subnet=ip_network("10.1.0.0/24"),
-            start=ip_address("10.1.0.9"),
-            end=ip_address("10.1.0.20"),
+        (
+            IpRange(
+                subnet=ip_network("10.1.0.0/24"),
+                start=ip_address("10.1.0.9"),
+                end=ip_address("10.1.0.20"),
+            ),
         ),
-        IpRange(subnet=ip_network("fd00::/64"), gateway=ip_address("fd00::1")),
+        (IpRange(subnet=ip_network("fd00::/64"), gateway=ip_address("fd00::1")),),
     ) == found.ranges
 
 
@@ -314,7 +312,7 @@ def test_a_certain_address_goes_before_the_range_of_its_family() -> None:
 
     found = wishes(runtimeConfig={"ips": ["10.1.0.7"], "ipRanges": ranges})
 
-    assert [ip_network("fd00::/64")] == [r.subnet for r in found.ranges]
+    assert [[ip_network("fd00::/64")]] == [[r.subnet for r in s] for s in found.ranges]
     with pytest.raises(Invalid, match=r"10\.2\.0\.7 is in none of the ranges"):
         wishes(runtimeConfig={"ips": ["10.2.0.7"], "ipRanges": ranges})
 
@@ -364,6 +362,10 @@ def test_the_runtimes_dns_wins_list_by_list_over_the_configurations() -> None:
         {"runtimeConfig": {"mac": "01:00:00:00:00:01"}},
         {"runtimeConfig": {"aliases": ["-x"]}},
         {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24", "rangeStart": "10.1.0.1"}]]}},
+        {"runtimeConfig": {"ipRanges": [[]]}},
+        {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24"}]] * 2}},
+        {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24"}] * 17]}},
+        {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24"}, {"subnet": "fd00::/64"}]]}},
         {"args": {"cni": {"ips": ["x"]}}},
     ],
 )

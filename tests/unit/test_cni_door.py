@@ -177,6 +177,21 @@ def test_an_address_is_taken_from_the_range_that_the_runtime_names(tmp_path: Pat
     play(tmp_path, scenario)
 
 
+def test_a_range_that_is_full_leads_to_the_next_of_its_set(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        full = {"subnet": "10.208.0.0/24", "rangeStart": "10.208.0.50", "rangeEnd": "10.208.0.50"}
+        ranges = [[full, {"subnet": "10.208.1.0/24"}], [{"subnet": "fd00:5ea::/64"}]]
+        conf = {"runtimeConfig": {"ipRanges": ranges}}
+
+        told = [await caller.call("ADD", name, conf=conf) for name in ("c1", "c2")]
+        assert ["10.208.0.50/32", "10.208.1.0/32"] == [t["ips"][0]["address"] for t in told]
+
+        conf = {"runtimeConfig": {"ipRanges": [[full], [{"subnet": "fd00:5ea::/64"}]]}}
+        assert 102 == (await caller.call("ADD", "c3", conf=conf))["code"]
+
+    play(tmp_path, scenario)
+
+
 def test_a_chained_add_hands_on_what_came_before_it(tmp_path: Path) -> None:
     async def scenario(caller: Caller) -> None:
         before = {

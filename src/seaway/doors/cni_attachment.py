@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 
 from msgspec.structs import replace
 
@@ -41,10 +42,13 @@ def name_of(attachment: Attachment) -> str:
     return name if len(name) <= _LONGEST_NAME else id_of(attachment)
 
 
-def request_of(
+def requests_of(
     call: Environment, header: Header, wishes: Wishes, foreign: Result | None
-) -> NewEndpoint:
-    """`foreign`: what another IPAM gave; its word on addresses and routes is the last."""
+) -> Iterator[NewEndpoint]:
+    """One, or one for each way to choose among the ranges that a runtime gives, best first.
+
+    `foreign`: what another IPAM gave; its word on addresses and routes is the last.
+    """
     attachment = call.attachment
     request = NewEndpoint(
         netns=call.netns,
@@ -61,8 +65,10 @@ def request_of(
         door_network=header.name,
     )
     if foreign is None:
-        return replace(request, addresses=wishes.addresses, ranges=wishes.ranges)
-    return replace(
+        for ranges in product(*wishes.ranges):
+            yield replace(request, addresses=wishes.addresses, ranges=ranges)
+        return
+    yield replace(
         request,
         foreign=tuple(ip.address for ip in foreign.ips),
         routes=tuple(_extra_route(route, foreign) for route in foreign.routes),

@@ -37,6 +37,8 @@ _OF_RUNTIMES = {
     "prevResult", "disableCheck", "disableGC", "loadOnlyInlinedPlugins",
 }  # fmt: skip
 CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "cgroupPath")
+_FAMILIES = ([], [[4]], [[6]], [[4], [6]], [[6], [4]])  # of sets of ranges
+_MOST_RANGES = 16
 _FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _VERSION = re.compile(r"[0-9.]{1,15}")
 _ALIAS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
@@ -57,7 +59,7 @@ class Wishes(Value):
     """What an ADD asks for."""
 
     addresses: tuple[Address, ...] = ()
-    ranges: tuple[IpRange, ...] = ()
+    ranges: tuple[tuple[IpRange, ...], ...] = ()  # an address of each, out of one of its ranges
     mac: str = ""
     mtu: int = 0
     masquerade: bool | None = None  # None: as the network is
@@ -183,24 +185,27 @@ class _Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     gateway: str | None = None
 
 
-def _ranges(runtime: Mapping[str, Any], addresses: tuple[Address, ...]) -> tuple[IpRange, ...]:
-    """One address of each; of families that have a certain address already, none."""
+def _ranges(
+    runtime: Mapping[str, Any], addresses: tuple[Address, ...]
+) -> tuple[tuple[IpRange, ...], ...]:
+    """None of families that have a certain address already: that must lie in theirs."""
     sets = _typed(runtime, "ipRanges", tuple[tuple[_Range, ...], ...], ())
-    for alternatives in sets:
-        if len(alternatives) != 1:
-            raise _unsupported(
-                "runtimeConfig.ipRanges", runtime["ipRanges"], ("one range for each address",)
-            )
-    ranges = [_range(alternatives[0]) for alternatives in sets]
+    ranges = [tuple(_range(wire) for wire in alternatives) for alternatives in sets]
+    families = [sorted({r.subnet.version for r in alternatives}) for alternatives in ranges]
+    if families not in _FAMILIES or any(len(r) > _MOST_RANGES for r in ranges):
+        raise Invalid(
+            "runtimeConfig.ipRanges is not one set of ranges for each family of addresses",
+            f"expected up to {_MOST_RANGES} IPv4 ranges in one set, and IPv6 ranges in another",
+        )
     for wanted in addresses:
-        same = [r for r in ranges if r.subnet.version == wanted.version]
+        same = [r for s in ranges for r in s if r.subnet.version == wanted.version]
         if same and not any(_holds(r, wanted) for r in same):
             raise Invalid(
                 f"address {wanted} is in none of the ranges of runtimeConfig.ipRanges",
                 f"expected one of {', '.join(str(r.subnet) for r in same)}",
             )
     certain = {a.version for a in addresses}
-    return tuple(r for r in ranges if r.subnet.version not in certain)
+    return tuple(s for s in ranges if s[0].subnet.version not in certain)
 
 
 def _range(wire: _Range) -> IpRange:

@@ -20,7 +20,7 @@ from seaway.doors.cni_attachment import (
     answer_of,
     id_of,
     listed_of,
-    request_of,
+    requests_of,
     result_of,
 )
 from seaway.doors.cni_config import Header, Wishes, parse_previous, parse_valid, parse_wishes
@@ -31,6 +31,7 @@ from seaway.errors import (
     Conflict,
     ContainerGone,
     Drifted,
+    Exhausted,
     Invalid,
     InvalidEnvironment,
     NotFound,
@@ -85,11 +86,18 @@ class Verbs:
             if call.delegate:
                 undo.push_async_callback(call.delegate.undo)
                 foreign = await call.delegate.add()
-            request = request_of(call.env, call.header, wishes, foreign)
-            endpoint = await self._intents.attach(request)
+            requests = requests_of(call.env, call.header, wishes, foreign)
+            endpoint = await self._attach(list(requests))
             undo.pop_all()
         own = result_of(endpoint, call.env, network.network.subnets, foreign)
         return render_result(answer_of(own, wishes), call.header.version)
+
+    async def _attach(self, requests: list[NewEndpoint]) -> Endpoint:
+        """The first that finds an address."""
+        for request in requests[:-1]:
+            with contextlib.suppress(Exhausted):
+                return await self._intents.attach(request)
+        return await self._intents.attach(requests[-1])
 
     def _admit(self, call: Call, wishes: Wishes) -> NetworkReport:
         """What can be refused is refused before another IPAM is asked for an address.
