@@ -37,7 +37,8 @@ _OF_RUNTIMES = {
     "prevResult", "disableCheck", "disableGC", "loadOnlyInlinedPlugins",
 }  # fmt: skip
 CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "cgroupPath")
-_FAMILIES: tuple[list[list[int]], ...] = ([], [[4]], [[6]], [[4], [6]], [[6], [4]])  # of sets of ranges
+# Of the sets of ranges that a runtime may give.
+_FAMILIES: tuple[list[list[int]], ...] = ([], [[4]], [[6]], [[4], [6]], [[6], [4]])
 _MOST_RANGES = 16
 _FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _VERSION = re.compile(r"[0-9.]{1,15}")
