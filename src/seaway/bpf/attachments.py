@@ -81,7 +81,8 @@ class Attachments:
         for (device, ifindex), programs in devices.items():
             errors = self._attach(device, ifindex, programs) or self._start(ifindex, programs)
             failed |= {(device, hook): error for hook, error in errors.items()}
-            self._consider(device, ifindex)
+            if not errors:
+                self._consider(device, ifindex)
         return failed
 
     def delete(self, keys: set[Key]) -> dict[Key, OSError]:

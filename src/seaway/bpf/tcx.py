@@ -50,14 +50,19 @@ class Links:
         """Make this the first program on the hook: others that came before it go behind."""
         if self._swap(device, ifindex, hook, program):
             return
-        self.forget(device, hook)
+        self._release(device, hook)
         self._make()
         with syscall.closing(syscall.link_create(program.fd, ifindex, hook)) as link:
             syscall.pin(link, self._path(device, hook))
 
     def program(self, ifindex: int, hook: str) -> int:
         """The id of the program that runs first there; 0: none does."""
-        found = syscall.attached(ifindex, hook)
+        try:
+            found = syscall.attached(ifindex, hook)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return 0
         return found[0][0] if found else 0
 
     def holds(self, device: str, hook: str) -> bool:
@@ -66,6 +71,16 @@ class Links:
     def forget(self, device: str, hook: str) -> None:
         """Remove the pin, and with it the link."""
         self._path(device, hook).unlink(missing_ok=True)
+
+    def _release(self, device: str, hook: str) -> None:
+        """Remove the pin and the link at once: without its pin the kernel ends it a bit later."""
+        try:
+            descriptor = syscall.pinned(self._path(device, hook))
+        except FileNotFoundError:
+            return
+        with syscall.closing(descriptor) as link:
+            syscall.link_detach(link)
+        self.forget(device, hook)
 
     def _swap(self, device: str, ifindex: int, hook: str, program: Program) -> bool:
         """Whether the pinned link is alive, on this device and first; then the program is in it."""

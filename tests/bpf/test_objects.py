@@ -1,0 +1,133 @@
+"""Programs and maps outlive whoever loaded them, and give way to the next build's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from builds import OTHER_CODE, OTHER_LAYOUT, build
+from cast import HOST
+from seaway.bpf import maps, objects
+from seaway.bpf.objects import OBJECTS, DataPlane
+from seaway.errors import HostUnfit
+from stage import Stage, settings
+
+Open = Callable[..., DataPlane]
+
+
+@pytest.fixture
+def pins(request: pytest.FixtureRequest) -> Path:
+    return Path("/sys/fs/bpf") / request.node.name.split("[")[0]
+
+
+@pytest.fixture
+def opened(place: Stage, pins: Path) -> Iterator[Open]:
+    """Opens data planes on one folder; all are closed, and the folder is gone, afterwards."""
+    planes: list[DataPlane] = []
+
+    def open_plane(build_folder: Path = OBJECTS, **hosts: str) -> DataPlane:
+        given = settings(**{k: ip_address(v) for k, v in hosts.items()})
+        planes.append(place.run(DataPlane.open, given, pins, build_folder))
+        return planes[-1]
+
+    yield open_plane
+    for plane in planes:
+        plane.close()
+    place.run(objects.remove, pins)
+
+
+def names(place: Stage, folder: Path) -> set[str]:
+    return place.run(lambda: {path.name for path in folder.iterdir()})
+
+
+def identities(plane: DataPlane) -> dict[str, int]:
+    return {name: program.id for name, program in plane.programs.items()}
+
+
+@pytest.mark.parametrize("program", objects.PROGRAMS)
+def test_every_program_is_loadable(opened, program):
+    assert opened().programs[program].id > 0
+
+
+def test_the_next_agent_of_the_same_build_adopts_everything(place, opened):
+    first = opened()
+    place.run(maps.targets(first)["connections"].put, {(1, 2): 1})
+    second = opened()
+
+    assert identities(first) == identities(second)
+    assert {(1, 2): 1} == place.run(maps.targets(second)["connections"].read)
+
+
+def test_other_settings_bring_other_programs_over_the_same_maps(place, opened):
+    first = opened()
+    place.run(maps.targets(first)["connections"].put, {(1, 2): 1})
+    second = opened(host4=HOST[4])
+
+    assert first.layout == second.layout
+    assert set(identities(first).values()).isdisjoint(identities(second).values())
+    assert {(1, 2): 1} == place.run(maps.targets(second)["connections"].read)
+
+
+def test_other_code_of_the_same_layout_keeps_the_maps(place, opened, tmp_path):
+    first = opened()
+    place.run(maps.targets(first)["connections"].put, {(1, 2): 1})
+    second = opened(build(tmp_path, OTHER_CODE))
+
+    assert first.layout == second.layout
+    assert first.programs["from_endpoint"].tag != second.programs["from_endpoint"].tag
+    assert {(1, 2): 1} == place.run(maps.targets(second)["connections"].read)
+
+
+def test_another_layout_has_maps_of_its_own(place, opened, tmp_path):
+    first = opened()
+    place.run(maps.targets(first)["connections"].put, {(1, 2): 1})
+    second = opened(build(tmp_path, OTHER_LAYOUT))
+
+    assert first.layout != second.layout
+    assert {} == place.run(maps.targets(second)["connections"].read)
+    assert {(1, 2): 1} == place.run(maps.targets(first)["connections"].read)
+
+
+def test_what_is_old_is_retired_and_nothing_else(place, opened, pins, tmp_path):
+    opened()
+    old = opened(host4=HOST[4])
+    new = opened(build(tmp_path, OTHER_LAYOUT))
+    place.run((pins / "links").mkdir)
+    assert {old.layout, new.layout, "links"} == names(place, pins)
+
+    place.run(new.retire)
+    assert {new.layout, "links"} == names(place, pins)
+    assert {"programs", *new.maps} == names(place, new.folder)
+    assert {p.pin for p in new.programs.values()} == names(place, new.folder / "programs")
+
+
+def test_programs_of_other_settings_are_retired(place, opened):
+    opened()
+    new = opened(host4=HOST[4])
+    place.run(new.retire)
+
+    assert {p.pin for p in new.programs.values()} == names(place, new.folder / "programs")
+
+
+def test_a_folder_that_keeps_nothing_is_refused(place, tmp_path):
+    with pytest.raises(HostUnfit, match="no BPF file system") as refused:
+        place.run(DataPlane.open, settings(), tmp_path / "pins")
+
+    assert "mount" in refused.value.hint
+    assert not (tmp_path / "pins").exists()
+
+
+def test_a_missing_build_is_refused(place, pins, tmp_path):
+    with pytest.raises(HostUnfit, match=r"from_endpoint\.bpf\.o is missing"):
+        place.run(DataPlane.open, settings(), pins, tmp_path)
+
+
+def test_a_program_that_the_verifier_refuses_is_told_with_its_words(opened, tmp_path):
+    main = "int verdict = decide(skb);"
+    wild = {"from_endpoint.bpf.c": (main, "int verdict = *(volatile int *)(long)skb->hash;")}
+    with pytest.raises(OSError, match="invalid mem access"):
+        opened(build(tmp_path, wild))
+    opened()

@@ -1,0 +1,47 @@
+"""Another build of the programs: the same sources with a change, as the next version has it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[1] / "bpf"
+MACHINE = os.uname().machine
+FLAGS = "-O2 -g -target bpf -mcpu=v3 -Wno-unused-parameter"
+
+# A change of code alone, and one of a map's layout.
+MAIN = "int verdict = decide(skb);"
+OTHER_CODE = {
+    f"{program}.bpf.c": (MAIN, MAIN + "\n\n\tif (skb->mark == 77)\n\t\treturn TC_ACT_SHOT;")
+    for program in ("from_endpoint", "to_endpoint")
+}
+OTHER_LAYOUT = {"lib/endpoint.h": ("__uint(max_entries, 65536)", "__uint(max_entries, 60000)")}
+
+
+def build(folder: Path, *changes: dict[str, tuple[str, str]]) -> Path:
+    """The folder of the object files."""
+    sources, objects = folder / "bpf", folder / "objects"
+    shutil.copytree(SOURCES, sources)
+    objects.mkdir()
+    for change in changes:
+        for name, (old, new) in change.items():
+            text = (sources / name).read_text()
+            assert old in text
+            (sources / name).write_text(text.replace(old, new))
+    include = f"/usr/include/{MACHINE}-linux-gnu"
+    for source in sorted(sources.glob("*.bpf.c")):
+        made = objects / f"{source.name.removesuffix('.c')}.o"
+        command = [
+            "clang",
+            *FLAGS.split(),
+            "-idirafter",
+            include,
+            "-c",
+            str(source),
+            "-o",
+            str(made),
+        ]
+        subprocess.run(command, check=True, timeout=60)
+    return objects
