@@ -2,7 +2,7 @@
 
 Both sockets belong to this process, each to its own namespace, so one CPU does the sending, the
 path between and the receiving in turn: no scheduler, no loss, little noise. Prints how many
-a second went through. Started anew for each round:
+a second go through. Started anew for each round:
 
     python -m seaway.bench.pulse udp|tcp CLIENT_NETNS SERVER_NETNS SERVER_ADDRESS SECONDS
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import pathlib
 import socket
+import statistics
 import struct
 import sys
 import time
@@ -76,14 +77,15 @@ KINDS = {"udp": datagrams, "tcp": connections}
 
 
 def rate(step: Callable[[], int], seconds: float) -> float:
-    """How many a second, after a tenth of the time to warm up."""
-    warm = time.perf_counter() + seconds / 10
-    while time.perf_counter() < warm:
-        step()
-    count, start = 0, time.perf_counter()
-    while (now := time.perf_counter()) < start + seconds:
-        count += step()
-    return count / (now - start)
+    """How many a second at the median step, after a tenth of the time to warm up."""
+    count, times = 1, list[float]()
+    start = time.perf_counter()
+    warm, end = start + seconds / 10, start + seconds
+    while (now := time.perf_counter()) < end:
+        count = step()
+        if now >= warm:
+            times.append(time.perf_counter() - now)
+    return count / statistics.median(times)
 
 
 def main() -> None:
