@@ -21,7 +21,6 @@ from seaway.bpf.objects import describe
 from seaway.bpf.table import Table
 from seaway.client import Client
 from seaway.kernel import netns
-from seaway.kernel.messages import link as wire
 from seaway.kernel.rtnl import Rtnl
 from seaway.lab import LabHost
 

@@ -15,7 +15,7 @@ import os
 import pprint
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -109,9 +109,7 @@ def test_links_addresses_and_routes_are_put_back_at_once(by_hand):
     before = by_hand.evidence.all()
     for command, told in damages.items():
         by_hand.host.run(*command.split())
-        start = time.monotonic()
         assert told in by_hand.repaired(before), command
-        print(f"{time.monotonic() - start:.2f} s: {command}")
         assert by_hand.host.reaches(four), command
 
 
@@ -231,7 +229,7 @@ STRANGERS = (
     "mkdir -p /sys/fs/bpf/seaways",
 )
 LOOKS = (
-    "ip -br link | grep -E 'sw[xy]0?000?0?|swx' | grep -vE 'swy[0-9a-f]*[1-9a-f][0-9a-f]{4}' | sort",
+    "ip -br link | grep -E 'swy0000000000|swx' | sort",
     "tc qdisc show dev swy00000000002",
     "ip route show proto static; ip -6 route show proto static",
     "ip -br addr show lo | grep -o 192.0.2.99",
