@@ -87,7 +87,7 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, const struct pack
 static __always_inline int decide(struct __sk_buff *skb)
 {
 	const struct endpoint *src, *dst;
-	struct packet pkt;
+	struct packet pkt = {};
 	int err;
 
 	err = parse(skb, &pkt);

@@ -36,7 +36,7 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 static __always_inline int decide(struct __sk_buff *skb)
 {
 	const struct endpoint *dst;
-	struct packet pkt;
+	struct packet pkt = {};
 	int err;
 
 	err = parse(skb, &pkt);

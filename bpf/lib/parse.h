@@ -143,12 +143,15 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct cursor *curs
 	return err ? err : transport_parse(cursor, pkt);
 }
 
-static __always_inline int parse_frame(struct __sk_buff *skb, struct packet *pkt)
+/* A global function: the verifier walks through it once, and behind it takes any packet for
+ * possible.
+ */
+__noinline int parse_frame(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct cursor cursor = cursor_at_start(skb);
 	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
 
-	if (!eth)
+	if (!eth || !pkt)
 		return -DROP_TRUNCATED;
 	__builtin_memcpy(&pkt->dst_mac, eth->h_dest, sizeof(pkt->dst_mac));
 	__builtin_memcpy(&pkt->src_mac, eth->h_source, sizeof(pkt->src_mac));
