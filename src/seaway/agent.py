@@ -29,20 +29,20 @@ from seaway.config import Config
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
-from seaway.desired.network.host import FORWARDING
+from seaway.desired.network.host import forwarding
 from seaway.doors.cni import CniDoor
 from seaway.errors import Conflict, NotFound
 from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
+from seaway.kernel import host as surrounding
 from seaway.kernel.addresses import AddressTarget
-from seaway.kernel.host import mount_bpffs, require
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.addresses import Address, mapped
-from seaway.model.facts import Attached, Before, Endpoint, Host
+from seaway.model.facts import Attached, Before, Endpoint, Host, Uplinks
 from seaway.reconcile import Target
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. The data plane stays as it is."""
-    require()
+    surrounding.require()
     with _alone():
         store = SqliteStore(names.STORE_FILE)
         try:
@@ -126,12 +126,14 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     records = Records(store, facts)
     await records.load()
     host = _this_host(facts)
-    mount_bpffs()
+    surrounding.mount_bpffs()
     plane = DataPlane.open(_settings(host))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls = SysctlTarget()
-    await _remember_sysctls(records, facts, sysctls, host)
+    uplinks = surrounding.uplinks()
+    await _remember(records, facts, host, sysctls.current(forwarding(uplinks)))
+    facts.change(Uplinks, "host", uplinks)
     targets: tuple[Target, ...] = (
         PinTarget(plane),
         sysctls,
@@ -194,10 +196,9 @@ def _holder(facts: Facts) -> Callable[[Address], str]:
     return holder
 
 
-async def _remember_sysctls(
-    records: Records, facts: Facts, sysctls: SysctlTarget, host: Host
-) -> None:
-    """What they were before us, once, for `uninstall`."""
-    if facts.get(Before, host.name) is None:
-        before = Before(host=host.name, sysctls=sysctls.current(FORWARDING))
-        await records.commit([before])
+async def _remember(records: Records, facts: Facts, host: Host, sysctls: dict[str, str]) -> None:
+    """What each was before us, once, for `uninstall`."""
+    before = facts.get(Before, host.name)
+    known = before.sysctls if before else {}
+    if not known.keys() >= sysctls.keys():
+        await records.commit([Before(host=host.name, sysctls=sysctls | known)])

@@ -57,7 +57,7 @@ class Vigil:
         self._turn: deque[str] = deque()
 
     def look(self) -> None:
-        """At start: which links of ours are there, under which numbers, and the host's addresses."""
+        """At start: which links of ours are there, and which addresses the host has."""
         found = self._links.ifindexes()
         for endpoint in self._intents.facts.all(Endpoint):
             if ifindex := found.get(link_name(endpoint.id)):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.facts import Facts
-from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Network, Value
+from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Network, Uplinks, Value
 
 small = st.integers(1, 4)
 
@@ -51,6 +51,10 @@ def here(number: int) -> HostAddresses:
     return HostAddresses(addresses=frozenset({ip_interface(f"192.0.2.{number}").ip}))
 
 
+def uplinks(ipv6: bool, number: int) -> Uplinks:
+    return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",))
+
+
 def key_of(fact: Value) -> str:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
@@ -64,6 +68,7 @@ facts_ = st.one_of(
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
     st.builds(host, small),
     st.builds(here, small),
+    st.builds(uplinks, st.booleans(), small),
 )
 learn = facts_.map(lambda fact: (type(fact), key_of(fact), fact))
 forget = facts_.map(lambda fact: (type(fact), key_of(fact), None))
@@ -114,3 +119,17 @@ def test_a_fact_learnt_twice_makes_nothing_stale(
         facts.change(kind, key, new)
 
     assert {} == facts.derive()
+
+
+def test_a_host_that_learns_its_routes_from_routers_goes_on_learning() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    facts.change(Uplinks, "host", uplinks(True, 0))
+    wanted = {name: sysctl.value for name, sysctl in facts.derive()["sysctls"].items()}
+    assert {
+        "net.ipv4.ip_forward": "1",
+        "net.ipv6.conf.eth0/7.accept_ra": "2",
+        "net.ipv6.conf.all.forwarding": "1",
+    } == wanted
+    facts.change(Uplinks, "host", Uplinks(ipv6=False))
+    left = {name for name, sysctl in facts.derive()["sysctls"].items() if sysctl}
+    assert {"net.ipv4.ip_forward"} == left

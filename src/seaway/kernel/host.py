@@ -19,6 +19,7 @@ from seaway.kernel.messages.link import get_link, parse_link
 from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import Prefix
+from seaway.model.facts import Uplinks
 from seaway.model.reports import Finding
 from seaway.names import LINK_PREFIX, NFT_TABLE, ROUTE_PROTOCOL
 
@@ -31,6 +32,7 @@ _NETWORKD = Path("/run/systemd/netif")
 _NETWORK_MANAGER = Path("/run/NetworkManager")
 _TIMEOUT = 10.0
 _DEFAULT_MTU = 1500
+_IPV6 = Path("/proc/sys/net/ipv6")
 _LOCAL_TABLE = 255
 _BY_RA = 9  # a route protocol
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -222,6 +224,11 @@ def uplink_mtu(netns_path: Path | None = None) -> int:
         devices = {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
         links = [parse_link(rtnl.get(*get_link(ifindex))) for ifindex in devices]
     return min((link.mtu for link in links), default=_DEFAULT_MTU)
+
+
+def uplinks(netns_path: Path | None = None) -> Uplinks:
+    """How this host reaches others."""
+    return Uplinks(ipv6=_IPV6.exists(), by_advertisement=tuple(learnt_by_ra(netns_path)))
 
 
 def learnt_by_ra(netns_path: Path | None = None) -> list[str]:

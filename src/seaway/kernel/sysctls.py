@@ -57,7 +57,8 @@ def _read(names: Iterable[str]) -> dict[str, str]:
 
 def _write(wanted: Iterable[Sysctl]) -> dict[str, OSError]:
     failed = {}
-    for sysctl in wanted:
+    # Whether advertisements are believed comes before forwarding, which forgets their routes.
+    for sysctl in sorted(wanted, key=lambda s: not s.name.endswith(".accept_ra")):
         try:
             if _read([sysctl.name]).get(sysctl.name) != sysctl.value:
                 path(sysctl.name).write_text(sysctl.value)

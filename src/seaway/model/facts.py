@@ -103,6 +103,13 @@ class HostAddresses(Value):
     addresses: frozenset[Address]
 
 
+class Uplinks(Value):
+    """Observed: how this host reaches others. One fact, key 'host'."""
+
+    ipv6: bool  # whether the host has that protocol at all
+    by_advertisement: tuple[str, ...] = ()  # devices whose default route a router told
+
+
 class Before(Value):
     """Stored under `before/<host>`: what the host had before us, to be put back by uninstall."""
 

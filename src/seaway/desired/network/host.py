@@ -6,18 +6,12 @@ from seaway.bpf import abi
 from seaway.desired.network.endpoints import HOOKS
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix
-from seaway.model.facts import Host, HostAddresses
+from seaway.model.facts import Host, HostAddresses, Uplinks
 from seaway.model.kernel import HostAddress, Pin, Sysctl
 
 IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
 IDENTITY_INIT = 4
 IDENTITY_FIRST = 256  # of the first set of labels: no selector mentions any yet, so all share it
-
-FORWARDING = {
-    "net.ipv4.ip_forward": "1",
-    "net.ipv6.conf.all.forwarding": "1",
-}
-
 
 PINNED = (*abi.MAPS, *(f"programs/{program}" for program in HOOKS.values()))
 
@@ -51,8 +45,24 @@ IDENTITIES = Derivation(
 )
 
 
+def forwarding(uplinks: Uplinks) -> dict[str, str]:
+    """The settings by which the host forwards, and keeps the routes that it has.
+
+    A host that forwards IPv6 believes no router advertisement any more, unless told so (2) for
+    the devices that live by them (Linux, ip-sysctl.rst, accept_ra).
+    """
+    settings = {"net.ipv4.ip_forward": "1"}
+    if uplinks.ipv6:
+        for device in uplinks.by_advertisement:
+            settings[f"net.ipv6.conf.{device.replace('.', '/')}.accept_ra"] = "2"
+        settings["net.ipv6.conf.all.forwarding"] = "1"
+    return settings
+
+
 def _sysctl(name: str, view: View) -> Sysctl | None:
-    return Sysctl(name, FORWARDING[name]) if view.all(Host) else None
+    uplinks = view.get(Uplinks, "host")
+    value = forwarding(uplinks).get(name) if uplinks else None
+    return Sysctl(name, value) if value else None
 
 
-SYSCTLS = Derivation("sysctls", (Source(Host, lambda _: FORWARDING),), _sysctl)
+SYSCTLS = Derivation("sysctls", (Source(Uplinks, forwarding),), _sysctl)
