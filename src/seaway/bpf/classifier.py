@@ -34,6 +34,8 @@ _CLSACT: Final = 0xFFFFFFF1
 _CLSACT_HANDLE: Final = 0xFFFF0000
 _PARENTS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 _HANDLE: Final = 1
+_BEHIND_IFINDEX: Final = 8
+_REMEMBERED: Final = 64
 _INFO: Final = 1 << 16 | 0x0300  # priority 1, all protocols in network order
 
 
@@ -85,6 +87,7 @@ class Classifier:
 
     def __init__(self, rtnl: Rtnl) -> None:
         self._rtnl = rtnl
+        self._parsed: dict[bytes, int] = {}  # the kernel says the same of many devices
 
     def attach(self, ifindex: int, programs: Mapping[str, Program]) -> dict[str, OSError]:
         """Make these programs the ones on these hooks. What failed."""
@@ -100,11 +103,17 @@ class Classifier:
         """The id of the program of our filter; 0: there is no such filter."""
         kind, body = _GETTFILTER, _filter(ifindex, hook)
         try:
-            return parse_filter(self._rtnl.get(kind, body))[1]
+            answer = self._rtnl.get(kind, body)
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.EINVAL, errno.ENODEV}:
                 return 0
             raise
+        told = answer[_BEHIND_IFINDEX:]
+        if told not in self._parsed:
+            if len(self._parsed) > _REMEMBERED:
+                self._parsed.clear()
+            self._parsed[told] = parse_filter(answer)[1]
+        return self._parsed[told]
 
     def detach(self, ifindex: int, hooks: Iterable[str]) -> None:
         """Take our filters away, and the qdisc if no other's are on it."""

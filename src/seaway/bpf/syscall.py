@@ -164,13 +164,11 @@ def link_detach(link: int) -> None:
 
 def attached(ifindex: int, hook: str) -> tuple[tuple[int, int], ...]:
     """The (program, link) ids on a TCX hook, in the order in which they run."""
-    ids = Buffer(8 * _QUERIED)
+    programs, links = (ctypes.c_uint32 * _QUERIED)(), (ctypes.c_uint32 * _QUERIED)()
+    places = ctypes.addressof(programs), ctypes.addressof(links)
     answer = call(
         _PROG_QUERY,
         _QUERY,
-        *(ifindex, HOOKS[hook], 0, 0, ids.address, _QUERIED, 0),
-        *(0, ids.address + 4 * _QUERIED, 0, 0),
+        *(ifindex, HOOKS[hook], 0, 0, places[0], _QUERIED, 0, 0, places[1], 0, 0),
     )
-    count = answer[5]
-    numbers = struct.unpack(f"={2 * _QUERIED}I", ids.content())
-    return tuple(zip(numbers[:count], numbers[_QUERIED : _QUERIED + count], strict=True))
+    return tuple(zip(programs[: answer[5]], links[: answer[5]], strict=True))
