@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,20 @@ def test_a_lab_that_lost_its_record_can_still_be_taken_down(make_lab):
     assert lab.name in labs.names()
     assert labs.down(lab.name)
     assert not cgroups.of_lab(lab.name).exists()
+
+
+def test_a_lab_whose_maker_was_killed_half_way_can_be_taken_down(make_lab):
+    name = f"{make_lab(hosts=1).name}-killed"
+    script = f"from seaway import lab; lab.up({name!r}, hosts=20)"
+    with subprocess.Popen([sys.executable, "-c", script]) as maker:
+        deadline = time.monotonic() + 20
+        while not (cgroups.of_lab(name) / "host2").exists():
+            assert time.monotonic() < deadline
+        maker.kill()
+
+    assert labs.down(name)
+    assert not cgroups.of_lab(name).exists()
+    assert name not in labs.names()
 
 
 def test_a_lab_is_found_again_by_its_name(make_lab):
