@@ -10,7 +10,7 @@ from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.plugins import Attacher, Caller
 from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
-from seaway.bench.rounds import ATTEMPTS, Ledger, rotated
+from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import Stage
 from seaway.bench.statistics import best_quartile, estimate, percentile, ratio
 from seaway.errors import SeawayError
@@ -92,7 +92,7 @@ def _measure(
 ) -> None:
     endpoints, parallel = cell
     keys = {name: Cell(name, endpoints, parallel) for name in callers}
-    for sweep in range(ATTEMPTS * stage.options.rounds):
+    for sweep in range(stage.options.sweeps):
         if not any(ledger.is_short(key, stage.options.rounds) for key in keys.values()):
             return
         stage.tell(f"{endpoints} endpoints, {parallel} at a time, round {sweep + 1}")
@@ -113,7 +113,7 @@ def _row(
     ledger: Ledger[Round],
     missing: dict[str, str],
 ) -> Row:
-    kept, figure = ledger.kept(cell), METRICS[metric]
+    kept, figure = ledger.told(cell), METRICS[metric]
     found = estimate(kept, figure) if kept else None
     return Row(
         system=cell.system,
@@ -122,7 +122,7 @@ def _row(
         value=found and found.value,
         low=found and found.low,
         high=found and found.high,
-        runs=len(kept),
+        runs=len(ledger.kept(cell)),
         discarded=ledger.discarded(cell),
         good=ledger.is_enough(cell),
         endpoints=cell.endpoints,
@@ -141,9 +141,9 @@ def _ratios(
     others = [cell._replace(system=name) for name in systems if name != OURS]
     if cell.endpoints != FEWEST:
         others.append(cell._replace(endpoints=FEWEST))
-    kept = ledger.kept(cell)
+    kept = ledger.told(cell)
     return tuple(
-        ratio_of(f"{o.system}@{o.endpoints}x{o.parallel}", ratio(kept, ledger.kept(o), figure))
+        ratio_of(f"{o.system}@{o.endpoints}x{o.parallel}", ratio(kept, ledger.told(o), figure))
         for o in others
-        if ledger.kept(o)
+        if ledger.told(o)
     )

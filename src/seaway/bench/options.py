@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-QUICK_ROUNDS = 4
+from seaway.bench.rounds import ATTEMPTS, ENOUGH
+
+QUICK_ROUNDS = 2
 ROUNDS = 20
 
 
@@ -21,6 +23,11 @@ class Options:
     endpoints: tuple[int, ...] = (1, 100, 1000)  # attach: present while it is measured
     parallel: tuple[int, ...] = (1, 16)  # attach: at a time
     progress: Callable[[str], None] = _quiet
+
+    @property
+    def sweeps(self) -> int:
+        """How often a round is tried at most; where even all decide nothing, once will do."""
+        return self.rounds * ATTEMPTS if self.rounds >= ENOUGH else self.rounds
 
     def wants_system(self, name: str) -> bool:
         return not self.systems or name in self.systems

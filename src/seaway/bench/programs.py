@@ -11,7 +11,7 @@ from functools import partial
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.results import Result, Row
-from seaway.bench.rounds import ATTEMPTS, Ledger
+from seaway.bench.rounds import Ledger
 from seaway.bench.stage import Stage
 from seaway.bench.statistics import best_quartile, estimate
 from seaway.bench.traffic import pin
@@ -47,7 +47,7 @@ def run(options: Options) -> Result:
     names = [name for name in TRIALS if options.wants_metric(name)]
     with stage.set([Programs()], lambda system, host: system.running(host, ledger.cpu)) as running:
         runner = running[Programs.name]
-        for sweep in range(ATTEMPTS * options.rounds):
+        for sweep in range(options.sweeps):
             stage.tell(f"round {sweep + 1}")
             for name in names:
                 if ledger.is_short(name, options.rounds):
@@ -68,7 +68,7 @@ def _ask(runner: Runner, name: str) -> float:
 
 
 def _row(name: str, ledger: Ledger[float]) -> Row:
-    kept = ledger.kept(name)
+    kept = ledger.told(name)
     found = estimate(kept, best_quartile("lower")) if kept else None
     return Row(
         system=TRIALS[name].program,
@@ -77,7 +77,7 @@ def _row(name: str, ledger: Ledger[float]) -> Row:
         value=found and found.value,
         low=found and found.low,
         high=found and found.high,
-        runs=len(kept),
+        runs=len(ledger.kept(name)),
         discarded=ledger.discarded(name),
         good=ledger.is_enough(name),
         note=ledger.judge(name),

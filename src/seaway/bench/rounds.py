@@ -83,14 +83,19 @@ class Ledger(Generic[Value]):
         for _ in range(PATIENCE):
             taken = self.calibrate()
             if self.is_quiet(taken):
-                self.enter(key, Sample(taken, measure()))
-                return
+                break
             self.enter(key, Sample(taken, None))
             self._pause(PAUSE)
+        self.enter(key, Sample(taken, measure()))
 
     def kept(self, key: Hashable) -> list[Value]:
         samples = self._samples[key]
         return [s.value for s in samples if s.value is not None and self.is_quiet(s.spin)]
+
+    def told(self, key: Hashable) -> list[Value]:
+        """What was kept; if nothing was, what was measured all the same, which decides nothing."""
+        measured = [s.value for s in self._samples[key] if s.value is not None]
+        return self.kept(key) or measured
 
     def discarded(self, key: Hashable) -> int:
         return len(self._samples[key]) - len(self.kept(key))
@@ -103,7 +108,9 @@ class Ledger(Generic[Value]):
         """Why it may not; empty if it may."""
         if self.is_enough(key):
             return ""
-        return f"too few rounds were kept: {len(self.kept(key))} of {ENOUGH}"
+        if not self.kept(key) and self.told(key):
+            return "the machine was busy in all of them"
+        return f"too few, {ENOUGH} decide"
 
     def is_short(self, key: Hashable, rounds: int) -> bool:
         return len(self.kept(key)) < rounds

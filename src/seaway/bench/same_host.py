@@ -8,7 +8,7 @@ from seaway.bench import traffic
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.results import Result, Row, collect_ratios, ratio_of
-from seaway.bench.rounds import ATTEMPTS, Ledger, rotated
+from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import Stage
 from seaway.bench.statistics import best_quartile, estimate, ratio
 from seaway.bench.systems import Pair, System
@@ -36,12 +36,13 @@ def _measure(
 ) -> None:
     """If one system needs one more round of a metric, all get it: they stay interleaved."""
     rounds = stage.options.rounds
-    for sweep in range(ATTEMPTS * rounds):
+    for sweep in range(stage.options.sweeps):
+        due = [m for m in metrics if any(ledger.is_short((s, m), rounds) for s in pairs)]
+        if not due:
+            return
+        stage.tell(f"round {sweep + 1} for {rounds}: {', '.join(due)}")
         order = rotated(list(pairs), sweep)
-        for metric in metrics:
-            if any(ledger.is_short((system, metric), rounds) for system in pairs):
-                stage.tell(f"{metric}, round {sweep + 1} for {rounds}")
-                traffic.measure(metric, {system: pairs[system] for system in order}, ledger)
+        traffic.measure(due, {system: pairs[system] for system in order}, ledger)
 
 
 def _row(
@@ -49,7 +50,7 @@ def _row(
 ) -> Row:
     of = traffic.METRICS[metric]
     statistic = best_quartile(of.better)
-    kept = ledger.kept((system, metric))
+    kept = ledger.told((system, metric))
     against = [REFERENCE] if system != OURS else [name for name in systems if name != OURS]
     found = estimate(kept, statistic) if kept else None
     return Row(
@@ -59,13 +60,13 @@ def _row(
         value=found and found.value,
         low=found and found.low,
         high=found and found.high,
-        runs=len(kept),
+        runs=len(ledger.kept((system, metric))),
         discarded=ledger.discarded((system, metric)),
         good=ledger.is_enough((system, metric)),
         ratios=tuple(
             ratio_of(other, ratio(kept, reference, statistic))
             for other in against
-            if kept and other != system and (reference := ledger.kept((other, metric)))
+            if kept and other != system and (reference := ledger.told((other, metric)))
         ),
         note=missing.get(system) or ledger.judge((system, metric)),
     )

@@ -32,11 +32,10 @@ def _metric(case: str, metric: str, rows: list[Row]) -> Iterator[str]:
             yield f"  {row.cell:<{WIDTH}} missing: {row.note}"
             continue
         interval = f"[{number(row.low)}, {number(row.high)}]"
-        thrown = f"{row.runs} rounds, {row.discarded} thrown away"
-        yield f"  {row.cell:<{WIDTH}} {number(row.value):>9}  {interval:<20} {thrown}"
+        rounds = f"{row.runs} rounds, {row.discarded} thrown away"
+        told = f"{rounds}: {row.note}" if row.note else rounds
+        yield f"  {row.cell:<{WIDTH}} {number(row.value):>9}  {interval:<20} {told}"
         yield from (f"  {'':<{WIDTH}} {_ratio(case, row, ratio)}" for ratio in row.ratios)
-        if row.note:
-            yield f"  {'':<{WIDTH}} ({row.note})"
 
 
 def _ratio(case: str, row: Row, ratio: Ratio) -> str:

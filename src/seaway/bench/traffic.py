@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from seaway.bench.rounds import Ledger, Sample
 from seaway.bench.statistics import Better
@@ -19,11 +20,15 @@ from seaway.bench.systems import Pair
 from seaway.errors import SystemFailed
 
 UDP_PORT, TCP_PORT, STREAM_PORT = 11111, 11112, 11113
-LEAD = 2.0  # seconds that sockperf waits before it begins: others are measured meanwhile
-WINDOW = 1.3  # seconds that belong to one sockperf client
+LEAD = 2.1  # seconds that sockperf sleeps before it begins: others are measured meanwhile
+WINDOW = 0.85  # seconds that belong to one sockperf client, of which it warms up for 0.4
+TAIL = 0.1  # seconds of that, in which it ends
 PULSE = 0.3  # seconds
-STREAM = 1  # second
+STREAM = "512M"  # bytes of one stream
 LIMIT = 20.0  # seconds for anything
+
+
+Client = tuple[str, str]  # system, metric
 
 
 class Metric(NamedTuple):
@@ -83,13 +88,14 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
         time.sleep(0.01)
 
 
-def measure(metric: str, pairs: Mapping[str, Pair], ledger: Ledger[float]) -> None:
-    """One round of one metric for each of these systems, in their order."""
-    if metric in PING_PONG:
-        ping_pongs(metric, pairs, ledger)
-        return
-    for system, pair in pairs.items():
-        ledger.measure((system, metric), _single(metric, pair, ledger.cpu))
+def measure(metrics: Sequence[str], pairs: Mapping[str, Pair], ledger: Ledger[float]) -> None:
+    """One round of these metrics for each of these systems, in their order."""
+    waiting = [(system, metric) for metric in metrics if metric in PING_PONG for system in pairs]
+    if waiting:
+        ping_pongs(waiting, pairs, ledger)
+    for metric in metrics:
+        for system, pair in pairs.items() if metric not in PING_PONG else ():
+            ledger.measure((system, metric), _single(metric, pair, ledger.cpu))
 
 
 def _single(metric: str, pair: Pair, cpu: int) -> Callable[[], float]:
@@ -100,7 +106,7 @@ def _single(metric: str, pair: Pair, cpu: int) -> Callable[[], float]:
 
 def stream(pair: Pair, cpu: int) -> float:
     """One TCP stream: Gbit/s in the median tenth of its time."""
-    options = ("--json", f"--time={STREAM}", "--interval=0.1", f"--port={STREAM_PORT}")
+    options = ("--json", f"--bytes={STREAM}", "--interval=0.1", f"--port={STREAM_PORT}")
     command = ("iperf3", *options, "--client", str(pair.server.address))
     report = json.loads(_output(pair.client.argv(*pin(cpu, *command))))
     rates = [float(part["sum"]["bits_per_second"]) for part in report["intervals"]]
@@ -126,32 +132,49 @@ PING_PONG = {
 }
 
 
-def ping_pongs(metric: str, pairs: Mapping[str, Pair], ledger: Ledger[float]) -> None:
-    """One sockperf client for each system, so timed that only one of them is not asleep."""
-    clients: dict[str, subprocess.Popen[str]] = {}
-    spins: dict[str, float] = {}
+class Act(NamedTuple):
+    """When to do what with one sockperf client."""
+
+    due: float
+    client: Client
+    what: Literal["start", "calibrate", "end"]
+
+
+def ping_pongs(clients: Sequence[Client], pairs: Mapping[str, Pair], ledger: Ledger[float]) -> None:
+    """One sockperf for each, so timed that all but one of them are asleep."""
+    running: dict[Client, subprocess.Popen[str]] = {}
+    spins: dict[Client, float] = {}
     with ExitStack() as stack:
-        for due, system, begins in _timetable(list(pairs)):
+        for due, client, what in timetable(clients, time.monotonic()):
             time.sleep(max(0.0, due - time.monotonic()))
-            if begins:
-                spins[system] = ledger.calibrate()
-                continue
-            argv = _ping_pong(metric, pairs[system], ledger.cpu)
-            clients[system] = stack.enter_context(
-                subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            )
-            stack.callback(clients[system].kill)
-        for system, client in clients.items():
-            output, _ = client.communicate(timeout=LIMIT)
-            ledger.enter((system, metric), Sample(spins[system], median(output)))
+            if what == "start":
+                argv = _ping_pong(client[1], pairs[client[0]], ledger.cpu)
+                running[client] = stack.enter_context(_start(argv))
+                stack.callback(running[client].kill)
+            elif what == "calibrate":
+                spins[client] = ledger.calibrate()
+            else:
+                running[client].send_signal(signal.SIGINT)
+        for client, process in running.items():
+            output, _ = process.communicate(timeout=LIMIT)
+            ledger.enter(client, Sample(spins[client], median(output)))
 
 
-def _timetable(systems: list[str]) -> list[tuple[float, str, bool]]:
-    """When to start each client, and when to calibrate: just before it begins."""
-    now = time.monotonic()
-    starts = [(now + n * WINDOW, system, False) for n, system in enumerate(systems)]
-    begins = [(due + LEAD, system, True) for due, system, _ in starts]
-    return sorted(starts + begins)
+def timetable(clients: Sequence[Client], now: float) -> list[Act]:
+    """The spin loop comes just before a client wakes up, when the last one has ended."""
+    acts: list[Act] = []
+    for number, client in enumerate(clients):
+        start = now + number * WINDOW
+        acts += [
+            Act(start, client, "start"),
+            Act(start + LEAD - TAIL / 2, client, "calibrate"),
+            Act(start + LEAD + WINDOW - TAIL, client, "end"),
+        ]
+    return sorted(acts, key=lambda act: act.due)
+
+
+def _start(argv: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _ping_pong(metric: str, pair: Pair, cpu: int) -> list[str]:
