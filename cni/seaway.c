@@ -307,7 +307,7 @@ static int ask_agent(const struct text *request, struct text *reply)
 		error = "it is cut off, or is no answer of an agent";
 	if (error) {
 		snprintf(trouble, sizeof(trouble), SEAWAY_SOCKET ": the answer: %s", error);
-		return BROKEN;
+		return reply->len ? BROKEN : NO_AGENT; /* it died, perhaps with us in its queue */
 	}
 	reply->data = (char *)body + 4;
 	return status;

@@ -286,6 +286,12 @@ def test_an_add_waits_while_the_agent_is_starting(front: Path) -> None:
     assert 3 == len(came)
 
 
+def test_an_add_that_a_dying_agent_never_answered_is_asked_again(front: Path) -> None:
+    with agent(front, lambda _: b"", lambda _: answer("{}")) as came:
+        assert b"{}" == call(front, "ADD").stdout
+    assert came[0] == came[1]
+
+
 @pytest.mark.parametrize(
     ("verb", "code", "waits"), [("ADD", 11, True), ("CHECK", 11, False), ("STATUS", 50, False)]
 )

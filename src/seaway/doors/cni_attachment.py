@@ -45,17 +45,13 @@ def name_of(attachment: Attachment) -> str:
 def requests_of(
     call: Environment, header: Header, wishes: Wishes, foreign: Result | None
 ) -> Iterator[NewEndpoint]:
-    """One, or one for each way to choose among the ranges that a runtime gives, best first.
-
-    `foreign`: what another IPAM gave; its word on addresses and routes is the last.
-    """
-    attachment = call.attachment
+    """One for each choice among given ranges; another IPAM's word (`foreign`) is the last."""
     request = NewEndpoint(
         netns=call.netns,
         network=header.network,
-        container=attachment.container,
-        interface=attachment.interface,
-        name=name_of(attachment),
+        container=call.attachment.container,
+        interface=call.attachment.interface,
+        name=name_of(call.attachment),
         mac=wishes.mac,
         mtu=wishes.mtu,
         labels=wishes.labels,
@@ -65,8 +61,8 @@ def requests_of(
         door_network=header.name,
     )
     if foreign is None:
-        for ranges in product(*wishes.ranges):
-            yield replace(request, addresses=wishes.addresses, ranges=ranges)
+        request = replace(request, addresses=wishes.addresses)
+        yield from (replace(request, ranges=chosen) for chosen in product(*wishes.ranges))
         return
     yield replace(
         request,
