@@ -273,13 +273,6 @@ def storm(
     scene.calm(before)
 
 
-@pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """A line for who runs the tests, shown whether they pass or not."""
-    writer = request.config.get_terminal_writer()
-    return lambda line: writer.line(f"\n    {line}")
-
-
 @pytest.mark.timeout(240)
 def test_an_agent_that_is_killed_for_a_minute_harms_nobody_and_leaks_nothing(scene, tell):
     until = time.monotonic() + 60

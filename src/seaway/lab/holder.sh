@@ -51,6 +51,6 @@ hostname "$name"
 ip link set lo up
 echo 0 > /proc/sys/net/ipv4/ip_forward # a new namespace inherits the machine's
 
-trap '' CHLD # orphans of the host are reaped by the kernel
 echo ready
-exec sleep infinity > /dev/null 2>&1
+# Ignored, so that orphans of the host are reaped by the kernel; dash cannot ignore it by a trap.
+exec env --ignore-signal=CHLD sleep infinity > /dev/null 2>&1
