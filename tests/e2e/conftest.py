@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -90,3 +91,14 @@ def one_host_and_world(make_lab: Callable[..., Lab]) -> tuple[OneHost, LabHost]:
     lab = make_lab(hosts=1, world=True)
     lab.hosts[0].start_agent()
     return OneHost(lab.hosts[0]), lab.host("world")
+
+
+@pytest.fixture
+def tell(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """A line for who runs the tests, shown whether they pass or not."""
+
+    def line(text: str) -> None:
+        with capfd.disabled():
+            sys.stdout.write(f"\n    {text}\n")
+
+    return line
