@@ -110,3 +110,7 @@ def test_the_median_is_read_from_what_sockperf_prints():
 def test_a_sockperf_that_measured_nothing_is_an_error():
     with pytest.raises(SystemFailed, match="No messages were received"):
         median("sockperf: No messages were received from the server.")
+
+
+def test_a_sockperf_that_was_woken_up_too_late_gives_no_round():
+    assert None is median("sockperf: No valid observations found. Try tune parameters")
