@@ -1,8 +1,14 @@
-"""A client that asks the gateway at a steady pace, and counts: client.py ADDRESS SECONDS."""
+"""A client that asks the gateway at a steady pace, and counts: client.py ADDRESS [SECONDS].
+
+SIGTERM ends it early, or at all; it prints the answers, and how many got each, in the end.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import signal
 import sys
 import time
 from collections import Counter
@@ -28,12 +34,16 @@ def ask(address: str) -> str:
 
 def main(address: str, seconds: float) -> None:
     answers: Counter[str] = Counter()
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     started = time.monotonic()
-    for number in range(int(seconds / PACE)):
+    for number in itertools.count():
+        if ended or number * PACE >= seconds:
+            break
         time.sleep(max(0.0, started + number * PACE - time.monotonic()))
         answers[ask(address)] += 1
     print(json.dumps(answers))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else math.inf)

@@ -1,0 +1,159 @@
+"""The story itself, chapter by chapter. Each checks what it tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from story import Story, check, tell, title
+
+from seaway import bench
+
+BACKENDS = ("backend-1", "backend-2", "backend-3")
+IDLE = ("python3", "-c", "import signal; signal.pause()")
+FALSE_SOURCE = "192.0.2.66"  # an address of documentation: nobody's
+BREATH = 2.0  # seconds of requests between two events
+UNAVAILABLE = 7  # the exit status of a command that no agent answers
+
+
+def containers_start(story: Story) -> None:
+    title("containerd starts an API gateway, three backends and a client on one network")
+    story.seaway("network", "create", "shop")
+    for name in BACKENDS:
+        story.start(name, "shop", "python3", "/app/backend.py", name)
+    backends = [address for name in BACKENDS for address in story.addresses[name]]
+    story.start("gateway", "shop", "python3", "/app/gateway.py", *backends)
+    story.start("client", "shop", *IDLE)
+    listed = story.seaway("endpoint", "ls")
+    everywhere = [address for name in story.addresses for address in story.addresses[name]]
+    check(
+        "each container has an IPv4 and an IPv6 address, and is listed with them",
+        len(everywhere) == 10 and all(address in listed for address in everywhere),
+    )
+
+
+def requests_pass(story: Story) -> None:
+    title("Requests go through the gateway to every backend, by IPv4 and by IPv6")
+    for address in story.addresses["gateway"]:
+        story.host.wait_for("the gateway's start", partial(_is_served, story, address))
+        answers = story.ask(address, 1.0)
+        tell(f"  {address}: {_spread(answers)}")
+        check("every backend answered, and nothing failed", set(answers) == set(BACKENDS))
+
+
+def a_lie_is_dropped(story: Story) -> None:
+    title("A backend lies about its source address")
+    (true, *_), (gateway, *_) = story.addresses["backend-1"], story.addresses["gateway"]
+    liar = ("endpoint", "inspect", "shop/default-backend-1")
+    with story.counting(*liar) as dropped:
+        story.python("backend-1", "spoof.py", true, FALSE_SOURCE, gateway)
+    tell(f"  it sent one packet from {true}, and one from {FALSE_SOURCE}")
+    check("one of the two was dropped as a lie", dropped.get("spoofed_address") == 1)
+    shown = story.seaway(*liar)
+    check("`endpoint inspect` tells whose it was, and why", "spoofed_address 1" in shown)
+
+
+def networks_are_closed(story: Story) -> None:
+    title("A stranger on another network knocks at the gateway")
+    story.seaway("network", "create", "other")
+    story.start("stranger", "other", *IDLE)
+    gateway = story.addresses["gateway"][0]
+    with story.counting("status") as dropped:
+        check("the stranger is not let in", not _is_served(story, gateway, "stranger"))
+    isolated = dropped.get("isolated", 0)
+    check(f"its packets were dropped, and `status` tells why: isolated {isolated}", isolated > 0)
+    story.seaway("network", "connect", "other", "shop")
+    check("connected by name, the networks talk", _is_served(story, gateway, "stranger"))
+    story.seaway("network", "disconnect", "other", "shop")
+    check("and disconnected they do not", not _is_served(story, gateway, "stranger"))
+
+
+def the_agent_dies(story: Story) -> None:
+    title("The agent is killed while requests are running")
+    before = story.told("endpoint", "ls")
+    with story.load(story.addresses["gateway"][0]) as answers:
+        _goes_on(BREATH)
+        tell(f"$ kill -9 {story.host.agent_pid()}")
+        story.host.kill_agent()
+        gone = story.host.call("seaway", "status")
+        tell(f"$ seaway status\n{gone.stderr.strip()}")
+        check("nobody answers commands", gone.returncode == UNAVAILABLE)
+        _goes_on(BREATH)
+        began = time.monotonic()
+        story.host.start_agent()
+        tell(f"  a new agent is ready after {time.monotonic() - began:.1f} s")
+        _goes_on(BREATH)
+    tell(f"  {_spread(answers)}")
+    check("no request was lost", set(answers) == set(BACKENDS))
+    check("the new agent has every endpoint as it was", _same(before, story.told("endpoint", "ls")))
+    check("and nothing had to be repaired", story.told("status")["drift_total"] == 0)
+
+
+def a_container_vanishes(story: Story) -> None:
+    title("A container is killed, and nobody tells the network")
+    began = time.monotonic()
+    story.engine.remove("stranger")
+    nobody = partial(story.told, "endpoint", "ls", "--network", "other")
+    story.host.wait_for("the release of its address", lambda: nobody() == [])
+    check(f"it is released by itself, in {time.monotonic() - began:.1f} s", nobody() == [])
+    story.seaway("network", "rm", "other")
+
+
+def the_host_is_healthy(story: Story) -> None:
+    title("What the host says of itself")
+    story.seaway("status")
+    status = story.told("status")
+    check(
+        "five endpoints, nothing fails, nothing was changed behind our back",
+        (status["endpoints"], status["failures"], status["drift_total"]) == (5, [], 0),
+    )
+    story.seaway("doctor")
+    levels = {finding["level"] for finding in story.told("doctor")}
+    check("the doctor finds no error", "ok" in levels and "error" not in levels)
+
+
+def figures(_: Story) -> None:
+    title("Measured here, side by side, on hosts of their own")
+    tell("$ seaway bench same-host --quick")
+    result = bench.run("same-host", bench.Options(rounds=bench.QUICK_ROUNDS))
+    tell(bench.render(result))
+    for name in bench.SYSTEMS:
+        rows = [row for row in result.rows if row.system == name]
+        taken = sum(row.value is not None for row in rows)
+        tell(f"  {name}: {taken} of {len(rows)} figures {'' if taken else rows[0].note}".rstrip())
+        check(f"{name} was measured", taken or name not in ("veth", "seaway"))
+    tell("  (two rounds are a look: docs/benchmarks.md has a measurement, `make bench` makes one)")
+
+
+CHAPTERS: tuple[Callable[[Story], None], ...] = (
+    containers_start,
+    requests_pass,
+    a_lie_is_dropped,
+    networks_are_closed,
+    the_agent_dies,
+    a_container_vanishes,
+    the_host_is_healthy,
+    figures,
+)
+
+
+def _is_served(story: Story, address: str, who: str = "client") -> bool:
+    """Whether one request is answered by a backend."""
+    return set(story.ask(address, 0.01, who)) <= set(BACKENDS)
+
+
+def _spread(answers: dict[str, int]) -> str:
+    failed = sum(count for who, count in answers.items() if who not in BACKENDS)
+    sent = sum(answers.values())
+    each = ", ".join(f"{who} {count}" for who, count in sorted(answers.items()))
+    return f"{sent} requests sent, {sent - failed} answered, {failed} failed ({each})"
+
+
+def _same(before: list[dict[str, object]], after: list[dict[str, object]]) -> bool:
+    """But for the counters."""
+    return [e | {"drops": []} for e in before] == [e | {"drops": []} for e in after]
+
+
+def _goes_on(seconds: float) -> None:
+    time.sleep(seconds)  # the story's own pace; nothing is waited for
