@@ -1,6 +1,8 @@
 """The wire between lab hosts: a bridge in a namespace of its own, and who is where on it.
 
 Host n has 198.18.0.(10 + n) and fd53:5759::(10 + n), the world 198.18.0.1 and fd53:5759::1.
+Link-local addresses end likewise: made by hand, they need no detection of duplicates, and a host
+is as it stays when `up` returns.
 No route leads out of a lab; only the world, where there is one, is a default gateway, and it
 answers for two documentation addresses that stand for the internet.
 """
@@ -43,7 +45,8 @@ def connect(wire: int, host: int, port: str, where: Place) -> None:
     )
     _ip(
         host,
-        "link set eth0 addrgenmode eui64 up",
+        "link set eth0 addrgenmode none up",
+        f"addr add fe80::{where.address4.ip.packed[-1]}/64 dev eth0 nodad",
         f"addr add {where.address4} dev eth0",
         f"addr add {where.address6} dev eth0 nodad",
     )
