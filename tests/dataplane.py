@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from namespaces import Netns
-from seaway.bpf import abi, attachments, maps
+from seaway.bpf import abi, maps
+from seaway.bpf.attachments import Attachments, Patience
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import OBJECTS, DataPlane
 from seaway.kernel import netns
@@ -28,6 +29,12 @@ from seaway.model.kernel import Attachment, Inside, Link, Route
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
 
+WAYS = {
+    "auto": ("auto",),
+    "cls_bpf": ("cls_bpf",),
+    "tcx": ("tcx",),
+    "promoted": ("auto", Patience(lived=0, quiet=0)),
+}
 HOST = {4: "10.208.0.254", 6: "fd00:0:0:1::fe"}
 SUBNETS = {ip_network("10.208.0.0/24"): 1, ip_network("fd00:0:0:1::/64"): 1}
 
@@ -81,7 +88,7 @@ class Host:
         self.targets = self.place.run(maps.targets, self.plane)
         self.counters = self.place.run(Counters, self.plane)
         self.attachments = self.place.run(
-            attachments.Attachments, self.plane, self.links.set_up, self.way
+            Attachments, self.plane, self.links.set_up, *WAYS[self.way]
         )
         self.put("subnets", SUBNETS)
         self.put("identities", {ip_network(a): 1 for a in HOST.values()})
@@ -126,6 +133,11 @@ class Host:
         addresses = [ip_address(container.address(f)) for f in (4, 6)]
         self.put("endpoints", dict.fromkeys(addresses, container.record))
         self.put("interfaces", {container.ifindex: container.record})
+
+    def promote(self) -> None:
+        """Move all into links that may move."""
+        while self.place.run(self.attachments.promote):
+            pass
 
     def attach(self, *containers: Container) -> None:
         wanted = {k: a for c in containers for k, a in attached(c).items()}

@@ -40,18 +40,16 @@ def way(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def host(way: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    monkeypatch.setattr(attachments, "LIVED", 0.0)
-    monkeypatch.setattr(attachments, "QUIET", 0.0)
+def host(way: str) -> Iterator[Host]:
     with hosts() as raise_host:
-        yield raise_host("auto" if way == "promoted" else way)
+        yield raise_host(way)
 
 
 @pytest.fixture
 def anna(host: Host, way: str, make_netns: Callable[[], Netns]) -> Container:
     made = host.add(make_netns(), 1)
     if way == "promoted":
-        promote(host)
+        host.promote()
     return made
 
 
@@ -59,13 +57,8 @@ def anna(host: Host, way: str, make_netns: Callable[[], Netns]) -> Container:
 def bert(host: Host, way: str, make_netns: Callable[[], Netns]) -> Container:
     made = host.add(make_netns(), 2)
     if way == "promoted":
-        promote(host)
+        host.promote()
     return made
-
-
-def promote(host: Host) -> None:
-    while host.place.run(host.attachments.promote):
-        pass
 
 
 def read(host: Host) -> dict[tuple[str, str], Attachment]:
@@ -149,7 +142,7 @@ def test_a_removed_pin_takes_the_link_along_and_both_come_again(host, anna):
     host.place.run((LINKS / f"{anna.link}-egress").unlink)
     assert wait(lambda: {(anna.link, "ingress")} == set(read(host)))
     host.attach(anna)
-    promote(host)
+    host.promote()
 
     assert attached(anna) == read(host)
 
@@ -223,16 +216,14 @@ def test_devices_of_others_are_not_touched(host, anna):
     assert "clsact" in host.place.shell("tc qdisc show dev other")
 
 
-def test_filters_of_others_survive_the_move_to_links(make_netns, monkeypatch):
-    monkeypatch.setattr(attachments, "LIVED", 0.0)
-    monkeypatch.setattr(attachments, "QUIET", 0.0)
+def test_filters_of_others_survive_the_move_to_links(make_netns):
     with hosts() as raise_host:
-        host = raise_host("auto")
+        host = raise_host("promoted")
         anna = host.add(make_netns(), 1)
         host.place.shell(
             f"tc filter add dev {anna.link} egress prio 99 protocol ip u32 match u32 0 0"
         )
-        promote(host)
+        host.promote()
 
         assert "u32" in host.place.shell(f"tc filter show dev {anna.link} egress")
         assert "bpf" not in host.place.shell(f"tc filter show dev {anna.link} egress")
@@ -317,16 +308,14 @@ def test_another_build_takes_over_under_traffic(host, anna, bert, tmp_path, chan
     assert {host.plane.layout, "links"} == names(host, LINKS.parent)
 
 
-def test_the_move_to_links_loses_no_packet(make_netns, monkeypatch):
-    monkeypatch.setattr(attachments, "LIVED", 0.0)
-    monkeypatch.setattr(attachments, "QUIET", 0.0)
+def test_the_move_to_links_loses_no_packet(make_netns):
     with hosts() as raise_host:
-        host = raise_host("auto")
+        host = raise_host("promoted")
         anna, bert = host.add(make_netns(), 1), host.add(make_netns(), 2)
         traffic = Traffic(anna, bert)
         try:
             assert traffic.moves()
-            promote(host)
+            host.promote()
             assert traffic.moves()
         finally:
             traffic.close()

@@ -28,7 +28,6 @@ from scapy.packet import Packet
 
 from dataplane import HOST, Container, Host, hosts
 from namespaces import Netns, namespaces
-from seaway.bpf import attachments
 from seaway.names import GATEWAY_MAC
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -53,21 +52,13 @@ class Scene:
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     with namespaces() as make, hosts() as raise_host:
         way = request.param
-        host = raise_host("auto" if way == "promoted" else way)
+        host = raise_host(way)
         anna, bert, small = (
             host.add(make(), number, mtu) for number, mtu in ((1, 1500), (2, 1500), (3, 1300))
         )
         if way == "promoted":
-            promote_all(host)
+            host.promote()
         yield Scene(host, anna, bert, small)
-
-
-def promote_all(host: Host) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attachments, "LIVED", 0.0)
-        patch.setattr(attachments, "QUIET", 0.0)
-        while host.place.run(host.attachments.promote):
-            pass
 
 
 def listener(container: Container, family: int, kind: int) -> socket.socket:

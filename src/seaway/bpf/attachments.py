@@ -14,7 +14,7 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from seaway.bpf import tcx
 from seaway.bpf.classifier import Classifier
@@ -26,10 +26,18 @@ from seaway.names import LINK_PREFIX
 
 Key = tuple[str, str]  # device, hook
 HOOKS: Final = ("ingress", "egress")
-LIVED: Final = 60.0  # seconds until a device is worth a link
-QUIET: Final = 10.0  # seconds without a change, for nobody to wait on our account
 
 _HEAD = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+
+
+class Patience(NamedTuple):
+    """Seconds before programs move into links."""
+
+    lived: float = 60.0  # that a device must have lived to be worth it
+    quiet: float = 10.0  # without a change: so nobody waits on our account
+
+
+_USUAL: Final = Patience()
 
 
 class Attachments:
@@ -40,12 +48,19 @@ class Attachments:
 
     name = "attachments"
 
-    def __init__(self, plane: DataPlane, set_up: Callable[[int], None], way: str = "auto") -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        set_up: Callable[[int], None],
+        way: str = "auto",
+        patience: Patience = _USUAL,
+    ) -> None:
         self._tcx = tcx.available()
         self.mode = "tcx" if way == "tcx" or (way == "auto" and self._tcx) else "cls_bpf"
         self._plane = plane
         self._set_up = set_up
         self._way = way
+        self._patience = patience
         self._rtnl = Rtnl()
         self._filters = Classifier(self._rtnl)
         self._links = tcx.Links(plane.links)
@@ -103,10 +118,10 @@ class Attachments:
         Whether there was one. It takes 32 ms: for a thread beside the others' work.
         """
         now = time.monotonic()
-        if now - self._changed < QUIET:
+        if now - self._changed < self._patience.quiet:
             return False
         for device, (ifindex, since) in list(self._candidates.items()):
-            if now - since >= LIVED:
+            if now - since >= self._patience.lived:
                 self._candidates.pop(device, None)
                 with Rtnl() as rtnl:
                     self._promote(rtnl, device, ifindex)
