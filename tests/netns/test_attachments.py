@@ -20,6 +20,7 @@ from builds import OTHER_CODE, OTHER_LAYOUT, build
 from dataplane import Container, Host, attached, hosts, wait
 from namespaces import Netns, namespaces
 from seaway.bpf import attachments, syscall, tcx
+from seaway.bpf.objects import OBJECTS
 from seaway.model.kernel import Attachment
 from seaway.names import LINK_PREFIX
 
@@ -228,6 +229,23 @@ def test_filters_of_others_survive_the_move_to_links(make_netns):
         assert "u32" in host.place.shell(f"tc filter show dev {anna.link} egress")
         assert "bpf" not in host.place.shell(f"tc filter show dev {anna.link} egress")
         assert {f"{anna.link}-ingress", f"{anna.link}-egress"} == pins(host)
+
+
+def test_a_move_that_was_cut_short_is_finished_by_the_next_agent(make_netns):
+    """Killed when the links were there and the filters were there still."""
+    with hosts() as raise_host:
+        host = raise_host("promoted")
+        anna = host.add(make_netns(), 1)
+        host.promote()
+        for hook, program in (("ingress", "from_endpoint"), ("egress", "to_endpoint")):
+            left = {hook: host.plane.programs[program]}
+            assert {} == host.place.run(host.attachments._filters.attach, anna.ifindex, left)
+        host.upgrade(OBJECTS)
+        assert attached(anna) == read(host)
+        host.promote()
+
+        assert "clsact" not in host.place.shell(f"tc qdisc show dev {anna.link}")
+        assert attached(anna) == read(host)
 
 
 def test_a_young_device_stays_with_filters(make_netns):

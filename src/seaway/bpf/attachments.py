@@ -65,6 +65,7 @@ class Attachments:
         self._filters = Classifier(self._rtnl)
         self._links = tcx.Links(plane.links)
         self._candidates: dict[str, tuple[int, float]] = {}  # device: ifindex, since when
+        self._seen: dict[str, int] = {}  # device: ifindex
         self._changed = time.monotonic()
 
     def close(self) -> None:
@@ -81,7 +82,8 @@ class Attachments:
                 if number and up:
                     program = names.get(number, f"program {number}")
                     found[device, hook] = Attachment(device, ifindex, hook, program)
-            self._consider(device, ifindex)
+            if self._seen.get(device) != ifindex:
+                self._consider(device, ifindex)  # its filters may be left over from a move
         for device, hook in self._links.pins():
             if device not in devices:
                 found[device, hook] = Attachment(device, 0, hook, "of a device that is gone")
@@ -96,7 +98,7 @@ class Attachments:
         for (device, ifindex), programs in devices.items():
             errors = self._attach(device, ifindex, programs) or self._start(ifindex, programs)
             failed |= {(device, hook): error for hook, error in errors.items()}
-            if not errors:
+            if not errors and not all(self._linked(ifindex, hook) for hook in HOOKS):
                 self._consider(device, ifindex)
         return failed
 
@@ -110,6 +112,7 @@ class Attachments:
             else:
                 self._links.forget(device, hook)
                 self._candidates.pop(device, None)
+                self._seen.pop(device, None)
         return failed
 
     def promote(self) -> bool:
@@ -181,11 +184,10 @@ class Attachments:
         return self._tcx and self._links.program(ifindex, hook) != 0
 
     def _consider(self, device: str, ifindex: int) -> None:
-        """For a link later on, if the device has none yet."""
+        """For the move to links, later on."""
+        self._seen[device] = ifindex
         known, _ = self._candidates.get(device, (0, 0.0))
-        if self._way != "auto" or self.mode != "tcx" or known == ifindex:
-            return
-        if not all(self._linked(ifindex, hook) for hook in HOOKS):
+        if self._way == "auto" and self.mode == "tcx" and known != ifindex:
             self._candidates[device] = ifindex, time.monotonic()
 
     def _devices(self) -> Iterator[tuple[str, int, bool]]:
