@@ -118,8 +118,9 @@ class Reconciler:
             if self._held.get(k) != actual.get(k)
         }
         self._due |= {k: expected for k, (_, expected) in drift.items()}
-        busy = {k: self._held[k] for k in self._busy if k in self._held}
-        self._held = dict(actual) | busy
+        # Of what is as it should be, ours is kept: it may know more than can be read back.
+        known = {k: v for k, v in self._held.items() if k in self._busy or actual.get(k) == v}
+        self._held = dict(actual) | known
         return drift
 
 

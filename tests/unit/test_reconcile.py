@@ -6,6 +6,7 @@ import errno
 
 from tests.fakes_kernel import FakeTarget
 
+from seaway.model.kernel import Inside, Link
 from seaway.reconcile import Reconciler
 
 
@@ -65,6 +66,22 @@ def test_drift_is_named_and_repaired() -> None:
     assert {"deleted": (None, 1), "changed": (7, 2), "planted": (8, None)} == drift
     assert {"deleted": 1, "changed": 2, "same": 3} == target.read()
     assert {} == reconciler.audit()
+
+
+def test_what_cannot_be_read_back_is_known_after_an_audit_all_the_same() -> None:
+    target = FakeTarget("links")
+    reconciler = Reconciler(target)
+    inside = Inside("/run/netns/a", 7, "eth0", "02:00:00:00:00:01", (), True, ())
+    reconciler.want({"a": Link("a", "02:00:00:00:00:02", 1500, inside)})
+    apply(reconciler)
+    target.objects["a"] = Link("a", "02:00:00:00:00:02", 1500)
+    assert {} == reconciler.audit()
+
+    del target.objects["a"]
+    reconciler.audit()
+    apply(reconciler)
+
+    assert inside == target.objects["a"].inside
 
 
 def test_a_key_wanted_again_while_its_delete_is_under_way_is_there_in_the_end() -> None:
