@@ -74,11 +74,12 @@ class Vigil:
         """Endpoints whose link went away while nobody was here: with their containers, or not.
 
         A container that is detached and attached again has its next link under the same name,
-        before we are told that the first one went.
+        before we are told that the first one went. Of a container that vanished, the link is
+        down and without its routes before it is gone: that is no drift of its routes.
         """
         gone, self._gone = self._gone, set()
         for link in sorted(gone):
-            if not self._links.ifindex(link):
+            if not self._links.ifindex(link) or self._intents.outlived(link):
                 await self._intents.vanished(link)
 
     # What the kernel tells (kernel.watch.Watcher)
@@ -93,8 +94,9 @@ class Vigil:
                 self.suspect("routes")
 
     def down(self, name: str) -> None:
-        """Set down by hand: the attachments' target sets it up, then its routes come again."""
+        """By hand: the attachments' target sets it up, then its routes come again. Or going."""
         if self._known(name):
+            self._gone.add(name)
             self.suspect("attachments")
             self.suspect("routes")
 

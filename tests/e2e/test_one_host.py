@@ -185,3 +185,4 @@ def test_an_endpoint_whose_container_vanished_is_released(one_host):
     one_host.attach("a")
     one_host.host.run("ip", "netns", "del", "a")
     one_host.host.wait_for("the release", lambda: [] == one_host.told("endpoint", "ls"))
+    assert [] == one_host.told("status")["drift"]  # it ended: nobody took anything from it

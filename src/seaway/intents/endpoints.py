@@ -199,12 +199,18 @@ class EndpointIntents(AddressIntents):
             endpoint = admission.find_endpoint(self.facts, ref)
             await self.forget_endpoint(endpoint)
 
+    def outlived(self, link: str) -> bool:
+        """Whether this veth's container is gone."""
+        return any(not self._is_there(e) for e in self.facts.where(Endpoint, "link", link))
+
+    def _is_there(self, endpoint: Endpoint) -> bool:
+        return self.surroundings.netns_inode(endpoint.netns) == endpoint.netns_inode
+
     async def vanished(self, link: str) -> None:
         """The veth of an endpoint is gone. With its namespace: release it; else it is drift."""
         for endpoint in self.facts.where(Endpoint, "link", link):
-            inode = self.surroundings.netns_inode(endpoint.netns)
             self.facts.change(Attached, endpoint.id, None)
-            if inode == endpoint.netns_inode:
+            if self._is_there(endpoint):
                 self.convergence.audit("links")
                 continue
             log.info("container is gone", endpoint=endpoint.id, name=endpoint.name)

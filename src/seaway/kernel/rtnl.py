@@ -221,15 +221,15 @@ class Rtnl:
             return ""
         return answer[:16].split(b"\0", 1)[0].decode()
 
-    def is_down(self, name: str) -> bool:
-        """Whether there is such an interface, and it is not set up."""
+    def is_up(self, name: str) -> bool:
+        """Whether there is such an interface, and it is set up."""
         try:
             answer = fcntl.ioctl(self.socket, _SIOCGIFFLAGS, _ifreq(name))
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
             return False
-        return not struct.unpack_from("=H", answer, 16)[0] & 1
+        return bool(struct.unpack_from("=H", answer, 16)[0] & 1)
 
     def receive(self) -> list[Frame]:
         """What came unasked. ENOBUFS: some was lost."""

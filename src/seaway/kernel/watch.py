@@ -111,7 +111,7 @@ class Watch:
         gone = frame.kind == link.RTM_DELLINK or entry.mac != GATEWAY_MAC
         actual = None if gone else as_link(entry)
         self._watcher.changed("links", name, actual)
-        if not gone and not entry.flags & link.UP and self._questions.is_down(name):
+        if not gone and not entry.flags & link.UP and not self._questions.is_up(name):
             self._watcher.down(name)
 
     def _address(self, frame: Frame) -> None:
