@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from seaway.model.reports import EndpointReport
 
 
-_SHORT = 16
+_ENGINE_ID = re.compile(r"[0-9a-f]{32,}")  # as Docker and Podman number their containers
 
 
 def _drops(report: EndpointReport) -> str:
@@ -22,8 +23,8 @@ def _drops(report: EndpointReport) -> str:
 
 
 def _short(container: str) -> str:
-    """A runtime's long id as people know it; ours of a bare namespace whole."""
-    return container if len(container) <= _SHORT else container[:12]
+    """An engine's long number as people know it, from its other listings; a name whole."""
+    return container[:12] if _ENGINE_ID.fullmatch(container) else container
 
 
 COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
