@@ -50,6 +50,7 @@ from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
 CASES = 30_000  # for each program and seed
 SEEDS = [1, 2]
 SHORTEST = 14 + 40
+DOWN = Ether(src=GATEWAY_MAC, dst=GATEWAY_MAC)  # as the stack of the host writes it
 WORDS = {trial.OK: "host", trial.SHOT: "drop"}
 ADDRESSES = [
     *(a for actor in CAST for a in (actor.v4, actor.v6)),
@@ -66,13 +67,13 @@ def corpus_down() -> list[bytes]:
         me, others = ANNA.address(family), (BERT, OLGA, CARL, ANNA2, ANNA)
         sources = [a.address(family) for a in others] + [WORLD[family], UNKNOWN[family]]
         for source in [*sources, HOST[family], HOST[family], WORLD[family]]:
-            down = Ether(src=GATEWAY_MAC, dst=GATEWAY_MAC) / ip(family, source, me)
+            down = DOWN / ip(family, source, me)
             frames += [down / datagram(), down / segment(), down / Raw(b"zz")]
     frames += [
-        Ether(src=GATEWAY_MAC) / ip(4, WORLD[4], ANNA.v4, id=5, flags="MF") / datagram(64),
-        Ether(src=GATEWAY_MAC) / ip(4, WORLD[4], ANNA.v4, id=5, frag=9, proto=17) / Raw(b"k"),
-        Ether(src=GATEWAY_MAC) / ip(6, WORLD[6], ANNA.v6) / hop() / options() / segment(),
-        Ether(src=GATEWAY_MAC) / ip(6, WORLD[6], ANNA.v6) / IPv6ExtHdrFragment(m=1) / datagram(8),
+        DOWN / ip(4, WORLD[4], ANNA.v4, id=5, flags="MF") / datagram(64),
+        DOWN / ip(4, WORLD[4], ANNA.v4, id=5, frag=9, proto=17) / Raw(b"k"),
+        DOWN / ip(6, WORLD[6], ANNA.v6) / hop() / options() / segment(),
+        DOWN / ip(6, WORLD[6], ANNA.v6) / IPv6ExtHdrFragment(m=1) / datagram(8),
     ]
     return [bytes(frame) for frame in frames] + corpus()[:20]
 
@@ -101,9 +102,13 @@ def corpus() -> list[bytes]:
         sent(6, BERT.v6) / IPv6ExtHdrFragment(id=5, m=1) / datagram(64),
         sent(6, BERT.v6) / IPv6ExtHdrFragment(id=5, offset=9, nh=17) / Raw(b"k" * 40),
         sent(6, BERT.v6) / hop() / options() / IPv6ExtHdrFragment(id=6) / options() / segment(),
+        sent(6, BERT.v6) / hop() / options() / options() / options() / options() / segment(),
+        sent(6, BERT.v6) / options() / options() / hop() / hop() / hop() / hop() / segment(),
         sent(6, UNKNOWN[6]) / ICMPv6DestUnreach() / Raw(b"inner"),
-        Ether(src=ANNA.mac) / ARP(hwsrc=ANNA.mac, psrc=ANNA.v4, pdst=str(GATEWAY4)),
-        Ether(src=ANNA.mac) / ARP(hwsrc=ANNA.mac, psrc=ANNA.v4, pdst=UNKNOWN[4]),
+        Ether(src=ANNA.mac, dst="ff:ff:ff:ff:ff:ff")
+        / ARP(hwsrc=ANNA.mac, psrc=ANNA.v4, pdst=str(GATEWAY4)),
+        Ether(src=ANNA.mac, dst="ff:ff:ff:ff:ff:ff")
+        / ARP(hwsrc=ANNA.mac, psrc=ANNA.v4, pdst=UNKNOWN[4]),
         solicitation(ANNA.v6, str(GATEWAY6)),
         solicitation("fe80::9", UNKNOWN[6]),
         solicitation(ANNA.v6, ANNA2.v6),
