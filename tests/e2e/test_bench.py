@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 
 import pytest
 
 from seaway import bench, lab
 from seaway.bench.traffic import METRICS
+from seaway.lab.hosts import SEAWAY
 
 TINY = {"rounds": 1, "endpoints": (1,), "parallel": (1, 2)}
 pytestmark = pytest.mark.timeout(300)
@@ -55,3 +58,16 @@ def test_a_bench_leaves_no_lab_behind():
     measured("same-host", systems=("veth",), metrics=("udp_pps",))
 
     assert before == lab.names()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_bench_that_is_ended_takes_its_hosts_down_first(ending):
+    command = [SEAWAY, "bench", "same-host", "--system", "veth"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "round 1" in line)
+        process.send_signal(ending)
+        process.communicate(timeout=60)
+
+    assert 130 == process.returncode
+    assert f"bench-{process.pid}" not in lab.names()

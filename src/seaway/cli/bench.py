@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from seaway.cli import options
+from seaway.cli.ending import clean_up_first
 from seaway.errors import Invalid
 
 CASES = ["same-host", "attach", "programs"]
@@ -43,6 +44,7 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
     """
     from seaway import bench as benches  # noqa: PLC0415
 
+    clean_up_first()
     if file and len(case) != 1:
         raise Invalid("--json holds one case", f"name one of {', '.join(CASES)}")
     chosen = benches.Options(

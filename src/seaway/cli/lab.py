@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from seaway.cli import options, show
+from seaway.cli.ending import clean_up_first
 
 DEFAULT = "lab"
 _name = click.option("--name", default=DEFAULT, show_default=True, help="Which lab.")
@@ -27,6 +28,7 @@ def up(name: str, *, hosts: int, world: bool, agents: bool) -> None:
     """Make a lab."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    clean_up_first()
     click.echo(f"making {hosts} host(s) ...", err=True)
     made = labs.up(name, hosts=hosts, world=world, agents=agents)
     titles = ", ".join(host.name for host in made.everyone)
