@@ -59,8 +59,16 @@ class Containerd(msgspec.Struct, frozen=True):
 
     def run(self, name: str, image: Image, *command: str, options: tuple[str, ...] = ()) -> None:
         """Start a container in the background, on the network in use."""
+        self._run(name, image, *command, options=("--cni", *options))
+
+    def run_inside(self, other: str, name: str, image: Image, *command: str) -> None:
+        """Start a container in the network namespace of another one, as the parts of a pod are."""
+        shared = f"network:/proc/{self.pid(other)}/ns/net"
+        self._run(name, image, *command, options=("--with-ns", shared))
+
+    def _run(self, name: str, image: Image, *command: str, options: tuple[str, ...]) -> None:
         # No CPU share: on a machine with mixed cgroup versions, v2 may have no CPU controller.
-        how = ["--detach", "--cni", "--runc-binary", "runc", "--cpu-shares", "0", *options]
+        how = ["--detach", "--runc-binary", "runc", "--cpu-shares", "0", *options]
         self.host.run("ctr", "run", *how, image.name, name, *command, timeout=60)
 
     def call(self, name: str, *command: str, timeout: float = 30.0) -> str:
