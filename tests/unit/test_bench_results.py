@@ -40,8 +40,8 @@ def row(system: str, value: float | None, **more: object) -> Row:
     return Row(**(given | more))
 
 
-def against(reference: str, value: float) -> tuple[Ratio, ...]:
-    return (Ratio(reference=reference, value=value, low=value, high=value),)
+def against(reference: str, value: float, good: bool = True) -> tuple[Ratio, ...]:
+    return (Ratio(reference=reference, value=value, low=value, high=value, good=good),)
 
 
 def result(*rows: Row, case: str = "same-host") -> Result:
@@ -98,7 +98,7 @@ def test_a_promise_is_held_to_the_ratio(ratio, verdict):
 
 
 def test_too_few_rounds_keep_no_promise():
-    found = result(row("seaway", 10.0, good=False, ratios=against("veth", 1.0)))
+    found = result(row("seaway", 10.0, ratios=against("veth", 1.0, good=False)))
 
     assert ["undecided"] == [verdict for _, verdict in verdicts(found)]
 

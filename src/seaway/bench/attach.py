@@ -141,9 +141,10 @@ def _ratios(
     others = [cell._replace(system=name) for name in systems if name != OURS]
     if cell.endpoints != FEWEST:
         others.append(cell._replace(endpoints=FEWEST))
-    kept = ledger.told(cell)
-    return tuple(
-        ratio_of(f"{o.system}@{o.endpoints}x{o.parallel}", ratio(kept, ledger.told(o), figure))
-        for o in others
-        if ledger.told(o)
-    )
+    return tuple(_ratio(figure, cell, other, ledger) for other in others if ledger.told(other))
+
+
+def _ratio(figure: Figure, cell: Cell, other: Cell, ledger: Ledger[Round]) -> Ratio:
+    found = ratio(ledger.told(cell), ledger.told(other), figure)
+    good = ledger.is_enough(cell) and ledger.is_enough(other)
+    return ratio_of(f"{other.system}@{other.endpoints}x{other.parallel}", found, good=good)

@@ -59,9 +59,9 @@ def promise_of(case: str, row: Row, ratio: Ratio) -> Promise | None:
     return next(found, None)
 
 
-def judge(promise: Promise, row: Row, ratio: Ratio) -> Verdict:
+def judge(promise: Promise, ratio: Ratio) -> Verdict:
     """Too few rounds decide nothing, whatever they say."""
-    if not row.good:
+    if not ratio.good:
         return "undecided"
     return "kept" if promise.holds(ratio.value) else "broken"
 
@@ -69,7 +69,7 @@ def judge(promise: Promise, row: Row, ratio: Ratio) -> Verdict:
 def verdicts(result: Result) -> list[tuple[Promise, Verdict]]:
     """Of every promise that this result speaks about."""
     return [
-        (promise, judge(promise, row, ratio))
+        (promise, judge(promise, ratio))
         for row in result.rows
         for ratio in row.ratios
         if (promise := promise_of(result.case, row, ratio))

@@ -14,6 +14,7 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     low: float
     high: float
+    good: bool = True  # both have enough rounds
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,8 +65,8 @@ def encode(result: Result) -> bytes:
     return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
 
 
-def ratio_of(reference: str, found: Estimate) -> Ratio:
-    return Ratio(reference=reference, value=found.value, low=found.low, high=found.high)
+def ratio_of(reference: str, found: Estimate, *, good: bool) -> Ratio:
+    return Ratio(reference=reference, value=found.value, low=found.low, high=found.high, good=good)
 
 
 def collect_ratios(rows: tuple[Row, ...]) -> dict[str, dict[str, float]]:

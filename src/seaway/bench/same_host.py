@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from seaway.bench import traffic
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
-from seaway.bench.results import Result, Row, collect_ratios, ratio_of
+from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import Stage
 from seaway.bench.statistics import best_quartile, estimate, ratio
@@ -64,9 +64,16 @@ def _row(
         discarded=ledger.discarded((system, metric)),
         good=ledger.is_enough((system, metric)),
         ratios=tuple(
-            ratio_of(other, ratio(kept, reference, statistic))
+            _ratio((system, metric), (other, metric), ledger)
             for other in against
-            if kept and other != system and (reference := ledger.told((other, metric)))
+            if kept and other != system and ledger.told((other, metric))
         ),
         note=missing.get(system) or ledger.judge((system, metric)),
     )
+
+
+def _ratio(key: traffic.Client, reference: traffic.Client, ledger: Ledger[float]) -> Ratio:
+    statistic = best_quartile(traffic.METRICS[key[1]].better)
+    found = ratio(ledger.told(key), ledger.told(reference), statistic)
+    good = ledger.is_enough(key) and ledger.is_enough(reference)
+    return ratio_of(reference[0], found, good=good)

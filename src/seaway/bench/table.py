@@ -41,7 +41,7 @@ def _metric(case: str, metric: str, rows: list[Row]) -> Iterator[str]:
 def _ratio(case: str, row: Row, ratio: Ratio) -> str:
     text = f"{ratio.value:>9.3f}  [{ratio.low:.3f}, {ratio.high:.3f}] x {ratio.reference}"
     promise = promise_of(case, row, ratio)
-    return f"{text}   promised {promise}: {judge(promise, row, ratio)}" if promise else text
+    return f"{text}   promised {promise}: {judge(promise, ratio)}" if promise else text
 
 
 def number(value: float) -> str:
