@@ -196,7 +196,7 @@ def test_uninstall_cuts_off_no_container_unless_forced(lab_host, agent):
     there = state(lab_host)
 
     status, line = refused(lab_host, "uninstall", "--yes")
-    assert (4, True) == (status, "1 containers are attached" in line), line
+    assert (4, True) == (status, "attached to Seaway on this host: 1" in line), line
     assert there == state(lab_host)
 
     lab_host.seaway("uninstall", "--yes", "--force", timeout=60)

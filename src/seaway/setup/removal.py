@@ -61,7 +61,7 @@ def _refuse_attached() -> None:
         stack.callback(links.close)
         if found := links.read():
             raise Conflict(
-                f"{len(found)} containers are attached to Seaway on this host",
+                f"containers are attached to Seaway on this host: {len(found)}",
                 "stop or detach them, or give --force and cut them off",
             )
 
