@@ -115,15 +115,15 @@ def the_host_is_healthy(story: Story) -> None:
 
 def figures(_: Story) -> None:
     title("Measured here, side by side, on hosts of their own")
-    tell("$ seaway bench same-host --quick")
-    result = bench.run("same-host", bench.Options(rounds=bench.QUICK_ROUNDS))
+    tell("$ seaway bench same-host --rounds 1")
+    result = bench.run("same-host", bench.Options(rounds=1))
     tell(bench.render(result))
     for name in bench.SYSTEMS:
         rows = [row for row in result.rows if row.system == name]
         taken = sum(row.value is not None for row in rows)
         tell(f"  {name}: {taken} of {len(rows)} figures {'' if taken else rows[0].note}".rstrip())
         check(f"{name} was measured", taken or name not in ("veth", "seaway"))
-    tell("  (two rounds are a look: docs/benchmarks.md has a measurement, `make bench` makes one)")
+    tell("  (one round is a look: docs/benchmarks.md has a measurement, `make bench` makes one)")
 
 
 CHAPTERS: tuple[Callable[[Story], None], ...] = (
