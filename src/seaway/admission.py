@@ -6,7 +6,9 @@ Everything is validated before anything is touched, so that bad input changes no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import NoReturn
 
 from seaway.desired.network.blocks import (
@@ -26,6 +28,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a DNS label (RFC 11
 _ENDPOINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # CNI 1.1, section 2
 _LABEL = re.compile(r"[^\x00-\x1f]{1,317}")
+_SHORTEST_PART, _HEXADECIMAL = 4, frozenset("0123456789abcdef")  # of an endpoint's id
 MTU_LEAST = {4: 576, 6: 1280}  # RFC 791, RFC 8200 section 5
 MTU_MOST = 65535
 
@@ -145,11 +148,8 @@ def find_endpoint(facts: Facts, ref: str) -> Endpoint:
     if endpoint := facts.get(Endpoint, ref):
         return endpoint
     network_ref, _, name = ref.rpartition("/")
-    found = [
-        e
-        for e in facts.all(Endpoint)
-        if (not network_ref or e.network == network_ref) and _answers(e, name)
-    ]
+    answering = {e.id: e for e in _answering(facts, name)}.values()
+    found = [e for e in answering if not network_ref or e.network == network_ref]
     exact = [e for e in found if name in (e.id, e.name)]
     if len(exact or found) == 1:
         return (exact or found)[0]
@@ -159,9 +159,11 @@ def find_endpoint(facts: Facts, ref: str) -> Endpoint:
     raise NotFound(f"there is no endpoint '{ref}'", "see: seaway endpoint ls")
 
 
-def _answers(endpoint: Endpoint, name: str) -> bool:
-    return (
-        name in (endpoint.name, endpoint.container)
-        or (len(name) >= 4 and endpoint.id.startswith(name))
-        or any(str(i.ip) == name for i in endpoint.addresses)
-    )
+def _answering(facts: Facts, name: str) -> Iterator[Endpoint]:
+    """Those that a user may mean by this; some more than once."""
+    yield from facts.where(Endpoint, "name", name)
+    yield from facts.where(Endpoint, "container", name)
+    with suppress(ValueError):
+        yield from facts.where(Endpoint, "address", ip_address(name))
+    if len(name) >= _SHORTEST_PART and set(name) <= _HEXADECIMAL:
+        yield from (e for e in facts.all(Endpoint) if e.id.startswith(name))

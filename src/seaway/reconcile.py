@@ -64,7 +64,7 @@ class Reconciler:
     def gone(self) -> set[Hashable]:
         """Take what is due to be deleted; it is busy until `deleted`."""
         due = {k for k, v in self._due.items() if v is None and k not in self._busy}
-        absent = due - self._held.keys()
+        absent = {k for k in due if k not in self._held}
         self._settle(dict.fromkeys(absent), {})
         self._busy |= due - absent
         return due - absent
@@ -111,6 +111,8 @@ class Reconciler:
     def audit(self) -> dict[Hashable, Difference]:
         """Read back. Returns what somebody else changed, and makes it due again."""
         actual = self.target.read()
+        if not self._due and not self._busy and actual == self._held:
+            return {}
         keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy
         drift: dict[Hashable, Difference] = {
             k: (actual.get(k), self._held.get(k))

@@ -24,6 +24,7 @@ class HostSurroundings:
     layout: str
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
+    _present: set[int] | None = None  # devices, when counters were last put in order
 
     def netns_path(self, given: str) -> str:
         if not given or "\0" in given:
@@ -56,6 +57,9 @@ class HostSurroundings:
 
     def forget_devices(self, present: set[int]) -> None:
         """Add up what was counted of devices that are gone, before their numbers come again."""
+        before, self._present = self._present, present
+        if before is not None and before <= present:
+            return
         gone = {k: n for k, n in self.counters.drops().items() if k[0] not in present}
         for (_, reason), packets in gone.items():
             self._past[reason] += packets

@@ -10,24 +10,20 @@ without memory (`tcx`, `classifier`), and swap a program without a packet in bet
 from __future__ import annotations
 
 import errno
-import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from seaway.bpf import tcx
 from seaway.bpf.classifier import Classifier
+from seaway.bpf.devices import Devices
 from seaway.bpf.objects import DataPlane, Program
-from seaway.kernel.messages import link as wire
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.kernel import Attachment
-from seaway.names import LINK_PREFIX
 
 Key = tuple[str, str]  # device, hook
 HOOKS: Final = ("ingress", "egress")
-
-_HEAD = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 
 
 class Patience(NamedTuple):
@@ -63,31 +59,43 @@ class Attachments:
         self._patience = patience
         self._rtnl = Rtnl()
         self._filters = Classifier(self._rtnl)
+        self._devices = Devices(self._rtnl, self._filters)
+        self._found: dict[Key, Attachment] = {}  # by the last reading
         self._links = tcx.Links(plane.links)
         self._candidates: dict[str, tuple[int, float]] = {}  # device: ifindex, since when
         self._seen: dict[str, int] = {}  # device: ifindex
         self._changed = time.monotonic()
 
     def close(self) -> None:
+        self._devices.close()
         self._rtnl.close()
 
     def read(self) -> dict[Key, Attachment]:
         """A device that is down counts as not attached; a foreign program goes by its number."""
         names = {program.id: program.name for program in self._plane.programs.values()}
-        found, devices = {}, set()
-        for device, ifindex, up in self._devices():
-            devices.add(device)
+        found, devices = {}, self._devices.look()
+        for device, ifindex, up in devices:
             for hook in HOOKS:
-                number = self._running(ifindex, hook)
+                number = self._links.program(ifindex, hook) if self._tcx else 0
+                number = number or self._devices.filter(ifindex, hook)
                 if number and up:
-                    program = names.get(number, f"program {number}")
-                    found[device, hook] = Attachment(device, ifindex, hook, program)
+                    program = names.get(number) or f"program {number}"
+                    found[device, hook] = self._told(device, ifindex, hook, program)
             if self._seen.get(device) != ifindex:
                 self._consider(device, ifindex)  # its filters may be left over from a move
+        self._found = found
+        present = {device.name for device in devices}
         for device, hook in self._links.pins():
-            if device not in devices:
+            if device not in present:
                 found[device, hook] = Attachment(device, 0, hook, "of a device that is gone")
         return found
+
+    def _told(self, device: str, ifindex: int, hook: str, program: str) -> Attachment:
+        """The one that was told before, if it says the same: it costs less to compare."""
+        known = self._found.get((device, hook))
+        if known and known.ifindex == ifindex and known.program == program:
+            return known
+        return Attachment(device, ifindex, hook, program)
 
     def put(self, objects: Mapping[Key, Attachment]) -> dict[Key, OSError]:
         self._changed = time.monotonic()
@@ -189,10 +197,3 @@ class Attachments:
         known, _ = self._candidates.get(device, (0, 0.0))
         if self._way == "auto" and self.mode == "tcx" and known != ifindex:
             self._candidates[device] = ifindex, time.monotonic()
-
-    def _devices(self) -> Iterator[tuple[str, int, bool]]:
-        for body in self._rtnl.dump(*wire.list_links("veth")):
-            name = wire.parse_name(body)
-            if name.startswith(LINK_PREFIX):
-                _, _, ifindex, flags, _ = _HEAD.unpack_from(body)
-                yield name, ifindex, bool(flags & wire.UP)

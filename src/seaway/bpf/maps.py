@@ -39,10 +39,16 @@ class MapTarget(Generic[K, V]):
         self._table = Table(fd)
         self._key = key
         self._value = value
+        self._elements: dict[bytes, bytes] = {}  # as they were read last, and what they mean
+        self._meant: dict[K, V] = {}
 
     def read(self) -> dict[K, V]:
-        key, value = self._key.unpack, self._value.unpack
-        return {key(k): value(v) for k, v in self._table.elements()}
+        elements = dict(self._table.elements())
+        if elements != self._elements:
+            key, value = self._key.unpack, self._value.unpack
+            self._meant = {key(k): value(v) for k, v in elements.items()}
+            self._elements = elements
+        return self._meant
 
     def put(self, objects: Mapping[K, V]) -> dict[K, OSError]:
         packed = {self._key.pack(k): (k, self._value.pack(v)) for k, v in objects.items()}

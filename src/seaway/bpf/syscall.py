@@ -6,6 +6,7 @@ Numbers are those of linux/bpf.h. Every call raises OSError as the kernel says.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -100,6 +101,7 @@ _ID = struct.Struct("=III")
 _LINK = struct.Struct("=IIIIIIQ")
 _UPDATE = struct.Struct("=IIII")
 _QUERY = struct.Struct("=IIIIQIIQQQQ")
+_QUERIED_ATTR = ctypes.c_char * _QUERY.size
 _QUERIED: Final = 16  # programs on one hook, at most
 
 
@@ -160,6 +162,19 @@ def link_update(link: int, program: int) -> None:
 
 def link_detach(link: int) -> None:
     bpf(_LINK_DETACH, struct.pack("=I", link))
+
+
+def first_attached(ifindex: int, hook: str) -> int:
+    """The id of the program that runs first on a TCX hook; 0: none. Made to be asked often."""
+    program = ctypes.c_uint32()
+    place = ctypes.addressof(program)
+    fields = _QUERY.pack(ifindex, HOOKS[hook], 0, 0, place, 1, 0, 0, 0, 0, 0)
+    attr = _QUERIED_ATTR.from_buffer_copy(fields)
+    if _libc.syscall(_SYS_BPF, _PROG_QUERY, attr, _QUERY.size) < 0:
+        number = ctypes.get_errno()
+        if number != errno.ENOSPC:  # there are more, behind it
+            raise OSError(number, os.strerror(number))
+    return program.value
 
 
 def attached(ifindex: int, hook: str) -> tuple[tuple[int, int], ...]:

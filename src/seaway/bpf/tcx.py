@@ -58,12 +58,11 @@ class Links:
     def program(self, ifindex: int, hook: str) -> int:
         """The id of the program that runs first there; 0: none does."""
         try:
-            found = syscall.attached(ifindex, hook)
+            return syscall.first_attached(ifindex, hook)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
             return 0
-        return found[0][0] if found else 0
 
     def holds(self, device: str, hook: str) -> bool:
         return self._path(device, hook).exists()

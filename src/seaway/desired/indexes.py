@@ -14,6 +14,7 @@ INDEXES = (
     Index(Endpoint, "network", lambda e: (e.network,)),
     Index(Endpoint, "netns", lambda e: (e.netns_inode,)),
     Index(Endpoint, "name", lambda e: (e.name,)),
+    Index(Endpoint, "container", lambda e: (e.container,)),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Block, "network", lambda b: (b.network,)),
 )

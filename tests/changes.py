@@ -1,0 +1,65 @@
+"""In place of a host's agent: how long a change takes to its map entries, and what a sweep costs.
+
+The agent's own parts over the real kernel, without its tasks. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import statistics
+import sys
+import time
+
+import structlog
+from msgspec import structs
+
+from seaway import agent, config, names
+from seaway.agent import Agent
+from seaway.model.facts import Endpoint
+from seaway.store.sqlite import SqliteStore
+from seaway.vigil import SILENT
+
+CHANGES = 300
+SWEEPS = 5
+
+
+async def measure() -> dict[str, object]:
+    store = SqliteStore(names.STORE_FILE)
+    wired = await agent._wire(config.load(), store)
+    wired.convergence.write()
+    times = [_change(wired, n) for n in range(CHANGES)]
+    sweeps = [_sweep(wired) for _ in range(SWEEPS)]
+    await store.close()
+    return {
+        "p50": statistics.median(times),
+        "p99": sorted(times)[int(0.99 * len(times))],
+        "sweep": statistics.median(sweeps),
+        "drift": {d.target: d.key for d in wired.convergence.drift},
+    }
+
+
+def _change(wired: Agent, number: int) -> float:
+    """Another identity for one of them, until it stands in the maps: milliseconds."""
+    endpoints = wired.intents.facts.all(Endpoint)
+    one = endpoints[number % len(endpoints)]
+    other = structs.replace(one, identity=one.identity + 1)
+    start = time.perf_counter()
+    wired.intents.facts.change(Endpoint, one.id, other)
+    wired.convergence.write()
+    return (time.perf_counter() - start) * 1000
+
+
+def _sweep(wired: Agent) -> float:
+    """Milliseconds of CPU."""
+    start = time.process_time()
+    for target in SILENT:
+        wired.convergence.audit(target)
+    return (time.process_time() - start) * 1000
+
+
+if __name__ == "__main__":
+    level = structlog.make_filtering_bound_logger(logging.ERROR)
+    structlog.configure(wrapper_class=level)
+    sys.stdout.write(json.dumps(asyncio.run(measure())) + "\n")
