@@ -48,7 +48,7 @@ def find(cgroup: Path) -> int:
     for pid in cgroups.processes(cgroup / cgroups.LEAF):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it ended, before or while it was read
             continue
         numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
         if len(numbers) > 2 and numbers[-1] == "1":  # the label, our number, the host's
