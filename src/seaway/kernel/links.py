@@ -12,13 +12,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from ipaddress import IPv6Network
 from pathlib import Path
 
 from seaway.kernel import inside as container
 from seaway.kernel import netns
 from seaway.kernel.messages import link as wire
-from seaway.kernel.messages.route import LOCAL, NOWHERE, RouteEntry, delete_route
 from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
@@ -26,7 +24,6 @@ from seaway.names import GATEWAY_MAC, LINK_PREFIX
 Created = Callable[[str, int], None]  # is told the name and number of every link that was put
 
 
-_MULTICAST = IPv6Network("ff00::/8")
 _PATIENCE = 50  # milliseconds for the other end of a link to be put to work
 
 
@@ -64,9 +61,7 @@ class LinkTarget:
         The kernel puts that end to work a little later (linkwatch). Being asked about it, it
         does so at once since 6.8; before, milliseconds pass.
         """
-        error, _ = self._rtnl.request([wire.set_flags(ifindex, wire.UP), _no_multicast(ifindex)])
-        if error:
-            raise error
+        self._rtnl.one(wire.set_flags(ifindex, wire.UP))
         peer = wire.get_peer(self._rtnl.get(*wire.get_link(ifindex)))
         for _ in range(_PATIENCE):
             if peer is None or not wire.parse_idle(self._rtnl.get(*peer)):
@@ -210,15 +205,6 @@ class LinkTarget:
         (error,) = self._deleter.request([request])
         if error and error.errno != errno.ENODEV:
             raise error
-
-
-def _no_multicast(ifindex: int) -> Request:
-    """The kernel gives every device a route ff00::/8, all of them in one list, which it walks
-    for each new one. Nobody sends there: containers have no multicast, and we ask no neighbours.
-    """
-    return delete_route(
-        RouteEntry(_MULTICAST, ifindex, type=0, protocol=0, scope=NOWHERE, table=LOCAL)
-    )
 
 
 def as_link(entry: wire.LinkEntry) -> Link:

@@ -23,7 +23,6 @@ GROUPS: Final = (7, 11)  # of notifications: IPv4, IPv6
 UNICAST, UNREACHABLE = 1, 7
 UNIVERSE, LINK, NOWHERE = 0, 253, 255  # scopes
 MAIN: Final = 254
-LOCAL: Final = 255
 KERNEL, BOOT = 2, 3  # protocols: of an interface's network, of what a person sets
 
 # family, dst length, src length, tos, table, protocol, scope, type, flags
