@@ -137,9 +137,8 @@ def test_a_device_that_was_set_down_is_set_up_again(host, anna):
     assert attached(anna) == read(host)
 
 
+@pytest.mark.parametrize("way", ["tcx", "promoted"])  # filters have no pins
 def test_a_removed_pin_takes_the_link_along_and_both_come_again(host, anna):
-    if not pins(host):
-        pytest.skip("filters have no pins")
     host.place.run((LINKS / f"{anna.link}-egress").unlink)
     assert wait(lambda: {(anna.link, "ingress")} == set(read(host)))
     host.attach(anna)
