@@ -326,3 +326,25 @@ def test_what_is_missing_inside_a_container_is_put_back_and_reported(tmp_path: P
         assert ["inside"] == [drift.target for drift in agent.intents.status().drift]
 
     run(tmp_path, scenario)
+
+
+def test_endpoints_detached_at_once_go_as_few_groups_and_may_come_back_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        found = await asyncio.gather(*(agent.attach(f"c{i}") for i in range(50)))
+        links = agent.kernel["links"]
+        links.calls.clear()
+        going = [asyncio.create_task(agent.intents.detach(e.id)) for e in found]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        again = await agent.attach("c0")
+        await asyncio.gather(*going)
+
+        assert 3 >= len([what for what, _ in links.calls if what == "delete"])
+        assert {link_name(again.id)} == links.read().keys()
+        assert agent.intents.endpoint("c0").ifindex in agent.kernel["interfaces"].read()
+        assert {a.ip for a in again.addresses} == agent.kernel["endpoints"].read().keys()
+        assert not {e.addresses for e in found} & {again.addresses}
+
+    run(tmp_path, scenario)

@@ -71,11 +71,18 @@ class AddressIntents(Desk):
         await self.forget_endpoint(endpoint)
 
     async def forget_endpoint(self, endpoint: Endpoint) -> None:
-        """Its record, then its kernel objects, then its addresses are free."""
-        keys = self.keys_of(endpoint)
-        await self.records.commit((), [endpoint])
+        """Its record, then its kernel objects, then its addresses are free.
+
+        Many may be on their way at once: the kernel takes their links as one group.
+        """
+        async with self.deciding:
+            if self.facts.get(Endpoint, endpoint.id) != endpoint:
+                return  # somebody was faster
+            keys = self.keys_of(endpoint)
+            await self.records.commit((), [endpoint])
+            # At once: the next endpoint of this id must not take the old link for its own.
+            self.facts.change(Attached, endpoint.id, None)
         await self.convergence.settle(keys)
-        self.facts.change(Attached, endpoint.id, None)
         for interface in endpoint.addresses:
             self.allocator.release(endpoint.network, interface.ip)
 

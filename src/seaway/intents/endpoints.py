@@ -195,9 +195,7 @@ class EndpointIntents(AddressIntents):
         return next((f for f in failures if f), None)
 
     async def detach(self, ref: str) -> None:
-        async with self.deciding:
-            endpoint = admission.find_endpoint(self.facts, ref)
-            await self.forget_endpoint(endpoint)
+        await self.forget_endpoint(admission.find_endpoint(self.facts, ref))
 
     def outlived(self, link: str) -> bool:
         """Whether this veth's container is gone."""
