@@ -81,9 +81,9 @@ class Convergence:
     async def _delete(self, gone: Sequence[tuple[Reconciler, set[Hashable]]]) -> None:
         for reconciler, keys in gone:
             if reconciler.name in self._slow:
-                failed = await asyncio.to_thread(reconciler.target.delete, keys)
+                failed = await asyncio.to_thread(reconciler.delete, keys)
             else:
-                failed = reconciler.target.delete(keys)
+                failed = reconciler.delete(keys)
             reconciler.deleted(keys, failed)
         asyncio.get_running_loop().call_soon(self._asked.set)  # once this task is done
         self._turned()

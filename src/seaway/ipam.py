@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 
 from seaway.desired.network.blocks import block_of, free_block, overlaps, usable
-from seaway.errors import Conflict, Exhausted, Invalid
+from seaway.errors import Conflict, Exhausted, Invalid, Unavailable
 from seaway.facts import Facts
 from seaway.model.addresses import Address, Prefix
 from seaway.model.facts import Block, Network
@@ -78,8 +78,17 @@ class Allocator:
         """Take this very address, of a block that we hold."""
         if holder := self._holder(address):
             raise Conflict(f"address {address} is taken by {holder}", "ask for another, or none")
-        free = self._free[network.name][block_of(self._subnet_of(network, address), address)]
-        free.remove(address)
+        if not self._is_free(network, address):
+            raise Unavailable(f"address {address} is just being given back", "try again")
+        self._free[network.name][block_of(self._subnet_of(network, address), address)].remove(
+            address
+        )
+
+    def _is_free(self, network: Network, address: Address) -> bool:
+        """Nobody's record holds it, and its last holder is gone from the kernel, too."""
+        block = block_of(self._subnet_of(network, address), address)
+        free = self._free[network.name].get(block)
+        return not self._holder(address) and (free is None or address in free)
 
     def _subnet_of(self, network: Network, address: Address) -> Prefix:
         for subnet in network.subnets:
@@ -109,7 +118,7 @@ class Allocator:
         kind = type(wanted.subnet.network_address)
         for number in range(first, min(last, first + 65535) + 1):
             address: Address = kind(number)
-            if not self._holder(address) and self._allowed(network, address):
+            if self._allowed(network, address) and self._is_free(network, address):
                 return address
         raise Exhausted(f"no free address in range {wanted.subnet}", "detach endpoints of it")
 

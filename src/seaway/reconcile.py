@@ -6,7 +6,7 @@ change costs no reading back; `audit` reads back, at start and against drift.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -81,10 +81,23 @@ class Reconciler:
         """Put what is due to be there and is not known to be."""
         wanted = {k: v for k, v in self._due.items() if v is not None and k not in self._busy}
         put = {k: v for k, v in wanted.items() if self._held.get(k) != v}
-        failed = self.target.put(put) if put else {}
+        failed = self._tried(self.target.put, put) if put else {}
         self._settle(wanted, failed)
         if put:
             log.info("put", target=self.name, keys=_told(put.keys() - failed.keys()))
+
+    def delete(self, keys: set[Hashable]) -> Mapping[Hashable, OSError]:
+        """What of these could not be deleted. May run in a thread."""
+        return self._tried(self.target.delete, keys)
+
+    def _tried(
+        self, act: Callable[[Any], Mapping[Hashable, OSError]], keys: Collection[Hashable]
+    ) -> Mapping[Hashable, OSError]:
+        """A target that fails as a whole fails for each of its keys; the others go on."""
+        try:
+            return act(keys)
+        except OSError as error:
+            return dict.fromkeys(keys, error)
 
     def _settle(
         self, wanted: Mapping[Hashable, object | None], failed: Mapping[Hashable, OSError]
@@ -110,7 +123,11 @@ class Reconciler:
 
     def audit(self) -> dict[Hashable, Difference]:
         """Read back. Returns what somebody else changed, and makes it due again."""
-        actual = self.target.read()
+        try:
+            actual = self.target.read()
+        except OSError as error:  # the kernel is busy, or a program of the host fails
+            log.warning("cannot read back", target=self.name, error=str(error))
+            return {}
         if not self._due and not self._busy and actual == self._held:
             return {}
         keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy

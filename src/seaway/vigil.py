@@ -155,4 +155,7 @@ class Vigil:
         while True:
             await asyncio.sleep(RETRY)
             self._convergence.retry()
-            await asyncio.to_thread(self._attachments.promote)
+            try:
+                await asyncio.to_thread(self._attachments.promote)
+            except OSError as error:  # its programs stay where they are
+                log.warning("not moved to links", error=str(error))

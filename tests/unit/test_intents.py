@@ -20,6 +20,7 @@ from seaway.errors import (
     NotFound,
     SeawayError,
     SystemFailed,
+    Unavailable,
 )
 from seaway.model.facts import Attached, Endpoint, Network, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
@@ -346,5 +347,20 @@ def test_endpoints_detached_at_once_go_as_few_groups_and_may_come_back_meanwhile
         assert agent.intents.endpoint("c0").ifindex in agent.kernel["interfaces"].read()
         assert {a.ip for a in again.addresses} == agent.kernel["endpoints"].read().keys()
         assert not {e.addresses for e in found} & {again.addresses}
+
+    run(tmp_path, scenario)
+
+
+def test_an_address_on_its_way_back_is_not_given_yet(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        first = await agent.attach("a")
+        wanted = first.addresses[0].ip
+        going = asyncio.create_task(agent.intents.detach("a"))
+        await asyncio.sleep(0)
+        assert [] == agent.intents.endpoints()
+        with pytest.raises(Unavailable, match="given back"):
+            await agent.attach("b", addresses=(wanted,))
+        await going
+        assert wanted == (await agent.attach("b", addresses=(wanted,))).addresses[0].ip
 
     run(tmp_path, scenario)

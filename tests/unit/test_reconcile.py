@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 from tests.fakes_kernel import FakeTarget
 
@@ -111,3 +112,32 @@ def test_a_notification_of_our_own_change_is_no_suspicion() -> None:
     assert not reconciler.differs("a", 1)
     assert reconciler.differs("a", None)
     assert reconciler.differs("b", 1)
+
+
+def test_a_target_that_fails_as_a_whole_holds_up_nothing_and_is_tried_again() -> None:
+    class Busy(FakeTarget):
+        busy = True
+
+        def _check(self) -> None:
+            if self.busy:
+                raise OSError(errno.EBUSY, "busy")
+
+        def read(self) -> dict[str, int]:
+            self._check()
+            return super().read()
+
+        def put(self, objects: Mapping[str, int]) -> dict[str, OSError]:
+            self._check()
+            return super().put(objects)
+
+    target = Busy("routes")
+    reconciler = Reconciler(target)
+    assert {} == reconciler.audit()
+    reconciler.want({"a": 1})
+    reconciler.put()
+    assert {"a"} == reconciler.failed.keys()
+
+    target.busy = False
+    reconciler.put()
+    assert {"a": 1} == target.objects
+    assert {} == reconciler.audit()

@@ -62,6 +62,9 @@ class EndpointIntents(AddressIntents):
                 f"there is no network namespace at {netns}",
                 "expected a path, a name under /run/netns, or the id of a running process",
             )
+        container = request.container or f"netns-{inode}"
+        link = link_name(endpoint_id(container, request.interface))
+        await self.convergence.settle([("links", link)])  # of the last endpoint of this id
         async with self.deciding:
             network = admission.network(self.facts, request.network)
             with self._taken(network, request) as (addresses, blocks):

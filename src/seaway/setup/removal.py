@@ -108,7 +108,10 @@ def _put_back_sysctls() -> list[str]:
         return []
     before = asyncio.run(_read_before())
     old = {name: Sysctl(name, value) for b in before for name, value in b.sysctls.items()}
-    return [f"sysctl {name}: {error}" for name, error in SysctlTarget().put(old).items()]
+    target = SysctlTarget()
+    there = target.current(old)  # a device may be gone, and its settings with it
+    failed = target.put({name: old[name] for name in there})
+    return [f"sysctl {name}: {error}" for name, error in failed.items()]
 
 
 async def _read_before() -> list[Before]:
