@@ -91,6 +91,14 @@ def test_a_new_pair_is_down_on_the_host_and_has_its_marks(target, host, containe
     assert (1400, "02:00:00:00:00:07") == (peer["mtu"], peer["address"])
 
 
+def test_a_link_that_is_set_up_has_no_route_for_groups(target, host, container):
+    put(target, inside(container))
+    for _ in range(2):
+        target.set_up(target.ifindexes()[NAME])
+
+        assert "" == host.run(f"ip -6 route show table local ff00::/8 dev {NAME}")
+
+
 def test_the_inside_has_addresses_neighbours_and_routes_at_once(target, container):
     put(target, inside(container))
     target.set_up(target.ifindexes()[NAME])

@@ -17,6 +17,7 @@ from pathlib import Path
 from seaway.kernel import inside as container
 from seaway.kernel import netns
 from seaway.kernel.messages import link as wire
+from seaway.kernel.messages.route import delete_multicast
 from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
@@ -62,6 +63,7 @@ class LinkTarget:
         does so at once since 6.8; before, milliseconds pass.
         """
         self._rtnl.one(wire.set_flags(ifindex, wire.UP))
+        self._no_multicast(ifindex)
         peer = wire.get_peer(self._rtnl.get(*wire.get_link(ifindex)))
         for _ in range(_PATIENCE):
             if peer is None or not wire.parse_idle(self._rtnl.get(*peer)):
@@ -178,6 +180,14 @@ class LinkTarget:
         """A host without IPv6 has nothing to forbid."""
         (error,) = self._rtnl.request([wire.no_link_local(ifindex)])
         if error and error.errno != errno.EAFNOSUPPORT:
+            raise error
+
+    def _no_multicast(self, ifindex: int) -> None:
+        """The kernel gives each device a route for ff00::/8, all in one list that it walks with
+        every device more; nothing of ours is sent by it (docs/decisions/raw-netlink.md).
+        """
+        (error,) = self._rtnl.request([delete_multicast(ifindex)])
+        if error and error.errno not in (errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
             raise error
 
     def _deletable(self, name: str) -> int:

@@ -23,6 +23,7 @@ GROUPS: Final = (7, 11)  # of notifications: IPv4, IPv6
 UNICAST, UNREACHABLE = 1, 7
 UNIVERSE, LINK, NOWHERE = 0, 253, 255  # scopes
 MAIN: Final = 254
+LOCAL: Final = 255
 KERNEL, BOOT = 2, 3  # protocols: of an interface's network, of what a person sets
 
 # family, dst length, src length, tos, table, protocol, scope, type, flags
@@ -61,6 +62,13 @@ def replace_route(route: RouteEntry) -> Request:
 def delete_route(route: RouteEntry) -> Request:
     """Only one that is the same in all that is said. ESRCH if there is none."""
     return Request(RTM_DELROUTE, 0, _route(route))
+
+
+def delete_multicast(ifindex: int) -> Request:
+    """The one for all IPv6 groups that the kernel gives a device. ESRCH if there is none."""
+    groups = ip_network("ff00::/8")
+    entry = RouteEntry(groups, ifindex, type=0, protocol=0, scope=NOWHERE, table=LOCAL)
+    return delete_route(entry)
 
 
 def _route(route: RouteEntry) -> bytes:
