@@ -15,9 +15,10 @@ from collections.abc import Hashable
 import structlog
 
 from seaway.bpf.attachments import Attachments
+from seaway.desired.catalogue import DERIVATIONS
 from seaway.intents import Intents
 from seaway.kernel.links import LinkTarget
-from seaway.kernel.watch import Watch
+from seaway.kernel.watch import TOLD, Watch
 from seaway.model.facts import Attached, Endpoint, HostAddresses
 from seaway.names import link_name
 
@@ -28,18 +29,9 @@ ROUND = 75  # sweeps between full readings of what notifies: ten minutes
 INSIDE = 0.008  # seconds of CPU for each sweep
 RETRY = 1.0  # seconds until what failed is tried again
 
-NOTIFIED = ("links", "addresses", "routes")
-SILENT = (
-    "pins",
-    "sysctls",
-    "subnets",
-    "connections",
-    "identities",
-    "nft",
-    "interfaces",
-    "endpoints",
-    "attachments",
-)
+KINDS = tuple(derivation.name for derivation in DERIVATIONS)
+NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
+SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
 
 
 class Vigil:
@@ -125,7 +117,7 @@ class Vigil:
             await self._convergence.settle()
             await self.release_vanished()
             suspected, self._suspected = self._suspected, set()
-            for target in (t for t in (*NOTIFIED, *SILENT) if t in suspected):
+            for target in (kind for kind in KINDS if kind in suspected):
                 self._convergence.audit(target)
 
     async def sweep(self) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from seaway.kernel import netns
 from seaway.kernel.links import as_link
@@ -22,6 +22,7 @@ from seaway.model.facts import HostAddresses
 from seaway.model.kernel import HostAddress, Route
 from seaway.names import GATEWAY_MAC, LINK_PREFIX, ROUTE_PROTOCOL
 
+TOLD: Final = ("links", "addresses", "routes")  # the targets whose keys are told of
 _AT_ONCE = 64  # notifications, before other tasks have their turn
 
 
@@ -29,7 +30,7 @@ class Watcher(Protocol):
     """Who is told. None of these may take long."""
 
     def changed(self, target: str, key: Hashable, actual: object | None) -> None:
-        """A key of "links", "addresses" or "routes" holds this now; None: nothing."""
+        """A key of one of the targets in `TOLD` holds this now; None: nothing."""
 
     def down(self, name: str) -> None:
         """A link of ours is set down, and has lost its IPv4 routes without another word."""
