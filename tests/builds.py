@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from seaway.bpf.objects import PROGRAMS
+
 SOURCES = Path(__file__).parents[1] / "bpf"
 MACHINE = os.uname().machine
 FLAGS = "-O2 -g -target bpf -mcpu=v3 -Wno-unused-parameter"
@@ -15,7 +17,7 @@ FLAGS = "-O2 -g -target bpf -mcpu=v3 -Wno-unused-parameter"
 MAIN = "int verdict = decide(skb);"
 OTHER_CODE = {
     f"{program}.bpf.c": (MAIN, MAIN + "\n\n\tif (skb->mark == 77)\n\t\treturn TC_ACT_SHOT;")
-    for program in ("from_endpoint", "to_endpoint")
+    for program in PROGRAMS
 }
 OTHER_LAYOUT = {"lib/endpoint.h": ("__uint(max_entries, 65536)", "__uint(max_entries, 60000)")}
 

@@ -25,7 +25,7 @@ from seaway.bpf.objects import OBJECTS, DataPlane
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
-from seaway.model.kernel import Attachment, Inside, Link, Route
+from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
 
@@ -165,10 +165,9 @@ def wait(condition: Callable[[], bool]) -> bool:
 
 
 def attached(container: Container) -> dict[tuple[str, str], Attachment]:
-    programs = {"ingress": "from_endpoint", "egress": "to_endpoint"}
     return {
         (container.link, hook): Attachment(container.link, container.ifindex, hook, program)
-        for hook, program in programs.items()
+        for hook, program in HOOKS.items()
     }
 
 

@@ -23,10 +23,10 @@ from seaway.client import Client
 from seaway.kernel import netns
 from seaway.kernel.rtnl import Rtnl
 from seaway.lab import LabHost
+from seaway.model.kernel import HOOKS
 
 T = TypeVar("T")
 MAPS = ("endpoints", "interfaces", "subnets", "connections", "identities")
-HOOKS = ("ingress", "egress")
 _BY_IFINDEX = 4  # bytes of the keys of `interfaces`
 
 

@@ -15,6 +15,7 @@ import sys
 from seaway.bpf import syscall, tcx
 from seaway.bpf.classifier import Classifier
 from seaway.kernel.rtnl import Rtnl
+from seaway.model.kernel import HOOKS
 
 BETWEEN = 50  # looks between two glances at standard input
 
@@ -22,7 +23,7 @@ BETWEEN = 50  # looks between two glances at standard input
 def main(devices: list[str]) -> None:
     with Rtnl() as rtnl:
         filters, linked = Classifier(rtnl), tcx.available()
-        hooks = [(rtnl.ifindex(d), hook) for d in devices for hook in ("ingress", "egress")]
+        hooks = [(rtnl.ifindex(d), hook) for d in devices for hook in HOOKS]
 
         def bare(ifindex: int, hook: str) -> bool:
             """A program may move from a filter to a link while we look: so look again."""

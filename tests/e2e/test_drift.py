@@ -20,13 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from tests.evidence import HOOKS, MAPS, Evidence, differences, ifindex_of, opened
+from tests.evidence import MAPS, Evidence, differences, ifindex_of, opened
 
 from seaway import names
 from seaway.bpf import syscall, tcx
 from seaway.bpf.syscall import Buffer
 from seaway.bpf.table import Table
 from seaway.lab import LabHost
+from seaway.model.kernel import HOOKS
 
 WITHIN = 10.0  # seconds
 WAYS = ["cls_bpf", "tcx"]

@@ -19,9 +19,9 @@ import pytest
 from builds import OTHER_CODE, OTHER_LAYOUT, build
 from dataplane import Container, Host, attached, hosts, wait
 from namespaces import Netns, namespaces
-from seaway.bpf import attachments, syscall, tcx
+from seaway.bpf import syscall, tcx
 from seaway.bpf.objects import OBJECTS
-from seaway.model.kernel import Attachment
+from seaway.model.kernel import HOOKS, Attachment
 from seaway.names import LINK_PREFIX
 
 PORT = 7001
@@ -86,7 +86,7 @@ def test_a_device_is_down_until_both_programs_are_there(host, make_netns):
     seen = []
 
     def watch(ifindex: int) -> None:
-        seen.append([host.attachments._running(ifindex, hook) for hook in attachments.HOOKS])
+        seen.append([host.attachments._running(ifindex, hook) for hook in HOOKS])
         set_up(ifindex)
 
     host.attachments._set_up = watch
@@ -236,7 +236,7 @@ def test_a_move_that_was_cut_short_is_finished_by_the_next_agent(make_netns):
         host = raise_host("promoted")
         anna = host.add(make_netns(), 1)
         host.promote()
-        for hook, program in (("ingress", "from_endpoint"), ("egress", "to_endpoint")):
+        for hook, program in HOOKS.items():
             left = {hook: host.plane.programs[program]}
             assert {} == host.place.run(host.attachments._filters.attach, anna.ifindex, left)
         host.upgrade(OBJECTS)

@@ -20,10 +20,9 @@ from seaway.bpf.classifier import Classifier
 from seaway.bpf.devices import Devices
 from seaway.bpf.objects import DataPlane, Program
 from seaway.kernel.rtnl import Rtnl
-from seaway.model.kernel import Attachment
+from seaway.model.kernel import HOOKS, Attachment
 
 Key = tuple[str, str]  # device, hook
-HOOKS: Final = ("ingress", "egress")
 
 
 class Patience(NamedTuple):

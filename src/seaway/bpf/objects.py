@@ -24,10 +24,11 @@ from typing import Final
 from seaway.bpf import abi, libbpf, syscall
 from seaway.bpf.btf import Btf, layout_hash
 from seaway.errors import HostUnfit
+from seaway.model.kernel import HOOKS
 from seaway.names import PIN_FOLDER
 
 OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
-PROGRAMS: Final = ("from_endpoint", "to_endpoint")
+PROGRAMS: Final = tuple(HOOKS.values())
 LINKS: Final = "links"
 
 _BPFFS: Final = 0xCAFE4A11

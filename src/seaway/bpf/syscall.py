@@ -21,7 +21,7 @@ _PROG_TEST_RUN, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID, _OBJ_GET_INFO = 10, 13, 1
 _PROG_QUERY, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 16, 24, 26, 27
 _LINK_CREATE, _LINK_UPDATE, _LINK_GET_FD_BY_ID, _LINK_DETACH = 28, 29, 30, 34
 
-HOOKS: Final = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+_TCX_HOOKS: Final = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 _BEFORE: Final = 1 << 3  # BPF_F_BEFORE; before what, is not said: before all
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -152,7 +152,7 @@ def link_by_id(number: int) -> int:
 
 def link_create(program: int, ifindex: int, hook: str) -> int:
     """Attach by TCX, before all others. EINVAL where the kernel (before 6.6) has none."""
-    return bpf(_LINK_CREATE, _LINK.pack(program, ifindex, HOOKS[hook], _BEFORE, 0, 0, 0))
+    return bpf(_LINK_CREATE, _LINK.pack(program, ifindex, _TCX_HOOKS[hook], _BEFORE, 0, 0, 0))
 
 
 def link_update(link: int, program: int) -> None:
@@ -168,7 +168,7 @@ def first_attached(ifindex: int, hook: str) -> int:
     """The id of the program that runs first on a TCX hook; 0: none. Made to be asked often."""
     program = ctypes.c_uint32()
     place = ctypes.addressof(program)
-    fields = _QUERY.pack(ifindex, HOOKS[hook], 0, 0, place, 1, 0, 0, 0, 0, 0)
+    fields = _QUERY.pack(ifindex, _TCX_HOOKS[hook], 0, 0, place, 1, 0, 0, 0, 0, 0)
     attr = _QUERIED_ATTR.from_buffer_copy(fields)
     if _libc.syscall(_SYS_BPF, _PROG_QUERY, attr, _QUERY.size) < 0:
         number = ctypes.get_errno()
@@ -184,6 +184,6 @@ def attached(ifindex: int, hook: str) -> tuple[tuple[int, int], ...]:
     answer = call(
         _PROG_QUERY,
         _QUERY,
-        *(ifindex, HOOKS[hook], 0, 0, places[0], _QUERIED, 0, 0, places[1], 0, 0),
+        *(ifindex, _TCX_HOOKS[hook], 0, 0, places[0], _QUERIED, 0, 0, places[1], 0, 0),
     )
     return tuple(zip(programs[: answer[5]], links[: answer[5]], strict=True))

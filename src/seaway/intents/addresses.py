@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from seaway.converge import Key
-from seaway.desired.network.endpoints import HOOKS
 from seaway.errors import Conflict, NotFound
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
 from seaway.model.facts import Attached, Block, Endpoint, Network
+from seaway.model.kernel import HOOKS
 from seaway.model.reports import BlockReport, Holder, Leak
 from seaway.names import link_name
 

@@ -7,9 +7,13 @@ the host (the inside of a container) is excluded with `compare=False`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from seaway.model.addresses import Address, Interface, Prefix
 from seaway.model.facts import ExtraRoute
+
+# Of an endpoint's device, seen from the host: the program that stands there.
+HOOKS: Final = {"ingress": "from_endpoint", "egress": "to_endpoint"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ class Attachment:
 
     device: str
     ifindex: int
-    hook: str  # "ingress" | "egress"
-    program: str  # "from_endpoint" | "to_endpoint"
+    hook: str  # one of HOOKS
+    program: str
 
 
 @dataclass(frozen=True, slots=True)

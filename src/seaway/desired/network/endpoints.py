@@ -14,11 +14,9 @@ from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix
 from seaway.model.facts import Attached, Endpoint, ExtraRoute, Host, Network
-from seaway.model.kernel import Attachment, Inside, Link, Route
+from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.model.requests import Listed
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
-
-HOOKS = {"ingress": "from_endpoint", "egress": "to_endpoint"}
 
 
 def inside_of(endpoint: Endpoint, network: Network) -> Inside:

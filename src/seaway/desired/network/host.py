@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from seaway.bpf import abi
-from seaway.desired.network.endpoints import HOOKS
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix
 from seaway.model.facts import Host, HostAddresses, Uplinks
-from seaway.model.kernel import HostAddress, Pin, Sysctl
+from seaway.model.kernel import HOOKS, HostAddress, Pin, Sysctl
 
 IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
 IDENTITY_INIT = 4
