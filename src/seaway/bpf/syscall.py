@@ -16,10 +16,10 @@ from typing import Final
 
 _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 
-MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 6, 7
+_OBJ_PIN, _OBJ_GET = 6, 7
 _PROG_TEST_RUN, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID, _OBJ_GET_INFO = 10, 13, 14, 15
 _PROG_QUERY, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 16, 24, 26, 27
-_LINK_CREATE, _LINK_UPDATE, _LINK_GET_FD_BY_ID, _LINK_DETACH = 28, 29, 30, 34
+_LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 28, 29, 34
 
 _TCX_HOOKS: Final = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 _BEFORE: Final = 1 << 3  # BPF_F_BEFORE; before what, is not said: before all
@@ -144,10 +144,6 @@ def program_by_id(number: int) -> int:
 
 def map_by_id(number: int) -> int:
     return bpf(_MAP_GET_FD_BY_ID, _ID.pack(number, 0, 0))
-
-
-def link_by_id(number: int) -> int:
-    return bpf(_LINK_GET_FD_BY_ID, _ID.pack(number, 0, 0))
 
 
 def link_create(program: int, ifindex: int, hook: str) -> int:

@@ -64,9 +64,6 @@ class Links:
                 raise
             return 0
 
-    def holds(self, device: str, hook: str) -> bool:
-        return self._path(device, hook).exists()
-
     def forget(self, device: str, hook: str) -> None:
         """Remove the pin, and with it the link."""
         self._path(device, hook).unlink(missing_ok=True)

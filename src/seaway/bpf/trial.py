@@ -18,7 +18,6 @@ LOOPBACK: Final = 1
 _TEST_RUN: Final = 10
 _ATTR = struct.Struct("=IIIIQQIIIIQQIIIxxxx")
 _CONTEXT = struct.Struct("=36xII120xI8xI12x")  # struct __sk_buff: the fields that may be given
-_LARGEST: Final = 1 << 16
 _GROWTH: Final = 256  # bytes that an answer may be longer than its question
 
 

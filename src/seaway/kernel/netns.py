@@ -41,13 +41,6 @@ def inode(path: str | Path) -> int:
         return os.fstat(netns).st_ino
 
 
-def alive(path: str | Path, expected: int) -> bool:
-    try:
-        return inode(path) == expected
-    except OSError:
-        return False
-
-
 @contextmanager
 def opened(path: str | Path, expected: int = 0) -> Iterator[int]:
     """A descriptor of the namespace. ENOENT: gone; EINVAL: none; ESTALE: another one by now."""

@@ -9,7 +9,6 @@ from seaway.model.facts import Host, HostAddresses, Uplinks
 from seaway.model.kernel import HOOKS, HostAddress, Pin, Sysctl
 
 IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
-IDENTITY_INIT = 4
 IDENTITY_FIRST = 256  # of the first set of labels: no selector mentions any yet, so all share it
 
 PINNED = (*abi.MAPS, *(f"programs/{program}" for program in HOOKS.values()))

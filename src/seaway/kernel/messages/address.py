@@ -19,7 +19,7 @@ from seaway.model.addresses import Interface
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 GROUPS: Final = (5, 9)  # of notifications: IPv4, IPv6
-SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_HOST = 0, 253, 254
+SCOPE_UNIVERSE: Final = 0
 
 _HEAD = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _NODAD = 0x02

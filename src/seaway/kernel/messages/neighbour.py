@@ -9,7 +9,7 @@ from seaway.kernel.messages.fields import family, ip, mac_bytes, mac_text, unpac
 from seaway.kernel.rtnl import NLM_F_CREATE, NLM_F_REPLACE, Request, attribute, attributes
 from seaway.model.addresses import Address
 
-RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 
 _HEAD = struct.Struct("=B3xiHBB")  # family, index, state, flags, type
 _PERMANENT = 0x80
