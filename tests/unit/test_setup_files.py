@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -90,12 +89,6 @@ def test_the_unit_keeps_the_data_plane_and_comes_back():
     lines = files.unit().splitlines()
 
     assert {"KillMode=process", "Restart=always", "RuntimeDirectoryPreserve=yes"} <= set(lines)
-
-
-def test_the_packaged_unit_is_the_installed_one():
-    packaged = Path(__file__).parents[2] / "packaging" / "seaway.service"
-
-    assert files.unit() == packaged.read_text()
 
 
 def test_a_running_agent_is_the_one_that_holds_the_lock(tmp_path):
