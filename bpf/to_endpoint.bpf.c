@@ -67,4 +67,5 @@ int to_endpoint(struct __sk_buff *skb)
 	return verdict < 0 ? drop(skb, -verdict) : verdict;
 }
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+/* The kernel has no word for "GPL-2.0-only OR Apache-2.0": of the two, this is the one it knows. */
+char LICENSE[] SEC("license") = "GPL";
