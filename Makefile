@@ -12,6 +12,7 @@ TESTS ?= tests/unit tests/bpf tests/netns tests/e2e
 OBJECTS := src/seaway/bpf/objects
 FRONT := src/seaway/cni
 MACHINES := x86_64 aarch64
+HERE := $(shell uname -m)
 HOOKS := $(notdir $(wildcard bpf/*.bpf.c))
 BPF := $(foreach m,$(MACHINES),$(HOOKS:%.c=$(OBJECTS)/$(m)/%.o))
 CNI := $(MACHINES:%=build/cni/%/seaway)
@@ -66,8 +67,9 @@ $(VENV): pyproject.toml
 # ── BPF objects: one for each hook and machine; debug information is dropped, BTF stays ──
 
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -Ibpf
-x86_64_FLAGS := -D__TARGET_ARCH_x86 -idirafter /usr/include/x86_64-linux-gnu
-aarch64_FLAGS := -D__TARGET_ARCH_arm64 -idirafter /usr/aarch64-linux-gnu/include
+headers = $(if $(filter $(1),$(HERE)),/usr/include/$(1)-linux-gnu,/usr/$(1)-linux-gnu/include)
+x86_64_FLAGS := -D__TARGET_ARCH_x86 -idirafter $(call headers,x86_64)
+aarch64_FLAGS := -D__TARGET_ARCH_arm64 -idirafter $(call headers,aarch64)
 
 define machine
 $(OBJECTS)/$(1)/%.bpf.o: bpf/%.bpf.c Makefile
@@ -82,11 +84,10 @@ $(foreach m,$(MACHINES),$(eval $(call machine,$(m))))
 # ── The CNI front: static, no library at run time ──
 
 CNI_FLAGS := -static -Os -std=gnu11 -Wall -Wextra -Werror -s
-x86_64_CC := $(if $(filter x86_64,$(shell uname -m)),gcc,x86_64-linux-gnu-gcc)
-aarch64_CC := $(if $(filter aarch64,$(shell uname -m)),gcc,aarch64-linux-gnu-gcc)
+cc = $(if $(filter $(1),$(HERE)),gcc,$(1)-linux-gnu-gcc)
 
 build/cni/%/seaway: $(wildcard cni/*.c cni/*.h) Makefile
 	@mkdir -p $(@D) $(FRONT)/$*
 	@echo "  CC   $*  cni/seaway"
-	$(Q)$($*_CC) $(CNI_FLAGS) -o $@ $(filter %.c,$^)
+	$(Q)$(call cc,$*) $(CNI_FLAGS) -o $@ $(filter %.c,$^)
 	$(Q)cp $@ $(FRONT)/$*/seaway

@@ -1,17 +1,24 @@
 """scripts/install-packages asks apt for nothing that is there, and replaces no engine.
 
-Its programs are stand-ins: dpkg-query knows the packages of a file, apt-get writes down its call.
+Its programs are stand-ins: dpkg knows the architecture that it is told, dpkg-query the packages of
+a file, and apt-get writes down its call.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+FOR_THE_OTHER = {
+    "amd64": ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "linux-libc-dev-arm64-cross"],
+    "arm64": ["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross", "linux-libc-dev-amd64-cross"],
+}
 STAND_INS = {
+    "dpkg": "echo $ARCHITECTURE",
     "dpkg-query": 'grep -qx "$4" "$INSTALLED" && printf installed',
     "apt-get": 'echo "$@" >> "$CALLED"',
     "id": "echo 1000",  # not root: a missing package is named, and nothing is touched
@@ -29,11 +36,16 @@ def install(tmp_path):
     for name in used:
         (tmp_path / name).symlink_to(Path("/usr/bin", name))
 
-    def run(installed, *groups, programs=()):
+    def run(installed, *groups, programs=(), architecture="amd64"):
         known.write_text("\n".join(installed) + "\n")
         for program in programs:
             (tmp_path / program).symlink_to("/usr/bin/true")
-        env = {"PATH": str(tmp_path), "INSTALLED": str(known), "CALLED": str(called)}
+        env = {
+            "PATH": str(tmp_path),
+            "INSTALLED": str(known),
+            "CALLED": str(called),
+            "ARCHITECTURE": architecture,
+        }
         script = [SCRIPTS / "install-packages", *groups]
         done = subprocess.run(script, env=env, check=False, capture_output=True, text=True)
         assert not called.exists()
@@ -43,9 +55,9 @@ def install(tmp_path):
 
 
 def packages(*groups: str) -> list[str]:
-    """The first of the alternatives of every line."""
+    """The first of the alternatives of every line, whatever the architecture."""
     lines = [line for g in groups for line in (SCRIPTS / "packages" / g).read_text().splitlines()]
-    return [line.split("|")[0].strip() for line in lines if line and not line.startswith("#")]
+    return [re.split(r"[|\[]", line)[0].strip() for line in lines if line and line[0] != "#"]
 
 
 def test_nothing_is_asked_for_where_all_is_there(install):
@@ -60,6 +72,15 @@ def test_what_is_missing_is_named_and_needs_root(install):
     there.remove("sockperf")
 
     assert (1, ["clang", "sockperf"]) == install(there, "build", "lab", "bench")
+
+
+@pytest.mark.parametrize("architecture", FOR_THE_OTHER)
+def test_each_architecture_needs_the_compiler_of_the_other_alone(install, architecture):
+    foreign = FOR_THE_OTHER[architecture]
+    there = set(packages("build")).difference(*FOR_THE_OTHER.values())
+
+    assert (1, foreign) == install(there, "build", architecture=architecture)
+    assert (0, []) == install({*there, *foreign}, "build", architecture=architecture)
 
 
 @pytest.mark.parametrize("engine", ["docker-ce", "moby-engine"])
