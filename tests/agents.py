@@ -1,4 +1,4 @@
-"""A whole agent over a real store and a fake kernel, for tests of what it answers."""
+"""A whole agent over a fake kernel and a store that can fail, for tests of what it answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes_kernel import FakeSurroundings, FakeTarget
+from tests.fakes_store import FakeStore
 
 from seaway.bootstrap import Plan, initialise
 from seaway.converge import Convergence
@@ -21,17 +22,16 @@ from seaway.model.addresses import Address
 from seaway.model.facts import Attached, Endpoint, Host
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
-from seaway.store.sqlite import SqliteStore
 
 
 @dataclass
 class Agent:
-    """An agent over a real store and a fake kernel."""
+    """What a test may look at, and have fail."""
 
     intents: Intents
     kernel: dict[str, FakeTarget]
     host: FakeSurroundings
-    store: SqliteStore
+    store: FakeStore
 
     def state(self) -> dict[str, Any]:
         return {name: target.read() for name, target in self.kernel.items()}
@@ -50,7 +50,7 @@ POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
 
 
 async def start(path: Path) -> Agent:
-    store = SqliteStore(path / "store.db")
+    store = FakeStore(path / "store.db")
     await initialise(store, Plan(host="h", pools=POOLS))
     facts = Facts(DERIVATIONS, INDEXES)
     records = Records(store, facts)

@@ -39,11 +39,15 @@ class FakeTarget:
 
 
 class FakeSurroundings:
-    """A host whose network namespaces are a dictionary of path and inode."""
+    """A host whose network namespaces are a dictionary of path and inode.
+
+    `problems` are found inside of every container; `looked` is what was looked for there.
+    """
 
     def __init__(self) -> None:
         self.namespaces: dict[str, int] = {}
         self.problems: list[str] = []
+        self.looked: list[Inside] = []
         self.repaired: list[str] = []
         self.routed: list[Prefix] = []
         self.counted: dict[tuple[int, str], int] = {}
@@ -55,6 +59,7 @@ class FakeSurroundings:
         return self.namespaces.get(path)
 
     def check_inside(self, inside: Inside) -> list[str]:
+        self.looked.append(inside)
         return [f"{inside.name}: {problem}" for problem in self.problems]
 
     def repair_inside(self, inside: Inside) -> None:

@@ -9,19 +9,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import msgspec
 import pytest
 from tests.unit.test_intents import Agent, run
 
 from seaway.doors.cni import CniDoor
 from seaway.doors.cni_result import SUPPORTED
-from seaway.errors import NotReady
-from seaway.model.facts import Endpoint
-from seaway.model.kernel import Inside
+from seaway.errors import NotReady, SystemFailed
+from seaway.model.facts import Endpoint, endpoint_id
 from seaway.model.requests import NetworkChange, NewNetwork
 from seaway.model.wire import CniCall
+from seaway.names import link_name
+from seaway.records import store_key
 
 IPAM = """#!/bin/sh
 # An IPAM plugin that notes each call and its input, and fails where its folder says so.
@@ -286,21 +286,10 @@ def test_an_attachment_is_made_once(tmp_path: Path) -> None:
 def test_what_the_kernel_refuses_is_taken_back(tmp_path: Path, error: int, code: int) -> None:
     async def scenario(caller: Caller) -> None:
         before = kept(caller)
+        link = link_name(endpoint_id("c1", "eth0"))
+        caller.agent.kernel["links"].refuses = {link: OSError(error, "no")}
 
-        def refuse(name: str, _: object) -> None:
-            links.refuses[name] = OSError(error, "no")
-
-        links = caller.agent.kernel["links"]
-        put = links.put
-
-        def refusing(objects: Any) -> Any:
-            for name in objects:
-                refuse(name, None)
-            return put(objects)
-
-        links.put = refusing  # type: ignore[method-assign]
         told = await caller.call("ADD")
-        links.put = put  # type: ignore[method-assign]
 
         assert code == told["code"]
         assert before == kept(caller)
@@ -447,9 +436,8 @@ def test_a_check_looks_only_for_what_the_last_result_lists(tmp_path: Path) -> No
         told["interfaces"][1]["mac"] = "02:00:00:00:00:99"
         told["ips"] = told["ips"][:1]
         told["routes"] = [{"dst": "::/0"}]
-        looked: list[Inside] = []
-        caller.agent.host.check_inside = lambda i: [*looked, looked.append(i)][:0]  # type: ignore[method-assign]
         endpoint = endpoints(caller)[0]
+        looked = caller.agent.host.looked
 
         assert {} == await caller.call("CHECK", conf={"prevResult": told})
 
@@ -511,6 +499,15 @@ def test_a_gc_without_its_list_frees_nothing(tmp_path: Path) -> None:
 # ── STATUS, VERSION ──
 
 
+async def lose(caller: Caller, link: str) -> None:
+    """Somebody removes a link, and the kernel will not make it again."""
+    links, convergence = caller.agent.kernel["links"], caller.agent.intents.convergence
+    links.refuses = {link: OSError(errno.ENOMEM, "no memory")}
+    del links.objects[link]
+    convergence.audit("links")
+    await convergence.settle([("links", link)])
+
+
 def test_status_is_silent_while_an_add_can_be_served(tmp_path: Path) -> None:
     async def scenario(caller: Caller) -> None:
         assert {} == await caller.call("STATUS")
@@ -536,9 +533,8 @@ def test_status_says_50_while_no_add_can_be_served_and_51_if_containers_suffer(
         assert 7 == (await caller.call("STATUS", conf={"ipMasq": False}))["code"]
         assert 2 == (await caller.call("STATUS", conf={"colour": "blue"}))["code"]
 
+        await lose(caller, link_name(endpoints(caller)[0].id))
         caller.agent.intents.serving = False
-        status = msgspec.structs.replace(caller.agent.intents.status(), failures=("x",))
-        caller.agent.intents.status = lambda: status  # type: ignore[method-assign]
         assert 51 == (await caller.call("STATUS"))["code"]
 
     play(tmp_path, scenario)
@@ -811,17 +807,14 @@ def test_a_spooled_del_that_cannot_be_done_yet_holds_up_its_own_add_alone(tmp_pa
     async def scenario(caller: Caller) -> None:
         await caller.call("ADD")
         spooled(caller, "DEL", LATE)
-        detach = caller.agent.intents.detach
+        record = store_key(endpoints(caller)[0])
+        caller.agent.store.refuses = {record: SystemFailed("the disk is full")}
 
-        def full(_: str) -> NoReturn:
-            raise OSError(errno.ENOSPC, "no space left")
-
-        caller.agent.intents.detach = full  # type: ignore[method-assign]
         with pytest.raises(Exception, match="an earlier DEL of this attachment is not done yet"):
             await caller.call("ADD")
         assert "code" not in await caller.call("ADD", "c2")
 
-        caller.agent.intents.detach = detach  # type: ignore[method-assign]
+        caller.agent.store.refuses = {}
         assert "code" not in await caller.call("ADD")
         assert [] == waiting(caller)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fakes_store import FakeStore
 from seaway.errors import StoreDamaged, SystemFailed
 from seaway.store.base import Changed, Item, Store
 from seaway.store.sqlite import SqliteStore
@@ -18,10 +19,10 @@ from seaway.store.sqlite import SqliteStore
 MakeStore = Callable[[], Store]
 
 
-@pytest.fixture
-def make_store(tmp_path: Path) -> MakeStore:
+@pytest.fixture(params=[SqliteStore, FakeStore])
+def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> MakeStore:
     """Opens the same store again at each call."""
-    return lambda: SqliteStore(tmp_path / "store.db")
+    return lambda: request.param(tmp_path / "store.db")
 
 
 def test_what_is_committed_is_there_after_opening_again(make_store: MakeStore) -> None:
@@ -150,6 +151,20 @@ def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path) -> None:
         with pytest.raises(SystemFailed, match="disk full"):
             await store.commit({"a": b"2", "b": b"x" * 100_000})
         assert before == await store.load()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_the_fake_refuses_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = FakeStore(tmp_path / "store.db")
+        store.refuses = {"a": SystemFailed("the disk is full")}
+        with pytest.raises(SystemFailed, match="full"):
+            await store.commit({"a": b"1", "b": b"1"})
+        assert {} == (await store.load()).items
+        await store.commit({"b": b"1"})
+        assert {"b"} == (await store.load()).items.keys()
         await store.close()
 
     asyncio.run(scenario())
