@@ -126,7 +126,8 @@ def figures(_: Story) -> None:
     tell("  (one round is a look: docs/benchmarks.md has a measurement, `make bench` makes one)")
 
 
-CHAPTERS: tuple[Callable[[Story], None], ...] = (
+Chapter = Callable[[Story], None]
+CHAPTERS: tuple[Chapter, ...] = (
     containers_start,
     requests_pass,
     a_lie_is_dropped,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from chapters import CHAPTERS
+from chapters import CHAPTERS, Chapter, figures
 from story import HERE, Failed, Story, tell
 
 from seaway import lab
@@ -18,7 +20,6 @@ from seaway.lab import images
 from seaway.lab.containerd import Containerd
 
 IMAGES = HERE.parents[1] / "build" / "images"
-LAB = "demo"
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -26,38 +27,40 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def stage() -> Iterator[Story]:
     """One virtual host with its agent and its container engine; gone in the end."""
     tell("making a virtual host, its agent and its container engine ...")
-    lab.down(LAB)  # of a demo that was killed
     image = images.python(IMAGES)
-    try:
-        host = lab.up(LAB, hosts=1, agents=True).hosts[0]
-        engine = Containerd(host)
-        engine.start()
-        engine.load(image)
-        yield Story(host, engine, image)
-    finally:
-        _on_ending(signal.SIG_IGN)  # whoever loses patience now would leave things behind
-        lab.down(LAB)
+    with lab.passing("demo", agents=True) as made:
+        try:
+            engine = Containerd(made.hosts[0])
+            engine.start()
+            engine.load(image)
+            yield Story(engine.host, engine, image)
+        finally:
+            _on_ending(signal.SIG_IGN)  # whoever loses patience now would leave things behind
 
 
-def perform() -> str:
-    """Tell all of it: what failed, or nothing."""
+def perform(chapters: Sequence[Chapter]) -> str:
+    """Tell these: what failed, or nothing."""
     chapter = "the stage"
     try:
         with stage() as story:
-            for each in CHAPTERS:
+            for each in chapters:
                 chapter = each.__name__.replace("_", " ")
                 each(story)
     except (Failed, SeawayError, OSError, subprocess.SubprocessError) as error:
         return " ".join([f"{chapter}: {error}", *getattr(error, "__notes__", [])])
     except KeyboardInterrupt:
         return f"{chapter}: interrupted"
-    return f"the host is still there: {LAB}" if LAB in lab.names() else ""
+    return "the host is still there" if f"demo-{os.getpid()}" in lab.names() else ""
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    leave_out = "leave out the last chapter, which measures"
+    parser.add_argument("--no-figures", action="store_true", help=leave_out)
+    without = {figures} if parser.parse_args().no_figures else set()
     _on_ending(_interrupt)
     began = time.monotonic()
-    failed = perform()
+    failed = perform([chapter for chapter in CHAPTERS if chapter not in without])
     tell(f"\nthe demo took {time.monotonic() - began:.0f} s")
     tell(f"demo: failed: {failed}" if failed else "demo: ok")
     return 1 if failed else 0
@@ -69,6 +72,7 @@ def _on_ending(handler: object) -> None:
 
 
 def _interrupt(*_: object) -> None:
+    _on_ending(signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -107,6 +107,26 @@ def test_a_lab_whose_maker_was_killed_half_way_can_be_taken_down(make_lab):
     assert name not in labs.names()
 
 
+def test_a_passing_lab_goes_with_its_process_or_before_the_next_one(make_lab):
+    purpose = f"{make_lab(hosts=1).name}-passing"
+    script = f"""
+import signal
+from seaway import lab
+with lab.passing({purpose!r}):
+    print("there", flush=True)
+    signal.pause()
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as maker:
+        assert "there\n" == maker.stdout.readline()
+        maker.kill()
+    assert f"{purpose}-{maker.pid}" in labs.names()
+
+    with labs.passing(purpose) as lab:
+        assert [lab.name] == [name for name in labs.names() if name.startswith(purpose)]
+    assert lab.name not in labs.names()
+
+
 def test_a_lab_is_found_again_by_its_name(make_lab):
     lab = make_lab(hosts=2, world=True)
 

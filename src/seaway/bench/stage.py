@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from seaway import lab
 from seaway.bench.options import Options
 from seaway.errors import SeawayError
 from seaway.lab import LabHost
-
-PREFIX = "bench-"  # of its lab's name; the rest is the process that measures
 
 
 class Candidate(Protocol):
@@ -51,10 +47,7 @@ class Stage:
         present = [system for system in systems if system.name not in self.missing]
         running: dict[str, Running] = {}
         with ExitStack() as stack:
-            _clear_up()
-            name = f"{PREFIX}{os.getpid()}"
-            stack.callback(lab.down, name)
-            hosts = lab.up(name, hosts=max(1, len(present))).hosts
+            hosts = stack.enter_context(lab.passing("bench", hosts=max(1, len(present)))).hosts
             for system, host in zip(present, hosts, strict=False):
                 self.tell(f"setting up {system.name}")
                 try:
@@ -62,14 +55,6 @@ class Stage:
                 except (SeawayError, OSError, subprocess.SubprocessError) as error:
                     self.missing[system.name] = f"it did not start: {_told(error)}"
             yield running
-
-
-def _clear_up() -> None:
-    """Take down the labs of benches that were killed."""
-    for name in lab.names():
-        pid = name.removeprefix(PREFIX)
-        if pid != name and not Path("/proc", pid).exists():
-            lab.down(name)
 
 
 def _told(error: BaseException) -> str:
