@@ -37,6 +37,19 @@ def test_same_host_has_every_system_that_is_installed():
     assert [] == [row.note for row in found.rows if "start" in row.note]
 
 
+def test_same_host_measures_ipv6_with_every_program_that_knows_it():
+    found = measured("same-host", family=6)
+    told = {metric for metric, of in METRICS.items() if 6 in of.families}
+    lacking = {(r.system, r.metric): r.note for r in found.rows if r.value is None}
+
+    assert {6} == {row.family for row in found.rows}
+    assert {"udp_pps", "tcp_gbps", "tcp_cps"} == told
+    assert [] == [key for key in lacking if key[0] in ("veth", "seaway") and key[1] in told]
+    assert [] == [note for note in lacking.values() if "start" in note]
+    assert "its program knows no IPv6" == lacking["seaway", "udp_rr_p50"]
+    assert "tcp_cps (connections/s), IPv6" in bench.render(found)
+
+
 def test_attach_tells_add_and_del_of_every_cell():
     found = measured("attach")
     systems = {row.system for row in found.rows}

@@ -7,10 +7,9 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from seaway.bench.systems import Pair, Place
+from seaway.bench.systems import Pair, Place, of_family
 from seaway.lab import LabHost
 
 PROGRAMS = ("dockerd", "docker", "containerd", "runc", "busybox")
@@ -23,6 +22,7 @@ ENGINE = (
     "--default-runtime=runc",
     "--containerd=",
 )
+MORE = {4: (), 6: ("--ipv6", "--fixed-cidr-v6=fd00:211::/64")}
 
 
 class DockerBridge:
@@ -33,12 +33,12 @@ class DockerBridge:
         return f"{', '.join(lacking)} (docker.io, busybox-static)" if lacking else ""
 
     @contextmanager
-    def running(self, host: LabHost) -> Iterator[Pair]:
-        host.start(*ENGINE, log=LOG)
+    def running(self, host: LabHost, family: int) -> Iterator[Pair]:
+        host.start(*ENGINE, *MORE[family], log=LOG)
         host.wait_for("dockerd", lambda: host.call("docker", "version").returncode == 0, within=60)
         Path(f"/proc/{host.pid}/root{ARCHIVE}").write_bytes(image())
         host.run("docker", "import", ARCHIVE, IMAGE)
-        client, server = (container(host, name) for name in ("client", "server"))
+        client, server = (container(host, name, family) for name in ("client", "server"))
         yield Pair(client, server)
 
 
@@ -50,9 +50,9 @@ def image() -> bytes:
     return archive.getvalue()
 
 
-def container(host: LabHost, name: str) -> Place:
+def container(host: LabHost, name: str, family: int) -> Place:
     idle = ("/bin/busybox", "sleep", "1000000")
     host.run("docker", "run", "--detach", "--network=bridge", f"--name={name}", IMAGE, *idle)
-    form = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}"
-    pid, address = host.run("docker", "inspect", f"--format={form}", name).split()
-    return Place(f"/proc/{host.pid}/root/proc/{pid}/ns/net", IPv4Address(address))
+    form = "{{.State.Pid}} {{.NetworkSettings.IPAddress}} {{.NetworkSettings.GlobalIPv6Address}}"
+    pid, *addresses = host.run("docker", "inspect", f"--format={form}", name).split()
+    return Place(f"/proc/{host.pid}/root/proc/{pid}/ns/net", of_family(addresses, family))

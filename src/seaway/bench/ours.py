@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, ip_interface
 
 from seaway import names
 from seaway.bench.plugins import Caller, calling
-from seaway.bench.systems import Pair, Place, make_netns, netns_path
+from seaway.bench.systems import Pair, Place, make_netns, netns_path, of_family
 from seaway.lab import LabHost
+from seaway.model.addresses import Address
 
 NETWORK = "default"
 PLUGIN = names.CNI_BIN / "seaway"
@@ -24,11 +24,12 @@ class Seaway:
         return ""
 
     @contextmanager
-    def running(self, host: LabHost) -> Iterator[Pair]:
+    def running(self, host: LabHost, family: int) -> Iterator[Pair]:
         host.start_agent()
         make_netns(host, "client", "server")
         client, server = (
-            Place(netns_path(host, name), attach(host, name)) for name in ("client", "server")
+            Place(netns_path(host, name), attach(host, name, family))
+            for name in ("client", "server")
         )
         yield Pair(client, server)
 
@@ -39,7 +40,6 @@ class Seaway:
             yield caller
 
 
-def attach(host: LabHost, name: str) -> IPv4Address:
+def attach(host: LabHost, name: str, family: int) -> Address:
     told = host.seaway("attach", f"/run/netns/{name}", f"--name={name}", "--output=json")
-    addresses = (ip_interface(text).ip for text in json.loads(told)["addresses"])
-    return next(address for address in addresses if isinstance(address, IPv4Address))
+    return of_family(json.loads(told)["addresses"], family)

@@ -31,15 +31,19 @@ def enter(netns: str) -> None:
             raise OSError(ctypes.get_errno(), f"cannot enter {netns}")
 
 
+def family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def datagrams(client: str, server: str, address: str) -> Callable[[], int]:
     """A burst of datagrams, all received: how many."""
     enter(server)
-    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver = socket.socket(family(address), socket.SOCK_DGRAM)
     receiver.bind((address, 0))
     receiver.settimeout(1.0)
     port = receiver.getsockname()
     enter(client)
-    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender = socket.socket(family(address), socket.SOCK_DGRAM)
     sender.connect(port)
 
     def burst() -> int:
@@ -55,12 +59,12 @@ def datagrams(client: str, server: str, address: str) -> Callable[[], int]:
 def connections(client: str, server: str, address: str) -> Callable[[], int]:
     """One connection with a request and its answer."""
     enter(server)
-    listener = socket.create_server((address, 0), backlog=16)
+    listener = socket.create_server((address, 0), family=family(address), backlog=16)
     port = listener.getsockname()
     enter(client)
 
     def connect() -> int:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asking:
+        with socket.socket(family(address), socket.SOCK_STREAM) as asking:
             asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             asking.connect(port)
             with listener.accept()[0] as answering:

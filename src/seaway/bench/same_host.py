@@ -19,14 +19,15 @@ REFERENCE, OURS = "veth", "seaway"
 
 def run(systems: Sequence[System], options: Options) -> Result:
     metrics = [name for name in traffic.METRICS if options.wants_metric(name)]
+    measured = [name for name in metrics if options.family in traffic.METRICS[name].families]
     ledger, stage = Ledger[float](measured_cpu()), Stage(CASE, options)
     with (
-        stage.set(systems, lambda system, host: system.running(host)) as pairs,
+        stage.set(systems, lambda system, host: system.running(host, options.family)) as pairs,
         traffic.servers(pairs, ledger.cpu),
     ):
-        _measure(pairs, metrics, ledger, stage)
+        _measure(pairs, measured, ledger, stage)
     names = [system.name for system in systems]
-    rows = tuple(_row(s, m, names, ledger, stage.missing) for m in metrics for s in names)
+    rows = tuple(_row(s, m, names, ledger, stage) for m in metrics for s in names)
     machine = describe(ledger.cpu, ledger.fastest)
     return Result(case=CASE, machine=machine, rows=rows, ratios=collect_ratios(rows))
 
@@ -45,10 +46,9 @@ def _measure(
         traffic.measure(due, {system: pairs[system] for system in order}, ledger)
 
 
-def _row(
-    system: str, metric: str, systems: list[str], ledger: Ledger[float], missing: dict[str, str]
-) -> Row:
-    of = traffic.METRICS[metric]
+def _row(system: str, metric: str, systems: list[str], ledger: Ledger[float], stage: Stage) -> Row:
+    of, family = traffic.METRICS[metric], stage.options.family
+    unknown = "" if family in of.families else f"its program knows no IPv{family}"
     statistic = best_quartile(of.better)
     kept = ledger.told((system, metric))
     against = [REFERENCE] if system != OURS else [name for name in systems if name != OURS]
@@ -63,12 +63,13 @@ def _row(
         runs=len(ledger.kept((system, metric))),
         discarded=ledger.discarded((system, metric)),
         good=ledger.is_enough((system, metric)),
+        family=family,
         ratios=tuple(
             _ratio((system, metric), (other, metric), ledger)
             for other in against
             if kept and other != system and ledger.told((other, metric))
         ),
-        note=missing.get(system) or ledger.judge((system, metric)),
+        note=stage.missing.get(system) or unknown or ledger.judge((system, metric)),
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from ipaddress import IPv4Address
+from ipaddress import ip_interface
 from typing import NamedTuple, Protocol
 
 from seaway.lab import LabHost
+from seaway.model.addresses import Address
 
 
 class Place(NamedTuple):
     """One end: a network namespace, by a path that the machine can open, and its address."""
 
     netns: str
-    address: IPv4Address
+    address: Address
 
     def argv(self, *command: str) -> list[str]:
         """The command line that runs the machine's `command` there; it dies with its starter."""
@@ -32,13 +33,19 @@ class System(Protocol):
     def missing(self) -> str:
         """What this machine lacks to run it; empty if nothing."""
 
-    def running(self, host: LabHost) -> AbstractContextManager[Pair]:
-        """Set it up on a host of its own, with two endpoints."""
+    def running(self, host: LabHost, family: int) -> AbstractContextManager[Pair]:
+        """Set it up on a host of its own, with two endpoints and their addresses of a family."""
 
 
 def netns_path(host: LabHost, name: str) -> str:
     """A named namespace of a lab host, as the machine sees it."""
     return f"/proc/{host.pid}/root/run/netns/{name}"
+
+
+def of_family(interfaces: Iterable[str], family: int) -> Address:
+    """The first address of this family."""
+    addresses = (ip_interface(text).ip for text in interfaces)
+    return next(address for address in addresses if address.version == family)
 
 
 def make_netns(host: LabHost, *names: str) -> None:
@@ -51,12 +58,13 @@ class Veth:
     """A veth pair straight from one namespace to the other: the limit, and the reference."""
 
     name = "veth"
+    ends = {"a": ("10.209.0.1/30", "fd00:209::1/64"), "b": ("10.209.0.2/30", "fd00:209::2/64")}
 
     def missing(self) -> str:
         return ""
 
     @contextmanager
-    def running(self, host: LabHost) -> Iterator[Pair]:
+    def running(self, host: LabHost, family: int) -> Iterator[Pair]:
         make_netns(host, "a", "b")
         host.run(
             *[
@@ -75,9 +83,11 @@ class Veth:
                 "b",
             ]
         )
-        ends = {"a": IPv4Address("10.209.0.1"), "b": IPv4Address("10.209.0.2")}
-        for name, address in ends.items():
-            host.run("ip", "-n", name, "addr", "add", f"{address}/30", "dev", "eth0")
+        for name, (v4, v6) in self.ends.items():
+            host.run("ip", "-n", name, "addr", "add", v4, "dev", "eth0")
+            host.run("ip", "-n", name, "addr", "add", v6, "dev", "eth0", "nodad")
             host.run("ip", "-n", name, "link", "set", "eth0", "up")
-        client, server = (Place(netns_path(host, n), a) for n, a in ends.items())
+        client, server = (
+            Place(netns_path(host, name), of_family(own, family)) for name, own in self.ends.items()
+        )
         yield Pair(client, server)

@@ -26,7 +26,7 @@ def render(result: Result) -> str:
 
 def _metric(case: str, metric: str, rows: list[Row]) -> Iterator[str]:
     yield ""
-    yield f"{metric} ({rows[0].unit})"
+    yield f"{metric} ({rows[0].unit})" + (", IPv6" if rows[0].family == 6 else "")
     for row in rows:
         if row.value is None or row.low is None or row.high is None:
             yield f"  {row.cell:<{WIDTH}} missing: {row.note}"

@@ -26,6 +26,7 @@ TAIL = 0.1  # seconds of that, in which it ends
 PULSE = 0.3  # seconds
 STREAM = "512M"  # bytes of one stream
 LIMIT = 20.0  # seconds for anything
+SOCKPERF = (4,)  # the families of Debian's, 3.7
 NOTHING_OBSERVED = "No valid observations found"  # sockperf's words: its time ended as it began
 
 
@@ -36,13 +37,14 @@ class Metric(NamedTuple):
     name: str
     unit: str
     better: Better
+    families: tuple[int, ...] = (4, 6)  # that the program which measures it knows
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("udp_rr_p50", "us", "lower"),
-        Metric("tcp_rr_p50", "us", "lower"),
+        Metric("udp_rr_p50", "us", "lower", SOCKPERF),
+        Metric("tcp_rr_p50", "us", "lower", SOCKPERF),
         Metric("udp_pps", "packets/s", "higher"),
         Metric("tcp_gbps", "Gbit/s", "higher"),
         Metric("tcp_cps", "connections/s", "higher"),

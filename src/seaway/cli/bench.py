@@ -34,6 +34,9 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 @click.option("--system", multiple=True, help="Only this one, e.g. seaway,veth.")
 @click.option("--metric", multiple=True, help="Only this one, e.g. tcp_rr_p50.")
 @click.option(
+    "--family", type=click.Choice(["4", "6"]), default="4", help="same-host: IPv4 or IPv6."
+)
+@click.option(
     "--endpoints", multiple=True, help="attach: how many are present. [default: 1,100,1000]"
 )
 @click.option("--parallel", multiple=True, help="attach: how many at a time. [default: 1,16]")
@@ -51,6 +54,7 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
         rounds=given["rounds"] or (benches.QUICK_ROUNDS if quick else benches.ROUNDS),
         systems=tuple(options.items(given["system"])),
         metrics=tuple(options.items(given["metric"])),
+        family=int(given["family"]),
         endpoints=_numbers(given["endpoints"], benches.Options.endpoints),
         parallel=_numbers(given["parallel"], benches.Options.parallel),
         progress=lambda text: click.echo(text, err=True),
