@@ -38,7 +38,6 @@
 #define SUPPORTED "[\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]"
 #define MAX_TEXT  (4UL << 20) /* of a configuration, of an answer */
 #define MAX_ENV	  (1UL << 20)
-#define RETRY_NS  20000000L
 #define MSEC	  1000000LL
 
 enum { INVALID_ENV = 4, IO_FAILURE = 5, UNDECODABLE = 6, TRY_LATER = 11, NOT_AVAILABLE = 50 };
@@ -51,6 +50,7 @@ struct text {
 
 static char version[16] = "1.1.0"; /* of the configuration, once it is known */
 static char trouble[256];	   /* why nobody answered */
+static char ending[48] = "}";	   /* of a request; says if an earlier try got no answer */
 
 static FILE *text_open(struct text *text)
 {
@@ -265,37 +265,38 @@ static int agent_connect(void)
 	return -1;
 }
 
-static void send_all(int fd, const struct text *text, int64_t deadline)
+static bool send_all(int fd, const struct text *text, int64_t deadline)
 {
 	size_t done = 0;
 	ssize_t n = 0;
 
-	while (done < text->len && wait_for(fd, POLLOUT, deadline)) {
+	for (; done < text->len && wait_for(fd, POLLOUT, deadline); done += n > 0 ? n : 0) {
 		n = send(fd, text->data + done, text->len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return; /* it may have answered all the same: not ready, not allowed */
-		done += n > 0 ? n : 0;
+			break; /* it may have answered all the same: not ready, not allowed */
 	}
+	return done == text->len;
 }
 
 /* One HTTP exchange. The body of the answer is left in `reply`. */
 static int ask_agent(const struct text *request, struct text *reply)
 {
 	int64_t deadline = now(CLOCK_MONOTONIC) + SEAWAY_REPLY_MS * MSEC;
+	int64_t start = now(CLOCK_REALTIME);
 	int fd = agent_connect(), status = 0;
 	const char *error, *body, *length;
 	struct text http;
-	FILE *out;
+	bool sent;
 
 	if (fd < 0)
 		return NO_AGENT;
-	out = text_open(&http);
-	fprintf(out,
-		"POST /v1/cni HTTP/1.1\r\nHost: seaway\r\nConnection: close\r\n"
-		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s}",
-		request->len + 1, request->data);
-	fclose(out);
-	send_all(fd, &http, deadline);
+	if (asprintf(&http.data,
+		     "POST /v1/cni HTTP/1.1\r\nHost: seaway\r\nConnection: close\r\n"
+		     "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s%s",
+		     request->len + strlen(ending), request->data, ending) < 0)
+		abort();
+	http.len = strlen(http.data);
+	sent = send_all(fd, &http, deadline);
 	free(http.data);
 	error = read_all(fd, reply, deadline);
 	close(fd);
@@ -307,6 +308,8 @@ static int ask_agent(const struct text *request, struct text *reply)
 		error = "it is cut off, or is no answer of an agent";
 	if (error) {
 		snprintf(trouble, sizeof(trouble), SEAWAY_SOCKET ": the answer: %s", error);
+		if (sent && !ending[1])
+			snprintf(ending, sizeof(ending), ",\"tried\":%lld}", (long long)start);
 		return reply->len ? BROKEN : NO_AGENT; /* it died, perhaps with us in its queue */
 	}
 	reply->data = (char *)body + 4;
@@ -317,7 +320,7 @@ static int ask_agent(const struct text *request, struct text *reply)
 static int ask_patiently(const struct text *request, struct text *reply, bool patient)
 {
 	int64_t deadline = now(CLOCK_MONOTONIC) + SEAWAY_WAIT_MS * MSEC;
-	struct timespec pause = { .tv_nsec = RETRY_NS };
+	struct timespec pause = { .tv_nsec = 20 * MSEC };
 	int status;
 
 	while (((status = ask_agent(request, reply)) == NO_AGENT || status == NOT_READY) &&
@@ -331,15 +334,13 @@ static int ask_patiently(const struct text *request, struct text *reply, bool pa
 /* Leave the request to the next agent, with what tells it from an ADD that came later. */
 static bool spool(const struct text *request)
 {
-	const char *netns = getenv("CNI_NETNS");
 	int64_t time = now(CLOCK_REALTIME);
 	char new[32], name[48];
 	struct stat st = {};
 	FILE *out;
 	int dir;
 
-	if (netns)
-		stat(netns, &st);
+	stat(getenv("CNI_NETNS") ?: "", &st);
 	umask(0077);
 	mkdir(SEAWAY_STATE, 0755);
 	mkdir(SPOOL, 0700);

@@ -71,7 +71,8 @@ class Caller:
             "THEIRS": "x",
         }
         conf = {"cniVersion": "1.1.0", "name": "net", "type": "seaway"} | options.get("conf", {})
-        call = CniCall(env=env | options.get("env", {}), stdin=json.dumps(conf))
+        tried = int(options.get("tried", 0) * 1e9)
+        call = CniCall(env=env | options.get("env", {}), stdin=json.dumps(conf), tried=tried)
         answer = await self.door.answer(call)
         told: dict[str, Any] = json.loads(answer.stdout) if answer.stdout else {}
         assert (answer.exit != 0) == ("code" in told)
@@ -276,6 +277,38 @@ def test_an_attachment_is_made_once(tmp_path: Path) -> None:
 
         assert 101 == (await caller.call("ADD"))["code"]
         assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_an_add_whose_agent_died_before_it_answered_is_done_again(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        await caller.call("ADD")
+        lost = endpoints(caller)[0]
+
+        told = await caller.call("ADD", tried=lost.created - 1)
+
+        assert "code" not in told
+        (endpoint,) = endpoints(caller)
+        assert lost.created < endpoint.created
+        assert [str(a) for a in endpoint.addresses] == [ip["address"] for ip in told["ips"]]
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("conf", [{}, {"ipam": {"type": "other"}}])
+def test_an_add_asked_again_leaves_alone_what_was_attached_before_it(
+    tmp_path: Path, conf: dict[str, Any]
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        await caller.call("ADD", conf=conf)
+        before, asked = kept(caller), calls(folder)
+
+        told = await caller.call("ADD", conf=conf, tried=endpoints(caller)[0].created + 1)
+
+        assert 101 == told["code"]
+        assert (before, asked) == (kept(caller), calls(folder))
 
     play(tmp_path, scenario)
 
@@ -706,6 +739,26 @@ def test_a_repeated_add_never_reaches_another_ipam(tmp_path: Path) -> None:
 
         assert 101 == (await caller.call("ADD", conf=OTHER))["code"]
         assert ["ADD c1 x"] == calls(folder)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_an_add_asked_again_has_another_ipam_take_back_its_address_first(
+    tmp_path: Path, *, committed: bool
+) -> None:
+    """It gave one, whether or not the agent lived to make an endpoint of it."""
+
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        if committed:
+            await caller.call("ADD", conf=OTHER)
+            (folder / "calls").unlink()
+
+        assert "code" not in await caller.call("ADD", conf=OTHER, tried=NEVER)
+
+        assert ["DEL c1 x", "ADD c1 x"] == calls(folder)
+        assert 1 == len(endpoints(caller))
 
     play(tmp_path, scenario)
 

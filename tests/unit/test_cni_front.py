@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from seaway.doors.spool import Spooled
 from seaway.model import codec
@@ -273,23 +274,34 @@ def test_an_add_waits_for_the_agent_that_comes_back(front: Path) -> None:
     assert process.stdout
     process.stdin.write(CONF.encode())
     process.stdin.close()
-    with agent(front, lambda _: answer("{}")):
+    with agent(front, lambda _: answer("{}")) as came:
         assert b"{}" == process.stdout.read()
     process.stdout.close()
     assert 0 == process.wait(5)
+    assert 0 == codec.decode(came[0], CniCall).tried
+
+
+STARTING = http(b'{"error": {"message": "starting"}}', "503 Service Unavailable")
 
 
 def test_an_add_waits_while_the_agent_is_starting(front: Path) -> None:
-    starting = http(b'{"error": {"message": "starting"}}', "503 Service Unavailable")
-    with agent(front, lambda _: starting, lambda _: starting, lambda _: answer("{}")) as came:
+    with agent(front, lambda _: STARTING, lambda _: STARTING, lambda _: answer("{}")) as came:
         assert b"{}" == call(front, "ADD").stdout
     assert 3 == len(came)
+    assert {0} == {codec.decode(body, CniCall).tried for body in came}
 
 
 def test_an_add_that_a_dying_agent_never_answered_is_asked_again(front: Path) -> None:
-    with agent(front, lambda _: b"", lambda _: answer("{}")) as came:
+    """And says when that was: the agent may have done it before it died."""
+    before = time.time_ns()
+    dead, late = (lambda _: b""), (lambda _: answer("{}"))
+    with agent(front, dead, lambda _: STARTING, dead, late) as came:
         assert b"{}" == call(front, "ADD").stdout
-    assert came[0] == came[1]
+
+    first, *others = (codec.decode(body, CniCall) for body in came)
+    assert 0 == first.tried
+    assert before <= others[0].tried <= time.time_ns()
+    assert [replace(first, tried=others[0].tried)] * 3 == others
 
 
 @pytest.mark.parametrize(

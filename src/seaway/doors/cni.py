@@ -8,7 +8,6 @@ and tells the runtime of all else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -51,7 +50,20 @@ class CniDoor:
         }
 
     async def answer(self, call: CniCall) -> CniAnswer:
-        return await self.handle(call.env, call.stdin)
+        heard: list[str] = []
+        try:
+            stdout, status = await self._serve(call, heard), 0
+        except Unavailable as error:
+            if call.env.get("CNI_COMMAND") != "STATUS":
+                raise
+            stdout, status = render_error(error, version_of(call.stdin), self._unready()), 1
+        except SeawayError as error:
+            code = error.code if isinstance(error, Refused) else None
+            stdout, status = render_error(error, version_of(call.stdin), code), 1
+        except OSError as error:
+            failed = SystemFailed(str(error), "see the agent's log, and: seaway doctor")
+            stdout, status = render_error(failed, version_of(call.stdin)), 1
+        return CniAnswer(stdout=stdout, exit=status, stderr="".join(heard))
 
     async def watch(self) -> None:
         """Do what the front kept while no agent answered, now and whenever there is more."""
@@ -67,26 +79,10 @@ class CniDoor:
         except (SeawayError, OSError) as error:
             log.warning("the spool of CNI calls cannot be drained", error=str(error))
 
-    async def handle(self, env: Mapping[str, str], stdin: str) -> CniAnswer:
-        heard: list[str] = []
-        try:
-            stdout, status = await self._serve(env, stdin, heard), 0
-        except Unavailable as error:
-            if env.get("CNI_COMMAND") != "STATUS":
-                raise
-            stdout, status = render_error(error, version_of(stdin), self._unready()), 1
-        except SeawayError as error:
-            code = error.code if isinstance(error, Refused) else None
-            stdout, status = render_error(error, version_of(stdin), code), 1
-        except OSError as error:
-            failed = SystemFailed(str(error), "see the agent's log, and: seaway doctor")
-            stdout, status = render_error(failed, version_of(stdin)), 1
-        return CniAnswer(stdout=stdout, exit=status, stderr="".join(heard))
-
-    async def _serve(self, env: Mapping[str, str], stdin: str, heard: list[str]) -> str:
-        call = self._parse(env, stdin, heard)
+    async def _serve(self, asked: CniCall, heard: list[str]) -> str:
+        call = self._parse(asked, heard)
         if call is None:
-            return render_versions(version_of(stdin))
+            return render_versions(version_of(asked.stdin))
         self._intents.ready()
         if call.env.verb == "ADD" and call.attachment in await self._spool.drain():
             raise Unavailable("an earlier DEL of this attachment is not done yet", "try again")
@@ -99,25 +95,21 @@ class CniDoor:
     async def _replay(self, spooled: Spooled) -> None:
         if spooled.env.get("CNI_COMMAND") not in ("DEL", "GC"):
             raise InvalidEnvironment("a spooled call is no DEL or GC", "look at it by hand")
-        call = self._parse(spooled.env, spooled.stdin, [], spooled)
+        call = self._parse(spooled, [])
         assert call is not None
         await self._verbs[call.env.verb](call)
 
-    def _parse(
-        self,
-        env: Mapping[str, str],
-        stdin: str,
-        heard: list[str],
-        spooled: Spooled | None = None,
-    ) -> Call | None:
+    def _parse(self, asked: CniCall | Spooled, heard: list[str]) -> Call | None:
         """None: VERSION, which needs no configuration."""
-        environment = parse_environment(env)
-        if environment.verb == "VERSION":
+        env = parse_environment(asked.env)
+        if env.verb == "VERSION":
             return None
-        header = parse_header(environment.verb, stdin)
+        header = parse_header(env.verb, asked.stdin)
         delegate = None
         if header.ipam:
-            delegate = Delegate(header.ipam, environment.path, env, stdin, self._patience, heard)
-        if spooled is None:
-            return Call(environment, header, delegate)
-        return Call(environment, header, delegate, spooled.time / _NANO, spooled.netns_inode)
+            words = asked.env, asked.stdin, self._patience, heard
+            delegate = Delegate(header.ipam, env.path, *words)
+        if isinstance(asked, Spooled):
+            before, inode = asked.time / _NANO, asked.netns_inode
+            return Call(env, header, delegate, before=before, netns_inode=inode)
+        return Call(env, header, delegate, tried=asked.tried / _NANO)

@@ -67,6 +67,7 @@ class Call:
     delegate: Delegate | None  # another IPAM
     before: float | None = None  # spooled: touches nothing that was made after this
     netns_inode: int = 0
+    tried: float = 0.0  # when an earlier try of this ADD was sent, which nobody answered
 
     @property
     def attachment(self) -> Attachment:
@@ -81,6 +82,8 @@ class Verbs:
     async def add(self, call: Call) -> str:
         wishes = parse_wishes(call.header.raw, call.env.arguments)
         async with self._turn(call.attachment), AsyncExitStack() as undo:
+            if call.tried:
+                await self._take_back(call)
             network = self._admit(call, wishes)
             foreign = None
             if call.delegate:
@@ -91,6 +94,21 @@ class Verbs:
             undo.pop_all()
         own = result_of(endpoint, call.env, network.network.subnets, foreign)
         return render_result(answer_of(own, wishes), call.header.version)
+
+    async def _take_back(self, call: Call) -> None:
+        """What an earlier try of this ADD left, whose agent died before it answered.
+
+        The runtime knows of none of it. An attachment that is older than that try is another
+        ADD's, and stays.
+        """
+        found = self._find(call.attachment)
+        if found and found.created < call.tried:
+            return
+        if found:
+            log.info("taken back, to be attached anew", endpoint=found.id)
+            await self._detach(call.attachment)
+        if call.delegate:
+            await call.delegate.undo()
 
     async def _attach(self, requests: list[NewEndpoint]) -> Endpoint:
         """The first that finds an address."""

@@ -38,6 +38,7 @@ class CniCall(Value):
 
     env: dict[str, str]
     stdin: str
+    tried: int = 0  # nanoseconds since the epoch: this ADD was sent then, and never answered
 
 
 class CniAnswer(Value):
