@@ -46,6 +46,7 @@ class FakeSurroundings:
 
     def __init__(self) -> None:
         self.namespaces: dict[str, int] = {}
+        self.unseen: OSError | None = None  # why it cannot be looked at namespaces now
         self.problems: list[str] = []
         self.looked: list[Inside] = []
         self.repaired: list[str] = []
@@ -56,6 +57,8 @@ class FakeSurroundings:
         return given if given.startswith("/") else f"/run/netns/{given}"
 
     def netns_inode(self, path: str) -> int | None:
+        if self.unseen:
+            raise self.unseen
         return self.namespaces.get(path)
 
     def check_inside(self, inside: Inside) -> list[str]:

@@ -34,10 +34,7 @@ class HostSurroundings:
         return str(netns.find(given))
 
     def netns_inode(self, path: str) -> int | None:
-        try:
-            return netns.inode(path)
-        except OSError:
-            return None
+        return netns.present(path)
 
     def check_inside(self, inside: Inside) -> list[str]:
         return self.links.check_inside(inside)

@@ -45,6 +45,7 @@ class Vigil:
         self._watch = Watch(self)
         self._suspected: set[str] = set()
         self._gone: set[str] = set()
+        self._unsure: set[str] = set()  # links whose containers could not be looked for
         self._woken = asyncio.Event()
         self._turn: deque[str] = deque()
 
@@ -69,10 +70,18 @@ class Vigil:
         before we are told that the first one went. Of a container that vanished, the link is
         down and without its routes before it is gone: that is no drift of its routes.
         """
-        gone, self._gone = self._gone, set()
+        gone, unsure = self._gone | self._unsure, set()
+        self._gone = set()
         for link in sorted(gone):
-            if not self._links.ifindex(link) or self._intents.outlived(link):
-                await self._intents.vanished(link)
+            try:
+                await self._intents.vanished(link, there=self._links.ifindex(link) != 0)
+            except OSError as error:
+                unsure.add(link)
+                if link not in self._unsure:
+                    log.warning(
+                        "kept, as its container cannot be looked for", link=link, error=str(error)
+                    )
+        self._unsure = unsure
 
     # What the kernel tells (kernel.watch.Watcher)
 
@@ -147,6 +156,8 @@ class Vigil:
         while True:
             await asyncio.sleep(RETRY)
             self._convergence.retry()
+            if self._unsure:
+                self._woken.set()
             try:
                 await asyncio.to_thread(self._attachments.promote)
             except OSError as error:  # its programs stay where they are

@@ -114,6 +114,19 @@ def test_links_addresses_and_routes_are_put_back_at_once(by_hand):
         assert by_hand.host.reaches(four), command
 
 
+def test_an_agent_without_a_free_descriptor_keeps_the_containers_that_it_cannot_see(by_hand):
+    """It cannot look for a container whose link was deleted: nobody says that it is gone."""
+    before, pid = by_hand.evidence.all(), str(by_hand.host.agent_pid())
+    by_hand.host.run("prlimit", "--pid", pid, "--nofile=8:4096")
+    by_hand.host.run("ip", "link", "del", by_hand.links["a"])
+    by_hand.host.wait_for(
+        "a word about it", lambda: "cannot be looked for" in by_hand.host.read(names.LOG_FILE)
+    )
+    by_hand.host.run("prlimit", "--pid", pid, "--nofile=4096:4096")
+
+    assert ("links", by_hand.links["a"]) in by_hand.repaired(before)
+
+
 def _unreachable(host: LabHost) -> list[str]:
     """The subnets of `default`, with their routes to nowhere."""
     network = json.loads(host.seaway("network", "inspect", "default", "-o", "json"))

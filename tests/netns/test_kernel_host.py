@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -32,9 +33,22 @@ def host(make_netns: Callable[[], Netns]) -> Netns:
 
 def test_a_namespace_is_known_by_its_inode_until_it_is_gone(host):
     assert host.inode == netns.inode(host.path)
+    assert host.inode == netns.present(host.path)
     host.remove()
+    assert netns.present(host.path) is None
+    assert netns.present(host.path / "under") is None
     with pytest.raises(FileNotFoundError):
         netns.inode(host.path)
+
+
+def test_a_namespace_that_cannot_be_looked_at_is_not_gone(host):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            netns.present(host.path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_path_to_something_else_is_no_namespace(tmp_path):
@@ -44,6 +58,7 @@ def test_a_path_to_something_else_is_no_namespace(tmp_path):
         with pytest.raises(OSError, match="no network namespace") as caught:
             netns.inode(path)
         assert errno.EINVAL == caught.value.errno
+        assert netns.present(path) is None
 
 
 def test_a_user_names_a_namespace_by_path_name_or_process(host):

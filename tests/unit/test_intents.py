@@ -247,6 +247,27 @@ def test_an_endpoint_whose_container_vanished_is_released(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
+def test_an_endpoint_whose_container_cannot_be_looked_for_is_kept_and_told(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("web")
+        address = endpoint.addresses[0].ip
+        agent.host.unseen = OSError(errno.EMFILE, "too many open files")
+
+        with pytest.raises(OSError, match="too many open files"):
+            await agent.intents.vanished(link_name(endpoint.id))
+        with pytest.raises(OSError, match="too many open files"):
+            await agent.intents.release_address(address)
+        with pytest.raises(OSError, match="too many open files"):
+            await agent.attach("other")
+
+        told = agent.intents.ipam_check()
+        assert {str(a.ip) for a in endpoint.addresses} == {leak.address for leak in told}
+        assert all("too many open files" in leak.problem for leak in told)
+        assert ["web"] == [r.endpoint.name for r in agent.intents.endpoints()]
+
+    run(tmp_path, scenario)
+
+
 def test_a_link_that_somebody_deleted_is_made_again_and_reported(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         endpoint = await agent.attach("web")

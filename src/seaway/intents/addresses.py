@@ -44,18 +44,28 @@ class AddressIntents(Desk):
         return leaks
 
     def _leaks(self, endpoint: Endpoint) -> list[Leak]:
+        mend = "seaway ipam release {address}"
+        try:
+            problem = self._problem(endpoint)
+        except OSError as error:  # that it cannot be seen is no reason to release it
+            problem, mend = f"cannot look for its container: {error}", "seaway doctor"
+        if not problem:
+            return []
+        told = f"endpoint {endpoint.name} {problem}"
+        return [
+            Leak(address=str(i.ip), problem=told, mend=mend.format(address=i.ip))
+            for i in endpoint.addresses
+        ]
+
+    def _problem(self, endpoint: Endpoint) -> str:
+        """Why it holds its addresses for nothing; empty: it does not. OSError: nobody knows."""
         inode = self.surroundings.netns_inode(endpoint.netns)
         attached = self.facts.get(Attached, endpoint.id)
         if attached and (inode is None or inode == endpoint.netns_inode):
-            return []  # a runtime may have removed the path; the interface still is there
+            return ""  # a runtime may have removed the path; the interface still is there
         if attached or inode == endpoint.netns_inode:
-            problem = f"endpoint {endpoint.name} has no interface (yet)"
-        else:
-            problem = f"endpoint {endpoint.name} is of a container that is gone"
-        return [
-            Leak(address=str(i.ip), problem=problem, mend=f"seaway ipam release {i.ip}")
-            for i in endpoint.addresses
-        ]
+            return "has no interface (yet)"
+        return "is of a container that is gone"
 
     async def release_address(self, address: Address) -> None:
         """Give a leaked address back, with the endpoint record that holds it."""
@@ -63,7 +73,7 @@ class AddressIntents(Desk):
         if not held:
             raise NotFound(f"nobody holds {address}", "see: seaway ipam show")
         endpoint = held[0]
-        if not self._leaks(endpoint):
+        if not self._problem(endpoint):
             raise Conflict(
                 f"{address} is held by the running endpoint '{endpoint.name}'",
                 f"detach it: seaway detach {endpoint.id}",

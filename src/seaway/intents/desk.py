@@ -23,7 +23,7 @@ class Surroundings(Protocol):
         """Of a path, a name under /run/netns, or a process id."""
 
     def netns_inode(self, path: str) -> int | None:
-        """Of the network namespace at this path; None: there is none."""
+        """Of the network namespace at this path; None: there is none. OSError: nobody knows."""
 
     def check_inside(self, inside: Inside) -> list[str]:
         """What is not as it should be inside a container."""

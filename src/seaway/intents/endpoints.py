@@ -200,22 +200,23 @@ class EndpointIntents(AddressIntents):
     async def detach(self, ref: str) -> None:
         await self.forget_endpoint(admission.find_endpoint(self.facts, ref))
 
-    def outlived(self, link: str) -> bool:
-        """Whether this veth's container is gone."""
-        return any(not self._is_there(e) for e in self.facts.where(Endpoint, "link", link))
-
     def _is_there(self, endpoint: Endpoint) -> bool:
         return self.surroundings.netns_inode(endpoint.netns) == endpoint.netns_inode
 
-    async def vanished(self, link: str) -> None:
-        """The veth of an endpoint is gone. With its namespace: release it; else it is drift."""
+    async def vanished(self, link: str, *, there: bool = False) -> None:
+        """The veth of an endpoint is gone (unless it is `there` and only went down).
+
+        With its namespace: release it; else it is drift. OSError: nobody knows of the namespace,
+        and the endpoint stays.
+        """
         for endpoint in self.facts.where(Endpoint, "link", link):
-            self.facts.change(Attached, endpoint.id, None)
-            if self._is_there(endpoint):
+            if not there:
+                self.facts.change(Attached, endpoint.id, None)
+            if not self._is_there(endpoint):
+                log.info("container is gone", endpoint=endpoint.id, name=endpoint.name)
+                await self.forget_endpoint(endpoint)
+            elif not there:
                 self.convergence.audit("links")
-                continue
-            log.info("container is gone", endpoint=endpoint.id, name=endpoint.name)
-            await self.forget_endpoint(endpoint)
 
     def repair_inside(self, endpoint_id: str) -> None:
         """Put back what somebody took away inside a container, and report it as drift."""

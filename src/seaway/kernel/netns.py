@@ -22,6 +22,7 @@ from seaway.kernel.rtnl import Rtnl
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
 _NAMED = Path("/run/netns")  # where ip(8) keeps them
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ESTALE, errno.ESRCH}
 
 T = TypeVar("T")
 
@@ -39,6 +40,16 @@ def inode(path: str | Path) -> int:
     """What tells this namespace from a later one under the same path. ENOENT, EINVAL."""
     with opened(path) as netns:
         return os.fstat(netns).st_ino
+
+
+def present(path: str | Path) -> int | None:
+    """The same; None: there is no namespace. That we could not look says nothing of it: raised."""
+    try:
+        return inode(path)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return None
 
 
 @contextmanager
