@@ -29,7 +29,6 @@ from seaway.config import Config
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
-from seaway.desired.network.host import forwarding
 from seaway.doors.cni import CniDoor
 from seaway.errors import Conflict, NotFound
 from seaway.facts import Facts
@@ -42,11 +41,12 @@ from seaway.kernel.nft import NftTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.addresses import Address, mapped
-from seaway.model.facts import Attached, Before, Endpoint, Host, Uplinks
+from seaway.model.facts import Attached, Endpoint, Host
 from seaway.reconcile import Target
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
 from seaway.surroundings import HostSurroundings
+from seaway.uplinks import Lookout
 from seaway.vigil import Vigil
 
 log = structlog.get_logger(__name__)
@@ -131,9 +131,8 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls = SysctlTarget()
-    uplinks = surrounding.uplinks()
-    await _remember(records, facts, host, sysctls.current(forwarding(uplinks)))
-    facts.change(Uplinks, "host", uplinks)
+    lookout = Lookout(host.name, facts, records, sysctls)
+    await lookout.look()
     targets: tuple[Target, ...] = (
         PinTarget(plane),
         sysctls,
@@ -152,7 +151,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         links, Counters(plane), attachments.mode, plane.layout, mtu=config.network.mtu
     )
     intents = Intents(host, facts, records, convergence, surroundings, allocator)
-    vigil = Vigil(intents, links, attachments)
+    vigil = Vigil(intents, links, attachments, lookout)
     vigil.look()
     convergence.adopt()
     return Agent(intents, convergence, vigil, CniDoor(intents), plane)
@@ -194,11 +193,3 @@ def _holder(facts: Facts) -> Callable[[Address], str]:
         return ""
 
     return holder
-
-
-async def _remember(records: Records, facts: Facts, host: Host, sysctls: dict[str, str]) -> None:
-    """What each was before us, once, for `uninstall`."""
-    before = facts.get(Before, host.name)
-    known = before.sysctls if before else {}
-    if not known.keys() >= sysctls.keys():
-        await records.commit([Before(host=host.name, sysctls=sysctls | known)])

@@ -16,11 +16,13 @@ import structlog
 
 from seaway.bpf.attachments import Attachments
 from seaway.desired.catalogue import DERIVATIONS
+from seaway.errors import SeawayError
 from seaway.intents import Intents
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.watch import TOLD, Watch
 from seaway.model.facts import Attached, Endpoint, HostAddresses
 from seaway.names import link_name
+from seaway.uplinks import Lookout
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +31,7 @@ ROUND = 75  # sweeps between full readings of what notifies: ten minutes
 INSIDE = 0.008  # seconds of CPU for each sweep
 RETRY = 1.0  # seconds until what failed is tried again
 
+UPLINKS = "uplinks"  # is no target, but suspected like one
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
 NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
 SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
@@ -37,8 +40,11 @@ SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
 class Vigil:
     """Is told by `kernel.watch.Watch`, and has suspicions looked into by one task."""
 
-    def __init__(self, intents: Intents, links: LinkTarget, attachments: Attachments) -> None:
+    def __init__(
+        self, intents: Intents, links: LinkTarget, attachments: Attachments, lookout: Lookout
+    ) -> None:
         self._attachments = attachments
+        self._lookout = lookout
         self._intents = intents
         self._convergence = intents.convergence
         self._links = links
@@ -105,8 +111,11 @@ class Vigil:
         self._intents.facts.change(HostAddresses, "host", here)
         self._convergence.ask()
 
+    def uplinks(self) -> None:
+        self.suspect(UPLINKS)
+
     def lost(self) -> None:
-        for target in NOTIFIED:
+        for target in (UPLINKS, *NOTIFIED):
             self.suspect(target)
 
     def _known(self, link: str) -> bool:
@@ -126,6 +135,8 @@ class Vigil:
             await self._convergence.settle()
             await self.release_vanished()
             suspected, self._suspected = self._suspected, set()
+            if UPLINKS in suspected:
+                await self._look_out()
             for target in (kind for kind in KINDS if kind in suspected):
                 self._convergence.audit(target)
 
@@ -134,12 +145,20 @@ class Vigil:
         while True:
             await asyncio.sleep(SWEEP)
             sweeps += 1
+            await self._look_out()  # first: what somebody set is not to be put back
             for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
                 self._convergence.audit(target)
                 await asyncio.sleep(0)
             present = {a.ifindex for a in self._intents.facts.all(Attached)}
             self._intents.surroundings.forget_devices(present)
             self._look_inside()
+
+    async def _look_out(self) -> None:
+        try:
+            await self._lookout.look()
+        except (SeawayError, OSError) as error:
+            log.warning("cannot look at uplinks", error=str(error))
+        await self._convergence.settle()
 
     def _look_inside(self) -> None:
         """At containers in turn, as many as fit into a sweep: the host is not told of them."""

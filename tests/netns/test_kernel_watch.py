@@ -42,6 +42,9 @@ class Notes:
         self.here = here.addresses
         self.news.set()
 
+    def uplinks(self) -> None:
+        self._note(("uplinks",))
+
     def lost(self) -> None:
         self._note(("lost",))
 
@@ -84,6 +87,19 @@ def link_in(container: Netns) -> Link:
         str(container.path), container.inode, "eth0", "02:00:00:00:00:07", addresses, True, ()
     )
     return Link("swy1", GATEWAY_MAC, 1500, inside)
+
+
+def test_other_devices_and_routes_of_routers_are_told_as_such(host):
+    devices = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up"
+    routes = "ip -6 route add default dev up0 proto ra metric 5"
+
+    async def scenario() -> None:
+        for command in (devices, routes):
+            with watching(host) as notes:
+                host.run(command)
+                await notes.until(lambda: ("uplinks",) in notes.told)
+
+    asyncio.run(scenario())
 
 
 def test_a_link_is_told_when_it_comes_changes_and_goes(host, make_netns):

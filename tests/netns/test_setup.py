@@ -185,6 +185,24 @@ def test_uninstall_leaves_the_host_as_it_was(lab_host, agent):
     assert "" == lab_host.call("pgrep", "-f", "seaway agent").stdout
 
 
+def test_a_device_that_comes_later_goes_on_hearing_routers_and_uninstall_puts_it_back(host):
+    """A host that forwards is told so by accept_ra=2; where it is 0, somebody wants none."""
+
+    def told():
+        return [host.read(f"/proc/sys/net/ipv6/conf/{d}/accept_ra").strip() for d in ("up0", "up1")]
+
+    host.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    for n, value in enumerate((1, 0)):
+        host.run("ip", "link", "set", f"up{n}", "up")
+        host.run("sysctl", "-qw", f"net.ipv6.conf.up{n}.accept_ra={value}")
+        host.run(*f"ip -6 route add default dev up{n} proto ra metric {n + 5}".split())
+
+    host.wait_for("the device to be told", lambda: ["2", "0"] == told())
+    host.seaway("uninstall", "--yes", timeout=60)
+
+    assert ["1", "0"] == told()
+
+
 @pytest.mark.parametrize("agent", ["alive", "dead"])
 def test_uninstall_cuts_off_no_container_unless_forced(lab_host, agent):
     lab_host.run("ip", "netns", "add", "blue")

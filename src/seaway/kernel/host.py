@@ -16,7 +16,7 @@ from seaway.errors import Forbidden, HostUnfit
 from seaway.kernel import netns, nft
 from seaway.kernel.messages.address import list_addresses, parse_address
 from seaway.kernel.messages.link import get_link, parse_link
-from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
+from seaway.kernel.messages.route import BY_RA, UNICAST, RouteEntry, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import Prefix
 from seaway.model.facts import Uplinks
@@ -34,7 +34,6 @@ _TIMEOUT = 10.0
 _DEFAULT_MTU = 1500
 _IPV6 = Path("/proc/sys/net/ipv6")
 _LOCAL_TABLE = 255
-_BY_RA = 9  # a route protocol
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -234,7 +233,8 @@ def uplinks(netns_path: Path | None = None) -> Uplinks:
 def learnt_by_ra(netns_path: Path | None = None) -> list[str]:
     """Devices whose default route a router told: forwarding would end that (accept_ra=2)."""
     with netns.open_rtnl(netns_path) as rtnl:
-        devices = {e.ifindex for e in _defaults(rtnl) if e.protocol == _BY_RA and e.ifindex}
+        told = _routes(rtnl, BY_RA)
+        devices = {e.ifindex for e in told if e.dst.prefixlen == 0 and e.ifindex}
         return sorted(filter(None, (rtnl.ifname(ifindex) for ifindex in devices)))
 
 
@@ -242,9 +242,10 @@ def _defaults(rtnl: Rtnl) -> Iterator[RouteEntry]:
     return (e for e in _routes(rtnl) if e.dst.prefixlen == 0 and e.type == UNICAST)
 
 
-def _routes(rtnl: Rtnl) -> Iterator[RouteEntry]:
+def _routes(rtnl: Rtnl, protocol: int = 0) -> Iterator[RouteEntry]:
+    """0: of every protocol."""
     for af in _FAMILIES:
-        for body in rtnl.dump(*list_routes(af)):
+        for body in rtnl.dump(*list_routes(af, protocol)):
             entry = parse_route(body)
             if entry:
                 yield entry

@@ -38,6 +38,9 @@ class Watcher(Protocol):
     def addresses(self, here: HostAddresses) -> None:
         """The host's addresses are these now."""
 
+    def uplinks(self) -> None:
+        """A device of others came or changed, or a router told a route."""
+
     def lost(self) -> None:
         """Notifications came faster than they were read: everything may be different."""
 
@@ -105,6 +108,8 @@ class Watch:
     def _link(self, frame: Frame) -> None:
         name = link.parse_name(frame.body)
         if not name.startswith(LINK_PREFIX):
+            if frame.kind == link.RTM_NEWLINK:
+                self._watcher.uplinks()
             return
         entry = link.parse_link(frame.body)
         if entry.kind != "veth":
@@ -128,7 +133,10 @@ class Watch:
             self._watcher.changed("addresses", ip, HostAddress(ip) if new else None)
 
     def _route(self, frame: Frame) -> None:
-        ours = route.parse_protocol(frame.body) == ROUTE_PROTOCOL
+        protocol = route.parse_protocol(frame.body)
+        if protocol == route.BY_RA:
+            self._watcher.uplinks()
+        ours = protocol == ROUTE_PROTOCOL
         if not ours and not frame.flags & NLM_F_REPLACE:
             return
         entry = route.parse_route(frame.body)

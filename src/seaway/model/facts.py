@@ -107,7 +107,7 @@ class Uplinks(Value):
     """Observed: how this host reaches others. One fact, key 'host'."""
 
     ipv6: bool  # whether the host has that protocol at all
-    by_advertisement: tuple[str, ...] = ()  # devices whose default route a router told
+    by_advertisement: tuple[str, ...] = ()  # devices that live by what routers tell
 
 
 class Before(Value):

@@ -43,6 +43,21 @@ IDENTITIES = Derivation(
 )
 
 
+_DEVICE, _ACCEPT_RA = "net.ipv6.conf.", ".accept_ra"
+
+
+def accept_ra(device: str) -> str:
+    """The setting by which a device believes router advertisements."""
+    return f"{_DEVICE}{device.replace('.', '/')}{_ACCEPT_RA}"
+
+
+def advertised_device(setting: str) -> str:
+    """Of which device this is that setting; empty: it is another one."""
+    if not (setting.startswith(_DEVICE) and setting.endswith(_ACCEPT_RA)):
+        return ""
+    return setting.removeprefix(_DEVICE).removesuffix(_ACCEPT_RA).replace("/", ".")
+
+
 def forwarding(uplinks: Uplinks) -> dict[str, str]:
     """The settings by which the host forwards, and keeps the routes that it has.
 
@@ -52,7 +67,7 @@ def forwarding(uplinks: Uplinks) -> dict[str, str]:
     settings = {"net.ipv4.ip_forward": "1"}
     if uplinks.ipv6:
         for device in uplinks.by_advertisement:
-            settings[f"net.ipv6.conf.{device.replace('.', '/')}.accept_ra"] = "2"
+            settings[accept_ra(device)] = "2"
         settings["net.ipv6.conf.all.forwarding"] = "1"
     return settings
 

@@ -25,6 +25,7 @@ UNIVERSE, LINK, NOWHERE = 0, 253, 255  # scopes
 MAIN: Final = 254
 LOCAL: Final = 255
 KERNEL, BOOT = 2, 3  # protocols: of an interface's network, of what a person sets
+BY_RA: Final = 9  # the same: of what a router told
 
 # family, dst length, src length, tos, table, protocol, scope, type, flags
 _HEAD = struct.Struct("=BBBBBBBBI")
