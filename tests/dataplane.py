@@ -19,9 +19,10 @@ from typing import Any
 
 from namespaces import Netns
 from seaway.bpf import abi, maps
-from seaway.bpf.attachments import Attachments, Patience
+from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import OBJECTS, DataPlane
+from seaway.bpf.promotion import Patience
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
@@ -136,8 +137,9 @@ class Host:
 
     def promote(self) -> None:
         """Move all into links that may move."""
-        while self.place.run(self.attachments.promote):
-            pass
+        promotion = self.attachments.promotion
+        while candidate := promotion.choose():
+            self.place.run(promotion.move, candidate)
 
     def attach(self, *containers: Container) -> None:
         wanted = {k: a for c in containers for k, a in attached(c).items()}

@@ -177,7 +177,9 @@ class Vigil:
             self._convergence.retry()
             if self._unsure:
                 self._woken.set()
+            promotion = self._attachments.promotion
             try:
-                await asyncio.to_thread(self._attachments.promote)
+                if candidate := promotion.choose():
+                    await asyncio.to_thread(promotion.move, candidate)
             except OSError as error:  # its programs stay where they are
                 log.warning("not moved to links", error=str(error))

@@ -247,12 +247,47 @@ def test_a_move_that_was_cut_short_is_finished_by_the_next_agent(make_netns):
         assert attached(anna) == read(host)
 
 
+@pytest.mark.parametrize("what", ["put", "delete"])
+def test_a_change_of_a_device_that_is_moved_waits_for_the_end(make_netns, what):
+    with hosts() as raise_host:
+        host = raise_host("promoted")
+        anna, bert = host.add(make_netns(), 1), host.add(make_netns(), 2)
+        promotion, links = host.attachments.promotion, host.attachments._links
+        attach, failed, waited = links.attach, {}, []
+
+        def change() -> None:
+            given = attached(anna) if what == "put" else set(attached(anna))
+            failed.update(getattr(host.attachments, what)(given))
+
+        def attach_while_it_is_changed(*given: object) -> None:
+            attach(*given)
+            if what == "delete":
+                host.links.delete({anna.link})
+            host.attachments.put(attached(bert))  # of others: goes on
+            changing.start()
+            changing.join(0.2)
+            waited.append(changing.is_alive())
+            links.attach = attach
+
+        def move() -> None:
+            links.attach = attach_while_it_is_changed
+            promotion.move(promotion.choose())
+            changing.join(5)
+
+        changing = threading.Thread(target=change)
+        host.place.run(move)
+
+        assert ([True], {}) == (waited, failed)
+        left = {} if what == "delete" else attached(anna)
+        assert left == {k: v for k, v in read(host).items() if k[0] == anna.link}
+
+
 def test_a_young_device_stays_with_filters(make_netns):
     with hosts() as raise_host:
         host = raise_host("auto")
         anna = host.add(make_netns(), 1)
 
-        assert not host.place.run(host.attachments.promote)
+        assert host.attachments.promotion.choose() is None
         assert set() == pins(host)
         assert "clsact" in host.place.shell(f"tc qdisc show dev {anna.link}")
 

@@ -10,27 +10,19 @@ without memory (`tcx`, `classifier`), and swap a program without a packet in bet
 from __future__ import annotations
 
 import errno
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from seaway.bpf import tcx
 from seaway.bpf.classifier import Classifier
 from seaway.bpf.devices import Devices
 from seaway.bpf.objects import DataPlane, Program
+from seaway.bpf.promotion import Patience, Promotion
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.kernel import HOOKS, Attachment
 
 Key = tuple[str, str]  # device, hook
-
-
-class Patience(NamedTuple):
-    """Seconds before programs move into links."""
-
-    lived: float = 60.0  # that a device must have lived to be worth it
-    quiet: float = 10.0  # without a change: so nobody waits on our account
-
 
 _USUAL: Final = Patience()
 
@@ -55,15 +47,13 @@ class Attachments:
         self._plane = plane
         self._set_up = set_up
         self._way = way
-        self._patience = patience
         self._rtnl = Rtnl()
         self._filters = Classifier(self._rtnl)
         self._devices = Devices(self._rtnl, self._filters)
         self._found: dict[Key, Attachment] = {}  # by the last reading
         self._links = tcx.Links(plane.links)
-        self._candidates: dict[str, tuple[int, float]] = {}  # device: ifindex, since when
+        self.promotion = Promotion(plane, self._links, patience)
         self._seen: dict[str, int] = {}  # device: ifindex
-        self._changed = time.monotonic()
 
     def close(self) -> None:
         self._devices.close()
@@ -75,6 +65,10 @@ class Attachments:
         found, devices = {}, self._devices.look()
         for device, ifindex, up in devices:
             for hook in HOOKS:
+                known = self._found.get((device, hook))
+                if known and self.promotion.moving(device):
+                    found[device, hook] = known  # as it was: it is read again when it was moved
+                    continue
                 number = self._links.program(ifindex, hook) if self._tcx else 0
                 number = number or self._devices.filter(ifindex, hook)
                 if number and up:
@@ -97,13 +91,14 @@ class Attachments:
         return Attachment(device, ifindex, hook, program)
 
     def put(self, objects: Mapping[Key, Attachment]) -> dict[Key, OSError]:
-        self._changed = time.monotonic()
+        self.promotion.disturb()
         devices: dict[tuple[str, int], dict[str, Program]] = defaultdict(dict)
         for (device, hook), wanted in objects.items():
             devices[device, wanted.ifindex][hook] = self._plane.programs[wanted.program]
         failed: dict[Key, OSError] = {}
         for (device, ifindex), programs in devices.items():
-            errors = self._attach(device, ifindex, programs) or self._start(ifindex, programs)
+            with self.promotion.apart(device):
+                errors = self._attach(device, ifindex, programs) or self._start(ifindex, programs)
             failed |= {(device, hook): error for hook, error in errors.items()}
             if not errors and not all(self._linked(ifindex, hook) for hook in HOOKS):
                 self._consider(device, ifindex)
@@ -111,50 +106,17 @@ class Attachments:
 
     def delete(self, keys: set[Key]) -> dict[Key, OSError]:
         """What is left of devices that are gone. A device keeps its programs while it lives."""
-        self._changed = time.monotonic()
+        self.promotion.disturb()
         failed: dict[Key, OSError] = {}
         for device, hook in keys:
             if self._rtnl.ifindex(device):
                 failed[device, hook] = OSError(errno.EBUSY, f"{device} is still there")
-            else:
+                continue
+            with self.promotion.apart(device):
                 self._links.forget(device, hook)
-                self._candidates.pop(device, None)
-                self._seen.pop(device, None)
+            self.promotion.forget(device)
+            self._seen.pop(device, None)
         return failed
-
-    def promote(self) -> bool:
-        """Move one device from filters to links, if one has lived and all is quiet.
-
-        Whether there was one. It takes 32 ms: for a thread beside the others' work.
-        """
-        now = time.monotonic()
-        if now - self._changed < self._patience.quiet:
-            return False
-        for device, (ifindex, since) in list(self._candidates.items()):
-            if now - since >= self._patience.lived:
-                self._candidates.pop(device, None)
-                with Rtnl() as rtnl:
-                    self._promote(rtnl, device, ifindex)
-                return True
-        return False
-
-    def _promote(self, rtnl: Rtnl, device: str, ifindex: int) -> None:
-        filters = Classifier(rtnl)
-        ours = {program.id: program for program in self._plane.programs.values()}
-        filtered = {hook: ours.get(filters.program(ifindex, hook)) for hook in HOOKS}
-        try:
-            for hook, program in filtered.items():
-                if program and rtnl.ifindex(device) == ifindex:
-                    self._links.attach(device, ifindex, hook, program)
-            if all(self._links.program(ifindex, hook) in ours for hook in HOOKS):
-                filters.detach(ifindex, HOOKS)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-        finally:
-            if rtnl.ifindex(device) != ifindex:
-                for hook in HOOKS:
-                    self._links.forget(device, hook)
 
     def _attach(
         self, device: str, ifindex: int, programs: Mapping[str, Program]
@@ -193,6 +155,5 @@ class Attachments:
     def _consider(self, device: str, ifindex: int) -> None:
         """For the move to links, later on."""
         self._seen[device] = ifindex
-        known, _ = self._candidates.get(device, (0, 0.0))
-        if self._way == "auto" and self.mode == "tcx" and known != ifindex:
-            self._candidates[device] = ifindex, time.monotonic()
+        if self._way == "auto" and self.mode == "tcx":
+            self.promotion.consider(device, ifindex)
