@@ -29,6 +29,7 @@ from seaway.config import Config
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
+from seaway.desired.network.networks import TABLE
 from seaway.doors.cni import CniDoor
 from seaway.errors import Conflict, NotFound
 from seaway.facts import Facts
@@ -105,7 +106,7 @@ class Agent:
         server = Server(Doors(self.intents, self.cni.answer), names.SOCKET)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.convergence.run(), name="converge")]
-            await self.convergence.settle()
+            await self.convergence.settle([TABLE])
             self.plane.retire()
             await self.vigil.release_vanished()
             self.intents.serving = True

@@ -4,7 +4,9 @@ Everything that changed while the loop was busy is written in one go. Puts run i
 of the list, because a thing exists before what refers to it. Deletes run in the same order:
 an endpoint's device goes first and takes along what hangs on it, so that it is never there
 without its programs. Deletes are the kernel's slow part (it waits for its readers), so they
-run beside the loop, and those that come meanwhile go together.
+run beside the loop, and those that come meanwhile go together. A target whose every call is slow
+is served beside the loop by a task of its own; what refers to it waits
+(docs/decisions/order.md).
 """
 
 from __future__ import annotations
@@ -12,31 +14,45 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import structlog
 
 from seaway.facts import Facts
 from seaway.model.reports import Drift, Failure
-from seaway.reconcile import Reconciler, Target
+from seaway.reconcile import Difference, Reconciler, Target
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 100  # of the latest drift
 
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
+_SLOW: Final = ("links",)
+_BESIDE: Final = MappingProxyType({"nft": ("links",)})
 
 
 class Convergence:
-    """`slow` names the targets whose deletes may run in a thread of their own."""
+    """`slow` names the targets whose deletes may run in a thread of their own.
+
+    `beside`: those whose every call does, each with the kinds whose new keys wait for its puts.
+    """
 
     def __init__(
-        self, facts: Facts, targets: Sequence[Target], slow: Iterable[str] = ("links",)
+        self,
+        facts: Facts,
+        targets: Sequence[Target],
+        slow: Iterable[str] = _SLOW,
+        beside: Mapping[str, Sequence[str]] = _BESIDE,
     ) -> None:
         self._facts = facts
         self._reconcilers = [Reconciler(target) for target in targets]
         self._by_name = {r.name: r for r in self._reconcilers}
         self._slow = frozenset(slow)
+        self._beside = {n: asyncio.Event() for n in beside if n in self._by_name}
+        self._waits_for = {kind: n for n in self._beside for kind in beside[n]}
+        self._doubted: set[str] = set()  # of those beside the loop: to be read back
         self._asked = asyncio.Event()
         self._turn: asyncio.Future[None] | None = None
         self.drift: deque[Drift] = deque(maxlen=_REMEMBERED)
@@ -58,25 +74,52 @@ class Convergence:
         """Write whenever somebody asks. The one task that changes the kernel."""
         async with asyncio.TaskGroup() as group:
             deleting: asyncio.Task[None] | None = None
+            for name, asked in self._beside.items():
+                group.create_task(self._serve_beside(self._by_name[name], asked), name=name)
             while True:
                 await self._asked.wait()
                 self._asked.clear()
                 self.write()
+                for name, asked in self._beside.items():
+                    if self._by_name[name].restless:
+                        asked.set()
                 if deleting is None or deleting.done():
-                    gone = [(r, keys) for r in self._reconcilers if (keys := r.gone())]
+                    gone = [(r, keys) for r in self._here() if (keys := r.gone())]
                     if gone:
                         deleting = group.create_task(self._delete(gone), name="deletes")
                 self._turned()
+
+    def _here(self) -> Iterable[Reconciler]:
+        """Those whose puts run on the loop."""
+        return (r for r in self._reconcilers if r.name not in self._beside)
 
     def write(self) -> None:
         """Derive and put until nothing is stale: what a put observes makes more stale."""
         while True:
             for name, desired in self._facts.derive().items():
                 self._by_name[name].want(desired)
-            for reconciler in self._reconcilers:
-                reconciler.put()
+            for reconciler in self._here():
+                first = self._waits_for.get(reconciler.name)
+                reconciler.put(new=first is None or not self._by_name[first].untried)
             if not self._facts.stale:
                 return
+
+    async def _serve_beside(self, reconciler: Reconciler, asked: asyncio.Event) -> None:
+        """One call after another, each in a thread."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            if gone := reconciler.gone():
+                reconciler.deleted(gone, await asyncio.to_thread(reconciler.delete, gone))
+            if put := reconciler.wanted():
+                reconciler.done(put, await asyncio.to_thread(reconciler.write, put))
+            if reconciler.name in self._doubted:
+                self._doubted.discard(reconciler.name)
+                actual = await asyncio.to_thread(reconciler.read)
+                self._repair(reconciler.name, {} if actual is None else reconciler.compare(actual))
+            if gone or put:
+                self._asked.set()  # what waited for it goes on
+                self._turned()
 
     async def _delete(self, gone: Sequence[tuple[Reconciler, set[Hashable]]]) -> None:
         for reconciler, keys in gone:
@@ -85,7 +128,8 @@ class Convergence:
             else:
                 failed = reconciler.delete(keys)
             reconciler.deleted(keys, failed)
-        asyncio.get_running_loop().call_soon(self._asked.set)  # once this task is done
+        if any(reconciler.restless for reconciler in self._here()):
+            asyncio.get_running_loop().call_soon(self._asked.set)  # once this task is done
         self._turned()
 
     def _turned(self) -> None:
@@ -99,6 +143,9 @@ class Convergence:
 
     def retry(self) -> None:
         """What failed is tried again."""
+        for name, asked in self._beside.items():
+            if self._by_name[name].failed:
+                asked.set()
         if any(r.failed for r in self._reconcilers):
             self._asked.set()
 
@@ -123,8 +170,18 @@ class Convergence:
         return self._by_name[target].differs(key, actual)
 
     def audit(self, target: str) -> None:
-        """Read one kind back, report by name what others changed, and have it repaired."""
-        for key, (found, expected) in self._by_name[target].audit().items():
+        """Read one kind back, report by name what others changed, and have it repaired.
+
+        Of a target beside the loop: soon.
+        """
+        if target in self._beside:
+            self._doubted.add(target)
+            self._beside[target].set()
+        else:
+            self._repair(target, self._by_name[target].audit())
+
+    def _repair(self, target: str, differences: Mapping[Hashable, Difference]) -> None:
+        for key, (found, expected) in differences.items():
             told = ("missing" if found is None else str(found), str(expected or "nothing"))
             self.report(target, str(key), *told)
             self._asked.set()

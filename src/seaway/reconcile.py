@@ -38,8 +38,8 @@ Difference = tuple[object | None, object | None]  # found, expected
 class Reconciler:
     """Of one target. What failed stays due and is tried again with the next call.
 
-    A key whose delete is under way (a slow one runs beside the loop) is busy: nothing else is
-    done to it until then.
+    A key whose delete or put is under way (a slow one runs beside the loop) is busy: nothing else
+    is done to it until then.
     """
 
     def __init__(self, target: Target) -> None:
@@ -55,11 +55,27 @@ class Reconciler:
 
     def want(self, desired: Mapping[Hashable, object | None]) -> None:
         """Say what these keys should hold; None: nothing. Cheap, and safe to repeat."""
+        for key in self.failed.keys() & desired.keys():
+            if self._due.get(key) != desired[key]:
+                del self.failed[key]  # it was another value that failed
         self._due |= desired
 
     def pending(self, key: Hashable) -> bool:
         """Whether this key is still to be tried."""
         return key in self._busy or (key in self._due and key not in self.failed)
+
+    @property
+    def restless(self) -> bool:
+        """Whether something is due that did not fail: it is not to wait for a retry."""
+        return any(key not in self.failed for key in self._due)
+
+    @property
+    def untried(self) -> bool:
+        """Whether something that should be there, and is not, was not tried yet."""
+        return any(
+            v is not None and k not in self.failed and self._held.get(k) != v
+            for k, v in self._due.items()
+        )
 
     def gone(self) -> set[Hashable]:
         """Take what is due to be deleted; it is busy until `deleted`."""
@@ -77,17 +93,34 @@ class Reconciler:
         self._settle({k: None for k in keys if self._due.get(k, 0) is None}, failed)
         log.info("deleted", target=self.name, keys=_told(keys - failed.keys()))
 
-    def put(self) -> None:
-        """Put what is due to be there and is not known to be."""
-        wanted = {k: v for k, v in self._due.items() if v is not None and k not in self._busy}
-        put = {k: v for k, v in wanted.items() if self._held.get(k) != v}
-        failed = self._tried(self.target.put, put) if put else {}
-        self._settle(wanted, failed)
-        if put:
-            log.info("put", target=self.name, keys=_told(put.keys() - failed.keys()))
+    def put(self, *, new: bool = True) -> None:
+        """Put what is due to be there and is not known to be. Not `new`: only what was there."""
+        if wanted := self.wanted(new=new):
+            self.done(wanted, self.write(wanted))
+
+    def wanted(self, *, new: bool = True) -> dict[Hashable, object]:
+        """Take what is due to be put; it is busy until `done`."""
+        due = {k: v for k, v in self._due.items() if v is not None and k not in self._busy}
+        self._settle({k: v for k, v in due.items() if self._held.get(k) == v}, {})
+        put = {k: v for k, v in due.items() if self._held.get(k) != v}
+        if not new:
+            put = {k: v for k, v in put.items() if k in self._held}
+        self._busy |= put.keys()
+        return put
+
+    def done(self, put: Mapping[Hashable, object], failed: Mapping[Hashable, OSError]) -> None:
+        self._busy -= put.keys()
+        self._held |= {k: v for k, v in put.items() if k not in failed}
+        # What was wanted otherwise meanwhile stays due.
+        self._settle({k: v for k, v in put.items() if self._due.get(k) == v}, failed)
+        log.info("put", target=self.name, keys=_told(put.keys() - failed.keys()))
+
+    def write(self, put: Mapping[Hashable, object]) -> Mapping[Hashable, OSError]:
+        """What of these could not be put. May run in a thread."""
+        return self._tried(self.target.put, put)
 
     def delete(self, keys: set[Hashable]) -> Mapping[Hashable, OSError]:
-        """What of these could not be deleted. May run in a thread."""
+        """The same for deletes."""
         return self._tried(self.target.delete, keys)
 
     def _tried(
@@ -123,11 +156,19 @@ class Reconciler:
 
     def audit(self) -> dict[Hashable, Difference]:
         """Read back. Returns what somebody else changed, and makes it due again."""
+        actual = self.read()
+        return {} if actual is None else self.compare(actual)
+
+    def read(self) -> Mapping[Hashable, object] | None:
+        """What is there; None: it cannot be read back now. May run in a thread."""
         try:
-            actual = self.target.read()
+            return self.target.read()
         except OSError as error:  # the kernel is busy, or a program of the host fails
             log.warning("cannot read back", target=self.name, error=str(error))
-            return {}
+            return None
+
+    def compare(self, actual: Mapping[Hashable, object]) -> dict[Hashable, Difference]:
+        """What of this somebody else changed; it is due again."""
         if not self._due and not self._busy and actual == self._held:
             return {}
         keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy

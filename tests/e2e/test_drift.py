@@ -187,7 +187,10 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_planted(by_hand):
         # Theirs stays, behind ours.
         running = by_hand.evidence.programs()[f"{by_hand.links['b']} ingress"]
         assert ["from_endpoint", "stranger"] == [one.split()[0] for one in running][:2]
-    assert {"programs"} >= differences(before, by_hand.evidence.all()).keys()
+    by_hand.host.wait_for(
+        "all to be repaired",
+        lambda: {"programs"} >= differences(before, by_hand.evidence.all()).keys(),
+    )
 
 
 def test_all_of_our_pins_may_go_at_once(by_hand):

@@ -103,6 +103,39 @@ def test_a_key_wanted_again_while_its_delete_is_under_way_is_there_in_the_end() 
     assert not reconciler.pending("a")
 
 
+def test_a_key_wanted_otherwise_while_its_put_is_under_way_gets_there_in_the_end() -> None:
+    target = FakeTarget("nft")
+    reconciler = Reconciler(target)
+    for later in (2, None):
+        reconciler.want({"a": 1})
+        put = reconciler.wanted()
+        assert {"a": 1} == put
+        reconciler.want({"a": later})
+        assert {} == reconciler.wanted()
+        assert set() == reconciler.gone()
+        assert {} == reconciler.compare({"a": 7})
+
+        reconciler.done(put, reconciler.write(put))
+        assert reconciler.pending("a")
+        apply(reconciler)
+        assert later == target.read().get("a")
+        assert {} == reconciler.audit()
+
+
+def test_what_failed_was_tried_until_something_else_is_wanted() -> None:
+    target = FakeTarget("nft")
+    target.refuses = {"a": OSError(errno.ETIMEDOUT, "nft hangs")}
+    reconciler = Reconciler(target)
+    reconciler.want({"a": 1})
+    assert reconciler.untried
+    reconciler.put()
+    assert not reconciler.untried
+    reconciler.want({"a": 1})
+    assert not reconciler.untried
+    reconciler.want({"a": 2})
+    assert reconciler.untried
+
+
 def test_a_notification_of_our_own_change_is_no_suspicion() -> None:
     target = FakeTarget("links")
     reconciler = Reconciler(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from seaway import admission
+from seaway.desired.network.networks import TABLE
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.intents.desk import Desk
 from seaway.model.facts import Block, Cluster, Endpoint, Network
@@ -53,7 +54,7 @@ class NetworkIntents(Desk):
             )
             numbered = msgspec.structs.replace(cluster, next_network=cluster.next_network + 1)
             await self.records.commit([network, numbered])
-        await self.convergence.settle()
+        await self.convergence.settle([TABLE])
         return network
 
     async def update_network(self, name: str, change: NetworkChange) -> Network:
@@ -66,7 +67,7 @@ class NetworkIntents(Desk):
             network: Network = msgspec.structs.replace(old, **given)
             admission.mtu(network.mtu, {s.version for s in network.subnets})
             await self.records.commit([network])
-        await self.convergence.settle()
+        await self.convergence.settle([TABLE])
         return network
 
     async def connect_networks(self, name: str, other: str) -> None:
@@ -108,7 +109,7 @@ class NetworkIntents(Desk):
             blocks = self.facts.where(Block, "network", name)
             await self.records.commit(others, [network, *blocks])
             self.allocator.remove(name)
-        await self.convergence.settle()
+        await self.convergence.settle([TABLE])
 
 
 def _joined(network: Network, other: Network, *, connected: bool) -> Network:

@@ -51,4 +51,5 @@ def _sorted(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
     return tuple(sorted(prefixes, key=lambda p: (p.version, p.network_address, p.prefixlen)))
 
 
-MASQUERADE = Derivation("nft", (Source(Network, lambda _: ["table"]),), _masquerade)
+TABLE = ("nft", "table")  # the one key of its kind
+MASQUERADE = Derivation(TABLE[0], (Source(Network, lambda _: [TABLE[1]]),), _masquerade)

@@ -1,0 +1,134 @@
+"""Targets that are slow: who goes on meanwhile, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.agents import Agent
+from tests.unit.test_intents import run
+
+from seaway.model.requests import NewNetwork
+from seaway.names import link_name
+
+
+class Gate:
+    """Stops who passes, in whatever thread, and says so."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._reached = threading.Event()
+
+    def __call__(self, *_: object) -> None:
+        self._reached.set()
+        assert self._open.wait(5)
+
+    async def reached(self) -> None:
+        await until(self._reached.is_set)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110, threads tell no event of the loop
+            await asyncio.sleep(0)
+
+
+@contextmanager
+def slow_table(agent: Agent) -> Iterator[Gate]:
+    gate = Gate()
+    agent.kernel["nft"].on_put = gate
+    try:
+        yield gate
+    finally:
+        gate.open()
+
+
+def play(tmp_path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
+    run(tmp_path, scenario)
+
+
+def test_while_the_table_is_written_all_goes_on_but_new_links(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        old, links = await agent.attach("old"), agent.kernel["links"]
+        with slow_table(agent) as gate:
+            async with asyncio.TaskGroup() as group:
+                made = group.create_task(agent.intents.create_network(NewNetwork(name="web")))
+                await gate.reached()
+                new = group.create_task(agent.attach("new", network="web"))
+                await until(lambda: len(agent.intents.endpoints()) == 2)
+                await agent.intents.detach(old.id)
+                assert {} == links.read()
+                assert not made.done()
+                gate.open()
+        assert {link_name(new.result().id)} == links.read().keys()
+        assert set(made.result().subnets) < set(agent.kernel["nft"].read()["table"].inside)
+
+    play(tmp_path, scenario)
+
+
+def test_an_add_waits_for_the_first_try_of_a_table_that_cannot_be_written(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        agent.kernel["nft"].refuses = {"table": OSError(errno.ETIMEDOUT, "nft took too long")}
+        await agent.intents.create_network(NewNetwork(name="web"))
+        await agent.attach("a", network="web")
+
+        gate, put = Gate(), agent.kernel["nft"].put
+        agent.kernel["nft"].put = lambda objects: gate() or put(objects)  # type: ignore[method-assign]
+        agent.intents.convergence.retry()
+        await gate.reached()
+        await agent.attach("b", network="web")
+        gate.open()
+
+        assert ["nft"] == [f.target for f in agent.intents.status().failures]
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("target", ["links", "nft"])
+def test_what_fails_is_left_alone_until_it_is_tried_again(tmp_path: Path, target: str) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web")
+        kernel, convergence = agent.kernel[target], agent.intents.convergence
+        kernel.refuses = dict.fromkeys(kernel.read(), OSError(errno.EBUSY, "busy"))
+        if target == "nft":
+            await agent.intents.create_network(NewNetwork(name="other"))
+        else:
+            await agent.intents.detach("web")
+        tried = len(kernel.calls)
+        for _ in range(20):
+            await asyncio.to_thread(lambda: None)
+        assert tried == len(kernel.calls)
+
+        kernel.refuses = {}
+        convergence.retry()
+        await until(lambda: not agent.intents.status().failures)
+
+    play(tmp_path, scenario)
+
+
+def test_reading_the_table_back_holds_up_nobody(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        table, convergence = agent.kernel["nft"], agent.intents.convergence
+        gate, read, wanted = Gate(), table.read, table.read()
+        table.objects["table"] = "changed"
+        table.read = lambda: gate() or read()  # type: ignore[method-assign]
+        convergence.audit("nft")
+        await gate.reached()
+        await agent.attach("web")
+        assert 0 == convergence.drift_total
+        gate.open()
+
+        await until(lambda: read() == wanted)
+        assert [("nft", "table", "changed")] == [
+            (d.target, d.key, d.found) for d in convergence.drift
+        ]
+
+    play(tmp_path, scenario)
