@@ -169,6 +169,22 @@ def test_a_link_of_others_before_ours_is_found_and_ours_goes_first(host, anna):
     assert attached(anna) == read(host)
 
 
+@pytest.mark.parametrize("way", ["auto", "cls_bpf"])  # links run before any filter
+@pytest.mark.parametrize("hook", attachments.HOOKS)
+def test_a_filter_of_others_in_the_place_of_ours_is_found_and_removed(host, anna, hook, tmp_path):
+    """The latest of one priority runs first."""
+    code, place = tmp_path / "returns", f"dev {anna.link} {hook}"
+    code.write_text("1,6 0 0 0,")
+    add = f"tc filter add {place} prio 1 protocol all handle 7 bpf bytecode-file {code}"
+    assert attached(anna) == read(host)
+    host.place.shell(add)
+    assert "filter with handle 7" == read(host)[anna.link, hook].program
+    host.attach(anna)
+
+    assert attached(anna) == read(host)
+    assert "handle 0x7" not in host.place.shell(f"tc filter show {place}")
+
+
 def test_a_device_keeps_its_programs_while_it_lives(host, anna):
     failed = host.place.run(host.attachments.delete, set(attached(anna)))
 

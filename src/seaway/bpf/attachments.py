@@ -72,7 +72,7 @@ class Attachments:
                 number = self._links.program(ifindex, hook) if self._tcx else 0
                 number = number or self._devices.filter(ifindex, hook)
                 if number and up:
-                    program = names.get(number) or f"program {number}"
+                    program = names.get(number) or _foreign(number)
                     found[device, hook] = self._told(device, ifindex, hook, program)
             if self._seen.get(device) != ifindex:
                 self._consider(device, ifindex)  # its filters may be left over from a move
@@ -157,3 +157,7 @@ class Attachments:
         self._seen[device] = ifindex
         if self._way == "auto" and self.mode == "tcx":
             self.promotion.consider(device, ifindex)
+
+
+def _foreign(number: int) -> str:
+    return f"program {number}" if number > 0 else f"filter with handle {-number}"

@@ -1,8 +1,10 @@
 """Programs attached the way that every kernel has: cls_bpf filters on a clsact qdisc.
 
 Ours are known by handle, priority and protocol, which others do not choose by accident, on
-devices that are ours alone. All of one device goes in one batch, which takes the kernel a
-fraction of a millisecond; a TCX link takes it 16 (docs/decisions/attach.md).
+devices that are ours alone. Of several at one priority the latest runs first: so another's
+beside ours is found, and taken away when ours is attached again. All of one device goes in one
+batch, which takes the kernel a fraction of a millisecond; a TCX link takes it 16
+(docs/decisions/attach.md).
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ _REMEMBERED: Final = 64
 _INFO: Final = 1 << 16 | 0x0300  # priority 1, all protocols in network order
 
 
-def _filter(ifindex: int, hook: str) -> bytes:
-    head = _HEAD.pack(0, ifindex, _HANDLE, _PARENTS[hook], _INFO)
+def _filter(ifindex: int, hook: str, handle: int = _HANDLE) -> bytes:
+    head = _HEAD.pack(0, ifindex, handle, _PARENTS[hook], _INFO)
     return head + attribute(_KIND, b"bpf\0")
 
 
@@ -64,13 +66,13 @@ def new_filter(ifindex: int, hook: str, program: Program) -> Request:
     return Request(_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, _filter(ifindex, hook) + options)
 
 
-def delete_filter(ifindex: int, hook: str) -> Request:
-    return Request(_DELTFILTER, 0, _filter(ifindex, hook))
+def delete_filter(ifindex: int, hook: str, handle: int = _HANDLE) -> Request:
+    return Request(_DELTFILTER, 0, _filter(ifindex, hook, handle))
 
 
-def list_filters(ifindex: int, hook: str) -> tuple[int, bytes]:
-    """The arguments of `Rtnl.dump`."""
-    return _GETTFILTER, _HEAD.pack(0, ifindex, 0, _PARENTS[hook], 0)
+def list_filters(ifindex: int, hook: str, info: int = 0) -> tuple[int, bytes]:
+    """The arguments of `Rtnl.dump`. 0: of every priority and protocol."""
+    return _GETTFILTER, _HEAD.pack(0, ifindex, 0, _PARENTS[hook], info)
 
 
 def parse_filter(body: bytes) -> tuple[int, int]:
@@ -87,7 +89,7 @@ class Classifier:
 
     def __init__(self, rtnl: Rtnl) -> None:
         self._rtnl = rtnl
-        self._parsed: dict[bytes, int] = {}  # the kernel says the same of many devices
+        self._parsed: dict[bytes, tuple[int, int]] = {}  # the kernel says the same of many devices
 
     def attach(self, ifindex: int, programs: Mapping[str, Program]) -> dict[str, OSError]:
         """Make these programs the ones on these hooks. What failed."""
@@ -95,6 +97,8 @@ class Classifier:
         made, *outcome = self._rtnl.request([new_qdisc(ifindex), *filters])
         if made and made.errno != errno.EEXIST:
             return dict.fromkeys(programs, made)
+        if made:  # a new qdisc is empty
+            self._clear(ifindex, programs)
         return {
             hook: error for hook, error in zip(programs, outcome, strict=True) if error is not None
         }
@@ -108,11 +112,35 @@ class Classifier:
             if error.errno in {errno.ENOENT, errno.EINVAL, errno.ENODEV}:
                 return 0
             raise
-        told = answer[_BEHIND_IFINDEX:]
+        return self._parse(answer)[1]
+
+    def standing(self, ifindex: int, hook: str) -> int:
+        """The same, or (negative) the handle of another's filter in the place of ours."""
+        ours = 0
+        for handle, program in self._beside(ifindex, hook):
+            if handle != _HANDLE:
+                return -handle
+            ours = program
+        return ours
+
+    def _clear(self, ifindex: int, hooks: Iterable[str]) -> None:
+        """Leave ours alone there."""
+        others = [
+            (hook, h) for hook in hooks for h, _ in self._beside(ifindex, hook) if h != _HANDLE
+        ]
+        self._rtnl.request([delete_filter(ifindex, hook, handle) for hook, handle in others])
+
+    def _beside(self, ifindex: int, hook: str) -> list[tuple[int, int]]:
+        """Handle and program of each filter in our place, in the order in which they run."""
+        bodies = self._rtnl.dump(*list_filters(ifindex, hook, _INFO))
+        return [told for told in map(self._parse, bodies) if told[0]]
+
+    def _parse(self, body: bytes) -> tuple[int, int]:
+        told = body[_BEHIND_IFINDEX:]
         if told not in self._parsed:
             if len(self._parsed) > _REMEMBERED:
                 self._parsed.clear()
-            self._parsed[told] = parse_filter(answer)[1]
+            self._parsed[told] = parse_filter(body)
         return self._parsed[told]
 
     def detach(self, ifindex: int, hooks: Iterable[str]) -> None:
