@@ -170,7 +170,7 @@ def test_a_link_of_others_before_ours_is_found_and_ours_goes_first(host, anna):
 
 
 @pytest.mark.parametrize("way", ["auto", "cls_bpf"])  # links run before any filter
-@pytest.mark.parametrize("hook", attachments.HOOKS)
+@pytest.mark.parametrize("hook", HOOKS)
 def test_a_filter_of_others_in_the_place_of_ours_is_found_and_removed(host, anna, hook, tmp_path):
     """The latest of one priority runs first."""
     code, place = tmp_path / "returns", f"dev {anna.link} {hook}"
