@@ -126,6 +126,7 @@ class Host:
         self.attach(made)
         routes = [Route(ip_network(a.ip), name, ip_address(HOST[a.version])) for a in addresses]
         assert {} == self.place.run(self.routes.put, {r.dst: r for r in routes})
+        assert wait(lambda: not self.links.idle(name))
         self.containers.append(made)
 
         return made

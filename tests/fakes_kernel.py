@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,6 +48,9 @@ class FakeSurroundings:
     def __init__(self) -> None:
         self.namespaces: dict[str, int] = {}
         self.unseen: OSError | None = None  # why it cannot be looked at namespaces now
+        self.working = asyncio.Event()  # whether the ends of links send at once
+        self.working.set()
+        self.awaited: asyncio.Queue[str] = asyncio.Queue()  # links that somebody waited for
         self.problems: list[str] = []
         self.looked: list[Inside] = []
         self.repaired: list[str] = []
@@ -60,6 +64,10 @@ class FakeSurroundings:
         if self.unseen:
             raise self.unseen
         return self.namespaces.get(path)
+
+    async def at_work(self, link: str) -> None:
+        self.awaited.put_nowait(link)
+        await self.working.wait()
 
     def check_inside(self, inside: Inside) -> list[str]:
         self.looked.append(inside)

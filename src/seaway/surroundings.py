@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from seaway.kernel.links import LinkTarget
     from seaway.model.addresses import Prefix
     from seaway.model.kernel import Inside
+
+_TRIES, _BETWEEN_TRIES = 50, 0.001  # seconds: of a container's first packet
 
 
 @dataclass
@@ -35,6 +38,15 @@ class HostSurroundings:
 
     def netns_inode(self, path: str) -> int | None:
         return netns.present(path)
+
+    async def at_work(self, link: str) -> None:
+        for _ in range(_TRIES):
+            try:
+                if not self.links.idle(link):
+                    return
+            except OSError:  # it goes away again
+                return
+            await asyncio.sleep(_BETWEEN_TRIES)
 
     def check_inside(self, inside: Inside) -> list[str]:
         return self.links.check_inside(inside)

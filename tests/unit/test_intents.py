@@ -234,6 +234,24 @@ def test_a_second_interface_of_a_container_routes_only_its_own_network(tmp_path:
     run(tmp_path, scenario)
 
 
+def test_an_add_is_done_when_the_container_can_send_and_others_go_on_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        other = await agent.attach("other")
+        assert link_name(other.id) == await agent.host.awaited.get()
+        agent.host.working.clear()
+        async with asyncio.TaskGroup() as group:
+            adding = group.create_task(agent.attach("web"))
+            await agent.host.awaited.get()
+            await agent.intents.detach(other.id)
+            assert not adding.done()
+            agent.host.working.set()
+        assert ["web"] == [r.endpoint.name for r in agent.intents.endpoints()]
+
+    run(tmp_path, scenario)
+
+
 def test_an_endpoint_whose_container_vanished_is_released(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         before = agent.state()

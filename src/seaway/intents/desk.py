@@ -25,6 +25,12 @@ class Surroundings(Protocol):
     def netns_inode(self, path: str) -> int | None:
         """Of the network namespace at this path; None: there is none. OSError: nobody knows."""
 
+    async def at_work(self, link: str) -> None:
+        """Return when the container's end of this veth sends, or after a moment.
+
+        Else its first packets would get lost.
+        """
+
     def check_inside(self, inside: Inside) -> list[str]:
         """What is not as it should be inside a container."""
 

@@ -78,6 +78,7 @@ class EndpointIntents(AddressIntents):
                 # Somebody else's interface leads to everywhere: ours to its own network.
                 return await self.attach(replace(request, default_route=False))
             raise _told(failure, endpoint)
+        await self.surroundings.at_work(link)
         return endpoint
 
     def _endpoint(

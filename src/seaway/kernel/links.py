@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,9 +22,6 @@ from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
 
 Created = Callable[[str, int], None]  # is told the name and number of every link that was put
-
-
-_PATIENCE = 50  # milliseconds for the other end of a link to be put to work
 
 
 class LinkTarget:
@@ -57,18 +53,21 @@ class LinkTarget:
         return {entry.ifindex for entry in self._ours() if entry.flags & wire.UP}
 
     def set_up(self, ifindex: int) -> None:
-        """And wait until the other end sends: else its first packets would get lost.
-
-        The kernel puts that end to work a little later (linkwatch). Being asked about it, it
-        does so at once since 6.8; before, milliseconds pass.
-        """
+        """Its other end sends a little later: ask `idle`."""
         self._rtnl.one(wire.set_flags(ifindex, wire.UP))
         self._no_multicast(ifindex)
+
+    def idle(self, name: str) -> bool:
+        """Whether the other end is up, but still drops all that it should send.
+
+        The kernel puts it to work a little later (linkwatch). Being asked about it, it does so
+        at once since 6.8; before, milliseconds pass.
+        """
+        ifindex = self._rtnl.ifindex(name)
+        if not ifindex:
+            return False
         peer = wire.get_peer(self._rtnl.get(*wire.get_link(ifindex)))
-        for _ in range(_PATIENCE):
-            if peer is None or not wire.parse_idle(self._rtnl.get(*peer)):
-                return
-            time.sleep(0.001)
+        return peer is not None and wire.parse_idle(self._rtnl.get(*peer))
 
     def put(self, objects: Mapping[str, Link]) -> dict[str, OSError]:
         failed = {}

@@ -1,0 +1,57 @@
+"""The host as intents look at it: what they wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Iterator
+from itertools import chain, repeat
+from typing import Any, cast
+
+import pytest
+
+from seaway.surroundings import HostSurroundings
+
+
+class Links:
+    """Links whose other ends are idle for so many questions."""
+
+    def __init__(self, answers: Iterator[bool]) -> None:
+        self._answers = answers
+        self.asked = 0
+
+    def idle(self, _name: str) -> bool:
+        self.asked += 1
+        return next(self._answers)
+
+
+def gone() -> Iterator[bool]:
+    yield True
+    raise OSError(errno.ENODEV, "no such device")
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        (repeat(False), 1),
+        (chain([True] * 3, repeat(False)), 4),
+        (repeat(True), 50),
+        (gone(), 2),
+    ],
+    ids=["at once", "soon", "never", "gone"],
+)
+def test_a_container_that_cannot_send_yet_is_waited_for_a_moment_and_the_loop_goes_on(
+    answers: Iterator[bool], asked: int
+) -> None:
+    async def scenario() -> None:
+        links, others = Links(answers), 0
+        host = HostSurroundings(cast("Any", links), cast("Any", None), "", "")
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            waiting = group.create_task(host.at_work("swy1"))
+            while not waiting.done():
+                others += 1
+                await asyncio.sleep(0)
+        assert asked == links.asked
+        assert others >= asked
+
+    asyncio.run(scenario())
