@@ -183,8 +183,10 @@ class LinkTarget:
 
     def _no_multicast(self, ifindex: int) -> None:
         """The kernel gives each device a route for ff00::/8, all in one list that it walks with
-        every device more; nothing of ours is sent by it (docs/decisions/raw-netlink.md).
+        every device more; nothing of ours is sent by it (docs/decisions/raw-netlink.md). It may
+        come a little later: asked about the device, the kernel is done with it (since 6.8).
         """
+        self._rtnl.get(*wire.get_link(ifindex))
         (error,) = self._rtnl.request([delete_multicast(ifindex)])
         if error and error.errno not in (errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
             raise error
