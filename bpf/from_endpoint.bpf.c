@@ -6,17 +6,23 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
+#include "lib/answer.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
+#include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/host.h"
 #include "lib/icmp.h"
 #include "lib/identity.h"
+#include "lib/judge.h"
 #include "lib/neighbour.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/published.h"
+#include "lib/related.h"
 #include "lib/rewrite.h"
+#include "lib/scratch.h"
 #include "lib/settings.h"
 
 /* The source is no endpoint of the sender's container: say what it may have been instead. */
@@ -48,7 +54,7 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 	return 0;
 }
 
-static __always_inline int to_endpoint_here(struct __sk_buff *skb, const struct packet *pkt,
+static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet *pkt,
 					    const struct endpoint *src, const struct endpoint *dst)
 {
 	int err;
@@ -56,17 +62,42 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, const struct 
 	if (!network_reaches(src, dst))
 		return -DROP_ISOLATED;
 	if (pkt->ttl <= 1)
-		return icmp_error(skb, pkt, DROP_TTL_EXCEEDED, 0);
+		return -DROP_TTL_EXCEEDED;
 	if (!packet_fits(skb, pkt, dst->mtu)) {
-		if (pkt->flags & PACKET_WHOLE)
-			return icmp_error(skb, pkt, DROP_TOO_BIG, dst->mtu);
-		return TC_ACT_OK; /* the host's stack cuts it */
+		pkt->mtu = dst->mtu;
+		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : TC_ACT_OK; /* the stack cuts */
 	}
 	err = rewrite_hop(skb, pkt, &dst->mac);
 	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
 }
 
-static __always_inline int to_elsewhere(struct __sk_buff *skb, const struct packet *pkt,
+/* Whether the host has asked for this, by itself or by a packet that the error quotes. */
+static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pkt)
+{
+	struct scratch *scratch = scratch_get();
+	struct flow *flow;
+
+	if (!scratch)
+		return false;
+	scratch->quote.key = flow_key_of(pkt);
+	if (pkt->flags & PACKET_ICMP_ERROR && !quote_read(skb, pkt, &scratch->quote))
+		return false;
+	flow = flow_current(&scratch->quote.key);
+	return flow && flow->flags & FLOW_REPLY;
+}
+
+static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
+				   const struct endpoint *src)
+{
+	int verdict;
+
+	if (src->flags & ENDPOINT_HOST_CLOSED)
+		return host_asked(skb, pkt) ? TC_ACT_OK : -DROP_HOST_CLOSED;
+	verdict = published(skb, pkt);
+	return verdict == NOT_PUBLISHED ? TC_ACT_OK : verdict;
+}
+
+static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pkt,
 					const struct endpoint *src)
 {
 	if (addr_is_group(&pkt->dst))
@@ -76,48 +107,53 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, const struct pack
 	if (addr_is_link_local(&pkt->dst) && !(src->flags & ENDPOINT_LINK_LOCAL))
 		return -DROP_LINK_LOCAL;
 	if (identity_of(&pkt->dst) == IDENTITY_HOST)
-		return src->flags & ENDPOINT_HOST_CLOSED ? -DROP_HOST_CLOSED : TC_ACT_OK;
+		return to_host(skb, pkt, src);
 	if (subnet_find(&pkt->dst))
-		return icmp_error(skb, pkt, DROP_NO_ENDPOINT, 0);
+		return -DROP_NO_ENDPOINT;
 	if (src->flags & ENDPOINT_HOST_CLOSED && !host_forwards(skb, pkt))
 		return -DROP_HOST_CLOSED;
 	return TC_ACT_OK;
 }
 
-static __always_inline int decide(struct __sk_buff *skb)
+static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 {
 	const struct endpoint *src, *dst;
-	struct packet pkt = {};
-	int err;
+	int err, verdict;
 
-	err = parse(skb, &pkt);
+	err = parse(skb, pkt);
 	if (err)
 		return err;
-	if (pkt.ethertype == IS_ARP)
-		return arp_answer(skb, &pkt);
-	if (packet_is_neighbour(&pkt))
-		return neighbour_answer(skb, &pkt);
-	src = endpoint_find(&pkt.src);
-	err = check_source(skb, &pkt, src);
+	if (pkt->ethertype == IS_ARP)
+		return arp_answer(skb, pkt);
+	if (packet_is_neighbour(pkt))
+		return neighbour_answer(skb, pkt);
+	src = endpoint_find(&pkt->src);
+	err = check_source(skb, pkt, src);
 	if (err)
 		return err;
-	if (pkt.flags & PACKET_FRAGMENT) {
-		err = fragment_follow(&pkt);
+	if (pkt->flags & PACKET_FRAGMENT) {
+		err = fragment_follow(pkt);
 		if (err)
 			return err;
 	}
-	dst = endpoint_find(&pkt.dst);
+	dst = endpoint_find(&pkt->dst);
+	if (src->flags & ENDPOINT_PUBLISHED) {
+		verdict = answer(skb, pkt, dst);
+		if (verdict != NOT_PUBLISHED)
+			return verdict;
+	}
 	if (dst)
-		return to_endpoint_here(skb, &pkt, src, dst);
-	return to_elsewhere(skb, &pkt, src);
+		return to_endpoint_here(skb, pkt, src, dst);
+	return to_elsewhere(skb, pkt, src);
 }
 
 SEC("tc")
 int from_endpoint(struct __sk_buff *skb)
 {
-	int verdict = decide(skb);
+	struct packet pkt = {};
+	int verdict = decide(skb, &pkt);
 
-	return verdict < 0 ? drop(skb, -verdict) : verdict;
+	return verdict < 0 ? refuse(skb, &pkt, -verdict) : verdict;
 }
 
 /* The kernel has no word for "GPL-2.0-only OR Apache-2.0": of the two, this is the one it knows. */

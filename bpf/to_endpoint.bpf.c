@@ -6,14 +6,19 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
+#include "lib/budget.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
+#include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/identity.h"
+#include "lib/judge.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/rewrite.h"
+#include "lib/scratch.h"
+#include "lib/tracking.h"
 
 /* Who claims an endpoint's address must have come in by its container; who claims another
  * address of our subnets must be the host.
@@ -31,6 +36,28 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 	if (subnet_find(&pkt->src) && identity_of(&pkt->src) != IDENTITY_HOST)
 		return -DROP_SPOOFED_ADDRESS;
 	return 0;
+}
+
+/* The host asks an endpoint that must not ask the host: its answers are to be known. */
+static __noinline int remember_host(const struct packet *pkt, const struct endpoint *dst)
+{
+	struct scratch *scratch = scratch_get();
+	struct flow *flow;
+
+	if (!scratch || identity_of(&pkt->src) != IDENTITY_HOST)
+		return 0;
+	scratch->key = flow_key_of(pkt);
+	if (flow_current(&scratch->key))
+		return 0;
+	flow = &scratch->flow;
+	flow->src = scratch->key.src;
+	flow->dst = scratch->key.dst;
+	flow->src_port = scratch->key.src_port;
+	flow->dst_port = scratch->key.dst_port;
+	flow->epoch = epoch_now();
+	flow->seen = clock_ticks();
+	flow->flags = FLOW_PLAIN;
+	return budget_spend(dst->ifindex) && flow_enter(&scratch->key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
 static __always_inline int decide(struct __sk_buff *skb)
@@ -52,6 +79,11 @@ static __always_inline int decide(struct __sk_buff *skb)
 		return err;
 	if (pkt.flags & PACKET_FRAGMENT) {
 		err = fragment_follow(&pkt);
+		if (err)
+			return err;
+	}
+	if (dst->flags & ENDPOINT_HOST_CLOSED) {
+		err = remember_host(&pkt, dst);
 		if (err)
 			return err;
 	}

@@ -7,17 +7,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from seaway.bpf.objects import PROGRAMS
+from seaway.bpf.objects import FILES
 
 SOURCES = Path(__file__).parents[1] / "bpf"
 MACHINE = os.uname().machine
 FLAGS = "-O2 -g -target bpf -mcpu=v3 -Wno-unused-parameter"
 
 # A change of code alone, and one of a map's layout.
-MAIN = "int verdict = decide(skb);"
+VERDICT = "return verdict < 0"
 OTHER_CODE = {
-    f"{program}.bpf.c": (MAIN, MAIN + "\n\n\tif (skb->mark == 77)\n\t\treturn TC_ACT_SHOT;")
-    for program in PROGRAMS
+    f"{file}.bpf.c": (VERDICT, "if (skb->mark == 77)\n\t\treturn TC_ACT_SHOT;\n\t" + VERDICT)
+    for file in FILES
+    if file != "socket"
 }
 OTHER_LAYOUT = {"lib/endpoint.h": ("__uint(max_entries, 65536)", "__uint(max_entries, 60000)")}
 

@@ -25,7 +25,7 @@ from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings
 
 DEVICE = trial.LOOPBACK
-VERDICTS = {trial.OK: "host", trial.REDIRECT: "redirect"}
+VERDICTS = {trial.OK: "host", trial.NEXT: "host", trial.REDIRECT: "redirect"}
 HOST = {4: "10.208.0.99", 6: "fd00:0:0:1::99"}
 WORLD = {4: "192.0.2.7", 6: "2001:db8::7"}
 UNKNOWN = {4: "10.208.0.77", 6: "fd00:0:0:1::77"}

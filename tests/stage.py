@@ -76,11 +76,14 @@ def mac_octets(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def settings(host4: Address | None = None, host6: Address | None = None) -> abi.Settings:
+def settings(
+    host4: Address | None = None, host6: Address | None = None, netns_cookie: int = 0
+) -> abi.Settings:
     return abi.Settings(
         host_v4=mapped(host4) if host4 else bytes(16),
         host_v6=mapped(host6) if host6 else bytes(16),
         gateway_v4=mapped(GATEWAY4),
         gateway_v6=mapped(GATEWAY6),
+        netns_cookie=netns_cookie,
         gateway_mac=mac_octets(GATEWAY_MAC),
     )

@@ -32,6 +32,9 @@ enum drop_reason {
 	DROP_FRAGMENT,	    /* a later fragment whose first we have not seen */
 	DROP_NOT_HERE,	    /* from the host's stack to an address that this device has not */
 	DROP_NO_REPLY,	    /* an answer could not be built */
+	DROP_FLOW_LIMIT,    /* more new flows than the endpoint may open */
+	DROP_NO_FLOW,	    /* an answer of a published port to a flow that is forgotten */
+	DROP_NO_ROUTE,	    /* an answer of a published port to where no route leads */
 };
 
 struct drop_key {

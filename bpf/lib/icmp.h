@@ -15,10 +15,10 @@
 #include <bpf/bpf_helpers.h>
 #include "drop.h"
 #include "packet.h"
+#include "scratch.h"
 #include "settings.h"
 #include "wire.h"
 
-#define QUOTED	  128 /* bytes of the packet: enough for its addresses, ports and sequence number */
 #define ERROR_TTL 64
 #define ERROR_TOS 0xc0 /* internetwork control, as the kernel marks its own */
 
@@ -52,21 +52,51 @@ static __always_inline __u32 checksum_pseudo(struct ipv6hdr *ip, __u32 sum)
 	return checksum_add(sum, tail, sizeof(tail));
 }
 
+static __always_inline int reply_head(struct __sk_buff *skb, const struct mac *to,
+				      const struct mac *from, __be16 ethertype)
+{
+	struct ethhdr eth = { .h_proto = ethertype };
+
+	__builtin_memcpy(eth.h_dest, to, sizeof(*to));
+	__builtin_memcpy(eth.h_source, from, sizeof(*from));
+	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_change_type(skb, 0))
+		return -DROP_NO_REPLY;
+	return 0;
+}
+
 /* Back to where it came from: from the gateway to the container on this device. */
 static __always_inline int reply(struct __sk_buff *skb, const struct mac *to, __be16 ethertype)
 {
 	struct mac gateway = settings_mac(&settings.gateway_mac);
-	struct ethhdr eth = { .h_proto = ethertype };
+	int err = reply_head(skb, to, &gateway, ethertype);
 
-	__builtin_memcpy(eth.h_dest, to, sizeof(*to));
-	__builtin_memcpy(eth.h_source, &gateway, sizeof(gateway));
-	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_change_type(skb, 0))
-		return -DROP_NO_REPLY;
-	return bpf_redirect_peer(skb->ifindex, 0);
+	return err ? err : bpf_redirect_peer(skb->ifindex, 0);
+}
+
+/* The same by an uplink: to the neighbour that sent the packet. */
+static __always_inline int reply_on_wire(struct __sk_buff *skb, const struct packet *pkt)
+{
+	int err = reply_head(skb, &pkt->src_mac, &pkt->dst_mac, pkt->ethertype);
+
+	return err ? err : bpf_redirect(skb->ifindex, 0);
+}
+
+/* Who says it: the address that was asked, seen from outside; inside, the host. */
+static __always_inline struct addr error_source(const struct packet *pkt)
+{
+	struct addr source = pkt->ethertype == IS_IPV4 ? settings_addr(&settings.host_v4)
+						       : settings_addr(&settings.host_v6);
+
+	if (pkt->flags & PACKET_ON_WIRE)
+		return pkt->dst;
+	if (!addr_is_unspecified(&source))
+		return source;
+	return pkt->ethertype == IS_IPV4 ? settings_addr(&settings.gateway_v4)
+					 : settings_addr(&settings.gateway_v6);
 }
 
 static __always_inline int icmp_v4_error(struct __sk_buff *skb, const struct packet *pkt,
-					 int reason, __u32 mtu, __u32 quoted, __u32 sum)
+					 int reason, __u32 quoted, __u32 sum)
 {
 	struct icmp_v4_head head = {
 		.ip = { .version = 4, .ihl = 5, .tos = ERROR_TOS, .ttl = ERROR_TTL },
@@ -75,7 +105,7 @@ static __always_inline int icmp_v4_error(struct __sk_buff *skb, const struct pac
 	head.icmp.type = reason == DROP_TTL_EXCEEDED ? ICMP_TIME_EXCEEDED : ICMP_UNREACHABLE;
 	if (reason == DROP_TOO_BIG) {
 		head.icmp.code = ICMP_UNREACHABLE_TOO_BIG;
-		head.icmp.rest = bpf_htonl(mtu);
+		head.icmp.rest = bpf_htonl(pkt->mtu);
 	} else if (reason == DROP_NO_ENDPOINT) {
 		head.icmp.code = ICMP_UNREACHABLE_HOST;
 	}
@@ -83,21 +113,21 @@ static __always_inline int icmp_v4_error(struct __sk_buff *skb, const struct pac
 	head.ip.protocol = IPPROTO_ICMP;
 	head.ip.frag_off = bpf_htons(0x4000);
 	head.ip.tot_len = bpf_htons(sizeof(head) + quoted);
-	head.ip.saddr = settings.host_v4.words[3] ?: settings.gateway_v4.words[3];
+	head.ip.saddr = error_source(pkt).words[3];
 	head.ip.daddr = pkt->src.words[3];
 	head.ip.check = checksum_fold(checksum_add(0, &head.ip, sizeof(head.ip)));
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &head, sizeof(head), 0);
 }
 
 static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct packet *pkt,
-					 int reason, __u32 mtu, __u32 quoted, __u32 sum)
+					 int reason, __u32 quoted, __u32 sum)
 {
 	struct icmp_v6_head head = { .ip = { .version = 6, .hop_limit = ERROR_TTL } };
-	struct addr source = settings_addr(&settings.host_v6);
+	struct addr source = error_source(pkt);
 
 	if (reason == DROP_TOO_BIG) {
 		head.icmp.type = ICMPV6_TOO_BIG;
-		head.icmp.rest = bpf_htonl(mtu);
+		head.icmp.rest = bpf_htonl(pkt->mtu);
 	} else if (reason == DROP_TTL_EXCEEDED) {
 		head.icmp.type = ICMPV6_TIME_EXCEEDED;
 	} else {
@@ -106,8 +136,6 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 	}
 	head.ip.nexthdr = IPPROTO_ICMPV6;
 	head.ip.payload_len = bpf_htons(sizeof(head.icmp) + quoted);
-	if (addr_is_unspecified(&source))
-		source = settings_addr(&settings.gateway_v6);
 	__builtin_memcpy(&head.ip.saddr, &source, sizeof(source));
 	__builtin_memcpy(&head.ip.daddr, &pkt->src, sizeof(head.ip.daddr));
 	sum = checksum_pseudo(&head.ip, sum);
@@ -115,31 +143,44 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &head, sizeof(head), 0);
 }
 
-/* Answers the packet with the error that its drop reason stands for, where one is due. */
-static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt, int reason,
-				 __u32 mtu)
+/* Answers the packet with the error that its drop reason stands for. */
+static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt, int reason)
 {
 	__u32 quoted = pkt->length < QUOTED ? pkt->length : QUOTED;
 	bool v4 = pkt->ethertype == IS_IPV4;
-	__u32 quote[QUOTED / 4] = {};
+	struct scratch *scratch = scratch_get();
 	__u32 sum;
 	int err;
 
 	if (pkt->flags & (PACKET_LATER | PACKET_ICMP_ERROR))
 		return -reason;
-	if (quoted < sizeof(struct iphdr) || quoted > QUOTED ||
-	    bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) ||
-	    bpf_skb_load_bytes(skb, ETH_HLEN, quote, quoted) ||
+	if (!scratch || quoted < sizeof(struct iphdr) || quoted > QUOTED)
+		return -DROP_NO_REPLY;
+	__builtin_memset(scratch->quoted, 0, sizeof(scratch->quoted));
+	if (bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, scratch->quoted, quoted) ||
 	    bpf_skb_adjust_room(skb, v4 ? sizeof(struct icmp_v4_head) : sizeof(struct icmp_v6_head),
 				BPF_ADJ_ROOM_MAC, 0))
 		return -DROP_NO_REPLY;
-	sum = checksum_add(0, quote, sizeof(quote));
+	sum = checksum_add(0, scratch->quoted, sizeof(scratch->quoted));
 	if (v4)
-		err = icmp_v4_error(skb, pkt, reason, mtu, quoted, sum);
+		err = icmp_v4_error(skb, pkt, reason, quoted, sum);
 	else
-		err = icmp_v6_error(skb, pkt, reason, mtu, quoted, sum);
+		err = icmp_v6_error(skb, pkt, reason, quoted, sum);
 	if (err)
 		return -DROP_NO_REPLY;
 	drop_count(skb, reason);
+	if (pkt->flags & PACKET_ON_WIRE)
+		return reply_on_wire(skb, pkt);
 	return reply(skb, &pkt->src_mac, pkt->ethertype);
+}
+
+/* The one end of all packets that do not go on: answered where that is due, and counted. */
+static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int reason)
+{
+	int verdict = -reason;
+
+	if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG || reason == DROP_NO_ENDPOINT)
+		verdict = icmp_error(skb, pkt, reason);
+	return verdict < 0 ? drop(skb, -verdict) : verdict;
 }

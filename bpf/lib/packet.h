@@ -15,10 +15,12 @@
 #define IS_IPV6		  bpf_htons(ETH_P_IPV6)
 #define IS_ARP		  bpf_htons(ETH_P_ARP)
 
-#define PACKET_FRAGMENT	  1 /* one of several */
-#define PACKET_LATER	  2 /* not the first of them: has no transport header */
-#define PACKET_WHOLE	  4 /* must not be fragmented on its way: IPv4 with DF, all IPv6 */
-#define PACKET_ICMP_ERROR 8 /* never to be answered by an error */
+#define PACKET_FRAGMENT	  1  /* one of several */
+#define PACKET_LATER	  2  /* not the first of them: has no transport header */
+#define PACKET_WHOLE	  4  /* must not be fragmented on its way: IPv4 with DF, all IPv6 */
+#define PACKET_ICMP_ERROR 8  /* never to be answered by an error */
+#define PACKET_ON_WIRE	  16 /* came in by an uplink, not from a container */
+#define PACKET_OPENS	  32 /* TCP: the first packet of a connection */
 
 #define GSO_BY_FRAGS	  0xffff /* SCTP's: its pieces were cut to the sender's MTU */
 
@@ -36,6 +38,7 @@ struct packet {
 	__u8 ttl;
 	__u32 flags;
 	__u32 length;		/* of layer 3, as its header says */
+	__u32 mtu;		/* that it does not fit, where it is refused for that */
 	__be32 fragment;	/* number of the packet that this is a part of */
 	__u8 fragment_protocol; /* as the fragments name it; extension headers may follow */
 };

@@ -10,13 +10,11 @@
 #include "packet.h"
 #include "settings.h"
 
-/* The endpoint's router sends to it. */
-static __always_inline void rewrite_macs(struct ethhdr *eth, const struct mac *to)
+static __always_inline void rewrite_macs(struct ethhdr *eth, const struct mac *to,
+					 const struct mac *from)
 {
-	struct mac gateway = settings_mac(&settings.gateway_mac);
-
 	__builtin_memcpy(eth->h_dest, to, sizeof(*to));
-	__builtin_memcpy(eth->h_source, &gateway, sizeof(gateway));
+	__builtin_memcpy(eth->h_source, from, sizeof(*from));
 }
 
 /* The checksum without the TTL's one, incrementally (RFC 1141). */
@@ -29,8 +27,8 @@ static __always_inline void rewrite_ttl(struct iphdr *ip)
 }
 
 /* As a router does: one hop less, new MACs. */
-static __always_inline int rewrite_hop(struct __sk_buff *skb, const struct packet *pkt,
-				       const struct mac *to)
+static __always_inline int rewrite_hop_from(struct __sk_buff *skb, const struct packet *pkt,
+					    const struct mac *to, const struct mac *from)
 {
 	struct cursor cursor = cursor_at_start(skb);
 	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
@@ -50,8 +48,17 @@ static __always_inline int rewrite_hop(struct __sk_buff *skb, const struct packe
 			return -DROP_TRUNCATED;
 		ip->hop_limit--;
 	}
-	rewrite_macs(eth, to);
+	rewrite_macs(eth, to, from);
 	return 0;
+}
+
+/* To an endpoint, from its router. */
+static __always_inline int rewrite_hop(struct __sk_buff *skb, const struct packet *pkt,
+				       const struct mac *to)
+{
+	struct mac gateway = settings_mac(&settings.gateway_mac);
+
+	return rewrite_hop_from(skb, pkt, to, &gateway);
 }
 
 /* What the host's stack has routed lacks only the MAC. */
@@ -59,9 +66,10 @@ static __always_inline int rewrite_receiver(struct __sk_buff *skb, const struct 
 {
 	struct cursor cursor = cursor_at_start(skb);
 	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
+	struct mac gateway = settings_mac(&settings.gateway_mac);
 
 	if (!eth)
 		return -DROP_TRUNCATED;
-	rewrite_macs(eth, to);
+	rewrite_macs(eth, to, &gateway);
 	return 0;
 }

@@ -13,6 +13,7 @@ struct settings {
 	struct addr host_v6;
 	struct addr gateway_v4; /* what every container takes for its router */
 	struct addr gateway_v6;
+	__u64 netns_cookie; /* of the host: whose sockets reach published ports by its loopback */
 	struct mac gateway_mac;
 	__u16 pad;
 };

@@ -36,6 +36,7 @@ from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
 from seaway.kernel import host as surrounding
+from seaway.kernel import netns
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
@@ -172,6 +173,7 @@ def _settings(host: Host) -> abi.Settings:
         host_v6=by_family.get(6, bytes(16)),
         gateway_v4=mapped(names.GATEWAY4),
         gateway_v6=mapped(names.GATEWAY6),
+        netns_cookie=netns.cookie(),
         gateway_mac=bytes.fromhex(names.GATEWAY_MAC.replace(":", "")),
     )
 

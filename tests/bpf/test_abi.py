@@ -39,6 +39,8 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
         "subnets": (20, 4),
         "connections": (8, 4),
         "identities": (20, 4),
+        "publications": (20, 20),
+        "origins": (20, 20),
     }
 
     assert samples[name] == (FROM_ENDPOINT.size(found.key), FROM_ENDPOINT.size(found.value))

@@ -126,7 +126,7 @@ def test_a_missing_build_is_refused(place, pins, tmp_path):
 
 
 def test_a_program_that_the_verifier_refuses_is_told_with_its_words(opened, tmp_path):
-    main = "int verdict = decide(skb);"
+    main = "int verdict = decide(skb, &pkt);"
     wild = {"from_endpoint.bpf.c": (main, "int verdict = *(volatile int *)(long)skb->hash;")}
     with pytest.raises(OSError, match="invalid mem access"):
         opened(build(tmp_path, wild))

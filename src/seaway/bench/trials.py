@@ -74,7 +74,7 @@ def checksum(header: bytes) -> int:
 def prepare() -> DataPlane:
     """Two endpoints of one network; the loopback stands for the device of the first."""
     plane = DataPlane.open(
-        abi.Settings(bytes(16), bytes(16), mapped(GATEWAY4), mapped(GATEWAY6), MAC)
+        abi.Settings(bytes(16), bytes(16), mapped(GATEWAY4), mapped(GATEWAY6), 0, MAC)
     )
     targets = maps.targets(plane)
     sender, receiver = (

@@ -15,12 +15,24 @@ MAPS: Final = (
     "subnets",
     "connections",
     "identities",
+    "publications",
+    "origins",
+    "flows",
+    "epochs",
+    "budgets",
     "fragments",
     "drops",
+    "sockets",
+    "datagrams",
+    "scratches",
 )
 ENDPOINT_OPEN: Final = 1
 ENDPOINT_HOST_CLOSED: Final = 2
 ENDPOINT_LINK_LOCAL: Final = 4
+ENDPOINT_PUBLISHED: Final = 8
+PUBLICATION_SOLE: Final = 1
+FLOW_REPLY: Final = 1
+FLOW_PLAIN: Final = 2
 
 
 class Record:
@@ -72,6 +84,64 @@ class Connection(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class PortKey(Record):
+    """bpf/lib/publication.h: a port of the host, or of an endpoint."""
+
+    c_name, c_format = "port_key", "=16s2sBB"
+    addr: bytes
+    port: bytes
+    protocol: int
+    pad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Publication(Record):
+    """bpf/lib/publication.h"""
+
+    c_name, c_format = "publication", "=16s2sH"
+    backend: bytes
+    port: bytes
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin(Record):
+    """bpf/lib/publication.h"""
+
+    c_name, c_format = "origin", "=16s2sH"
+    addr: bytes
+    port: bytes
+    pad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKey(Record):
+    """bpf/lib/flow.h"""
+
+    c_name, c_format = "flow_key", "=16s16s2s2sB3s"
+    src: bytes
+    dst: bytes
+    src_port: bytes
+    dst_port: bytes
+    protocol: int
+    pad: bytes = bytes(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow(Record):
+    """bpf/lib/flow.h"""
+
+    c_name, c_format = "flow", "=16s16s2s2sIII"
+    src: bytes
+    dst: bytes
+    src_port: bytes
+    dst_port: bytes
+    epoch: int
+    seen: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
 class DropKey(Record):
     """bpf/lib/drop.h"""
 
@@ -95,10 +165,11 @@ class FragmentKey(Record):
 class Settings(Record):
     """bpf/lib/settings.h"""
 
-    c_name, c_format = "settings", "=16s16s16s16s6sH"
+    c_name, c_format = "settings", "=16s16s16s16sQ6sH"
     host_v4: bytes
     host_v6: bytes
     gateway_v4: bytes
     gateway_v6: bytes
+    netns_cookie: int  # 0: of nobody
     gateway_mac: bytes
     pad: int = 0

@@ -31,12 +31,31 @@ class Codec(Generic[K]):
     unpack: Callable[[bytes], K]
 
 
-class MapTarget(Generic[K, V]):
-    """A target (`seaway.reconcile`) over one map."""
+class Epoch:
+    """Counts up when what flows were judged by has changed: each is judged again by its next
+    packet, so that what a change ends ends with it, and nobody walks the table of flows.
+    """
 
-    def __init__(self, name: str, fd: int, key: Codec[K], value: Codec[V]) -> None:
+    def __init__(self, fd: int) -> None:
+        self._table = Table(fd)
+
+    def end(self) -> None:
+        first = _U32.pack(0)
+        (_, value), *_ = self._table.elements()
+        now = (_unpack_number(value) + 1) % (1 << 32)
+        for error in self._table.update([(first, _U32.pack(now))]).values():
+            raise error
+
+
+class MapTarget(Generic[K, V]):
+    """A target (`seaway.reconcile`) over one map. `epoch`: ends with every change of it."""
+
+    def __init__(
+        self, name: str, fd: int, key: Codec[K], value: Codec[V], epoch: Epoch | None = None
+    ) -> None:
         self.name = name
         self._table = Table(fd)
+        self._epoch = epoch
         self._key = key
         self._value = value
         self._elements: dict[bytes, bytes] = {}  # as they were read last, and what they mean
@@ -53,11 +72,15 @@ class MapTarget(Generic[K, V]):
     def put(self, objects: Mapping[K, V]) -> dict[K, OSError]:
         packed = {self._key.pack(k): (k, self._value.pack(v)) for k, v in objects.items()}
         failed = self._table.update([(k, value) for k, (_, value) in packed.items()])
+        if self._epoch:
+            self._epoch.end()
         return {packed[k][0]: error for k, error in failed.items()}
 
     def delete(self, keys: set[K]) -> dict[K, OSError]:
         packed = {self._key.pack(k): k for k in keys}
         failed = self._table.delete(list(packed))
+        if self._epoch:
+            self._epoch.end()
         return {packed[k]: error for k, error in failed.items()}
 
 
@@ -88,6 +111,9 @@ ADDRESS: Final[Codec[Address]] = Codec(mapped, unmapped)
 PREFIX: Final[Codec[Prefix]] = Codec(_pack_prefix, _unpack_prefix)
 NUMBER: Final[Codec[int]] = Codec(_U32.pack, _unpack_number)
 PAIR: Final[Codec[tuple[int, int]]] = Codec(lambda p: abi.Connection(*p).pack(), _unpack_pair)
+PORT: Final[Codec[abi.PortKey]] = Codec(abi.PortKey.pack, abi.PortKey.unpack)
+PUBLICATION: Final[Codec[abi.Publication]] = Codec(abi.Publication.pack, abi.Publication.unpack)
+ORIGIN: Final[Codec[abi.Origin]] = Codec(abi.Origin.pack, abi.Origin.unpack)
 ENDPOINT: Final[Codec[abi.Endpoint]] = Codec(abi.Endpoint.pack, abi.Endpoint.unpack)
 
 _CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
@@ -96,12 +122,18 @@ _CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "subnets": (PREFIX, NUMBER),
     "connections": (PAIR, NUMBER),
     "identities": (PREFIX, NUMBER),
+    "publications": (PORT, PUBLICATION),
+    "origins": (PORT, ORIGIN),
 }
+_JUDGED_BY: Final = frozenset(
+    ("endpoints", "connections", "publications")
+)  # verdicts rest on these
 
 
 def targets(plane: DataPlane) -> dict[str, MapTarget[Any, Any]]:
     """By the map's name."""
+    epoch = Epoch(plane.maps["epochs"])
     return {
-        name: MapTarget(name, plane.maps[name], key, value)
+        name: MapTarget(name, plane.maps[name], key, value, epoch if name in _JUDGED_BY else None)
         for name, (key, value) in _CODECS.items()
     }

@@ -3,6 +3,8 @@
     PIN_FOLDER/<layout>/<map>                     one folder for each layout of the maps
     PIN_FOLDER/<layout>/programs/<name>-<digest>  digest: of the object file and the settings
     PIN_FOLDER/links/<device>-<hook>              see `attachments`
+    PIN_FOLDER/uplinks/<device>-<hook>            see `uplinks`
+    PIN_FOLDER/sockets/<hook>                     see `sockets`
 
 An agent that finds the pins of its own layout and digest adopts them; other code or settings
 bring new programs over the same maps; another layout brings new maps beside the old ones,
@@ -15,7 +17,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,12 +26,17 @@ from typing import Final
 from seaway.bpf import abi, libbpf, syscall
 from seaway.bpf.btf import Btf, layout_hash
 from seaway.errors import HostUnfit
-from seaway.model.kernel import HOOKS
+from seaway.model.kernel import HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
 from seaway.names import PIN_FOLDER
 
 OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
-PROGRAMS: Final = tuple(HOOKS.values())
-LINKS: Final = "links"
+# By its object file: what is in it.
+FILES: Final = {
+    **{program: (program,) for program in (*HOOKS.values(), *UPLINK_HOOKS.values())},
+    "socket": SOCKET_HOOKS,
+}
+PROGRAMS: Final = tuple(program for programs in FILES.values() for program in programs)
+LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 
 _BPFFS: Final = 0xCAFE4A11
 _PROGRAMS: Final = "programs"
@@ -76,7 +83,11 @@ class DataPlane:
         folder = pins / layout
         (folder / _PROGRAMS).mkdir(mode=0o700, parents=True, exist_ok=True)
         _keep_maps(folder)
-        programs = {name: _program(name, elf, settings, folder) for name, elf in files.items()}
+        programs = {
+            program.name: program
+            for file, elf in files.items()
+            for program in _programs(FILES[file], elf, settings, folder)
+        }
         names = {found.name for btf in types.values() for found in btf.maps()}
         maps = {name: syscall.pinned(folder / name) for name in sorted(names)}
         reasons = next(iter(types.values())).enumeration("drop_reason")
@@ -90,6 +101,16 @@ class DataPlane:
     def links(self) -> Path:
         """Where the links of attached programs are pinned, of whatever layout."""
         return self.pins / LINKS
+
+    @property
+    def uplinks(self) -> Path:
+        """The same for the host's own devices."""
+        return self.pins / UPLINKS
+
+    @property
+    def sockets(self) -> Path:
+        """The same for the host's sockets."""
+        return self.pins / SOCKETS
 
     def close(self) -> None:
         """Let go. What is pinned stays."""
@@ -107,7 +128,7 @@ class DataPlane:
     def retire(self) -> None:
         """Remove the pins of other layouts and programs. Only when nothing runs them."""
         for folder in list(self.pins.iterdir()):
-            if folder.name not in {self.layout, LINKS}:
+            if folder.name not in {self.layout, LINKS, UPLINKS, SOCKETS}:
                 remove(folder)
         kept = {program.pin for program in self.programs.values()}
         for pin in list((self.folder / _PROGRAMS).iterdir()):
@@ -118,7 +139,7 @@ class DataPlane:
 def read_objects(folder: Path) -> dict[str, bytes]:
     """The object files of this build."""
     try:
-        return {name: (folder / f"{name}.bpf.o").read_bytes() for name in PROGRAMS}
+        return {name: (folder / f"{name}.bpf.o").read_bytes() for name in FILES}
     except FileNotFoundError as error:
         raise HostUnfit(
             f"no BPF program for {os.uname().machine}: {error.filename} is missing",
@@ -137,18 +158,22 @@ def _keep_maps(folder: Path) -> None:
                         syscall.pin(fd, folder / name)
 
 
-def _program(name: str, elf: bytes, settings: abi.Settings, folder: Path) -> Program:
-    """Taken from its pin, or loaded and pinned; its maps come from, or go to, the folder."""
+def _programs(
+    names: Iterable[str], elf: bytes, settings: abi.Settings, folder: Path
+) -> list[Program]:
+    """Taken from their pins, or loaded and pinned; their maps come from, or go to, the folder."""
     data = settings.pack()
-    pin = f"{name}-{sha256(elf + data).hexdigest()[:12]}"
-    path = folder / _PROGRAMS / pin
-    try:
-        fd = syscall.pinned(path)
-    except FileNotFoundError:
+    digest = sha256(elf + data).hexdigest()[:12]
+    pins = {name: f"{name}-{digest}" for name in names}
+    missing = [name for name, pin in pins.items() if not (folder / _PROGRAMS / pin).exists()]
+    if missing:
         with libbpf.load(elf, folder, {".rodata.settings": data}) as loaded:
-            fd = loaded.program(name)
-        syscall.pin(fd, path)
-    return describe(name, fd, pin)
+            for name in missing:
+                with syscall.closing(loaded.program(name)) as fd:
+                    syscall.pin(fd, folder / _PROGRAMS / pins[name])
+    return [
+        describe(name, syscall.pinned(folder / _PROGRAMS / pin), pin) for name, pin in pins.items()
+    ]
 
 
 def describe(name: str, fd: int, pin: str = "") -> Program:

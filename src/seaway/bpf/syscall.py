@@ -22,6 +22,16 @@ _PROG_QUERY, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 16, 24, 26, 
 _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 28, 29, 34
 
 _TCX_HOOKS: Final = {"ingress": 46, "egress": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+_SOCKET_HOOKS: Final = {  # BPF_CGROUP_INET4_CONNECT and the like
+    "connect4": 10,
+    "connect6": 11,
+    "sendmsg4": 14,
+    "sendmsg6": 15,
+    "recvmsg4": 19,
+    "recvmsg6": 20,
+    "getpeername4": 29,
+    "getpeername6": 30,
+}
 _BEFORE: Final = 1 << 3  # BPF_F_BEFORE; before what, is not said: before all
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -149,6 +159,11 @@ def map_by_id(number: int) -> int:
 def link_create(program: int, ifindex: int, hook: str) -> int:
     """Attach by TCX, before all others. EINVAL where the kernel (before 6.6) has none."""
     return bpf(_LINK_CREATE, _LINK.pack(program, ifindex, _TCX_HOOKS[hook], _BEFORE, 0, 0, 0))
+
+
+def cgroup_link_create(program: int, cgroup: int, hook: str) -> int:
+    """Attach to the sockets of all processes below a cgroup, beside what others attach."""
+    return bpf(_LINK_CREATE, _LINK.pack(program, cgroup, _SOCKET_HOOKS[hook], 0, 0, 0, 0))
 
 
 def link_update(link: int, program: int) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from seaway.bpf import syscall
 from seaway.bpf.syscall import Buffer
 
-OK, SHOT, REDIRECT = 0, 2, 7  # TC_ACT_*
+OK, SHOT, REDIRECT, NEXT = 0, 2, 7, 0xFFFFFFFF  # TC_ACT_*; NEXT: _UNSPEC
 LOOPBACK: Final = 1
 
 _TEST_RUN: Final = 10

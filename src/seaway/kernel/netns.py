@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from seaway.kernel.rtnl import Rtnl
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
+_SO_NETNS_COOKIE = 71  # Linux 5.14
 _NAMED = Path("/run/netns")  # where ip(8) keeps them
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ESTALE, errno.ESRCH}
 
@@ -50,6 +52,14 @@ def present(path: str | Path) -> int | None:
         if error.errno not in _GONE:
             raise
         return None
+
+
+def cookie() -> int:
+    """The kernel's number for the network namespace that we are in: never used again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return int.from_bytes(
+            any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little"
+        )
 
 
 @contextmanager

@@ -14,6 +14,14 @@ from seaway.model.facts import ExtraRoute
 
 # Of an endpoint's device, seen from the host: the program that stands there.
 HOOKS: Final = {"ingress": "from_endpoint", "egress": "to_endpoint"}
+# Of an uplink.
+UPLINK_HOOKS: Final = {"ingress": "from_wire"}
+# Of the host's sockets, in the root of its cgroups: programs are called as their hooks.
+SOCKET_HOOKS: Final = tuple(
+    f"{hook}{family}"
+    for hook in ("connect", "sendmsg", "recvmsg", "getpeername")
+    for family in (4, 6)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,23 @@ class Attachment:
     ifindex: int
     hook: str  # one of HOOKS
     program: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """Our program on a device of the host's by which others reach it. Key: the device's name."""
+
+    device: str
+    ifindex: int
+    program: str = UPLINK_HOOKS["ingress"]
+
+
+@dataclass(frozen=True, slots=True)
+class SocketHook:
+    """Our program on one hook of the host's sockets. Key: the hook."""
+
+    hook: str  # one of SOCKET_HOOKS
+    program: str = "ours"  # or what was found in its place
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,20 @@ from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix
 from seaway.model.facts import Host, HostAddresses, Uplinks
-from seaway.model.kernel import HOOKS, HostAddress, Pin, Sysctl
+from seaway.model.kernel import (
+    HOOKS,
+    SOCKET_HOOKS,
+    UPLINK_HOOKS,
+    HostAddress,
+    Pin,
+    Sysctl,
+)
 
 IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
 IDENTITY_FIRST = 256  # of the first set of labels: no selector mentions any yet, so all share it
 
-PINNED = (*abi.MAPS, *(f"programs/{program}" for program in HOOKS.values()))
+_PROGRAMS = (*HOOKS.values(), *UPLINK_HOOKS.values(), *SOCKET_HOOKS)
+PINNED = (*abi.MAPS, *(f"programs/{program}" for program in _PROGRAMS))
 
 
 def _pin(name: str, view: View) -> Pin | None:

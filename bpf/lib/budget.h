@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Who opens a flow pays a token for it, so that no endpoint takes all places of the table. */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define BUDGET_MOST	16384 /* a quarter of the table */
+#define BUDGET_PER_TICK 4096
+
+struct budget {
+	__u32 tokens;
+	__u32 filled; /* when, in ticks */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32); /* ifindex of the endpoint's device */
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
+/* The kernel's clock in ticks of 2^30 ns: about a second, and good for 146 years. */
+static __always_inline __u32 clock_ticks(void)
+{
+	return bpf_ktime_get_coarse_ns() >> 30;
+}
+
+/* Two CPUs may both fill it, or spend the last token twice: no harm. */
+static __always_inline bool budget_spend(__u32 ifindex)
+{
+	struct budget full = { .tokens = BUDGET_MOST - 1, .filled = clock_ticks() };
+	struct budget *budget = bpf_map_lookup_elem(&budgets, &ifindex);
+	__u64 tokens;
+
+	if (!budget) {
+		bpf_map_update_elem(&budgets, &ifindex, &full, BPF_ANY);
+		return true;
+	}
+	tokens = budget->tokens;
+	if ((__s32)(full.filled - budget->filled) > 0) {
+		tokens += (__u64)(full.filled - budget->filled) * BUDGET_PER_TICK;
+		budget->filled = full.filled;
+		budget->tokens = tokens < BUDGET_MOST ? tokens : BUDGET_MOST;
+	}
+	if (!budget->tokens)
+		return false;
+	__sync_fetch_and_sub(&budget->tokens, 1);
+	return true;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The way on of a packet whose flow is known: into a container of this host, or out by an uplink
+ * without the host's stack, so that no firewall of the host's takes it for something else. No
+ * helper that redirects checks MTU and TTL: here they are.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_helpers.h>
+#include "drop.h"
+#include "endpoint.h"
+#include "flow.h"
+#include "packet.h"
+#include "related.h"
+#include "rewrite.h"
+#include "route.h"
+#include "scratch.h"
+#include "translate.h"
+
+/* `quote`: of an ICMP error about the flow; NULL for a packet of its own. */
+static __noinline int deliver_change(struct __sk_buff *skb, const struct packet *pkt,
+				     const struct flow *to, const struct quote *quote)
+{
+	return quote ? relate(skb, pkt, quote, to) : translate(skb, pkt, to);
+}
+
+static __always_inline int deliver_here(struct __sk_buff *skb, struct packet *pkt,
+					const struct flow *to, const struct quote *quote,
+					const struct endpoint *dst)
+{
+	int err;
+
+	if (pkt->ttl <= 1)
+		return -DROP_TTL_EXCEEDED;
+	pkt->mtu = dst->mtu;
+	if (!packet_fits(skb, pkt, pkt->mtu))
+		return -DROP_TOO_BIG;
+	err = deliver_change(skb, pkt, to, quote);
+	if (!err)
+		err = rewrite_hop(skb, pkt, &dst->mac);
+	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+}
+
+/* Where the neighbour is not known yet, the kernel asks for it and sends the packet then. */
+static __always_inline int deliver_by(struct __sk_buff *skb, const struct packet *pkt,
+				      const struct bpf_fib_lookup *fib, bool known)
+{
+	struct mac to, from;
+	int err;
+
+	__builtin_memcpy(&to, fib->dmac, sizeof(to));
+	__builtin_memcpy(&from, fib->smac, sizeof(from));
+	err = rewrite_hop_from(skb, pkt, &to, &from);
+	if (err)
+		return err;
+	return known ? bpf_redirect(fib->ifindex, 0) : bpf_redirect_neigh(fib->ifindex, NULL, 0, 0);
+}
+
+static __noinline int deliver_out(struct __sk_buff *skb, struct packet *pkt, const struct flow *to,
+				  const struct quote *quote)
+{
+	struct scratch *scratch = scratch_get();
+	struct bpf_fib_lookup *fib;
+	long result;
+	int err;
+
+	if (!scratch)
+		return -DROP_NO_ROUTE;
+	fib = &scratch->fib;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->tot_len = 1; /* asks for the route's MTU */
+	result = host_route(skb, pkt->ethertype, &to->src, &to->dst, fib);
+
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return -DROP_NO_ROUTE;
+	if (pkt->ttl <= 1)
+		return -DROP_TTL_EXCEEDED;
+	pkt->mtu = fib->mtu_result;
+	if (!packet_fits(skb, pkt, pkt->mtu))
+		return -DROP_TOO_BIG;
+	err = deliver_change(skb, pkt, to, quote);
+	return err ? err : deliver_by(skb, pkt, fib, result == BPF_FIB_LKUP_RET_SUCCESS);
+}
+
+static __always_inline int deliver(struct __sk_buff *skb, struct packet *pkt, const struct flow *to,
+				   const struct quote *quote)
+{
+	const struct endpoint *dst = endpoint_find(&to->dst);
+
+	return dst ? deliver_here(skb, pkt, to, quote, dst) : deliver_out(skb, pkt, to, quote);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* A flow: what its packets are known by, and what they look like further on, in each direction. */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include "addr.h"
+#include "packet.h"
+
+#define FLOW_REPLY 1 /* from whom the flow was opened to */
+#define FLOW_PLAIN 2 /* not translated: an answer to it is let through */
+
+struct flow_key {
+	struct addr src;
+	struct addr dst;
+	__be16 src_port;
+	__be16 dst_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct flow { /* addresses and ports as in the key */
+	struct addr src;
+	struct addr dst;
+	__be16 src_port;
+	__be16 dst_port;
+	__u32 epoch;
+	__u32 seen; /* in ticks: when the other direction was looked after */
+	__u32 flags;
+};
+
+/* A packet that an ICMP error quotes. */
+struct quote {
+	struct flow_key key; /* of the flow's direction in which the error goes */
+	__u32 network;	     /* offset of the quoted packet */
+	__u32 transport;
+	__be16 check; /* of its IPv4 header */
+	__u16 pad;
+};
+
+static __always_inline bool flow_has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
+static __always_inline struct flow_key flow_key_of(const struct packet *pkt)
+{
+	struct flow_key key = { .src = pkt->src, .dst = pkt->dst, .protocol = pkt->protocol };
+
+	if (flow_has_ports(pkt->protocol)) {
+		key.src_port = pkt->src_port;
+		key.dst_port = pkt->dst_port;
+	}
+	return key;
+}
+
+/* The entry under which the other direction is found, and what it says. */
+static __always_inline struct flow_key flow_reverse_key(const struct flow_key *key,
+							const struct flow *flow)
+{
+	struct flow_key reverse = {
+		.src = flow->dst,
+		.dst = flow->src,
+		.src_port = flow->dst_port,
+		.dst_port = flow->src_port,
+		.protocol = key->protocol,
+	};
+
+	return reverse;
+}
+
+static __always_inline struct flow flow_reverse(const struct flow_key *key, const struct flow *flow)
+{
+	struct flow reverse = {
+		.src = key->dst,
+		.dst = key->src,
+		.src_port = key->dst_port,
+		.dst_port = key->src_port,
+		.epoch = flow->epoch,
+		.seen = flow->seen,
+		.flags = flow->flags ^ FLOW_REPLY,
+	};
+
+	return reverse;
+}
+
+static __always_inline bool flow_says(const struct flow *flow, const struct flow *other)
+{
+	return addr_equal(&flow->src, &other->src) && addr_equal(&flow->dst, &other->dst) &&
+	       flow->src_port == other->src_port && flow->dst_port == other->dst_port;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What becomes of a packet to a published port, and of an ICMP error about one. */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include "budget.h"
+#include "deliver.h"
+#include "drop.h"
+#include "endpoint.h"
+#include "flow.h"
+#include "judge.h"
+#include "packet.h"
+#include "publication.h"
+#include "related.h"
+#include "scratch.h"
+#include "settings.h"
+#include "tracking.h"
+
+#define NOT_PUBLISHED 0x10000 /* no verdict: the packet has nothing to do with a published port */
+
+/* Who asks itself by way of the host meets the host: from its own address it would take the
+ * answer for a question.
+ */
+static __always_inline void published_masquerade(struct flow *flow, __be16 ethertype)
+{
+	struct addr host = ethertype == IS_IPV4 ? settings_addr(&settings.host_v4)
+						: settings_addr(&settings.host_v6);
+
+	if (!addr_is_unspecified(&host))
+		flow->src = host;
+}
+
+/* A flow for the first packet to a published port. Without a token it is carried all the same
+ * where the answer needs no memory, because the backend's port has no other publication.
+ */
+static __noinline int published_open(struct __sk_buff *skb, const struct packet *pkt,
+				     const struct flow_key *key, struct flow *flow)
+{
+	__u32 epoch = epoch_now(), payer = skb->ifindex;
+	const struct publication *found = publication_find(&key->dst, key->dst_port, key->protocol);
+	const struct endpoint *backend = found ? endpoint_find(&found->backend) : NULL;
+	bool sole, itself;
+
+	if (!backend)
+		return NOT_PUBLISHED;
+	flow->src = key->src;
+	flow->src_port = key->src_port;
+	flow->dst = found->backend;
+	flow->dst_port = found->port;
+	flow->epoch = epoch;
+	flow->seen = clock_ticks();
+	flow->flags = 0;
+	sole = found->flags & PUBLICATION_SOLE;
+	itself = !(pkt->flags & PACKET_ON_WIRE) && endpoint_owns(backend, payer);
+	if (itself)
+		published_masquerade(flow, pkt->ethertype);
+	if (pkt->flags & PACKET_ON_WIRE)
+		payer = backend->ifindex;
+	if (budget_spend(payer) && flow_enter(key, flow))
+		return 0;
+	return sole && !itself ? 0 : -DROP_FLOW_LIMIT;
+}
+
+/* An ICMP error about a packet of a translated flow. */
+static __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct scratch *scratch = scratch_get();
+	struct flow *flow;
+
+	if (!scratch || !quote_read(skb, pkt, &scratch->quote))
+		return NOT_PUBLISHED;
+	flow = flow_find(&scratch->quote.key);
+	if (!flow || flow->flags & FLOW_PLAIN)
+		return NOT_PUBLISHED;
+	scratch->flow = *flow;
+	return deliver(skb, pkt, &scratch->flow, &scratch->quote);
+}
+
+/* A packet to an address of the host, and no error. */
+static __noinline int published_request(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct scratch *scratch = scratch_get();
+	struct flow *found;
+	int err;
+
+	if (!scratch || !flow_has_ports(pkt->protocol))
+		return NOT_PUBLISHED;
+	scratch->key = flow_key_of(pkt);
+	found = flow_current(&scratch->key);
+	if (found) {
+		if (found->flags & FLOW_PLAIN)
+			return NOT_PUBLISHED;
+		scratch->flow = *found;
+	} else {
+		err = published_open(skb, pkt, &scratch->key, &scratch->flow);
+		if (err)
+			return err;
+	}
+	return deliver(skb, pkt, &scratch->flow, NULL);
+}
+
+static __always_inline int published(struct __sk_buff *skb, struct packet *pkt)
+{
+	if (pkt->flags & PACKET_ICMP_ERROR)
+		return published_error(skb, pkt);
+	return published_request(skb, pkt);
+}

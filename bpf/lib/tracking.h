@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Connection tracking, for the flows that need it: those that are translated, and those that an
+ * endpoint may only answer. A flow is a pair of entries, one for each direction.
+ *
+ * The table forgets what was not used for the longest time. An entry was judged under an epoch;
+ * what verdicts rest on changes the epoch, and then the entry is judged again by its next packet.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "budget.h"
+#include "flow.h"
+#include "scratch.h"
+
+#define FLOW_TRIES 8 /* other ports, where another flow has taken the client's */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} epochs SEC(".maps");
+
+static __always_inline __u32 epoch_now(void)
+{
+	__u32 zero = 0, *epoch = bpf_map_lookup_elem(&epochs, &zero);
+
+	return epoch ? *epoch : 0;
+}
+
+static __always_inline struct flow *flow_find(const struct flow_key *key)
+{
+	return bpf_map_lookup_elem(&flows, key);
+}
+
+/* Enter both directions. Where another flow has the way back already, this one goes on from
+ * another port of the client's. False: no such port was found.
+ */
+static __noinline bool flow_enter(const struct flow_key *key, struct flow *flow)
+{
+	struct scratch *scratch = scratch_get();
+	struct flow *found;
+	int i;
+
+	if (!key || !flow || !scratch)
+		return false;
+	scratch->reverse = flow_reverse(key, flow);
+	for (i = 0; i < FLOW_TRIES; i++) {
+		scratch->back = flow_reverse_key(key, flow);
+		if (!bpf_map_update_elem(&flows, &scratch->back, &scratch->reverse, BPF_NOEXIST))
+			break;
+		found = flow_find(&scratch->back);
+		if (found && flow_says(found, &scratch->reverse)) {
+			found->epoch = flow->epoch;
+			break;
+		}
+		flow->src_port = bpf_htons(0x8000 | (bpf_get_prandom_u32() & 0x7fff));
+	}
+	return i < FLOW_TRIES && !bpf_map_update_elem(&flows, key, flow, BPF_ANY);
+}
+
+static __always_inline void flow_forget(const struct flow_key *key, const struct flow *flow)
+{
+	struct scratch *scratch = scratch_get();
+
+	if (!scratch)
+		return;
+	scratch->back = flow_reverse_key(key, flow);
+	bpf_map_delete_elem(&flows, &scratch->back);
+	bpf_map_delete_elem(&flows, key);
+}
+
+/* Once in a tick a direction in use sees to it that the other one is not forgotten. */
+static __always_inline void flow_refresh(const struct flow_key *key, struct flow *flow)
+{
+	struct scratch *scratch = scratch_get();
+	__u32 now = clock_ticks();
+
+	if (flow->seen == now || !scratch)
+		return;
+	flow->seen = now;
+	scratch->back = flow_reverse_key(key, flow);
+	scratch->reverse = flow_reverse(key, flow);
+	bpf_map_update_elem(&flows, &scratch->back, &scratch->reverse, BPF_NOEXIST);
+}
