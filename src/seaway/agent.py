@@ -25,6 +25,8 @@ from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.pins import PinTarget
+from seaway.bpf.sockets import SocketTarget
+from seaway.bpf.uplinks import UplinkTarget
 from seaway.config import Config
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
@@ -144,6 +146,8 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         RouteTarget(),
         *maps.targets(plane).values(),
         attachments,
+        UplinkTarget(plane, config.agent.attach),
+        SocketTarget(plane),
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])

@@ -1,4 +1,5 @@
-"""Which devices live by router advertisements, looked for again whenever that may have changed.
+"""The host's own devices, looked for again whenever they may have changed: by which of them others
+reach it, and which live by router advertisements.
 
 A host that forwards believes no advertisement any more, unless told so for a device. It is told
 for those that believed them before us (accept_ra is 1) and have such a route, or had one when
@@ -12,6 +13,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from seaway.desired.network.host import accept_ra, advertised_device, forwarding
 from seaway.facts import Facts
@@ -45,7 +48,7 @@ class Lookout:
         names = {d: accept_ra(d) for d in (*found.by_advertisement, *recorded)}
         now = self.sysctls.current(names.values())
         devices = _living(names, now, known)
-        uplinks = Uplinks(ipv6=found.ipv6, by_advertisement=devices)
+        uplinks = replace(found, by_advertisement=devices)
         await self._remember(uplinks, known, now)
         self.facts.change(Uplinks, "host", uplinks)
 

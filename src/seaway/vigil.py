@@ -20,7 +20,7 @@ from seaway.errors import SeawayError
 from seaway.intents import Intents
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.watch import TOLD, Watch
-from seaway.model.facts import Attached, Endpoint, HostAddresses
+from seaway.model.facts import Attached, Endpoint, HostAddresses, Uplinks
 from seaway.names import link_name
 from seaway.uplinks import Lookout
 
@@ -31,7 +31,7 @@ ROUND = 75  # sweeps between full readings of what notifies: ten minutes
 INSIDE = 0.008  # seconds of CPU for each sweep
 RETRY = 1.0  # seconds until what failed is tried again
 
-UPLINKS = "uplinks"  # is no target, but suspected like one
+UPLINKS = "uplinks"  # suspected, they are looked for anew before the kind is audited
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
 NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
 SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
@@ -109,6 +109,7 @@ class Vigil:
 
     def addresses(self, here: HostAddresses) -> None:
         self._intents.facts.change(HostAddresses, "host", here)
+        self.suspect(UPLINKS)
         self._convergence.ask()
 
     def uplinks(self) -> None:
@@ -149,8 +150,7 @@ class Vigil:
             for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
                 self._convergence.audit(target)
                 await asyncio.sleep(0)
-            present = {a.ifindex for a in self._intents.facts.all(Attached)}
-            self._intents.surroundings.forget_devices(present)
+            self._intents.surroundings.forget_devices(self._devices())
             self._look_inside()
 
     async def _look_out(self) -> None:
@@ -159,6 +159,13 @@ class Vigil:
         except (SeawayError, OSError) as error:
             log.warning("cannot look at uplinks", error=str(error))
         await self._convergence.settle()
+
+    def _devices(self) -> set[int]:
+        """Those that our programs count for."""
+        found = {a.ifindex for a in self._intents.facts.all(Attached)}
+        for uplinks in self._intents.facts.all(Uplinks):
+            found |= {ifindex for _, ifindex in uplinks.devices}
+        return found
 
     def _look_inside(self) -> None:
         """At containers in turn, as many as fit into a sweep: the host is not told of them."""

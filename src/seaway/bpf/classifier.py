@@ -1,10 +1,9 @@
 """Programs attached the way that every kernel has: cls_bpf filters on a clsact qdisc.
 
-Ours are known by handle, priority and protocol, which others do not choose by accident, on
-devices that are ours alone. Of several at one priority the latest runs first: so another's
-beside ours is found, and taken away when ours is attached again. All of one device goes in one
-batch, which takes the kernel a fraction of a millisecond; a TCX link takes it 16
-(docs/decisions/attach.md).
+Ours are known by handle, priority and protocol (`Place`), which others do not choose by accident.
+Of several at one priority the latest runs first: so another's beside ours is found, and taken
+away when ours is attached again. All of one device goes in one batch, which takes the kernel a
+fraction of a millisecond; a TCX link takes it 16 (docs/decisions/attach.md).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from seaway.bpf.objects import Program
 from seaway.kernel.messages.fields import number, u32
@@ -35,14 +34,27 @@ _DIRECT_ACTION: Final = 1
 _CLSACT: Final = 0xFFFFFFF1
 _CLSACT_HANDLE: Final = 0xFFFF0000
 _PARENTS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
-_HANDLE: Final = 1
 _BEHIND_IFINDEX: Final = 8
 _REMEMBERED: Final = 64
-_INFO: Final = 1 << 16 | 0x0300  # priority 1, all protocols in network order
+_ALL_PROTOCOLS: Final = 0x0300  # ETH_P_ALL, in network order
 
 
-def _filter(ifindex: int, hook: str, handle: int = _HANDLE) -> bytes:
-    head = _HEAD.pack(0, ifindex, handle, _PARENTS[hook], _INFO)
+class Place(NamedTuple):
+    """By which a filter is known on its hook."""
+
+    handle: int = 1
+    priority: int = 1
+
+    @property
+    def info(self) -> int:
+        return self.priority << 16 | _ALL_PROTOCOLS
+
+
+_OURS: Final = Place()  # on devices that are ours alone
+
+
+def _filter(ifindex: int, hook: str, place: Place) -> bytes:
+    head = _HEAD.pack(0, ifindex, place.handle, _PARENTS[hook], place.info)
     return head + attribute(_KIND, b"bpf\0")
 
 
@@ -55,7 +67,7 @@ def delete_qdisc(ifindex: int) -> Request:
     return Request(_DELQDISC, 0, _HEAD.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0))
 
 
-def new_filter(ifindex: int, hook: str, program: Program) -> Request:
+def new_filter(ifindex: int, hook: str, program: Program, place: Place = _OURS) -> Request:
     """In place of the one that is there, atomically, or anew."""
     options = nested(
         _OPTIONS,
@@ -63,11 +75,13 @@ def new_filter(ifindex: int, hook: str, program: Program) -> Request:
         attribute(_NAME, program.name.encode() + b"\0"),
         u32(_FLAGS, _DIRECT_ACTION),
     )
-    return Request(_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, _filter(ifindex, hook) + options)
+    return Request(
+        _NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, _filter(ifindex, hook, place) + options
+    )
 
 
-def delete_filter(ifindex: int, hook: str, handle: int = _HANDLE) -> Request:
-    return Request(_DELTFILTER, 0, _filter(ifindex, hook, handle))
+def delete_filter(ifindex: int, hook: str, place: Place = _OURS) -> Request:
+    return Request(_DELTFILTER, 0, _filter(ifindex, hook, place))
 
 
 def list_filters(ifindex: int, hook: str, info: int = 0) -> tuple[int, bytes]:
@@ -87,13 +101,16 @@ def parse_filter(body: bytes) -> tuple[int, int]:
 class Classifier:
     """Over one netlink socket."""
 
-    def __init__(self, rtnl: Rtnl) -> None:
+    def __init__(self, rtnl: Rtnl, place: Place = _OURS) -> None:
         self._rtnl = rtnl
+        self._place = place
         self._parsed: dict[bytes, tuple[int, int]] = {}  # the kernel says the same of many devices
 
     def attach(self, ifindex: int, programs: Mapping[str, Program]) -> dict[str, OSError]:
         """Make these programs the ones on these hooks. What failed."""
-        filters = [new_filter(ifindex, hook, program) for hook, program in programs.items()]
+        filters = [
+            new_filter(ifindex, hook, program, self._place) for hook, program in programs.items()
+        ]
         made, *outcome = self._rtnl.request([new_qdisc(ifindex), *filters])
         if made and made.errno != errno.EEXIST:
             return dict.fromkeys(programs, made)
@@ -105,7 +122,7 @@ class Classifier:
 
     def program(self, ifindex: int, hook: str) -> int:
         """The id of the program of our filter; 0: there is no such filter."""
-        kind, body = _GETTFILTER, _filter(ifindex, hook)
+        kind, body = _GETTFILTER, _filter(ifindex, hook, self._place)
         try:
             answer = self._rtnl.get(kind, body)
         except OSError as error:
@@ -118,7 +135,7 @@ class Classifier:
         """The same, or (negative) the handle of another's filter in the place of ours."""
         ours = 0
         for handle, program in self._beside(ifindex, hook):
-            if handle != _HANDLE:
+            if handle != self._place.handle:
                 return -handle
             ours = program
         return ours
@@ -126,13 +143,18 @@ class Classifier:
     def _clear(self, ifindex: int, hooks: Iterable[str]) -> None:
         """Leave ours alone there."""
         others = [
-            (hook, h) for hook in hooks for h, _ in self._beside(ifindex, hook) if h != _HANDLE
+            (hook, h)
+            for hook in hooks
+            for h, _ in self._beside(ifindex, hook)
+            if h != self._place.handle
         ]
-        self._rtnl.request([delete_filter(ifindex, hook, handle) for hook, handle in others])
+        self._rtnl.request(
+            [delete_filter(ifindex, h, self._place._replace(handle=n)) for h, n in others]
+        )
 
     def _beside(self, ifindex: int, hook: str) -> list[tuple[int, int]]:
         """Handle and program of each filter in our place, in the order in which they run."""
-        bodies = self._rtnl.dump(*list_filters(ifindex, hook, _INFO))
+        bodies = self._rtnl.dump(*list_filters(ifindex, hook, self._place.info))
         return [told for told in map(self._parse, bodies) if told[0]]
 
     def _parse(self, body: bytes) -> tuple[int, int]:
@@ -145,7 +167,7 @@ class Classifier:
 
     def detach(self, ifindex: int, hooks: Iterable[str]) -> None:
         """Take our filters away, and the qdisc if no other's are on it."""
-        self._rtnl.request([delete_filter(ifindex, hook) for hook in hooks])
+        self._rtnl.request([delete_filter(ifindex, hook, self._place) for hook in hooks])
         if not any(self._foreign(ifindex, hook) for hook in _PARENTS):
             self._rtnl.request([delete_qdisc(ifindex)])
 

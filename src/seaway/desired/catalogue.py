@@ -7,7 +7,14 @@ map entries before the routes that bring packets.
 from __future__ import annotations
 
 from seaway.desired.network.endpoints import ATTACHMENTS, ENDPOINTS, INTERFACES, LINKS, ROUTES
-from seaway.desired.network.host import HOST_ADDRESSES, IDENTITIES, PINS, SYSCTLS
+from seaway.desired.network.host import (
+    HOST_ADDRESSES,
+    IDENTITIES,
+    PINS,
+    SOCKETS,
+    SYSCTLS,
+    UPLINKS,
+)
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
 
 DERIVATIONS = (
@@ -23,4 +30,6 @@ DERIVATIONS = (
     ENDPOINTS,
     ATTACHMENTS,
     ROUTES,
+    UPLINKS,
+    SOCKETS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ from pathlib import Path
 from seaway.errors import Forbidden, HostUnfit
 from seaway.kernel import netns, nft
 from seaway.kernel.messages.address import list_addresses, parse_address
-from seaway.kernel.messages.link import get_link, parse_link
+from seaway.kernel.messages.link import ETHERNET, LinkEntry, get_link, parse_link
 from seaway.kernel.messages.route import BY_RA, UNICAST, RouteEntry, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import Prefix
@@ -226,8 +227,35 @@ def uplink_mtu(netns_path: Path | None = None) -> int:
 
 
 def uplinks(netns_path: Path | None = None) -> Uplinks:
-    """How this host reaches others."""
-    return Uplinks(ipv6=_IPV6.exists(), by_advertisement=tuple(learnt_by_ra(netns_path)))
+    """How this host reaches others, and they it."""
+    return Uplinks(
+        ipv6=_IPV6.exists(),
+        by_advertisement=tuple(learnt_by_ra(netns_path)),
+        devices=tuple(addressed_devices(netns_path)),
+    )
+
+
+def addressed_devices(netns_path: Path | None = None) -> list[tuple[str, int]]:
+    """Ethernet devices with an address: not ours, and none that only serves a bridge or bond."""
+    with netns.open_rtnl(netns_path) as rtnl:
+        entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
+        found = {entry.ifindex for entry in entries if entry}
+        links = filter(None, (_link(rtnl, ifindex) for ifindex in found))
+        return sorted(
+            (link.name, link.ifindex)
+            for link in links
+            if link.hardware == ETHERNET and not link.name.startswith(LINK_PREFIX)
+        )
+
+
+def _link(rtnl: Rtnl, ifindex: int) -> LinkEntry | None:
+    """None: it went away meanwhile."""
+    try:
+        return parse_link(rtnl.get(*get_link(ifindex)))
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return None
 
 
 def learnt_by_ra(netns_path: Path | None = None) -> list[str]:

@@ -12,7 +12,9 @@ from seaway.model.kernel import (
     UPLINK_HOOKS,
     HostAddress,
     Pin,
+    SocketHook,
     Sysctl,
+    Uplink,
 )
 
 IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
@@ -87,3 +89,21 @@ def _sysctl(name: str, view: View) -> Sysctl | None:
 
 
 SYSCTLS = Derivation("sysctls", (Source(Uplinks, forwarding),), _sysctl)
+
+
+def _uplink(device: str, view: View) -> Uplink | None:
+    uplinks = view.get(Uplinks, "host")
+    ifindex = dict(uplinks.devices).get(device) if uplinks else None
+    return Uplink(device, ifindex) if ifindex else None
+
+
+UPLINKS = Derivation(
+    "uplinks", (Source(Uplinks, lambda u: [device for device, _ in u.devices]),), _uplink
+)
+
+
+def _socket_hook(hook: str, view: View) -> SocketHook | None:
+    return SocketHook(hook) if view.all(Host) else None
+
+
+SOCKETS = Derivation("sockets", (Source(Host, lambda _: SOCKET_HOOKS),), _socket_hook)

@@ -21,6 +21,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 GROUP: Final = 1  # of notifications
 UP: Final = 0x1
 NOARP: Final = 0x80
+ETHERNET: Final = 1  # ARPHRD_ETHER
 
 _HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which of the flags to change
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _AF_SPEC, _GROUP = 1, 3, 4, 5, 18, 26, 27
@@ -43,6 +44,7 @@ class LinkEntry(NamedTuple):
     mtu: int
     peer: int  # ifindex of the other end, 0 if there is none
     kind: str  # "veth", …, or empty
+    hardware: int = 0  # of layer 2: ETHERNET, …
 
 
 class VethEnd(NamedTuple):
@@ -138,7 +140,7 @@ def _head(ifindex: int) -> bytes:
 
 
 def parse_link(body: bytes) -> LinkEntry:
-    _family, _type, ifindex, flags, _change = unpack(_HEAD, body)
+    _family, hardware, ifindex, flags, _change = unpack(_HEAD, body)
     found = chosen(body, _HEAD.size, _ASKED)
     info = chosen(found.get(_LINKINFO, b""), 0, _KIND)
     return LinkEntry(
@@ -149,6 +151,7 @@ def parse_link(body: bytes) -> LinkEntry:
         mtu=number(found.get(_MTU)),
         peer=number(found.get(_LINK)),
         kind=text(info.get(_INFO_KIND, b"")),
+        hardware=hardware,
     )
 
 
