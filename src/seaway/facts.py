@@ -37,7 +37,11 @@ class Derivation:
 
 @dataclass(frozen=True)
 class Index:
-    """Facts of a kind found by something in them: `of` gives the values one is found under."""
+    """Facts of a kind found by something in them: `of` gives the values one is found under.
+
+    Where it gives a mapping, that holds the part of the fact that is found there (`parts`):
+    who looks for one of a thousand things in a fact need not go through them.
+    """
 
     kind: type
     name: str
@@ -61,6 +65,10 @@ class View:
     def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
         self.looked.add((kind, index, value))
         return self.facts.where(kind, index, value)
+
+    def parts(self, kind: type, index: str, value: Hashable) -> list[Any]:
+        self.looked.add((kind, index, value))
+        return self.facts.parts(kind, index, value)
 
     def all(self, kind: type[F]) -> list[F]:
         self.looked.add((kind, _ALL))
@@ -101,6 +109,10 @@ class Facts:
     def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
         return _in_order(self._found.get((kind, index, value), {}))
 
+    def parts(self, kind: type, index: str, value: Hashable) -> list[Any]:
+        """As `where`, of an index that gives a mapping: what that holds for each fact."""
+        return self.where(kind, index, value)
+
     def change(self, kind: type, key: Hashable, new: Fact | None) -> None:
         """Learn a fact, or (None) forget it."""
         old = self._values[kind].get(key)
@@ -121,9 +133,14 @@ class Facts:
                     self._stale |= {(derivation, k) for k in source.keys(fact)}
 
     def _index(self, kind: type, key: Hashable, fact: Fact) -> set[Name]:
-        names = {(kind, i.name, value) for i in self._indexes[kind] for value in i.of(fact)}
-        for name in names:
-            self._found.setdefault(name, {})[key] = fact
+        names: set[Name] = set()
+        for index in self._indexes[kind]:
+            values = index.of(fact)
+            for value in values:
+                name = (kind, index.name, value)
+                part = values[value] if isinstance(values, Mapping) else fact
+                self._found.setdefault(name, {})[key] = part
+                names.add(name)
         return names
 
     def _unindex(self, kind: type, key: Hashable, fact: Fact) -> set[Name]:

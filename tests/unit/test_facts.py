@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, ip_interface
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
 from typing import Any
 
 from hypothesis import given
@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.facts import Facts
-from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Network, Uplinks, Value
+from seaway.model.facts import (
+    Attached,
+    Endpoint,
+    Host,
+    HostAddresses,
+    Network,
+    Publication,
+    Uplinks,
+    Value,
+)
 
 small = st.integers(1, 4)
 
@@ -27,7 +36,7 @@ def network(number: int, connected: frozenset[int], flags: tuple[bool, bool]) ->
     )
 
 
-def endpoint(number: int, of: int, address: int) -> Endpoint:
+def endpoint(number: int, of: int, address: int, ports: list[Publication]) -> Endpoint:
     return Endpoint(
         id=f"{number:016x}",
         name=f"e{number}",
@@ -37,7 +46,8 @@ def endpoint(number: int, of: int, address: int) -> Endpoint:
         network=f"n{of}",
         netns=f"/run/netns/{number}",
         netns_inode=number,
-        addresses=(ip_interface(f"10.{of}.0.{address}"),),
+        addresses=(ip_interface(f"10.{of}.0.{address}"), ip_interface(f"fd00::{of}:{address}")),
+        ports=tuple(ports),
         mac="02:00:00:00:00:01",
         mtu=1500,
     )
@@ -47,8 +57,8 @@ def host(number: int) -> Host:
     return Host(name="h", addresses=(ip_interface(f"10.9.0.{number}").ip,))
 
 
-def here(number: int) -> HostAddresses:
-    return HostAddresses(addresses=frozenset({ip_interface(f"192.0.2.{number}").ip}))
+def here(numbers: frozenset[int]) -> HostAddresses:
+    return HostAddresses(addresses=frozenset(IPv4Address(f"192.0.2.{n}") for n in numbers))
 
 
 def uplinks(ipv6: bool, number: int) -> Uplinks:
@@ -62,12 +72,19 @@ def key_of(fact: Value) -> str:
     return "host"
 
 
+ports = st.builds(
+    Publication,
+    host_port=small,
+    container_port=small,
+    protocol=st.sampled_from(("tcp", "udp")),
+    host_ip=st.sampled_from((None, IPv4Address("192.0.2.1"), IPv4Address(0), IPv6Address("::1"))),
+)
 facts_ = st.one_of(
     st.builds(network, small, st.frozensets(small), st.tuples(st.booleans(), st.booleans())),
-    st.builds(endpoint, small, small, small),
+    st.builds(endpoint, small, small, small, st.lists(ports, max_size=3)),
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
     st.builds(host, small),
-    st.builds(here, small),
+    st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
 )
 learn = facts_.map(lambda fact: (type(fact), key_of(fact), fact))

@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+from seaway.model.addresses import unmapped
+
 MAPS: Final = (
     "endpoints",
     "interfaces",
@@ -92,6 +94,11 @@ class PortKey(Record):
     port: bytes
     protocol: int
     pad: int = 0
+
+    def __str__(self) -> str:
+        """As logs and reports of drift name it."""
+        port = int.from_bytes(self.port, "big")
+        return f"{unmapped(self.addr)} port {port} protocol {self.protocol}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from seaway.desired.network.host import (
     UPLINKS,
 )
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
+from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 
 DERIVATIONS = (
     PINS,
@@ -28,6 +29,8 @@ DERIVATIONS = (
     LINKS,
     INTERFACES,
     ENDPOINTS,
+    PUBLICATIONS,
+    ORIGINS,
     ATTACHMENTS,
     ROUTES,
     UPLINKS,

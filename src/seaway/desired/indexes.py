@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
 from seaway.model.facts import Attached, Block, Endpoint, Network
 from seaway.names import link_name
@@ -15,6 +16,9 @@ INDEXES = (
     Index(Endpoint, "netns", lambda e: (e.netns_inode,)),
     Index(Endpoint, "name", lambda e: (e.name,)),
     Index(Endpoint, "container", lambda e: (e.container,)),
+    Index(Endpoint, "publication", publications_of),
+    Index(Endpoint, "backend", backends_of),
+    Index(Endpoint, "port", claims_of),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Block, "network", lambda b: (b.network,)),
 )

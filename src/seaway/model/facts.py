@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from ipaddress import IPv6Address
 from typing import dataclass_transform
 
 import msgspec
@@ -66,6 +67,27 @@ class ExtraRoute(Value):
     scope: int | None = None
 
 
+class Publication(Value):
+    """A port of the host that leads to a port of an endpoint."""
+
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"  # or udp
+    # None: every address of the host; 0.0.0.0 or ::, every one of that family
+    host_ip: Address | None = None
+
+    def __str__(self) -> str:
+        return self.written(self)
+
+    def written(self, last: Publication) -> str:
+        """As users write it, with its neighbours as far as `last`."""
+        host = f"[{self.host_ip}]" if isinstance(self.host_ip, IPv6Address) else self.host_ip
+        before = "" if host is None else f"{host}:"
+        ends = ("", "") if last == self else (f"-{last.host_port}", f"-{last.container_port}")
+        ports = f"{self.host_port}{ends[0]}:{self.container_port}{ends[1]}"
+        return f"{before}{ports}/{self.protocol}"
+
+
 class Endpoint(Value):
     """One interface of one container. Stored under `endpoints/<host>/<id>`."""
 
@@ -84,6 +106,7 @@ class Endpoint(Value):
     default_route: bool = True
     labels: dict[str, str] = {}
     aliases: tuple[str, ...] = ()
+    ports: tuple[Publication, ...] = ()
     door: str = "cli"  # which front door brought it: cli, cni, …
     door_network: str = ""  # CNI: the name of the network configuration (for GC)
     identity: int = 0

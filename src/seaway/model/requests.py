@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seaway.model.addresses import Address, Interface, Prefix
-from seaway.model.facts import ExtraRoute, Value
+from seaway.model.facts import ExtraRoute, Publication, Value
 
 
 class NewNetwork(Value):
@@ -45,6 +45,7 @@ class Listed(Value):
     mac: str
     addresses: frozenset[Address]
     destinations: frozenset[Prefix]  # of routes
+    ports: frozenset[Publication] = frozenset()  # that the runtime had published
 
 
 class NewEndpoint(Value):
@@ -68,5 +69,12 @@ class NewEndpoint(Value):
     mtu: int = 0  # 0: the network's
     labels: dict[str, str] = {}
     aliases: tuple[str, ...] = ()
+    ports: tuple[Publication, ...] = ()
     door: str = "cli"
     door_network: str = ""
+
+
+class Publications(Value):
+    """Ports of the host to be published for an endpoint, or to be taken back: all or none."""
+
+    ports: tuple[Publication, ...]

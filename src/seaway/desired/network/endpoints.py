@@ -94,17 +94,18 @@ def _record(endpoint: Endpoint, view: View) -> abi.Endpoint | None:
         ifindex=attached.ifindex,
         network=network.number,
         identity=endpoint.identity,
-        flags=_flags(network),
+        flags=_flags(endpoint, network),
         mtu=endpoint.mtu,
         mac=bytes.fromhex(endpoint.mac.replace(":", "")),
     )
 
 
-def _flags(network: Network) -> int:
+def _flags(endpoint: Endpoint, network: Network) -> int:
     return (
         (abi.ENDPOINT_OPEN if network.open else 0)
         | (0 if network.host_access else abi.ENDPOINT_HOST_CLOSED)
         | (abi.ENDPOINT_LINK_LOCAL if network.link_local else 0)
+        | (abi.ENDPOINT_PUBLISHED if endpoint.ports else 0)
     )
 
 

@@ -1,0 +1,1 @@
+"""The transport layer: which port of the host leads where."""

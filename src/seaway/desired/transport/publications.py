@@ -1,0 +1,149 @@
+"""What published ports ask for: where each leads, and what its answers are to look like.
+
+A publication without an address of the host's is one of every address, in each family that
+its endpoint has: the key is then the unspecified address of that family.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from seaway.bpf import abi
+from seaway.facts import Derivation, Source, View
+from seaway.model.addresses import Address, mapped, unmapped
+from seaway.model.facts import Endpoint, Host, HostAddresses, Network, Publication
+from seaway.model.publications import PROTOCOLS
+
+EVERY: Final[dict[int, Address]] = {4: IPv4Address(0), 6: IPv6Address(0)}  # address of the host
+_SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
+
+
+def host_addresses(publication: Publication, families: Collection[int]) -> list[Address]:
+    """Of the host, under which these families are published."""
+    if publication.host_ip is not None:
+        return [publication.host_ip]
+    return [EVERY[family] for family in sorted(families)]
+
+
+def key_of(address: Address, port: int, protocol: str) -> abi.PortKey:
+    return abi.PortKey(mapped(address), port.to_bytes(2, "big"), PROTOCOLS[protocol])
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A backend's port: of which network, and under which keys it is published."""
+
+    network: str
+    keys: tuple[abi.PortKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What of one port of the host an endpoint has: it on these addresses."""
+
+    endpoint: str  # id
+    owner: str  # in words
+    addresses: tuple[Address, ...]
+
+
+def claims_of(endpoint: Endpoint) -> Mapping[tuple[str, int], Claim]:
+    """By protocol and port."""
+    found: dict[tuple[str, int], list[Address]] = defaultdict(list)
+    families = {i.version for i in endpoint.addresses}
+    for publication in endpoint.ports:
+        place = publication.protocol, publication.host_port
+        found[place] += host_addresses(publication, families)
+    owner = f"endpoint '{endpoint.name}' of network '{endpoint.network}'"
+    return {place: Claim(endpoint.id, owner, tuple(had)) for place, had in found.items()}
+
+
+def overlap(one: Address, other: Address) -> bool:
+    """Whether a port of both would be the same one."""
+    same = one == other or one.is_unspecified or other.is_unspecified
+    return one.version == other.version and same
+
+
+def _pairs(endpoint: Endpoint) -> Iterator[tuple[abi.PortKey, abi.PortKey]]:
+    """A port of the host, and the one of the endpoint that it leads to."""
+    backends = {i.version: i.ip for i in reversed(endpoint.addresses)}
+    for publication in endpoint.ports:
+        protocol = publication.protocol
+        for address in host_addresses(publication, backends):
+            backend = backends.get(address.version)
+            if backend is not None:
+                yield (
+                    key_of(address, publication.host_port, protocol),
+                    key_of(backend, publication.container_port, protocol),
+                )
+
+
+def publications_of(endpoint: Endpoint) -> Mapping[abi.PortKey, abi.PortKey]:
+    """Where each port of the host leads, of those that this endpoint has."""
+    return dict(_pairs(endpoint))
+
+
+def backends_of(endpoint: Endpoint) -> Mapping[abi.PortKey, Published]:
+    """The endpoint's own ports that are published."""
+    keys: dict[abi.PortKey, list[abi.PortKey]] = defaultdict(list)
+    for key, backend in _pairs(endpoint):
+        keys[backend].append(key)
+    return {b: Published(endpoint.network, tuple(found)) for b, found in keys.items()}
+
+
+def _publication(key: abi.PortKey, view: View) -> abi.Publication | None:
+    for backend in view.parts(Endpoint, "publication", key):
+        published = _published(backend, view)
+        sole = published is not None and len(published.keys) == 1
+        flags = abi.PUBLICATION_SOLE if sole else 0
+        return abi.Publication(backend.addr, backend.port, flags)
+    return None
+
+
+def _published(backend: abi.PortKey, view: View) -> Published | None:
+    found: list[Published] = view.parts(Endpoint, "backend", backend)
+    return found[0] if found else None
+
+
+PUBLICATIONS = Derivation("publications", (Source(Endpoint, publications_of),), _publication)
+
+
+def _origin(backend: abi.PortKey, view: View) -> abi.Origin | None:
+    """Only what leaves by masquerade has to look like its publication, should its flow be
+    forgotten: the ports of another network may be spoken to directly.
+    """
+    published = _published(backend, view)
+    network = view.get(Network, published.network) if published else None
+    if published is None or network is None or not network.masquerade:
+        return None
+    address = _certain(published, view)
+    return _SEVERAL if address is None else abi.Origin(mapped(address), published.keys[0].port)
+
+
+def _certain(published: Published, view: View) -> Address | None:
+    """The one address that an answer can come from; None: there are several."""
+    first, *others = published.keys
+    address = unmapped(first.addr)
+    if others or address.is_loopback:
+        return None
+    if not address.is_unspecified:
+        return address
+    outside = _outside(address.version, view)
+    return outside[0] if len(outside) == 1 else None
+
+
+def _outside(family: int, view: View) -> list[Address]:
+    """The host's addresses by which others may know it."""
+    here = view.get(HostAddresses, "host")
+    own = {address for host in view.all(Host) for address in host.addresses}
+    return [
+        a
+        for a in (here.addresses if here else ())
+        if a.version == family and a not in own and not (a.is_loopback or a.is_link_local)
+    ]
+
+
+ORIGINS = Derivation("origins", (Source(Endpoint, backends_of),), _origin)
