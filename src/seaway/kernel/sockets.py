@@ -1,0 +1,93 @@
+"""Which ports of the host its own sockets have, and the processes behind them. Only read.
+
+The kernel lists the sockets of a namespace in text; of whom each is, only the descriptors of
+all processes tell, so these are gone through only where a port that is asked for is taken.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final
+
+from seaway.model.addresses import Address
+from seaway.model.publications import HeldPort
+
+_PROC: Final = Path("/proc")
+_LISTS: Final = {"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp"}
+_LISTENS: Final = "0A"  # TCP_LISTEN, of net/tcp_states.h; a datagram socket has its port at once
+_WORD: Final = 8  # digits of 32 bits, which are in the order of the machine
+_SOCKET: Final = re.compile(r"socket:\[([0-9]+)\]")
+_NOBODY: Final = "a socket of this host that no process has"
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    protocol: str
+    address: Address
+    port: int
+    inode: int
+
+
+def held(places: Collection[tuple[str, int]], proc: Path = _PROC) -> list[HeldPort]:
+    """Of these protocols and ports, the ones that sockets of this namespace have.
+
+    A socket on `::` has the port of IPv4 too, unless it was told otherwise, which nobody else
+    can see: it counts for both.
+    """
+    bound = list(_bound(places, proc))
+    if not bound:
+        return []
+    holders = _holders({found.inode for found in bound}, proc)
+    return [
+        HeldPort(found.protocol, address, found.port, holders.get(found.inode, _NOBODY))
+        for found in bound
+        for address in _heard(found.address)
+    ]
+
+
+def _heard(address: Address) -> tuple[Address, ...]:
+    return (address, IPv4Address(0)) if address == IPv6Address(0) else (address,)
+
+
+def _bound(places: Collection[tuple[str, int]], proc: Path) -> Iterator[_Bound]:
+    wanted = {(protocol, f"{port:04X}") for protocol, port in places}
+    for name, protocol in _LISTS.items():
+        path = proc / "self" / "net" / name
+        if not path.exists():  # a kernel without IPv6
+            continue
+        for line in path.read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split(maxsplit=10)[:10]
+            address, _, port = local.partition(":")
+            if (protocol, port) in wanted and (protocol == "udp" or state == _LISTENS):
+                yield _Bound(protocol, _address(address), int(port, 16), int(inode))
+
+
+def _address(text: str) -> Address:
+    words = (text[at : at + _WORD] for at in range(0, len(text), _WORD))
+    octets = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    if len(octets) == 4:
+        return IPv4Address(octets)
+    address = IPv6Address(octets)
+    return address.ipv4_mapped or address
+
+
+def _holders(inodes: set[int], proc: Path) -> dict[int, str]:
+    """By socket, in words. Processes end while they are looked at."""
+    found: dict[int, str] = {}
+    for folder in proc.iterdir():
+        if not folder.name.isdecimal() or len(found) == len(inodes):
+            continue
+        with suppress(OSError):
+            for descriptor in (folder / "fd").iterdir():
+                with suppress(OSError):
+                    number = _SOCKET.fullmatch(str(descriptor.readlink()))
+                    if number and int(number[1]) in inodes:
+                        name = (folder / "comm").read_text().strip()
+                        found.setdefault(int(number[1]), f"{name} (process {folder.name})")
+    return found

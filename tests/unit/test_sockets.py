@@ -1,0 +1,90 @@
+"""Which ports the host's own sockets have, and who they belong to: real ones, on the loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from seaway.kernel import sockets
+from seaway.model.publications import HeldPort
+
+ME = f"{Path('/proc/self/comm').read_text().strip()} (process {os.getpid()})"
+KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+@contextmanager
+def bound(address: str, protocol: str) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, KINDS[protocol]) as made:
+        made.bind((address, 0))
+        if protocol == "tcp":
+            made.listen()
+        yield made
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
+def test_a_bound_port_is_found_with_its_process(address: str, protocol: str) -> None:
+    with bound(address, protocol) as made:
+        port = made.getsockname()[1]
+        found = sockets.held({(protocol, port)})
+
+    seen = ip_address(address.removeprefix("::ffff:"))
+    assert [HeldPort(protocol, seen, port, ME)] == found
+
+
+def test_a_port_that_nobody_has_and_one_of_the_other_protocol_are_not_found() -> None:
+    with bound("127.0.0.1", "tcp") as made:
+        port = made.getsockname()[1]
+        assert [] == sockets.held({("udp", port)})
+    assert [] == sockets.held({("tcp", port)})
+    assert [] == sockets.held(set())
+
+
+def test_a_connection_holds_no_port_that_is_listened_on() -> None:
+    with (
+        bound("127.0.0.1", "tcp") as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        assert [] == sockets.held({("tcp", client.getsockname()[1])})
+
+
+LINE = "   0: {local} 00000000000000000000000000000000:0000 {state} 0:0 00:0 0 0 0 {inode} 1 x\n"
+
+
+def made_of(folder: Path, name: str, local: str, state: str = "0A") -> Path:
+    """A /proc with one socket in one list, and a process without any."""
+    lists = folder / "self" / "net"
+    lists.mkdir(parents=True)
+    (folder / "812" / "fd").mkdir(parents=True)
+    (lists / name).write_text("head\n" + LINE.format(local=local, state=state, inode=7))
+    return folder
+
+
+def test_a_socket_on_every_ipv6_address_counts_for_ipv4_too(tmp_path: Path) -> None:
+    proc = made_of(tmp_path, "tcp6", "0" * 32 + ":0016")
+
+    assert ["::", "0.0.0.0"] == [str(h.address) for h in sockets.held({("tcp", 22)}, proc)]
+
+
+def test_a_socket_of_no_process_is_told_as_such(tmp_path: Path) -> None:
+    proc = made_of(tmp_path, "udp", "00000000:CA6C", "07")
+
+    (found,) = sockets.held({("udp", 51820)}, proc)
+    assert "a socket of this host that no process has" == found.holder
+
+
+def test_the_holder_is_named_by_its_command(tmp_path: Path) -> None:
+    proc = made_of(tmp_path, "tcp", "00000000:0016")
+    (proc / "812" / "fd" / "3").symlink_to("socket:[7]")
+    (proc / "812" / "fd" / "4").symlink_to("socket:[8]")
+    (proc / "812" / "comm").write_text("sshd\n")
+
+    (found,) = sockets.held({("tcp", 22)}, proc)
+    assert "sshd (process 812)" == found.holder
