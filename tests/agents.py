@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address
-from seaway.model.facts import Attached, Endpoint, Host
+from seaway.model.facts import Attached, Endpoint, Host, HostAddresses
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
 
@@ -46,6 +46,7 @@ def holder_of(facts: Facts) -> Callable[[Address], str]:
     return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
 
 
+ADDRESSES = tuple(map(ip_address, ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1")))
 POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
 
 
@@ -55,6 +56,7 @@ async def start(path: Path) -> Agent:
     facts = Facts(DERIVATIONS, INDEXES)
     records = Records(store, facts)
     await records.load()
+    facts.change(HostAddresses, "host", HostAddresses(addresses=frozenset(ADDRESSES)))
     kernel = {d.name: FakeTarget(d.name) for d in DERIVATIONS}
     numbers = iter(range(10, 10_000))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from seaway.model.addresses import Prefix
 from seaway.model.kernel import Inside
+from seaway.model.publications import HeldPort
 
 
 class FakeTarget:
@@ -55,6 +56,7 @@ class FakeSurroundings:
         self.looked: list[Inside] = []
         self.repaired: list[str] = []
         self.routed: list[Prefix] = []
+        self.held: list[HeldPort] = []
         self.counted: dict[tuple[int, str], int] = {}
 
     def netns_path(self, given: str) -> str:
@@ -82,6 +84,9 @@ class FakeSurroundings:
 
     def uplink_mtu(self) -> int:
         return 1500
+
+    def held_ports(self, places: Collection[tuple[str, int]]) -> list[HeldPort]:
+        return [had for had in self.held if (had.protocol, had.port) in places]
 
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)

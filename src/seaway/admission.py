@@ -6,7 +6,8 @@ Everything is validated before anything is touched, so that bad input changes no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import NoReturn
@@ -17,10 +18,17 @@ from seaway.desired.network.blocks import (
     free_subnet,
     in_the_way,
 )
+from seaway.desired.transport.publications import (
+    Claim,
+    host_addresses,
+    overlap,
+    publications_of,
+)
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model.addresses import Prefix
-from seaway.model.facts import Cluster, Endpoint, Network
+from seaway.model.facts import Cluster, Endpoint, HostAddresses, Network, Publication
+from seaway.model.publications import HeldPort, checked, in_ranges
 from seaway.model.requests import NewEndpoint, NewNetwork
 from seaway.names import LINK_PREFIX
 
@@ -31,6 +39,8 @@ _LABEL = re.compile(r"[^\x00-\x1f]{1,317}")
 _SHORTEST_PART, _HEXADECIMAL = 4, frozenset("0123456789abcdef")  # of an endpoint's id
 MTU_LEAST = {4: 576, 6: 1280}  # RFC 791, RFC 8200 section 5
 MTU_MOST = 65535
+_MOST_PUBLICATIONS = 65536  # bpf/lib/publication.h
+_TOLD = 8  # of a long list
 
 
 def network_name(name: str) -> None:
@@ -120,6 +130,86 @@ def endpoint_form(request: NewEndpoint) -> None:
     for key, value in request.labels.items():
         if not _LABEL.fullmatch(key) or len(value) > 1024:
             raise Invalid(f"label '{key}' is malformed", "expected KEY=VALUE without control bytes")
+
+
+def publications_form(ports: Iterable[Publication]) -> tuple[Publication, ...]:
+    """All that can be said of them without looking at facts."""
+    found = tuple(checked(port) for port in ports)
+    if twice := [port for port, times in Counter(found).items() if times > 1]:
+        raise Invalid(f"{twice[0]} is given twice", "give it once")
+    return found
+
+
+def publications(
+    facts: Facts, endpoint: Endpoint, ports: Sequence[Publication], held: Iterable[HeldPort]
+) -> None:
+    """Whether these may be published for it beside those that it has. `held`: by processes."""
+    if not ports:
+        return
+    families = {i.version for i in endpoint.addresses}
+    room = _MOST_PUBLICATIONS - sum(len(publications_of(e)) for e in facts.all(Endpoint) if e.ports)
+    taken: dict[tuple[str, int], list[Claim]] = defaultdict(list)
+    for had in held:
+        taken[had.protocol, had.port].append(Claim("", had.holder, (had.address,)))
+    for port in ports:
+        _check_host_ip(facts, port, endpoint)
+        wanted = tuple(host_addresses(port, families))
+        room -= len(wanted)
+        place = port.protocol, port.host_port
+        for claim in (*facts.parts(Endpoint, "port", place), *taken[place]):
+            if any(overlap(one, other) for one in wanted for other in claim.addresses):
+                _refuse_port(port, claim, endpoint)
+        taken[place].append(Claim("", f"{port}, which is asked for too", wanted))
+    if room < 0:
+        raise Exhausted(
+            f"there is no room for {len(ports)} more published ports",
+            f"this host has {_MOST_PUBLICATIONS}; a port of both families takes two",
+        )
+
+
+def _check_host_ip(facts: Facts, port: Publication, endpoint: Endpoint) -> None:
+    ip = port.host_ip
+    if ip is None:
+        return
+    here = facts.get(HostAddresses, "host")
+    known = here.addresses if here else frozenset()
+    if not (ip in known or ip.is_loopback or ip.is_unspecified):
+        has = ", ".join(sorted(str(a) for a in known if a.version == ip.version)[:_TOLD])
+        raise Invalid(f"this host has no address {ip}", f"it has {has or 'none of that family'}")
+    if all(i.version != ip.version for i in endpoint.addresses):
+        raise Invalid(
+            f"endpoint '{endpoint.name}' has no IPv{ip.version} address that {port} could lead to",
+            "publish on an address of the other family",
+        )
+
+
+def _refuse_port(port: Publication, claim: Claim, endpoint: Endpoint) -> NoReturn:
+    on = "" if port.host_ip is None else f" of {port.host_ip}"
+    if claim.endpoint == endpoint.id:
+        raise Conflict(
+            f"port {port.host_port}/{port.protocol}{on} is published for this endpoint already",
+            f"it has {_listed(endpoint)}",
+        )
+    raise Conflict(
+        f"port {port.host_port}/{port.protocol}{on} is taken by {claim.owner}",
+        "choose another port of the host, or free that one",
+    )
+
+
+def published(endpoint: Endpoint, ports: Iterable[Publication]) -> None:
+    """Only what is published can be taken back."""
+    has = set(endpoint.ports)
+    for port in ports:
+        if port not in has:
+            raise NotFound(
+                f"endpoint '{endpoint.name}' does not publish {port}", f"it has {_listed(endpoint)}"
+            )
+
+
+def _listed(endpoint: Endpoint) -> str:
+    ranges = in_ranges(endpoint.ports)
+    more = f" and {len(ranges) - _TOLD} more" if len(ranges) > _TOLD else ""
+    return (", ".join(ranges[:_TOLD]) or "none") + more
 
 
 def endpoint_name(facts: Facts, endpoint: Endpoint) -> None:

@@ -152,6 +152,10 @@ class Convergence:
     def failure(self, target: str, key: Hashable) -> OSError | None:
         return self._by_name[target].failed.get(key)
 
+    def pending(self, target: str, key: Hashable) -> bool:
+        """Whether this key is still to be written."""
+        return self._by_name[target].pending(key)
+
     def failures(self) -> list[Failure]:
         return [
             Failure(target=r.name, key=str(key), error=str(error))

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
-from seaway.kernel import host, netns
+from seaway.kernel import host, netns, sockets
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from seaway.bpf.counters import Counters
     from seaway.kernel.links import LinkTarget
     from seaway.model.addresses import Prefix
     from seaway.model.kernel import Inside
+    from seaway.model.publications import HeldPort
 
 _TRIES, _BETWEEN_TRIES = 50, 0.001  # seconds: of a container's first packet
 
@@ -59,6 +62,9 @@ class HostSurroundings:
 
     def uplink_mtu(self) -> int:
         return self.mtu or host.uplink_mtu()
+
+    def held_ports(self, places: Collection[tuple[str, int]]) -> list[HeldPort]:
+        return sockets.held(places)
 
     def drops(self) -> dict[tuple[int, str], int]:
         past = {(0, reason): packets for reason, packets in self._past.items()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from seaway.converge import Key
+from seaway.desired.transport.publications import backends_of, publications_of
 from seaway.errors import Conflict, NotFound
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
@@ -86,8 +89,10 @@ class AddressIntents(Desk):
         Many may be on their way at once: the kernel takes their links as one group.
         """
         async with self.deciding:
-            if self.facts.get(Endpoint, endpoint.id) != endpoint:
+            found = self.facts.get(Endpoint, endpoint.id)
+            if found is None or replace(found, ports=endpoint.ports) != endpoint:
                 return  # somebody was faster
+            endpoint = found  # its ports may have changed meanwhile
             keys = self.keys_of(endpoint)
             await self.records.commit((), [endpoint])
             # At once: the next endpoint of this id must not take the old link for its own.
@@ -102,6 +107,8 @@ class AddressIntents(Desk):
         keys: list[Key] = [("links", link)]
         keys += [("attachments", (link, hook)) for hook in HOOKS]
         keys += [("endpoints", i.ip) for i in endpoint.addresses]
+        keys += [("publications", key) for key in publications_of(endpoint)]
+        keys += [("origins", key) for key in backends_of(endpoint)]
         keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
         attached = self.facts.get(Attached, endpoint.id)
         return keys + ([("interfaces", attached.ifindex)] if attached else [])

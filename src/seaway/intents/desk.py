@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from seaway.ipam import Allocator
 from seaway.model.addresses import Prefix
 from seaway.model.facts import Host
 from seaway.model.kernel import Inside
+from seaway.model.publications import HeldPort
 from seaway.records import Records
 
 
@@ -42,6 +44,9 @@ class Surroundings(Protocol):
 
     def uplink_mtu(self) -> int:
         """Of the device of the default route; 1500 where there is none."""
+
+    def held_ports(self, places: Collection[tuple[str, int]]) -> list[HeldPort]:
+        """Of these protocols and ports, the ones that sockets of the host have. May be slow."""
 
     def drops(self) -> dict[tuple[int, str], int]:
         """Packets refused, by device (0: of those that are gone) and reason."""

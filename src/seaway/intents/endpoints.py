@@ -15,7 +15,7 @@ from seaway import admission
 from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
-from seaway.intents.addresses import AddressIntents
+from seaway.intents.publications import PublicationIntents
 from seaway.model.addresses import Address, Interface, parse_mac
 from seaway.model.facts import Attached, Block, Endpoint, Network, endpoint_id
 from seaway.model.reports import Drops, EndpointReport
@@ -25,7 +25,7 @@ from seaway.names import link_name
 log = structlog.get_logger(__name__)
 
 
-class EndpointIntents(AddressIntents):
+class EndpointIntents(PublicationIntents):
     def endpoints(self, network: str | None = None) -> list[EndpointReport]:
         if network is not None:
             admission.network(self.facts, network)
@@ -55,6 +55,7 @@ class EndpointIntents(AddressIntents):
 
     async def attach(self, request: NewEndpoint) -> Endpoint:
         admission.endpoint_form(request)
+        request = replace(request, ports=admission.publications_form(request.ports))
         netns = self.surroundings.netns_path(request.netns)
         inode = self.surroundings.netns_inode(netns)
         if inode is None:
@@ -65,11 +66,13 @@ class EndpointIntents(AddressIntents):
         container = request.container or f"netns-{inode}"
         link = link_name(endpoint_id(container, request.interface))
         await self.convergence.settle([("links", link)])  # of the last endpoint of this id
+        held = await self._held(request.ports)
         async with self.deciding:
             network = admission.network(self.facts, request.network)
             with self._taken(network, request) as (addresses, blocks):
                 endpoint = self._endpoint(request, network, addresses, (netns, inode))
                 admission.endpoint_name(self.facts, endpoint)
+                admission.publications(self.facts, endpoint, request.ports, held)
                 await self.records.commit([endpoint, *blocks])
         await self.convergence.settle(self.keys_of(endpoint))
         if failure := self._failure(endpoint):
@@ -107,6 +110,7 @@ class EndpointIntents(AddressIntents):
             default_route=request.default_route and not self._has_default_route(netns[1]),
             labels=request.labels,
             aliases=request.aliases,
+            ports=request.ports,
             door=request.door,
             door_network=request.door_network,
             identity=IDENTITY_FIRST,
@@ -194,10 +198,6 @@ class EndpointIntents(AddressIntents):
                 )
         return addresses
 
-    def _failure(self, endpoint: Endpoint) -> OSError | None:
-        failures = (self.convergence.failure(t, k) for t, k in self.keys_of(endpoint))
-        return next((f for f in failures if f), None)
-
     async def detach(self, ref: str) -> None:
         await self.forget_endpoint(admission.find_endpoint(self.facts, ref))
 
@@ -254,6 +254,8 @@ class EndpointIntents(AddressIntents):
         inside = inside_of(endpoint, network)
         if listed:
             inside = narrowed(inside, listed)
+            problems += [f"port {p} is not published" for p in listed.ports - {*endpoint.ports}]
+        problems += self._unpublished(endpoint)
         return problems + self.surroundings.check_inside(inside)
 
 

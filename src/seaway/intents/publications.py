@@ -1,0 +1,73 @@
+"""Published ports: of endpoints that are there, and what stands in their way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from seaway import admission
+from seaway.desired.transport.publications import publications_of
+from seaway.errors import Invalid, NotFound, SystemFailed
+from seaway.intents.addresses import AddressIntents
+from seaway.model.facts import Endpoint, Publication
+from seaway.model.publications import HeldPort
+from seaway.model.requests import Publications
+
+
+class PublicationIntents(AddressIntents):
+    async def publish(self, ref: str, request: Publications) -> Endpoint:
+        ports = _some(request)
+        held = await self._held(ports)
+        async with self.deciding:
+            old = admission.find_endpoint(self.facts, ref)
+            admission.publications(self.facts, old, ports, held)
+            endpoint = replace(old, ports=old.ports + ports)
+            await self.records.commit([endpoint])
+        await self.convergence.settle(self.keys_of(endpoint))
+        if failure := self._failure(endpoint):
+            with suppress(NotFound):  # it was detached meanwhile
+                await self.unpublish(endpoint.id, request)
+            raise SystemFailed(
+                f"the kernel refused ports of endpoint '{endpoint.name}': {failure}",
+                "see: seaway doctor",
+            )
+        return endpoint
+
+    async def unpublish(self, ref: str, request: Publications) -> Endpoint:
+        ports = _some(request)
+        async with self.deciding:
+            old = admission.find_endpoint(self.facts, ref)
+            admission.published(old, ports)
+            gone = set(ports)
+            endpoint = replace(old, ports=tuple(p for p in old.ports if p not in gone))
+            await self.records.commit([endpoint])
+        await self.convergence.settle(self.keys_of(old))
+        return endpoint
+
+    async def _held(self, ports: Iterable[Publication]) -> list[HeldPort]:
+        """By processes of this host: the lists of a busy one are long, so not on the loop."""
+        places = {(port.protocol, port.host_port) for port in ports}
+        return await asyncio.to_thread(self.surroundings.held_ports, places) if places else []
+
+    def _failure(self, endpoint: Endpoint) -> OSError | None:
+        failures = (self.convergence.failure(t, k) for t, k in self.keys_of(endpoint))
+        return next((f for f in failures if f), None)
+
+    def _unpublished(self, endpoint: Endpoint) -> list[str]:
+        """Read back from the kernel: which of its ports lead nowhere. They are put back."""
+        keys = publications_of(endpoint)
+        if not keys:
+            return []
+        self.convergence.audit("publications")
+        missing = [key for key in keys if self.convergence.pending("publications", key)]
+        return [f"{len(missing)} of {len(keys)} published ports lead nowhere"] if missing else []
+
+
+def _some(request: Publications) -> tuple[Publication, ...]:
+    ports = admission.publications_form(request.ports)
+    if not ports:
+        raise Invalid("no port was given", "expected at least one, e.g. 8080:80")
+    return ports
