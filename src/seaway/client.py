@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seaway.model.addresses import Address
-    from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork
+    from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, Publications
 
 T = TypeVar("T")
 
@@ -83,6 +83,13 @@ class Client:
 
     def detach(self, ref: str) -> None:
         self._call("DELETE", _path("endpoints", ref))
+
+    def publish(self, ref: str, ports: Publications) -> Endpoint:
+        return codec.decode(self._call("POST", _path("endpoints", ref, "publish"), ports), Endpoint)
+
+    def unpublish(self, ref: str, ports: Publications) -> Endpoint:
+        answer = self._call("POST", _path("endpoints", ref, "unpublish"), ports)
+        return codec.decode(answer, Endpoint)
 
     def ipam(self) -> list[BlockReport]:
         return self._get("/v1/ipam", list[BlockReport])

@@ -36,6 +36,8 @@ DESCRIBED = {
     for method, operation in item.items()
     if method != "parameters" and path != "/v1/openapi.yaml"
 }
+PORT = {"host_port": 8080, "container_port": 80, "protocol": "udp", "host_ip": "192.0.2.1"}
+PUBLISH = "/v1/endpoints/a/publish"
 EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("POST", "/v1/networks"): ({}, {"name": "web"}),
     ("GET", "/v1/networks"): ({}, None),
@@ -44,6 +46,8 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("PUT", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
     ("DELETE", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
     ("POST", "/v1/endpoints"): ({}, {"netns": "blue", "network": "web", "name": "a"}),
+    ("POST", "/v1/endpoints/{ref}/publish"): ({"ref": "web%2Fa"}, {"ports": [PORT]}),
+    ("POST", "/v1/endpoints/{ref}/unpublish"): ({"ref": "web%2Fa"}, {"ports": [PORT]}),
     ("GET", "/v1/endpoints"): ({}, None),
     ("GET", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, None),
     ("GET", "/v1/status"): ({}, None),
@@ -168,6 +172,9 @@ def test_the_description_itself_is_served(agent):
         (("GET", "/v1/endpoints?net=a"), 400, "Invalid", "unknown query parameter 'net'"),
         (("DELETE", "/v1/ipam/addresses/ten"), 400, "Invalid", "'ten' is no IP address"),
         (("GET", "/v2/status"), 404, "NotFound", "there is no /v2/status"),
+        (("POST", PUBLISH, {"ports": []}), 400, "Invalid", "no port was given"),
+        (("POST", PUBLISH, {"ports": [PORT]}), 404, "NotFound", "there is no endpoint 'a'"),
+        (("POST", PUBLISH, {"ports": ["8080:80"]}), 400, "Undecodable", "at `$.ports[0]`"),
         (("PUT", "/v1/status"), 400, "Invalid", "PUT /v1/status is not offered"),
     ],
 )

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 from importlib import import_module
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from tests.serving import served
 from seaway import __version__
 from seaway.cli.root import COMMANDS, root
 from seaway.model.facts import Attached
+from seaway.model.publications import HeldPort
 from seaway.setup.bundle import without_secrets
 
 
@@ -102,6 +104,24 @@ def test_an_endpoint_is_attached_listed_inspected_and_detached(seaway):
     assert [] == json.loads(seaway("endpoint", "ls", "--network", "web", "-o", "json"))
 
 
+def test_ports_are_published_shown_and_taken_back(seaway, host):
+    seen = seaway("attach", "blue", "-p", "8080:80", "--publish", "53:53/udp,[::1]:7-8:7-8")
+    assert "ports      8080:80/tcp, [::1]:7-8:7-8/tcp, 53:53/udp" in seen
+    assert "endpoint blue publishes 192.0.2.1:9000-9009:80-89, 1:1\n" == seaway(
+        "endpoint", "publish", "blue", "192.0.2.1:9000-9009:80-89", "1:1"
+    )
+    assert "192.0.2.1:9000-9009:80-89/tcp" in seaway("endpoint", "ls")
+    seaway("endpoint", "unpublish", "default/blue", "8080:80", "[::1]:7-8:7-8", "53:53/udp")
+    assert "endpoint blue publishes 192.0.2.1:9000-9009:80-89/tcp no more\n" == seaway(
+        "endpoint", "unpublish", "blue", "192.0.2.1:9000-9009:80-89/tcp"
+    )
+
+    told = json.loads(seaway("endpoint", "inspect", "blue", "-o", "json"))
+    left = {"host_port": 1, "container_port": 1, "protocol": "tcp", "host_ip": None}
+    assert [left] == told["endpoint"]["ports"]
+    assert 2 == len(host.agent.kernel["publications"].read())
+
+
 @pytest.mark.parametrize("given", ["blue", "/run/netns/blue", "netns/blue"])
 def test_a_path_is_sent_whole_because_the_agent_lives_elsewhere(seaway, given):
     with contextlib.chdir("/run"):
@@ -165,6 +185,15 @@ def test_the_status_is_shown(seaway):
         ("attach green --interface a/b", 2, "'a/b' is no interface name (expected 1 to 15"),
         ("attach blue --network web", 4, "interface 'eth0' of container 'netns-7' is attached"),
         ("attach green --mac 01:00:00:00:00:00", 2, "MAC 01:00:00:00:00:00 is a multicast"),
+        ("attach green --publish 80", 2, "'80' is no port mapping (expected [HOSTIP:]HOSTPORT"),
+        ("attach green -p 9-8:9-8", 2, "the range 9-8 of '9-8:9-8' is reversed"),
+        ("attach green -p 22:22", 4, "port 22/tcp is taken by sshd (process 812) (choose anot"),
+        ("endpoint publish none 1:1", 3, "there is no endpoint 'none'"),
+        ("endpoint publish web/a 1:1/sctp", 2, "SCTP ports such as 1:1/sctp are not offered"),
+        ("endpoint publish web/a [::]:1:1", 2, "endpoint 'a' has no IPv6 address"),
+        ("endpoint publish web/a 192.0.2.7:1:1", 2, "this host has no address 192.0.2.7 (it h"),
+        ("endpoint publish web/a", 2, "Missing argument 'MAPPING...'"),
+        ("endpoint unpublish web/a 1:1", 3, "endpoint 'a' does not publish 1:1/tcp (it has none"),
         ("detach none", 3, "there is no endpoint 'none' (see: seaway endpoint ls)"),
         ("ipam release ten", 2, "'ten' is no IP address"),
         ("ipam release 10.0.0.1", 3, "nobody holds 10.0.0.1 (see: seaway ipam show)"),
@@ -178,6 +207,7 @@ def test_the_status_is_shown(seaway):
 def test_bad_input_is_one_line_and_an_exit_status(seaway, host, words, status, line):
     seaway("network", "create", "web", "--subnet", "10.99.0.0/24")
     seaway("attach", "blue", "--name", "a", "--network", "web")
+    host.agent.host.held = [HeldPort("tcp", ip_address("0.0.0.0"), 22, "sshd (process 812)")]
     before = host.state()
 
     told = seaway(*words.split(), status=status)

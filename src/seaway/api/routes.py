@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seaway.model.addresses import parse_address
 from seaway.model.facts import Endpoint, Network
 from seaway.model.reports import BlockReport, EndpointReport, Leak, NetworkReport, Status
-from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork
+from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, Publications
 from seaway.model.wire import CniAnswer, CniCall
 
 if TYPE_CHECKING:
@@ -121,6 +121,20 @@ ROUTES = (
         "DELETE",
         "/v1/endpoints/{ref}",
         lambda to, call: to.intents.detach(call.path["ref"]),
+    ),
+    Route(
+        "POST",
+        "/v1/endpoints/{ref}/publish",
+        lambda to, call: to.intents.publish(call.path["ref"], call.body),
+        takes=Publications,
+        answers=Endpoint,
+    ),
+    Route(
+        "POST",
+        "/v1/endpoints/{ref}/unpublish",
+        lambda to, call: to.intents.unpublish(call.path["ref"], call.body),
+        takes=Publications,
+        answers=Endpoint,
     ),
     Route("GET", "/v1/ipam", lambda to, _: to.intents.ipam(), answers=list[BlockReport]),
     Route("GET", "/v1/ipam/check", lambda to, _: to.intents.ipam_check(), answers=list[Leak]),

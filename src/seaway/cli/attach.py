@@ -26,6 +26,9 @@ from seaway.cli.endpoint import LINES
 @click.option("--address", multiple=True, help="A certain address of each family, if free.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
 @click.option("--alias", multiple=True, help="Another name. May be repeated.")
+@click.option(
+    "-p", "--publish", multiple=True, metavar="MAPPING", help="A port of the host. May be repeated."
+)
 @click.option("--mac", default="", help="[default: made from the address]")
 @click.option("--mtu", type=int, default=0, help="[default: the network's]")
 @click.option("--default-route/--no-default-route", default=True, help="Through this interface.")
@@ -34,6 +37,7 @@ def attach(netns: str, output: str, **given: Any) -> None:
     """Give a network namespace an interface on a network.
 
     NETNS is a name under /run/netns, a path, or the id of a process that lives in it.
+    A MAPPING is [HOSTIP:]HOSTPORT[-LAST]:CONTAINERPORT[-LAST][/PROTOCOL].
     """
     from seaway.model.addresses import parse_address  # noqa: PLC0415
     from seaway.model.requests import NewEndpoint  # noqa: PLC0415
@@ -44,6 +48,7 @@ def attach(netns: str, output: str, **given: Any) -> None:
         addresses=tuple(parse_address(text) for text in options.items(given.pop("address"))),
         labels=options.pairs(given.pop("label")),
         aliases=tuple(options.items(given.pop("alias"))),
+        ports=options.ports(given.pop("publish")),
         **given,
     )
     client = options.agent()

@@ -27,11 +27,18 @@ def _short(container: str) -> str:
     return container[:12] if _ENGINE_ID.fullmatch(container) else container
 
 
+def _ports(report: EndpointReport) -> list[str]:
+    from seaway.model.publications import in_ranges  # noqa: PLC0415, help must not pay for it
+
+    return in_ranges(report.endpoint.ports)
+
+
 COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
     "ID": lambda r: r.endpoint.id,
     "NETWORK": lambda r: r.endpoint.network,
     "NAME": lambda r: r.endpoint.name,
     "ADDRESSES": lambda r: [interface.ip for interface in r.endpoint.addresses],
+    "PORTS": _ports,
     "INTERFACE": lambda r: r.endpoint.interface,
     "CONTAINER": lambda r: _short(r.endpoint.container),
     "DROPPED": lambda r: sum(d.packets for d in r.drops),
@@ -42,6 +49,7 @@ LINES: dict[str, Callable[[EndpointReport], Any]] = {
     "name": lambda r: r.endpoint.name,
     "aliases": lambda r: r.endpoint.aliases,
     "addresses": lambda r: r.endpoint.addresses,
+    "ports": _ports,
     "mac": lambda r: r.endpoint.mac,
     "mtu": lambda r: r.endpoint.mtu,
     "labels": lambda r: r.endpoint.labels,
@@ -57,7 +65,7 @@ LINES: dict[str, Callable[[EndpointReport], Any]] = {
 
 @click.group()
 def endpoint() -> None:
-    """List and inspect endpoints."""
+    """List and inspect endpoints, and publish their ports."""
 
 
 @endpoint.command()
@@ -74,3 +82,29 @@ def ls(network: str | None, output: str) -> None:
 def inspect(endpoint: str, output: str) -> None:
     """Show all of one endpoint: an id, a name, or NETWORK/NAME."""
     show.one(options.agent().endpoint(endpoint), LINES, output)
+
+
+@endpoint.command()
+@click.argument("endpoint", shell_complete=options.complete_endpoint)
+@click.argument("mapping", nargs=-1, required=True)
+def publish(endpoint: str, mapping: tuple[str, ...]) -> None:
+    """Lead ports of this host to ports of an endpoint.
+
+    A MAPPING is [HOSTIP:]HOSTPORT[-LAST]:CONTAINERPORT[-LAST][/PROTOCOL], e.g. 8080:80,
+    127.0.0.1:5300:53/udp or [::1]:8000-8009:80-89. Without HOSTIP: on every address of the host.
+    """
+    from seaway.model.requests import Publications  # noqa: PLC0415
+
+    options.agent().publish(endpoint, Publications(ports=options.ports(mapping)))
+    click.echo(f"endpoint {endpoint} publishes {', '.join(mapping)}")
+
+
+@endpoint.command()
+@click.argument("endpoint", shell_complete=options.complete_endpoint)
+@click.argument("mapping", nargs=-1, required=True)
+def unpublish(endpoint: str, mapping: tuple[str, ...]) -> None:
+    """Take published ports back: each MAPPING as 'seaway endpoint inspect' shows it."""
+    from seaway.model.requests import Publications  # noqa: PLC0415
+
+    options.agent().unpublish(endpoint, Publications(ports=options.ports(mapping)))
+    click.echo(f"endpoint {endpoint} publishes {', '.join(mapping)} no more")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from seaway.client import Client
+    from seaway.model.facts import Publication
 
 T = TypeVar("T")
 _COMPLETION_TIMEOUT = 1.0  # seconds: nobody waits longer for a tabulator
@@ -51,6 +52,13 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 def items(texts: Iterable[str]) -> list[str]:
     """Of options that may be repeated or hold several values with commas between."""
     return [item.strip() for text in texts for item in text.split(",") if item.strip()]
+
+
+def ports(texts: Iterable[str]) -> tuple[Publication, ...]:
+    """Of mappings such as 8080:80/tcp, which may be ranges."""
+    from seaway.model.publications import parse_mapping  # noqa: PLC0415
+
+    return tuple(port for text in items(texts) for port in parse_mapping(text))
 
 
 def complete_network(

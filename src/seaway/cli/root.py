@@ -23,7 +23,7 @@ COMMANDS = {
     "network": ("network", "Make, change, connect and remove networks."),
     "attach": ("attach", "Give a network namespace an interface on a network."),
     "detach": ("attach", "Take an endpoint's interface away and free its addresses."),
-    "endpoint": ("endpoint", "List and inspect endpoints."),
+    "endpoint": ("endpoint", "List and inspect endpoints, and publish their ports."),
     "ipam": ("ipam", "Show who holds each address and why; find and free leaks."),
     "lab": ("lab", "Make virtual hosts on this machine to try things in."),
     "bench": ("bench", "Measure side by side with what is installed here."),
