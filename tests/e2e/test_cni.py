@@ -23,6 +23,8 @@ from libcni import PluginFailed, Runtime
 from seaway import lab as labs
 from seaway import names
 from seaway.lab.containerd import install_plugins
+from seaway.model import codec
+from seaway.model.facts import Publication
 
 from .conftest import OneHost
 
@@ -234,6 +236,36 @@ def test_a_second_network_joins_a_container_whose_default_route_is_anothers(plug
     first.delete("a")
 
 
+def test_published_ports_are_there_with_the_container_and_go_with_it(plugins):
+    ports = [
+        {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"},
+        {"hostPort": 5300, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"},
+    ]
+    conf = network(capabilities={"portMappings": True})
+    runtime = Runtime(plugins.host, conf, capabilities={"portMappings": ports})
+    for name in ("a", "b"):
+        plugins.container(name)
+    before = plugins.state()
+
+    runtime.add("a")
+
+    told = plugins.told("endpoint", "inspect", "a")
+    assert ["8080:80/tcp", "127.0.0.1:5300:53/udp"] == [
+        str(codec.from_builtins(port, Publication)) for port in told["endpoint"]["ports"]
+    ]
+    assert "8080:80/tcp, 127.0.0.1:5300:53/udp" in plugins.seaway("endpoint", "inspect", "a")
+    runtime.check("a")
+    with pytest.raises(PluginFailed, match="port 8080/tcp is taken by endpoint 'a'") as caught:
+        runtime.add("b")
+    assert 101 == caught.value.code
+
+    runtime.delete("a")
+    assert before == plugins.state()
+    runtime.add("b")
+    runtime.delete("b")
+    assert before == plugins.state()
+
+
 # ── Bad input ──
 
 
@@ -255,7 +287,7 @@ def test_an_interface_that_exists_is_refused_and_stays(plugins):
 @pytest.mark.parametrize(
     ("code", "fields"),
     [
-        (2, {"capabilities": {"portMappings": True}}),
+        (2, {"capabilities": {"portMappings": True}}),  # SCTP
         (2, {"bridge": "cni0"}),
         (7, {"ipMasq": False}),
         (7, {"ipam": {"type": "../../bin/sh"}}),
@@ -263,7 +295,7 @@ def test_an_interface_that_exists_is_refused_and_stays(plugins):
     ],
 )
 def test_bad_configurations_have_their_code_and_change_nothing(plugins, code, fields):
-    ports = [{"hostPort": 80, "containerPort": 80, "protocol": "tcp"}]
+    ports = [{"hostPort": 80, "containerPort": 80, "protocol": "sctp"}]
     runtime = Runtime(plugins.host, network(**fields), capabilities={"portMappings": ports})
     plugins.container("a")
     before = plugins.state()

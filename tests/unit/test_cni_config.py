@@ -246,10 +246,6 @@ def test_what_runtimes_put_into_a_configuration_is_no_unknown_field() -> None:
         ({"netwrok": "blue"}, "'netwrok' with the value \"blue\""),
         ({"bridge": "cni0"}, "'bridge' with the value \"cni0\""),
         ({"ipam": {"subnet": "10.0.0.0/8"}}, "'ipam.subnet' with the value \"10.0.0.0/8\""),
-        (
-            {"runtimeConfig": {"portMappings": [{"hostPort": 80}]}},
-            "'runtimeConfig.portMappings' with the value",
-        ),
         ({"runtimeConfig": {"bandwidth": {"ingressRate": 1}}}, '{"ingressRate":1}'),
         ({"runtimeConfig": {"deviceID": "0000:01"}}, "deviceID"),
         ({"runtimeConfig": {"infinibandGUID": "c2"}}, "infinibandGUID"),
@@ -266,6 +262,46 @@ def test_an_unsupported_field_is_refused_with_code_2_its_key_and_value(
 
 def test_empty_capabilities_that_we_do_not_offer_are_no_error() -> None:
     assert Wishes() == wishes(runtimeConfig={"portMappings": [], "bandwidth": {}, "deviceID": ""})
+
+
+def test_port_mappings_are_read_as_the_plugin_portmap_reads_them() -> None:
+    found = wishes(
+        runtimeConfig={
+            "portMappings": [
+                {"hostPort": 8080, "containerPort": 80},
+                {"hostPort": 8080, "containerPort": 80, "protocol": "UDP", "hostIP": ""},
+                {"hostPort": 53, "containerPort": 5353, "protocol": "udp", "hostIP": "192.0.2.1"},
+                {"hostPort": 54, "containerPort": 54, "protocol": "", "hostIP": "::ffff:192.0.2.1"},
+            ]
+        }
+    )
+    assert ["8080:80/tcp", "8080:80/udp", "192.0.2.1:53:5353/udp", "192.0.2.1:54:54/tcp"] == [
+        str(port) for port in found.ports
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "code", "told"),
+    [
+        ({"hostPort": 0, "containerPort": 80}, 7, "port 0 of 0:80/tcp is out of range"),
+        ({"hostPort": 80, "containerPort": 0}, 7, "port 0 of 80:0/tcp is out of range"),
+        ({"hostPort": 70000, "containerPort": 80}, 7, "port 70000"),
+        ({"hostPort": -1, "containerPort": 80}, 7, "port -1"),
+        ({"hostPort": 80, "containerPort": 80, "protocol": "icmp"}, 7, "'icmp' is no protocol"),
+        ({"hostPort": 80, "containerPort": 80, "protocol": "SCTP"}, 2, "SCTP ports such as"),
+        ({"hostPort": 80, "containerPort": 80, "hostIP": "here"}, 7, "'here' is no IP address"),
+        ({"hostPort": "80", "containerPort": 80}, 6, "Expected `int`, got `str`"),
+        ({"hostPort": 80}, 6, "missing required field `containerPort`"),
+        ({"hostPort": 80, "containerPort": 80, "name": "web"}, 6, "unknown field `name`"),
+    ],
+)
+def test_a_bad_port_mapping_is_refused_with_what_is_wrong(
+    mapping: dict[str, Any], code: int, told: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        wishes(runtimeConfig={"portMappings": [mapping]})
+    assert code == caught.value.cni_code
+    assert told in caught.value.message
 
 
 def test_capabilities_are_read() -> None:

@@ -7,7 +7,7 @@ import errno
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from seaway.doors.cni import CniDoor
 from seaway.doors.cni_result import SUPPORTED
 from seaway.errors import NotReady, SystemFailed
 from seaway.model.facts import Endpoint, endpoint_id
-from seaway.model.requests import NetworkChange, NewNetwork
+from seaway.model.publications import HeldPort
+from seaway.model.requests import NetworkChange, NewNetwork, Publications
 from seaway.model.wire import CniCall
 from seaway.names import link_name
 from seaway.records import store_key
@@ -225,9 +226,17 @@ def test_an_interface_that_the_chain_has_made_already_is_refused(tmp_path: Path)
     play(tmp_path, scenario)
 
 
+def published(**mapping: Any) -> dict[str, Any]:
+    return {"conf": {"runtimeConfig": {"portMappings": [mapping]}}}
+
+
+SSHD = HeldPort("tcp", ip_address("0.0.0.0"), 22, "sshd (process 812)")
 REFUSED: list[tuple[int, dict[str, Any]]] = [
     (1, {"conf": {"cniVersion": "9.0.0"}}),
-    (2, {"conf": {"runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 80}]}}}),
+    (2, published(hostPort=80, containerPort=80, protocol="sctp")),
+    (7, published(hostPort=0, containerPort=80)),
+    (7, published(hostPort=80, containerPort=80, hostIP="192.0.2.99")),
+    (101, published(hostPort=22, containerPort=22)),
     (2, {"conf": {"runtimeConfig": {"bandwidth": {"ingressRate": 1, "ingressBurst": 1}}}}),
     (2, {"conf": {"colour": "blue"}}),
     (3, {"netns": "/run/netns/seaway-none"}),
@@ -250,6 +259,7 @@ def test_a_bad_add_has_its_code_says_what_to_do_and_changes_nothing(
     tmp_path: Path, code: int, options: dict[str, Any]
 ) -> None:
     async def scenario(caller: Caller) -> None:
+        caller.agent.host.held = [SSHD]
         before = kept(caller)
         told = await caller.call("ADD", **options)
 
@@ -447,6 +457,27 @@ def test_a_check_tells_what_is_missing(tmp_path: Path) -> None:
 
         assert 106 == failed["code"]
         assert "address 10.208.0.1/32 is missing" in failed["msg"]
+
+    play(tmp_path, scenario)
+
+
+def test_ports_are_published_by_an_add_checked_and_gone_with_a_del(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = kept(caller)
+        conf = published(hostPort=8080, containerPort=80, protocol="TCP")["conf"]
+        told = await caller.call("ADD", conf=conf)
+        assert 2 == len(caller.agent.kernel["publications"].read())
+        assert {} == await caller.call("CHECK", conf=conf | {"prevResult": told})
+
+        ref, gone = endpoints(caller)[0].id, Publications(ports=endpoints(caller)[0].ports)
+        await caller.agent.intents.unpublish(ref, gone)
+        failed = await caller.call("CHECK", conf=conf | {"prevResult": told})
+        assert 106 == failed["code"]
+        assert "port 8080:80/tcp is not published" in failed["msg"]
+
+        await caller.agent.intents.publish(ref, gone)
+        assert {} == await caller.call("DEL", conf=conf)
+        assert before == kept(caller)
 
     play(tmp_path, scenario)
 

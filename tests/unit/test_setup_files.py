@@ -39,7 +39,7 @@ def test_a_network_for_runtimes_is_written_beside_those_of_others(tmp_path):
     written = json.loads(path.read_text())
     (plugin,) = written["plugins"]
     assert ("seaway", "default") == (plugin["type"], plugin["network"])
-    assert plugin["capabilities"]["portMappings"]  # so that a port is refused, not left out
+    assert plugin["capabilities"]["portMappings"]
     assert ("1.0.0", "1.1.0") == (written["cniVersion"], written["cniVersions"][-1])
     assert ([path], [other]) == (files.our_conflists(tmp_path), files.other_conflists(tmp_path))
 

@@ -15,7 +15,7 @@ from seaway.doors.cni_env import Attachment, Environment
 from seaway.doors.cni_result import Dns, Ip, Link, Result, Route, links_of, merged
 from seaway.errors import Invalid
 from seaway.model.addresses import Address, Prefix, host_prefix
-from seaway.model.facts import Endpoint, ExtraRoute, endpoint_id
+from seaway.model.facts import Endpoint, ExtraRoute, Publication, endpoint_id
 from seaway.model.requests import Listed, NewEndpoint
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
 
@@ -56,6 +56,7 @@ def requests_of(
         mtu=wishes.mtu,
         labels=wishes.labels,
         aliases=wishes.aliases,
+        ports=wishes.ports,
         default_route=not _has_default(wishes.previous),
         door=DOOR,
         door_network=header.name,
@@ -142,8 +143,10 @@ def _routes(endpoint: Endpoint, subnets: tuple[Prefix, ...]) -> Iterator[Route]:
         )
 
 
-def listed_of(previous: Result | None, interface: str) -> Listed:
-    """What of an interface a runtime's last result lists."""
+def listed_of(
+    previous: Result | None, interface: str, ports: tuple[Publication, ...] = ()
+) -> Listed:
+    """What of an interface a runtime's last result lists, and the ports that it published."""
     if previous is None:
         raise Invalid("prevResult is missing", "expected the result of the ADD")
     places = set(links_of(previous, interface))
@@ -157,4 +160,5 @@ def listed_of(previous: Result | None, interface: str) -> Listed:
         mac=next(previous.links[i].mac for i in places).lower(),
         addresses=frozenset(addresses),
         destinations=frozenset(route.dst for route in previous.routes),
+        ports=frozenset(ports),
     )

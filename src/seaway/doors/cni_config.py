@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from seaway.doors.cni_env import Arguments, Attachment, is_name, parse_addresses
+from seaway.doors.cni_ports import PortMapping, publications_of
 from seaway.doors.cni_result import (
     NEWEST,
     SUPPORTED,
@@ -28,7 +29,7 @@ from seaway.doors.cni_result import (
 from seaway.errors import IncompatibleVersion, Invalid, Undecodable, Unsupported
 from seaway.model import codec
 from seaway.model.addresses import Address, parse_mac
-from seaway.model.facts import Value
+from seaway.model.facts import Publication, Value
 from seaway.model.requests import IpRange
 
 OURS = ("network", "mtu", "dns", "ipMasq", "ipam")
@@ -36,7 +37,7 @@ _OF_RUNTIMES = {
     "cniVersion", "cniVersions", "name", "type", "capabilities", "args", "runtimeConfig",
     "prevResult", "disableCheck", "disableGC", "loadOnlyInlinedPlugins",
 }  # fmt: skip
-CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "cgroupPath")
+CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "portMappings", "cgroupPath")
 # Of the sets of ranges that a runtime may give.
 _FAMILIES: tuple[list[list[int]], ...] = ([], [[4]], [[6]], [[4], [6]], [[6], [4]])
 _MOST_RANGES = 16
@@ -66,6 +67,7 @@ class Wishes(Value):
     masquerade: bool | None = None  # None: as the network is
     labels: dict[str, str] = {}
     aliases: tuple[str, ...] = ()
+    ports: tuple[Publication, ...] = ()
     dns: Dns = Dns()
     previous: Result | None = None
 
@@ -167,6 +169,7 @@ def parse_wishes(raw: Mapping[str, Any], arguments: Arguments) -> Wishes:
         masquerade=_typed(raw, "ipMasq", bool, None),
         labels=arguments.labels | _labels(args),
         aliases=_aliases(runtime),
+        ports=parse_ports(raw),
         dns=_dns(raw, runtime),
         previous=parse_previous(raw),
     )
@@ -241,6 +244,11 @@ def _aliases(runtime: Mapping[str, Any]) -> tuple[str, ...]:
         if not _ALIAS.fullmatch(alias):
             raise Invalid(f"'{alias}' is no alias", "expected letters, digits, '-', '_' and '.'")
     return tuple(dict.fromkeys(aliases))
+
+
+def parse_ports(raw: Mapping[str, Any]) -> tuple[Publication, ...]:
+    runtime = _typed(raw, "runtimeConfig", dict[str, Any], {})
+    return publications_of(_typed(runtime, "portMappings", tuple[PortMapping, ...], ()))
 
 
 class _RuntimeDns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

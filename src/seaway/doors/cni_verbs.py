@@ -23,7 +23,14 @@ from seaway.doors.cni_attachment import (
     requests_of,
     result_of,
 )
-from seaway.doors.cni_config import Header, Wishes, parse_previous, parse_valid, parse_wishes
+from seaway.doors.cni_config import (
+    Header,
+    Wishes,
+    parse_ports,
+    parse_previous,
+    parse_valid,
+    parse_wishes,
+)
 from seaway.doors.cni_env import Attachment, Environment
 from seaway.doors.cni_ipam import Delegate
 from seaway.doors.cni_result import render_result
@@ -168,7 +175,8 @@ class Verbs:
             await self._intents.detach(id_of(attachment))
 
     async def check(self, call: Call) -> str:
-        listed = listed_of(parse_previous(call.header.raw), call.attachment.interface)
+        previous, ports = parse_previous(call.header.raw), parse_ports(call.header.raw)
+        listed = listed_of(previous, call.attachment.interface, ports)
         problems = await self._problems(call.attachment, listed)
         if problems:
             raise Drifted(

@@ -21,7 +21,7 @@ CONFLIST = names.CNI_CONF / "10-seaway.conflist"
 UNIT = Path("/etc/systemd/system/seaway.service")
 _UNIT_COMMAND = "/usr/bin/seaway"  # in the packaged unit
 _TYPE = "seaway"  # of a CNI plugin: the name of its program
-# What is not offered yet is asked for too: a port is then refused in words, not left out silently.
+# Bandwidth is not offered yet, and asked for all the same: refused in words, not left out silently.
 _ASKED_FOR = ("ips", "mac", "ipRanges", "dns", "aliases", "portMappings", "bandwidth")
 
 
