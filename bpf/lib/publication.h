@@ -8,7 +8,7 @@
 #include "addr.h"
 #include "identity.h"
 
-#define PUBLICATION_SOLE 1 /* the backend's port has no other */
+#define PUBLICATION_SOLE 1 /* an answer shows without a flow where it comes from */
 
 struct port_key {
 	struct addr addr; /* of a publication: unspecified for every address of the host */
@@ -62,12 +62,15 @@ static __always_inline const struct publication *publication_at(const struct add
 	return bpf_map_lookup_elem(&publications, &key);
 }
 
+/* Link-local addresses of the host are no place for answers to be routed to. */
 static __always_inline const struct publication *publication_find(const struct addr *addr,
 								  __be16 port, __u8 protocol)
 {
 	const struct publication *found = publication_at(addr, port, protocol);
 
-	return found && identity_of(addr) == IDENTITY_HOST ? found : NULL;
+	if (!found || addr_is_link_local(addr))
+		return NULL;
+	return identity_of(addr) == IDENTITY_HOST ? found : NULL;
 }
 
 static __always_inline const struct origin *origin_find(const struct addr *backend, __be16 port,

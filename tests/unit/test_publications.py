@@ -156,7 +156,7 @@ def place(addr: bytes, port: bytes) -> str:
 
 
 def publications(found: dict[str, dict[Any, Any]]) -> dict[str, str]:
-    """In words: `sole` where nothing else leads to that port."""
+    """In words: `sole` where an answer shows without a flow where it comes from."""
     return {
         f"{place(k.addr, k.port)}/{k.protocol}": place(v.backend, v.port)
         + (" sole" if v.flags & abi.PUBLICATION_SOLE else "")
@@ -196,7 +196,7 @@ UNCERTAIN = ":: 0"
         ),
         (
             ["127.0.0.1:8080:80"],
-            {"127.0.0.1 8080/6": f"{BACKEND4} sole"},
+            {"127.0.0.1 8080/6": BACKEND4},
             {f"{BACKEND4}/6": UNCERTAIN},
         ),
         (

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seaway.bpf import syscall
-from seaway.bpf.objects import DataPlane
+from seaway.bpf.objects import DataPlane, filesystem
 from seaway.model.kernel import SocketHook
 
 _INFO = struct.Struct("=III4xQI")  # struct bpf_link_info: type, id, program, cgroup, hook
 _MOUNTS = Path("/proc/self/mountinfo")
+_CGROUP2 = 0x63677270  # of statfs(2)
 
 
 class SocketTarget:
@@ -97,9 +98,10 @@ def _swapped(pin: Path, program: int, cgroup: int) -> bool:
 
 
 def root() -> Path | None:
-    """Where cgroup v2 is mounted; None: nowhere."""
-    for line in _MOUNTS.read_text().splitlines():
-        mount, _, filesystem = line.partition(" - ")
-        if filesystem.startswith("cgroup2 "):
-            return Path(mount.split()[4])
+    """Where cgroup v2 is mounted and can be seen; None: nowhere."""
+    for line in reversed(_MOUNTS.read_text().splitlines()):
+        mount, _, kind = line.partition(" - ")
+        folder = Path(mount.split()[4])
+        if kind.startswith("cgroup2 ") and folder.exists() and filesystem(folder) == _CGROUP2:
+            return folder
     return None

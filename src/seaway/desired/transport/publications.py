@@ -96,8 +96,7 @@ def backends_of(endpoint: Endpoint) -> Mapping[abi.PortKey, Published]:
 
 def _publication(key: abi.PortKey, view: View) -> abi.Publication | None:
     for backend in view.parts(Endpoint, "publication", key):
-        published = _published(backend, view)
-        sole = published is not None and len(published.keys) == 1
+        sole = _origin(backend, view) not in (None, _SEVERAL)
         flags = abi.PUBLICATION_SOLE if sole else 0
         return abi.Publication(backend.addr, backend.port, flags)
     return None
