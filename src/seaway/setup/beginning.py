@@ -17,6 +17,7 @@ from seaway import bootstrap, config, names
 from seaway.errors import Forbidden, Unavailable
 from seaway.kernel import host
 from seaway.setup import files, health, service
+from seaway.store import file
 from seaway.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def _initialise(wish: Wish, mtu: int) -> Initialised:
         mtu=mtu or host.uplink_mtu(),
     )
     with ExitStack() as undo:
-        if not names.STORE_FILE.exists():
+        if not file.exists(names.STORE_FILE):
             undo.callback(_forget_store)
         store = SqliteStore(names.STORE_FILE)
         try:

@@ -28,6 +28,7 @@ from seaway.model.kernel import Sysctl
 from seaway.records import Records
 from seaway.setup import files, service
 from seaway.setup.beginning import must_be_root
+from seaway.store import file
 from seaway.store.sqlite import SqliteStore
 
 Step = Callable[[], list[str]]  # what it could not do
@@ -104,7 +105,7 @@ def _sweep_nft() -> list[str]:
 
 
 def _put_back_sysctls() -> list[str]:
-    if not names.STORE_FILE.exists():
+    if not file.exists(names.STORE_FILE):
         return []
     before = asyncio.run(_read_before())
     old = {name: Sysctl(name, value) for b in before for name, value in b.sysctls.items()}

@@ -13,30 +13,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from seaway.errors import StoreDamaged, SystemFailed
+from seaway.store import file
 from seaway.store.base import Changed, Commit, Item, Snapshot
 
-VERSION = 1  # PRAGMA user_version
-APPLICATION = 0x53454157  # PRAGMA application_id: "SEAW"
-
-_SCHEMA = f"""
-CREATE TABLE items (
-    key TEXT PRIMARY KEY,
-    value BLOB NOT NULL,
-    revision INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE store (revision INTEGER NOT NULL);
-INSERT INTO store VALUES (0);
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {VERSION};
-"""
+_FROM_1 = "ALTER TABLE store ADD COLUMN digest BLOB NOT NULL DEFAULT x''"
 
 
 class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._told():
+        with file.told(path):
+            file.create(path)
+            file.look_at(path)
             self._db = sqlite3.connect(path, isolation_level=None)
             try:
                 self._open()
@@ -46,53 +35,15 @@ class SqliteStore:
         path.chmod(0o600)
 
     def _open(self) -> None:
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not tables and not self._pragma("user_version"):
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
-        self._check()
-        self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-
-    def _check(self) -> None:
-        application, version = self._pragma("application_id"), self._pragma("user_version")
-        if application != APPLICATION:
-            raise StoreDamaged(
-                f"{self._path} is a database, but not a Seaway store",
-                "move it away; it was left as it is",
-            )
-        if version > VERSION:
-            raise StoreDamaged(
-                f"{self._path} was written by a newer Seaway (store version {version}, "
-                f"this one reads up to {VERSION})",
-                "install that version again; the file was left as it is",
-            )
-        (answer,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if answer != "ok":
-            raise sqlite3.DatabaseError(str(answer))
-
-    def _pragma(self, name: str) -> int:
-        (value,) = self._db.execute(f"PRAGMA {name}").fetchone()
-        return int(value)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say SQLite's errors in our words."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise SystemFailed(
-                f"cannot use the store {self._path}: {error}",
-                "is the disk full, or the folder read-only? nothing was changed",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise StoreDamaged(
-                f"the store {self._path} is damaged: {error}",
-                "the file was left as it is; restore a backup, or move it away to start anew",
-            ) from error
+        if file.pragma(self._db, "user_version") < file.VERSION:
+            with self._transaction():
+                self._db.execute(_FROM_1)
+                self._sign(file.digest_of(self._db))
+                self._db.execute(f"PRAGMA user_version = {file.VERSION}")
 
     async def load(self) -> Snapshot:
-        with self._told():
+        with file.told(self._path), self._transaction("BEGIN"):
             (revision,) = self._db.execute("SELECT revision FROM store").fetchone()
             rows = self._db.execute("SELECT key, value, revision FROM items").fetchall()
         return Snapshot(revision, {key: Item(value, at) for key, value, at in rows})
@@ -100,27 +51,43 @@ class SqliteStore:
     async def commit(
         self, changes: Mapping[str, bytes | None], expect: Mapping[str, int] | None = None
     ) -> Commit:
-        with self._told(), self._transaction():
-            for key, revision in (expect or {}).items():
+        with file.told(self._path), self._transaction():
+            for key, at in (expect or {}).items():
                 row = self._db.execute("SELECT revision FROM items WHERE key=?", (key,)).fetchone()
-                if (row[0] if row else 0) != revision:
+                if (row[0] if row else 0) != at:
                     raise Changed(f"'{key}' was changed by somebody else", "try again")
-            (revision,) = self._db.execute(
-                "UPDATE store SET revision = revision + 1 RETURNING revision"
-            ).fetchone()
-            self._db.executemany(
-                "INSERT INTO items VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
-                "SET value = excluded.value, revision = excluded.revision",
-                [(k, v, revision) for k, v in changes.items() if v is not None],
-            )
-            self._db.executemany(
-                "DELETE FROM items WHERE key=?", [(k,) for k, v in changes.items() if v is None]
-            )
+            last, data = self._db.execute("SELECT revision, digest FROM store").fetchone()
+            digest, revision = file.Digest(data), last + 1
+            digest.remove([*self._rows(changes), (last,)])
+            self._write(changes, revision)
+            digest.add([*self._rows(changes), (revision,)])
+            self._db.execute("UPDATE store SET revision = ?", (revision,))
+            self._sign(digest)
         return Commit(revision, dict(changes))
 
+    def _rows(self, keys: Mapping[str, bytes | None]) -> Iterator[tuple[object, ...]]:
+        """What is there under these keys."""
+        for key in keys:
+            yield from self._db.execute(
+                "SELECT key, value, revision FROM items WHERE key=?", (key,)
+            )
+
+    def _write(self, changes: Mapping[str, bytes | None], revision: int) -> None:
+        self._db.executemany(
+            "INSERT INTO items VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
+            "SET value = excluded.value, revision = excluded.revision",
+            [(k, v, revision) for k, v in changes.items() if v is not None],
+        )
+        self._db.executemany(
+            "DELETE FROM items WHERE key=?", [(k,) for k, v in changes.items() if v is None]
+        )
+
+    def _sign(self, digest: file.Digest) -> None:
+        self._db.execute("UPDATE store SET digest = ?", (digest.data,))
+
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+        self._db.execute(begin)
         try:
             yield
             self._db.execute("COMMIT")
