@@ -8,11 +8,8 @@ data plane goes on without it.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -33,7 +30,7 @@ from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
 from seaway.doors.cni import CniDoor
-from seaway.errors import Conflict, NotFound
+from seaway.errors import NotFound
 from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
@@ -46,6 +43,7 @@ from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.addresses import Address, mapped
 from seaway.model.facts import Attached, Endpoint, Host
+from seaway.presence import alone
 from seaway.reconcile import Target
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
@@ -59,34 +57,13 @@ log = structlog.get_logger(__name__)
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. The data plane stays as it is."""
     surrounding.require()
-    with _alone():
+    with alone():
         store = SqliteStore(names.STORE_FILE)
         try:
             agent = await _wire(config, store)
             await agent.run()
         finally:
             await store.close()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One agent a host: a lock that dies with its process, and the pid for `uninstall`."""
-    names.RUN_FOLDER.mkdir(parents=True, exist_ok=True, mode=0o755)
-    descriptor = os.open(names.PID_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.read(descriptor, 32).decode().strip()
-        os.close(descriptor)
-        raise Conflict(
-            f"another agent runs on this host (process {pid})", "stop it first"
-        ) from None
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @dataclass
