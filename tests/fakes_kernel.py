@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from seaway.model.addresses import Prefix
+from seaway.model.backup import Whereabouts
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
 
@@ -90,6 +91,9 @@ class FakeSurroundings:
 
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)
+
+    def whereabouts(self) -> Whereabouts:
+        return Whereabouts(machine="m", boot="b")
 
     def forget_devices(self, present: set[int]) -> None:
         self.counted = {k: n for k, n in self.counted.items() if k[0] in present}

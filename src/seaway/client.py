@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from seaway import names
 from seaway.errors import Forbidden, SeawayError, Unavailable
 from seaway.model import codec
+from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
 from seaway.model.reports import BlockReport, EndpointReport, Leak, NetworkReport, Status
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
@@ -49,6 +50,9 @@ class Client:
 
     def status(self) -> Status:
         return self._get("/v1/status", Status)
+
+    def backup(self) -> Backup:
+        return self._get("/v1/backup", Backup)
 
     def networks(self) -> list[NetworkReport]:
         return self._get("/v1/networks", list[NetworkReport])

@@ -12,7 +12,7 @@ from seaway.errors import StoreDamaged, Undecodable
 from seaway.facts import Facts
 from seaway.model import codec
 from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Value
-from seaway.store.base import Store
+from seaway.store.base import Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
     "cluster": Cluster,
@@ -22,6 +22,7 @@ _FOLDERS: dict[str, type[Value]] = {
     "endpoints": Endpoint,
     "before": Before,
 }
+_MEND = "use the version that wrote it, or: seaway restore FILE --replace"
 
 
 def fact_key(record: Value) -> str:
@@ -56,6 +57,20 @@ def store_key(record: Value) -> str:
     raise TypeError(f"{type(record).__name__} is no record")
 
 
+def parse(key: str, data: bytes) -> Value:
+    """The record that lies under a key; `Undecodable` where it is none of this version's."""
+    kind = _FOLDERS.get(key.partition("/")[0])
+    if kind is None:
+        raise Undecodable(f"'{key}', which this version does not know")
+    try:
+        record = codec.decode(data, kind)
+    except Undecodable as error:
+        raise Undecodable(f"a record '{key}' that is {error.message}") from error
+    if store_key(record) != key:
+        raise Undecodable(f"a record '{key}' that belongs under '{store_key(record)}'")
+    return record
+
+
 class Records:
     """The store and the facts, changed together."""
 
@@ -68,15 +83,16 @@ class Records:
         """All records become facts; one that cannot be read stops everything."""
         snapshot = await self._store.load()
         for key, item in snapshot.items.items():
-            kind = _FOLDERS.get(key.split("/")[0])
-            if kind is None:
-                raise StoreDamaged(f"the store holds '{key}', which this version does not know")
             try:
-                record = codec.decode(item.value, kind)
+                record = parse(key, item.value)
             except Undecodable as error:
-                raise StoreDamaged(f"the store's record '{key}' is {error.message}") from error
+                raise StoreDamaged(f"the store holds {error.message}", _MEND) from error
             self._revisions[key] = item.revision
-            self._facts.change(kind, fact_key(record), record)
+            self._facts.change(type(record), fact_key(record), record)
+
+    async def snapshot(self) -> Snapshot:
+        """All of it at one moment, as it is stored."""
+        return await self._store.load()
 
     async def commit(self, put: Iterable[Value] = (), delete: Sequence[Value] = ()) -> None:
         """All of it or nothing; rests on what was read of these very records."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
 from seaway.kernel import host, netns, sockets
+from seaway.kernel import host, netns
+from seaway.kernel.whereabouts import whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from seaway.bpf.counters import Counters
     from seaway.kernel.links import LinkTarget
     from seaway.model.addresses import Prefix
+    from seaway.model.backup import Whereabouts
     from seaway.model.kernel import Inside
     from seaway.model.publications import HeldPort
 
@@ -80,6 +83,9 @@ class HostSurroundings:
             self._past[reason] += packets
         if gone:
             self.counters.purge({ifindex for ifindex, _ in gone})
+
+    def whereabouts(self) -> Whereabouts:
+        return whereabouts()
 
     def data_plane(self) -> tuple[str, str]:
         return self.attach, self.layout

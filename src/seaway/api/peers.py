@@ -33,6 +33,10 @@ class Peer:
                 f"use root, or become a member of group {names.GROUP}",
             )
 
+    def must_read_all(self) -> None:
+        if self.uid != 0:
+            raise Forbidden(f"user {self.uid} may not read the whole state", "use root")
+
     def must_change(self) -> None:
         if self.uid != 0:
             raise Forbidden(f"user {self.uid} may not change this network", "use root")

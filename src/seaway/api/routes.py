@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from seaway.model.addresses import parse_address
+from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
 from seaway.model.reports import BlockReport, EndpointReport, Leak, NetworkReport, Status
 from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, Publications
@@ -47,6 +48,7 @@ class Route:
     answers: Any = None  # None: nothing, told as 204
     query: tuple[str, ...] = ()
     created: bool = False
+    secret: bool = False  # for root alone, although nothing is changed
 
     @property
     def changes(self) -> bool:
@@ -59,6 +61,7 @@ class Route:
 
 ROUTES = (
     Route("GET", "/v1/status", lambda to, _: to.intents.status(), answers=Status),
+    Route("GET", "/v1/backup", lambda to, _: to.intents.backup(), answers=Backup, secret=True),
     Route("GET", "/v1/networks", lambda to, _: to.intents.networks(), answers=list[NetworkReport]),
     Route(
         "POST",

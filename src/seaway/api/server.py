@@ -58,7 +58,7 @@ class Server:
 
     def _handler(self, route: Route) -> Handler:
         async def handle(request: web.Request) -> web.Response:
-            self._permit(request, changes=route.changes)
+            self._permit(request, route)
             answer = route.act(self._doors, await _parse(request, route))
             if inspect.isawaitable(answer):
                 answer = await answer
@@ -68,17 +68,19 @@ class Server:
 
         return handle
 
-    def _permit(self, request: web.Request, *, changes: bool) -> None:
+    def _permit(self, request: web.Request, route: Route | None = None) -> None:
         if request.transport is None:
             raise Invalid("the caller hung up before it was known who called")
         peer = peers.peer_of(request.transport.get_extra_info("socket"))
-        if changes:
+        if route and route.changes:
             peer.must_change()
+        elif route and route.secret:
+            peer.must_read_all()
         else:
             peer.must_read(self._readers)
 
     async def _openapi(self, request: web.Request) -> web.Response:
-        self._permit(request, changes=False)
+        self._permit(request)
         return web.Response(body=openapi(), content_type="application/yaml")
 
 

@@ -7,10 +7,11 @@ kernel has it. What fails after the commit is taken back the same way.
 from __future__ import annotations
 
 from seaway.intents.addresses import AddressIntents
+from seaway.intents.backup import BackupIntents
 from seaway.intents.endpoints import EndpointIntents
 from seaway.intents.health import HealthIntents
 from seaway.intents.networks import NetworkIntents
 
 
-class Intents(HealthIntents, NetworkIntents, EndpointIntents, AddressIntents):
+class Intents(HealthIntents, NetworkIntents, EndpointIntents, AddressIntents, BackupIntents):
     """All of them, over one desk."""

@@ -12,6 +12,7 @@ from seaway.converge import Convergence
 from seaway.facts import Facts
 from seaway.ipam import Allocator
 from seaway.model.addresses import Prefix
+from seaway.model.backup import Whereabouts
 from seaway.model.facts import Host
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
@@ -56,6 +57,9 @@ class Surroundings(Protocol):
 
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
+
+    def whereabouts(self) -> Whereabouts:
+        """By what this host is told from every other one."""
 
 
 @dataclass

@@ -1,0 +1,129 @@
+"""What a backup is made of, and what of it is true on the host where it is restored.
+
+Networks, blocks and the cluster are true anywhere. Endpoints are of containers: where those
+do not live any more, their records are left out and their addresses are free, as after a
+reboot. What a machine's settings were before us is true of that machine alone. The host
+takes the name of the machine that it is on now.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
+
+from seaway import __version__
+from seaway.desired.network.blocks import in_the_way
+from seaway.errors import Conflict, NotFound, Undecodable
+from seaway.model import codec
+from seaway.model.addresses import Prefix
+from seaway.model.backup import Backup, Whereabouts
+from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Value
+from seaway.records import parse, store_key
+from seaway.store.base import Snapshot
+
+
+@dataclass(frozen=True)
+class Here:
+    """The host where a backup is restored, as it is now."""
+
+    name: str
+    whereabouts: Whereabouts
+    lives: Callable[[Endpoint], bool]
+    before: Before | None = None  # what the store that is replaced knows of it
+    routed: tuple[Prefix, ...] = ()  # by this host, elsewhere
+
+
+@dataclass(frozen=True)
+class Restored:
+    cluster: Cluster
+    records: tuple[Value, ...]
+    released: tuple[Endpoint, ...]  # whose containers are not here
+
+    def items(self) -> dict[str, bytes]:
+        return {store_key(record): codec.encode(record) for record in self.records}
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        return {r.id: r for r in self.records if isinstance(r, Endpoint)}
+
+
+def take(snapshot: Snapshot, whereabouts: Whereabouts) -> Backup:
+    records = {key: msgspec.Raw(item.value) for key, item in snapshot.items.items()}
+    found = [parse(key, bytes(data)) for key, data in records.items()]
+    clusters = [record for record in found if isinstance(record, Cluster)]
+    hosts = [record for record in found if isinstance(record, Host)]
+    if not clusters or not hosts:
+        raise NotFound("this host has no cluster yet", "run: seaway init")
+    return Backup(
+        version=__version__,
+        cluster=clusters[0].id,
+        host=hosts[0].name,
+        whereabouts=whereabouts,
+        at=time.time(),
+        revision=snapshot.revision,
+        records=records,
+    )
+
+
+def records_of(backup: Backup) -> list[Value]:
+    """Every record of it; refused where they do not make a cluster together."""
+    try:
+        found = [parse(key, bytes(data)) for key, data in backup.records.items()]
+    except Undecodable as error:
+        raise Undecodable(f"the backup holds {error.message}", "use another one") from error
+    clusters = {record.id for record in found if isinstance(record, Cluster)}
+    hosts = {record.name for record in found if isinstance(record, Host)}
+    networks = {record.name for record in found if isinstance(record, Network)}
+    needed = {record.network for record in found if isinstance(record, Block | Endpoint)}
+    if clusters != {backup.cluster} or hosts != {backup.host} or needed - networks:
+        raise Undecodable("the backup's records do not belong together", "use another one")
+    return found
+
+
+def adapted(backup: Backup, here: Here) -> Restored:
+    """What is to be recorded here."""
+    found = records_of(backup)
+    cluster = next(record for record in found if isinstance(record, Cluster))
+    _refuse_routed(found, here.routed)
+    same_boot = backup.whereabouts.boot == here.whereabouts.boot
+    endpoints = [record for record in found if isinstance(record, Endpoint)]
+    released = tuple(e for e in endpoints if not (same_boot and here.lives(e)))
+    gone = {e.id for e in released}
+    kept = [r for r in found if not (isinstance(r, Endpoint) and r.id in gone)]
+    records = [_named(r, here.name) for r in kept if not isinstance(r, Before)]
+    before = here.before or _before(found, backup, here)
+    if before:
+        records.append(_named(before, here.name))
+    return Restored(cluster, tuple(records), released)
+
+
+def _before(found: Iterable[Value], backup: Backup, here: Here) -> Before | None:
+    """Of this very machine, whose store was lost."""
+    was, is_ = backup.whereabouts, here.whereabouts
+    if was.boot != is_.boot and not (was.machine == is_.machine != "" and backup.host == here.name):
+        return None
+    return next((record for record in found if isinstance(record, Before)), None)
+
+
+def _named(record: Value, host: str) -> Value:
+    match record:
+        case Host():
+            return replace(record, name=host)
+        case Block() | Endpoint() | Before():
+            return replace(record, host=host)
+    return record
+
+
+def _refuse_routed(found: Iterable[Value], routed: tuple[Prefix, ...]) -> None:
+    """What would take away a route of this host's."""
+    for network in (record for record in found if isinstance(record, Network)):
+        for subnet in network.subnets:
+            if other := in_the_way(subnet, routed):
+                raise Conflict(
+                    f"subnet {subnet} of the backup's network '{network.name}' overlaps {other}, "
+                    "a route of this host",
+                    "remove that route, or restore on another host",
+                )

@@ -1,0 +1,13 @@
+"""The whole state, for who keeps it elsewhere."""
+
+from __future__ import annotations
+
+from seaway import backups
+from seaway.intents.desk import Desk
+from seaway.model.backup import Backup
+
+
+class BackupIntents(Desk):
+    async def backup(self) -> Backup:
+        """Every record at one moment; what is decided just now is in it whole, or not at all."""
+        return backups.take(await self.records.snapshot(), self.surroundings.whereabouts())
