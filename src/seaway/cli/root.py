@@ -27,6 +27,8 @@ COMMANDS = {
     "ipam": ("ipam", "Show who holds each address and why; find and free leaks."),
     "lab": ("lab", "Make virtual hosts on this machine to try things in."),
     "bench": ("bench", "Measure side by side with what is installed here."),
+    "backup": ("backup", "Write the whole state of this network to a file."),
+    "restore": ("restore", "Set this host up with the state of a backup."),
     "support": ("support", "Collect what a bug report needs, without secrets."),
     "uninstall": ("uninstall", "Remove everything of Seaway from this host."),
     "completion": ("completion", "Print the completion script for a shell."),

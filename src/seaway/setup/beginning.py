@@ -43,20 +43,30 @@ def must_be_root(what: str) -> None:
 def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised:
     """Set the host up; return when its agent is ready. `say` gets a line for each step."""
     must_be_root("set this host up")
+    settings = require_fit()
+    begun = asyncio.run(_initialise(wish, settings.network.mtu))
+    _tell(begun, say)
+    put_files(say, cni=wish.cni)
+    if _is_ready(client):
+        say("the agent is running already")
+    else:
+        start_agent(client, say)
+    return begun
+
+
+def require_fit() -> config.Config:
+    """The settings; raise what is wrong with them, or keeps the data plane from being loaded."""
     settings = config.load()
     host.require()
     health.require_programs()
-    begun = asyncio.run(_initialise(wish, settings.network.mtu))
-    _tell(begun, say)
-    _put_files(wish, bootstrap.DEFAULT_NETWORK, say)
-    if _is_ready(client):
-        say("the agent is running already")
-        return begun
+    return settings
+
+
+def start_agent(client: Client, say: Callable[[str], None]) -> None:
     say("starting the agent ...")
     service.start()
     service.wait_until_ready(client)
     say("the agent is ready")
-    return begun
 
 
 async def _initialise(wish: Wish, mtu: int) -> Initialised:
@@ -95,14 +105,14 @@ def _tell(begun: Initialised, say: Callable[[str], None]) -> None:
         say(f"warning: {warning}")
 
 
-def _put_files(wish: Wish, network: str, say: Callable[[str], None]) -> None:
+def put_files(say: Callable[[str], None], *, cni: bool) -> None:
     if files.put_config():
         say(f"wrote {names.CONFIG_FILE}")
-    if not wish.cni:
+    if not cni:
         return
     if files.put_plugin():
         say(f"wrote {files.PLUGIN}")
-    if written := files.put_conflist(network):
+    if written := files.put_conflist(bootstrap.DEFAULT_NETWORK):
         say(f"wrote {written}")
         before = [path.name for path in files.other_conflists() if path < written]
         if before:

@@ -1,0 +1,167 @@
+"""The steps of `restore`: a backup's state takes the place of what this host knows.
+
+Everything is checked before the agent is stopped. Then the store is replaced in one step, so
+that whatever happens the host has the old state or the new one; the agent is started as by
+`init`, and brings the kernel to what its records say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seaway import backups, names
+from seaway.backups import Here, Restored
+from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
+from seaway.facts import Facts
+from seaway.kernel import host, netns
+from seaway.kernel.links import LinkTarget
+from seaway.kernel.whereabouts import whereabouts
+from seaway.model.backup import Backup, from_bytes
+from seaway.model.facts import Before, Cluster, Endpoint
+from seaway.presence import alone
+from seaway.records import Records
+from seaway.setup import service
+from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
+from seaway.store import file as store_file
+from seaway.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from seaway.client import Client
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `restore` was asked for."""
+
+    backup: Backup
+    replace: bool = False
+    cni: bool = True
+
+
+def read(path: Path) -> Backup:
+    """Of a file that `backup` wrote; '-': standard input."""
+    must_be_root("restore this host")
+    try:
+        return from_bytes(_bytes_of(path))
+    except SeawayError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
+
+
+def _bytes_of(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    if not path.is_file():
+        raise Invalid("there is no such file", "expected a file of: seaway backup")
+    return path.read_bytes()
+
+
+def restore(wish: Wish, client: Client, say: Say) -> Restored:
+    """Return when the agent is ready with the backup's state."""
+    require_fit()
+    if not wish.replace:
+        _refuse_state()
+    backups.adapted(wish.backup, _here(_known()))
+    with ExitStack() as undo:
+        if service.running() is not None:
+            say("stopping the agent ...")
+            undo.callback(service.start)
+        service.stop()
+        with alone():
+            restored = _put(wish.backup, say)
+        undo.pop_all()
+    put_files(say, cni=wish.cni)
+    start_agent(client, say)
+    _tell_released(restored, client, say)
+    return restored
+
+
+def _refuse_state() -> None:
+    """A host that has a state already, and one that is damaged, which raises by itself."""
+    if not store_file.exists(names.STORE_FILE):
+        return
+    if cluster := asyncio.run(_read()).get(Cluster, "cluster"):
+        raise Conflict(
+            f"this host is of cluster {cluster.id} already",
+            "give --replace to put the backup's state in its place",
+        )
+
+
+def _known() -> Facts:
+    """What the store says that is to be replaced; nothing, if it can say nothing any more."""
+    if not store_file.exists(names.STORE_FILE):
+        return Facts(())
+    try:
+        return asyncio.run(_read())
+    except StoreDamaged:
+        return Facts(())
+
+
+async def _read() -> Facts:
+    facts = Facts(())
+    store = SqliteStore(names.STORE_FILE)
+    try:
+        await Records(store, facts).load()
+    finally:
+        await store.close()
+    return facts
+
+
+def _here(known: Facts) -> Here:
+    with closing(LinkTarget()) as links:
+        there = frozenset(links.ifindexes())
+    return Here(
+        name=socket.gethostname(),
+        whereabouts=whereabouts(),
+        lives=lambda endpoint: _lives(endpoint, there),
+        before=next(iter(known.all(Before)), None),
+        routed=tuple(host.foreign_prefixes()),
+    )
+
+
+def _lives(endpoint: Endpoint, links: frozenset[str]) -> bool:
+    """A runtime may have removed the namespace's path; the interface still is there."""
+    try:
+        return netns.inode(endpoint.netns) == endpoint.netns_inode
+    except OSError:
+        return names.link_name(endpoint.id) in links
+
+
+def _put(backup: Backup, say: Say) -> Restored:
+    """The agent is not there: what the store says now is the last word."""
+    known = _known()
+    restored = backups.adapted(backup, _here(known))
+    kept = store_file.replace(names.STORE_FILE, restored.items())
+    if kept:
+        say(f"the state before is kept as {kept}")
+    for endpoint in _cut_off(known, restored):
+        say(f"detached: {_named(endpoint)} is not in the backup")
+    for endpoint in restored.released:
+        say(f"released: {_named(endpoint)} is not on this host any more")
+    return restored
+
+
+def _cut_off(known: Facts, restored: Restored) -> list[Endpoint]:
+    """What the agent will take away when it finds no record of it."""
+    new = restored.endpoints()
+    return [endpoint for endpoint in known.all(Endpoint) if endpoint.id not in new]
+
+
+def _tell_released(restored: Restored, client: Client, say: Say) -> None:
+    """What the agent itself found gone."""
+    there = {report.endpoint.id for report in client.endpoints()}
+    for id_, endpoint in restored.endpoints().items():
+        if id_ not in there:
+            say(f"released: {_named(endpoint)} is not on this host any more")
+
+
+def _named(endpoint: Endpoint) -> str:
+    return f"endpoint '{endpoint.network}/{endpoint.name}' of container {endpoint.container}"
