@@ -161,6 +161,7 @@ def pairs(found):
 
 def test_a_damaged_store_is_refused_kept_and_its_remedy_named(host):
     host.seaway("backup", FILE)
+    attach(host, "red")
     damage(host)
     was = host.run("sha256sum", str(names.STORE_FILE)).split()[0]
 
@@ -169,7 +170,9 @@ def test_a_damaged_store_is_refused_kept_and_its_remedy_named(host):
         assert (9, True) == (status, "seaway restore FILE --replace" in line), line
     assert was == host.run("sha256sum", str(names.STORE_FILE)).split()[0]
 
-    (said,) = [x for x in told(host, "restore", FILE, "--replace").splitlines() if "kept as" in x]
+    lines = told(host, "restore", FILE, "--replace")
+    (said,) = [line for line in lines.splitlines() if "kept as" in line]
+    assert "detached: the endpoint of interface swy" in lines
     assert was == host.run("sha256sum", said.split()[-1]).split()[0]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ def _bytes_of(path: Path) -> bytes:
     if str(path) == "-":
         return sys.stdin.buffer.read()
     if not path.is_file():
-        raise Invalid("there is no such file", "expected a file of: seaway backup")
+        raise Invalid("there is no such file", "expected one of: seaway backup; or '-' for a pipe")
     return path.read_bytes()
 
 
@@ -116,23 +116,37 @@ async def _read() -> Facts:
 
 
 def _here(known: Facts) -> Here:
-    with closing(LinkTarget()) as links:
-        there = frozenset(links.ifindexes())
+    there = _links()
     return Here(
         name=socket.gethostname(),
         whereabouts=whereabouts(),
-        lives=lambda endpoint: _lives(endpoint, there),
+        lives=lambda endpoint: _is_same(endpoint, known) and _lives(endpoint, there),
         before=next(iter(known.all(Before)), None),
         routed=tuple(host.foreign_prefixes()),
     )
 
 
+def _links() -> frozenset[str]:
+    """Of every endpoint that the kernel still has."""
+    with closing(LinkTarget()) as links:
+        return frozenset(links.ifindexes())
+
+
+def _is_same(endpoint: Endpoint, known: Facts) -> bool:
+    """The kernel gives the number of a namespace that is gone to the next one."""
+    now = known.get(Endpoint, endpoint.id)
+    return now is None or now.created == endpoint.created
+
+
 def _lives(endpoint: Endpoint, links: frozenset[str]) -> bool:
     """A runtime may have removed the namespace's path; the interface still is there."""
     try:
-        return netns.inode(endpoint.netns) == endpoint.netns_inode
+        inode = netns.present(endpoint.netns)
     except OSError:
+        return True  # that we could not look says nothing of it: the agent will look again
+    if inode is None:
         return names.link_name(endpoint.id) in links
+    return inode == endpoint.netns_inode
 
 
 def _put(backup: Backup, say: Say) -> Restored:
@@ -142,17 +156,21 @@ def _put(backup: Backup, say: Say) -> Restored:
     kept = store_file.replace(names.STORE_FILE, restored.items())
     if kept:
         say(f"the state before is kept as {kept}")
-    for endpoint in _cut_off(known, restored):
-        say(f"detached: {_named(endpoint)} is not in the backup")
+    for what in _cut_off(known, restored):
+        say(f"detached: {what} is not in the backup")
     for endpoint in restored.released:
         say(f"released: {_named(endpoint)} is not on this host any more")
     return restored
 
 
-def _cut_off(known: Facts, restored: Restored) -> list[Endpoint]:
+def _cut_off(known: Facts, restored: Restored) -> Iterator[str]:
     """What the agent will take away when it finds no record of it."""
     new = restored.endpoints()
-    return [endpoint for endpoint in known.all(Endpoint) if endpoint.id not in new]
+    yield from (_named(e) for e in known.all(Endpoint) if e.id not in new)
+    # Of a damaged store nothing is known, but the kernel has what it had.
+    ids = {*new, *(e.id for e in known.all(Endpoint)), *(e.id for e in restored.released)}
+    for link in sorted(_links() - {names.link_name(id_) for id_ in ids}):
+        yield f"the endpoint of interface {link}"
 
 
 def _tell_released(restored: Restored, client: Client, say: Say) -> None:
