@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
 from seaway.kernel import host, netns, sockets
-from seaway.kernel import host, netns
 from seaway.kernel.whereabouts import whereabouts
 
 if TYPE_CHECKING:
