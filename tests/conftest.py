@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,9 +60,9 @@ def machine_untouched(request: pytest.FixtureRequest) -> Iterator[None]:
     assert [] == [name for name in labs.names() if name.startswith(RUN)]
 
 
-@pytest.fixture
-def make_lab() -> Iterator[Callable[..., Lab]]:
-    """Makes labs, by the arguments of `seaway.lab.up` but the name; gone after the test."""
+@contextmanager
+def labs_of_ours() -> Iterator[Callable[..., Lab]]:
+    """Makes labs, by the arguments of `seaway.lab.up` but the name; gone afterwards."""
     with ExitStack() as stack:
 
         def make(**options: object) -> Lab:
@@ -70,6 +70,20 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
             stack.callback(labs.down, name)
             return labs.up(name, **options)  # type: ignore[arg-type]
 
+        yield make
+
+
+@pytest.fixture
+def make_lab() -> Iterator[Callable[..., Lab]]:
+    """They are gone after the test."""
+    with labs_of_ours() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_lab() -> Iterator[Callable[..., Lab]]:
+    """They are gone after the tests of the file."""
+    with labs_of_ours() as make:
         yield make
 
 

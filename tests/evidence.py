@@ -26,8 +26,16 @@ from seaway.lab import LabHost
 from seaway.model.kernel import HOOKS
 
 T = TypeVar("T")
-MAPS = ("endpoints", "interfaces", "subnets", "connections", "identities")
-_BY_IFINDEX = 4  # bytes of the keys of `interfaces`
+MAPS = (
+    "endpoints",
+    "interfaces",
+    "subnets",
+    "connections",
+    "identities",
+    "publications",
+    "origins",
+)
+_ENDPOINT = 32  # bytes of such a value, which names a device
 
 
 class Evidence:
@@ -182,7 +190,7 @@ def _key(table: str, key: bytes, by_index: dict[int, str]) -> str:
 
 
 def _value(value: bytes, by_index: dict[int, str]) -> str:
-    if len(value) == _BY_IFINDEX:
+    if len(value) != _ENDPOINT:
         return value.hex()
     found = abi.Endpoint.unpack(value)
     return str(found).replace(f"ifindex={found.ifindex},", f"{by_index.get(found.ifindex)},")

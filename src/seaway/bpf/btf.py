@@ -8,6 +8,7 @@ Documentation/bpf/btf.rst.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
@@ -167,11 +168,20 @@ class Btf:
         return f"{found.kind}:{found.size}{{{','.join(fields)}}}"
 
 
-def layout_hash(objects: list[Btf]) -> str:
+def layout_hash(objects: Sequence[Btf]) -> str:
     """The same for two builds whose programs can share maps."""
-    words = {
-        f"{m.name} {m.kind} {m.entries} {m.flags} {btf.layout(m.key)} {btf.layout(m.value)}"
-        for btf in objects
-        for m in btf.maps()
-    }
-    return sha256("\n".join(sorted(words)).encode()).hexdigest()[:12]
+    return _digest("\n".join(sorted({_words(b, m) for b in objects for m in b.maps()})))
+
+
+def map_hashes(objects: Sequence[Btf]) -> dict[str, str]:
+    """By name: the same for two builds that can share that map."""
+    return {m.name: _digest(_words(b, m)) for b in objects for m in b.maps()}
+
+
+def _words(btf: Btf, found: Map) -> str:
+    layouts = f"{btf.layout(found.key)} {btf.layout(found.value)}"
+    return f"{found.name} {found.kind} {found.entries} {found.flags} {layouts}"
+
+
+def _digest(words: str) -> str:
+    return sha256(words.encode()).hexdigest()[:12]

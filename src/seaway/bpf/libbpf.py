@@ -80,8 +80,8 @@ def _maps(library: ctypes.CDLL, handle: int) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def load(elf: bytes, folder: Path | None, read_only: Mapping[str, bytes]) -> Iterator[Loaded]:
-    """Load an object file with its maps pinned in, or taken from, a folder.
+def load(elf: bytes, pins: Mapping[str, Path], read_only: Mapping[str, bytes]) -> Iterator[Loaded]:
+    """Load an object file with its maps, by name, pinned at or taken from these places.
 
     `read_only`: the content of its data sections, by name. Raises OSError with what libbpf,
     and through it the verifier, had to say.
@@ -96,8 +96,8 @@ def load(elf: bytes, folder: Path | None, read_only: Mapping[str, bytes]) -> Ite
             section = name[name.find(".") :] if "." in name else ""
             if section in read_only:
                 _fill(library, found, read_only[section])
-            elif folder and not section:
-                path = os.fsencode(folder / name)
+            elif name in pins:
+                path = os.fsencode(pins[name])
                 _check(library.bpf_map__set_pin_path(found, path))
         _check(library.bpf_object__load(handle))
         yield Loaded(library, handle)

@@ -1,6 +1,7 @@
 """The programs and maps of this host: loaded once, pinned, adopted by the next agent.
 
     PIN_FOLDER/<layout>/<map>                     one folder for each layout of the maps
+    PIN_FOLDER/state/<map>-<digest>               digest: of that map's own layout
     PIN_FOLDER/<layout>/programs/<name>-<digest>  digest: of the object file and the settings
     PIN_FOLDER/links/<device>-<hook>              see `attachments`
     PIN_FOLDER/uplinks/<device>-<hook>            see `uplinks`
@@ -9,7 +10,9 @@
 An agent that finds the pins of its own layout and digest adopts them; other code or settings
 bring new programs over the same maps; another layout brings new maps beside the old ones,
 which keep carrying packets until the new ones are filled and `attachments` has swapped the
-programs. Then `retire` takes away what is old. No moment is without a program.
+programs. Then `retire` takes away what is old. No moment is without a program. What only the
+kernel knows (`STATE`: flows, whom sockets asked) goes from one layout to the next, as long as
+its own stays what it is; else it is made again by the packets that need it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from seaway.bpf import abi, libbpf, syscall
-from seaway.bpf.btf import Btf, layout_hash
+from seaway.bpf.btf import Btf, layout_hash, map_hashes
 from seaway.errors import HostUnfit
 from seaway.model.kernel import HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
 from seaway.names import PIN_FOLDER
@@ -36,10 +39,13 @@ FILES: Final = {
     "socket": SOCKET_HOOKS,
 }
 PROGRAMS: Final = tuple(program for programs in FILES.values() for program in programs)
+STATE: Final = frozenset(("flows", "epochs", "budgets", "fragments", "sockets", "datagrams"))
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 
 _BPFFS: Final = 0xCAFE4A11
 _PROGRAMS: Final = "programs"
+_STATE: Final = "state"
+_NAME: Final = 15  # characters of a map's name that the kernel keeps
 _PROG_INFO = struct.Struct("=II8s")  # struct bpf_prog_info begins with type, id, tag
 
 
@@ -59,17 +65,19 @@ class DataPlane:
 
     def __init__(
         self,
-        pins: Path,
-        layout: str,
+        folder: Path,
+        places: Mapping[str, Path],
         maps: Mapping[str, int],
         programs: Mapping[str, Program],
         reasons: Mapping[int, str],
     ) -> None:
-        self.pins = pins
-        self.layout = layout
+        self.folder = folder
+        self.pins = folder.parent
+        self.layout = folder.name
         self.maps = maps
         self.programs = programs
         self.reasons = reasons
+        self._places = places
 
     @classmethod
     def open(
@@ -79,23 +87,19 @@ class DataPlane:
         require_bpffs(pins)
         files = read_objects(objects)
         types = {name: Btf(elf) for name, elf in files.items()}
-        layout = layout_hash(list(types.values()))
-        folder = pins / layout
-        (folder / _PROGRAMS).mkdir(mode=0o700, parents=True, exist_ok=True)
-        _keep_maps(folder)
+        folder = pins / layout_hash(list(types.values()))
+        places = _places(pins, folder, map_hashes(list(types.values())))
+        for made in (folder / _PROGRAMS, pins / _STATE):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _keep_maps(folder / _PROGRAMS, places)
         programs = {
             program.name: program
             for file, elf in files.items()
-            for program in _programs(FILES[file], elf, settings, folder)
+            for program in _programs(FILES[file], elf, settings, (folder / _PROGRAMS, places))
         }
-        names = {found.name for btf in types.values() for found in btf.maps()}
-        maps = {name: syscall.pinned(folder / name) for name in sorted(names)}
+        maps = {name: syscall.pinned(place) for name, place in sorted(places.items())}
         reasons = next(iter(types.values())).enumeration("drop_reason")
-        return cls(pins, layout, maps, programs, reasons)
-
-    @property
-    def folder(self) -> Path:
-        return self.pins / self.layout
+        return cls(folder, places, maps, programs, reasons)
 
     @property
     def links(self) -> Path:
@@ -118,22 +122,30 @@ class DataPlane:
             os.close(fd)
 
     @property
-    def pinned(self) -> dict[str, tuple[str, int]]:
-        """By a name that is the same for every build: the path in the folder, and a descriptor."""
-        programs = self.programs.values()
-        return {name: (name, fd) for name, fd in self.maps.items()} | {
-            f"{_PROGRAMS}/{p.name}": (f"{_PROGRAMS}/{p.pin}", p.fd) for p in programs
+    def pinned(self) -> dict[str, tuple[Path, int]]:
+        """By a name that is the same for every build: the path, and a descriptor."""
+        folder, programs = self.folder / _PROGRAMS, self.programs.values()
+        return {name: (self._places[name], fd) for name, fd in self.maps.items()} | {
+            f"{_PROGRAMS}/{p.name}": (folder / p.pin, p.fd) for p in programs
         }
 
     def retire(self) -> None:
         """Remove the pins of other layouts and programs. Only when nothing runs them."""
         for folder in list(self.pins.iterdir()):
-            if folder.name not in {self.layout, LINKS, UPLINKS, SOCKETS}:
+            if folder.name not in {self.layout, LINKS, UPLINKS, SOCKETS, _STATE}:
                 remove(folder)
-        kept = {program.pin for program in self.programs.values()}
-        for pin in list((self.folder / _PROGRAMS).iterdir()):
-            if pin.name not in kept:
+        kept = {path for path, _ in self.pinned.values()}
+        for folder in (self.folder / _PROGRAMS, self.pins / _STATE):
+            for pin in set(folder.iterdir()) - kept:
                 pin.unlink(missing_ok=True)
+
+
+def _places(pins: Path, folder: Path, digests: Mapping[str, str]) -> dict[str, Path]:
+    """Where each map is pinned."""
+    return {
+        name: pins / _STATE / f"{name}-{digest}" if name in STATE else folder / name
+        for name, digest in digests.items()
+    }
 
 
 def read_objects(folder: Path) -> dict[str, bytes]:
@@ -147,33 +159,36 @@ def read_objects(folder: Path) -> dict[str, bytes]:
         ) from error
 
 
-def _keep_maps(folder: Path) -> None:
+def _keep_maps(programs: Path, places: Mapping[str, Path]) -> None:
     """Pin again what lost its pin while nobody was here: the programs still know their maps."""
-    for pin in (folder / _PROGRAMS).iterdir():
+    by_kernel = {name[:_NAME]: place for name, place in places.items()}
+    for pin in programs.iterdir():
         with syscall.closing(syscall.pinned(pin)) as program:
             for number in syscall.maps_of(program):
                 with syscall.closing(syscall.map_by_id(number)) as fd:
-                    name = syscall.map_name(fd)
-                    if "." not in name and not (folder / name).exists():
-                        syscall.pin(fd, folder / name)
+                    place = by_kernel.get(syscall.map_name(fd))
+                    if place and not place.exists():
+                        syscall.pin(fd, place)
 
 
 def _programs(
-    names: Iterable[str], elf: bytes, settings: abi.Settings, folder: Path
+    names: Iterable[str],
+    elf: bytes,
+    settings: abi.Settings,
+    pins: tuple[Path, Mapping[str, Path]],
 ) -> list[Program]:
-    """Taken from their pins, or loaded and pinned; their maps come from, or go to, the folder."""
+    """Taken from their pins in a folder, or loaded and pinned; so are the maps, each at its own."""
+    folder, places = pins
     data = settings.pack()
     digest = sha256(elf + data).hexdigest()[:12]
-    pins = {name: f"{name}-{digest}" for name in names}
-    missing = [name for name, pin in pins.items() if not (folder / _PROGRAMS / pin).exists()]
+    paths = {name: folder / f"{name}-{digest}" for name in names}
+    missing = [name for name, path in paths.items() if not path.exists()]
     if missing:
-        with libbpf.load(elf, folder, {".rodata.settings": data}) as loaded:
+        with libbpf.load(elf, places, {".rodata.settings": data}) as loaded:
             for name in missing:
                 with syscall.closing(loaded.program(name)) as fd:
-                    syscall.pin(fd, folder / _PROGRAMS / pins[name])
-    return [
-        describe(name, syscall.pinned(folder / _PROGRAMS / pin), pin) for name, pin in pins.items()
-    ]
+                    syscall.pin(fd, paths[name])
+    return [describe(name, syscall.pinned(path), path.name) for name, path in paths.items()]
 
 
 def describe(name: str, fd: int, pin: str = "") -> Program:

@@ -1,6 +1,6 @@
 """The pins of our maps and programs: what lets the next agent find them when this one is gone.
 
-An agent without memory knows its own by their names in the folder of its layout; each must hold
+An agent without memory knows its own by their places (`objects`); each must hold
 the very object that this agent works with. The pins of links belong to `attachments`.
 """
 
@@ -23,7 +23,7 @@ class PinTarget:
     name = "pins"
 
     def __init__(self, plane: DataPlane) -> None:
-        self._wanted = {name: (plane.folder / pin, fd) for name, (pin, fd) in plane.pinned.items()}
+        self._wanted = plane.pinned
 
     def read(self) -> dict[str, Pin]:
         found = {}

@@ -12,7 +12,7 @@ from seaway.intents.desk import Desk
 from seaway.model.facts import Cluster, Endpoint, Network
 from seaway.model.reports import Drops, Status
 
-_TOLD = 20  # of the latest drift
+_TOLD = 50  # of the latest drift
 
 
 class HealthIntents(Desk):

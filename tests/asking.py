@@ -1,0 +1,73 @@
+"""A client of published ports, as programs of the host are; the standard library alone.
+
+asking.py CASE ADDRESS PORT
+
+Prints what it saw as JSON: the answer, and whom it takes for the one who answered.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+
+TIMEOUT = 3.0
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def tcp(address: str, port: int) -> tuple[str, str]:
+    with socket.create_connection((address, port), timeout=TIMEOUT) as client:
+        client.sendall(b"q")
+        return client.recv(100).decode(), client.getpeername()[0]
+
+
+def udp(address: str, port: int) -> tuple[str, str]:
+    """A socket that is not connected: it is told by each datagram who sent it."""
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as client:
+        client.settimeout(TIMEOUT)
+        client.sendto(b"q", (address, port))
+        answer, sender = client.recvfrom(100)
+        return answer.decode(), sender[0]
+
+
+def connected(address: str, port: int) -> tuple[str, str]:
+    """The same, connected: it takes nothing from anybody else."""
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as client:
+        client.settimeout(TIMEOUT)
+        client.connect((address, port))
+        client.send(b"q")
+        answer, sender = client.recvfrom(100)
+        assert sender[0] == client.getpeername()[0]
+        return answer.decode(), sender[0]
+
+
+def again(address: str, port: int) -> tuple[str, str]:
+    """A datagram socket that was connected there, and now elsewhere: here, to itself."""
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as client:
+        client.settimeout(TIMEOUT)
+        client.connect((address, port))
+        own = "::1" if ":" in address else "127.0.0.1"
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as other:
+            other.bind((own, 0))
+            client.connect(other.getsockname())
+            client.send(b"q")
+            return other.recv(100).decode(), client.getpeername()[0]
+
+
+CASES = {case.__name__: case for case in (tcp, udp, connected, again)}
+
+
+def main() -> None:
+    case, address, port = sys.argv[1:]
+    try:
+        told: object = CASES[case](address, int(port))
+    except OSError as error:
+        told = type(error).__name__
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()

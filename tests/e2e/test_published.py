@@ -1,0 +1,182 @@
+"""Published ports of a real agent: asked from another host, from the host itself, from containers.
+
+┌────────────── host1 ──────────────┐
+│ ┌─ web ──┐  ┌─ other ─┐           │      ┌── host2 ──┐
+│ │ 80     │  │         │  8080 eth0┼─wire─┼─ eth0     │
+│ └────────┘  └─────────┘           │      └───────────┘
+└───────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Bare, OneHost
+
+from seaway.lab import Lab, LabHost
+from seaway.lab.hosts import SEAWAY
+
+ASKING, TELLING = (str(Path(__file__).parents[1] / f"{n}.py") for n in ("asking", "telling"))
+CASES = pytest.mark.parametrize("case", ["tcp", "udp", "connected"])
+PORT, BACKEND = "8080", "80"
+REFUSED = "ConnectionRefusedError"
+
+
+@contextmanager
+def telling(container: Bare) -> Iterator[None]:
+    inside = ["nsenter", f"--net=/run/netns/{container.name}"]
+    with container.host.popen(
+        *inside, sys.executable, TELLING, BACKEND, stdout=subprocess.PIPE
+    ) as server:
+        try:
+            assert server.stdout is not None
+            assert "ready\n" == server.stdout.readline()
+            yield
+        finally:
+            server.kill()
+
+
+@dataclass(frozen=True)
+class Scene:
+    one: OneHost
+    outside: LabHost
+    web: Bare
+    other: Bare
+
+    @property
+    def public(self) -> tuple[str, str]:
+        host = self.one.host
+        return str(host.address4), str(host.address6)
+
+    def of_host(self, family: int) -> str:
+        return str(self.one.told("status")["addresses"][family])
+
+
+def ask(who: LabHost | Bare, case: str, address: str, port: str = PORT) -> object:
+    return json.loads(who.run(sys.executable, ASKING, case, address, port))
+
+
+@pytest.fixture(scope="module")
+def scene(make_module_lab: Callable[..., Lab]) -> Iterator[Scene]:
+    lab = make_module_lab(hosts=2)
+    host, outside = lab.hosts
+    host.start_agent()
+    one = OneHost(host)
+    for tables in ("iptables", "ip6tables"):
+        host.run(tables, "-P", "FORWARD", "DROP")
+    web = one.attach("web", "default", "-p", f"{PORT}:{BACKEND}", "-p", f"{PORT}:{BACKEND}/udp")
+    other = one.attach("other")
+    with telling(web), telling(other):
+        yield Scene(one, outside, web, other)
+
+
+@CASES
+def test_another_host_reaches_it_and_is_seen_with_its_own_address(scene, case):
+    for public, own in zip(
+        scene.public, (scene.outside.address4, scene.outside.address6), strict=True
+    ):
+        assert [str(own), public] == ask(scene.outside, case, public)
+
+
+@CASES
+def test_the_host_itself_reaches_it_by_every_address_and_takes_that_for_the_answerer(scene, case):
+    four, six = scene.public
+    ways = {"127.0.0.1": 0, "127.9.9.9": 0, four: 0, scene.of_host(0): 0}
+    ways |= {"::1": 1, six: 1, scene.of_host(1): 1, "::ffff:127.0.0.1": 0, f"::ffff:{four}": 0}
+    for address, family in ways.items():
+        assert [scene.of_host(family), address] == ask(scene.one.host, case, address), address
+
+
+def test_a_socket_that_is_connected_elsewhere_forgets_whom_it_asked(scene):
+    for address in ("127.0.0.1", "::1"):
+        assert ["q", address] == ask(scene.one.host, "again", address)
+
+
+@CASES
+def test_neighbours_and_the_container_itself_reach_it(scene, case):
+    for family, public in enumerate(scene.public):
+        assert [scene.other.addresses()[family], public] == ask(scene.other, case, public)
+        assert [scene.of_host(family), public] == ask(scene.web, case, public)
+
+
+@pytest.mark.parametrize("case", ["tcp", "connected"])
+def test_a_port_that_is_not_published_is_refused(scene, case):
+    for public in scene.public:
+        assert REFUSED == ask(scene.outside, case, public, "8081")
+
+
+def test_a_port_may_be_published_on_one_address_alone(scene):
+    four, six = scene.public
+    for mapping in (f"{four}:8090:80", f"[{six}]:8091:80", "127.0.0.1:8092:80", "[::1]:8093:80"):
+        scene.one.seaway("endpoint", "publish", "other", mapping)
+    try:
+        assert str(scene.outside.address4) == ask(scene.outside, "tcp", four, "8090")[0]
+        assert REFUSED == ask(scene.outside, "tcp", six, "8090")
+        assert str(scene.outside.address6) == ask(scene.outside, "tcp", six, "8091")[0]
+        assert REFUSED == ask(scene.outside, "tcp", four, "8091")
+        for public, port, loopback in ((four, "8092", "127.0.0.1"), (six, "8093", "::1")):
+            assert REFUSED == ask(scene.outside, "tcp", public, port)
+            assert loopback == ask(scene.one.host, "tcp", loopback, port)[1]
+    finally:
+        for mapping in (
+            f"{four}:8090:80",
+            f"[{six}]:8091:80",
+            "127.0.0.1:8092:80",
+            "[::1]:8093:80",
+        ):
+            scene.one.seaway("endpoint", "unpublish", "other", mapping)
+
+
+def test_a_port_of_a_process_is_refused_with_its_name_and_nothing_is_changed(scene):
+    before = scene.one.state()
+    with scene.one.host.popen("busybox", "nc", "-l", "-p", "7070", stdin=subprocess.PIPE) as taken:
+        scene.one.host.wait_for("its port", lambda: "7070" in scene.one.host.run("ss", "-ltn"))
+        refused = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", "7070:80")
+        taken.kill()
+    assert refused.returncode
+    assert "7070/tcp is taken by busybox (process" in refused.stderr
+    assert before == scene.one.state()
+    again = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", f"{PORT}:80")
+    assert "'web'" in again.stderr
+
+
+def test_it_is_reached_while_no_agent_lives_and_by_the_next_one(scene):
+    scene.one.host.kill_agent()
+    for public in scene.public:
+        assert str(public) == ask(scene.outside, "tcp", public)[1]
+        assert "::1" == ask(scene.one.host, "tcp", "::1")[1]
+    scene.one.host.start_agent()
+    assert 0 == scene.one.told("status")["drift_total"]
+    assert "::1" == ask(scene.one.host, "udp", "::1")[1]
+
+
+def test_a_program_and_a_socket_hook_that_are_taken_away_come_back(scene):
+    folder = Path("/sys/fs/bpf/seaway")
+    told = len(scene.one.told("status")["drift"])
+    scene.one.host.run("sh", "-c", f"rm {folder}/uplinks/* {folder}/sockets/*")
+    scene.one.host.wait_for(
+        "their repair", lambda: len(scene.one.told("status")["drift"]) >= told + 9
+    )
+    assert {"uplinks", "sockets"} <= {d["target"] for d in scene.one.told("status")["drift"]}
+    for public in scene.public:
+        assert str(public) == ask(scene.outside, "tcp", public)[1]
+    assert "127.0.0.1" == ask(scene.one.host, "tcp", "127.0.0.1")[1]
+
+
+def test_a_thousand_ports_are_published_at_once(scene):
+    several = "20000-20998:20000-20998"
+    scene.one.seaway("endpoint", "publish", "other", several, "20999:80")
+    try:
+        ports = scene.one.told("endpoint", "inspect", "other")["endpoint"]["ports"]
+        assert 1000 == len([p for p in ports if p["host_port"] >= 20000])
+        assert str(scene.outside.address4) == ask(scene.outside, "tcp", scene.public[0], "20999")[0]
+    finally:
+        scene.one.seaway("endpoint", "unpublish", "other", several, "20999:80")
+    assert REFUSED == ask(scene.outside, "tcp", scene.public[0], "20999")
