@@ -22,10 +22,14 @@ _SCRIPT = str(Path(__file__).with_name("flow.py"))
 
 
 class Place(NamedTuple):
-    """Where one end is: a named namespace of the host, or (empty) the host itself."""
+    """Where one end is: a named namespace of the host, or (empty) the host itself.
+
+    `address`: at which it is asked, and that may be another's.
+    """
 
     netns: str
     address: str
+    host: LabHost | None = None  # None: the one of all
 
 
 @dataclass
@@ -66,11 +70,11 @@ def flowing(
             assert server.stdout is not None
             assert "ready\n" == server.stdout.readline()
         for client, server_place in pairs:
-            process = _python(host, client, protocol, server_place.address)
+            process = _python(client.host or host, client, protocol, server_place.address)
             stack.callback(_kill, process)
             assert process.stdout is not None
             assert "ready\n" == process.stdout.readline()
-            name = f"{client.netns or 'host'} to {server_place.netns or 'host'}"
+            name = f"{client.netns or (client.host or host).name} to {server_place.netns or 'host'}"
             flows.append(Flow(f"{name} at {server_place.address}", process))
         yield flows
 

@@ -12,6 +12,7 @@ from builds import OTHER_CODE, OTHER_LAYOUT, build
 from cast import HOST
 from seaway.bpf import maps, objects
 from seaway.bpf.objects import OBJECTS, DataPlane
+from seaway.bpf.table import Table
 from seaway.errors import HostUnfit
 from stage import Stage, settings
 
@@ -91,16 +92,32 @@ def test_another_layout_has_maps_of_its_own(place, opened, tmp_path):
     assert {(1, 2): 1} == place.run(maps.targets(first)["connections"].read)
 
 
+def test_what_only_the_kernel_knows_goes_from_one_layout_to_the_next(place, opened, tmp_path):
+    first = opened()
+    flow = [(bytes(40), bytes(48))]
+    assert {} == place.run(Table(first.maps["flows"]).update, flow)
+    second = opened(build(tmp_path / "other", OTHER_LAYOUT))
+    assert first.layout != second.layout
+    assert flow == place.run(lambda: list(Table(second.maps["flows"]).elements()))
+
+    changed = {"lib/flow.h": ("__u32 seen;", "__u32 seen, other;")}
+    third = opened(build(tmp_path / "third", changed))
+    assert [] == place.run(lambda: list(Table(third.maps["flows"]).elements()))
+    place.run(third.retire)
+    assert len(objects.STATE) == len(names(place, third.pins / "state"))
+
+
 def test_what_is_old_is_retired_and_nothing_else(place, opened, pins, tmp_path):
     opened()
     old = opened(host4=HOST[4])
     new = opened(build(tmp_path, OTHER_LAYOUT))
     place.run((pins / "links").mkdir)
-    assert {old.layout, new.layout, "links"} == names(place, pins)
+    assert {old.layout, new.layout, "links", "state"} == names(place, pins)
 
     place.run(new.retire)
-    assert {new.layout, "links"} == names(place, pins)
-    assert {"programs", *new.maps} == names(place, new.folder)
+    assert {new.layout, "links", "state"} == names(place, pins)
+    assert {"programs", *new.maps} - objects.STATE == names(place, new.folder)
+    assert objects.STATE == {name.rpartition("-")[0] for name in names(place, pins / "state")}
     assert {p.pin for p in new.programs.values()} == names(place, new.folder / "programs")
 
 

@@ -1,8 +1,9 @@
 """The agent is killed without warning, again and again, under ADD, DEL and traffic.
 
 ┌──────────────────────── host1 ─────────────────────────┐
-│ ┌─ one ─┐ ┌─ two ─┐ ┌─ three ─┐   hold connections     │
-│ └───────┘ └───────┘ └─────────┘                        │
+│ ┌─ one ─┐ ┌─ two ─┐ ┌─ three ─┐   hold connections     │      ┌── host2 ──┐
+│ └───────┘ └───────┘ └─────────┘   two's port published ┼─wire─┼─ too      │
+│                                                        │      └───────────┘
 │ ┌─ c0 … ─┐ ┌─ d0 … ─┐    come and go, by CNI and API   │
 │ └────────┘ └────────┘                                  │
 │ agent: started, killed, started, killed …              │
@@ -23,12 +24,13 @@ from pathlib import Path
 
 import pytest
 from tests.evidence import Evidence, differences
+from tests.flow import PORT
 from tests.flows import Place, assert_unharmed, flowing
 from tests.libcni import PluginFailed, Runtime
 
 from seaway import names
 from seaway.errors import NotFound, SeawayError
-from seaway.lab import LabHost
+from seaway.lab import Lab, LabHost
 from seaway.lab.containerd import install_plugins
 from seaway.model.requests import NewEndpoint
 
@@ -139,6 +141,7 @@ class Caller:
 @dataclass
 class Scene:
     host: LabHost
+    outside: LabHost
     evidence: Evidence
     agent: Agent
     addresses: Addresses = field(default_factory=Addresses)
@@ -186,7 +189,16 @@ class Scene:
             (two, self.own()),
             (self.own(), three),
             (three, self.own(1)),
+            *self.published(),
         ]
+
+    def published(self) -> list[tuple[Place, Place]]:
+        """To the port of two that is published: from outside, from the host, from neighbours."""
+        four, six = (Place("two", str(a)) for a in (self.host.address4, self.host.address6))
+        outside = Place("", "", self.outside)
+        loopback = Place("two", "127.0.0.1")
+        neighbours = [(Place(name, ""), four) for name in ("one", "two")]
+        return [(outside, four), (outside, six), (Place("", ""), loopback), *neighbours]
 
     def calm(self, before: dict[str, object]) -> None:
         """With an agent again, all must come to be as it was."""
@@ -201,7 +213,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(lab_host: LabHost) -> Iterator[Scene]:
+def scene(make_lab: Callable[..., Lab]) -> Iterator[Scene]:
+    lab_host, outside = make_lab(hosts=2).hosts
     install_plugins(lab_host)
     spaces = [f"{caller}{n}" for caller in "cdef" for n in range(EACH)]
     batch = "".join(f"netns add {name}\n" for name in (*STABLE, *spaces))
@@ -209,13 +222,14 @@ def scene(lab_host: LabHost) -> Iterator[Scene]:
     lab_host.start_agent()
     for name in STABLE:
         lab_host.seaway("attach", name, "--name", name)
+    lab_host.seaway("endpoint", "publish", "two", f"{PORT}:{PORT}")
     lab_host.wait_for("addresses", lambda: "tentative" not in lab_host.run("ip", "-6", "a"))
     lab_host.kill_agent()
     agent = Agent(lab_host)
     agent.start()
     lab_host.wait_for("the agent", lab_host.agent_is_ready, within=CALM)
     try:
-        yield Scene(lab_host, Evidence(lab_host), agent)
+        yield Scene(lab_host, outside, Evidence(lab_host), agent)
     finally:
         agent.close()
 
