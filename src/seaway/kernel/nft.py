@@ -9,9 +9,9 @@ it; a listing costs a process, so none is made while the kernel's count of chang
 from __future__ import annotations
 
 import errno
+import json
 import re
 import shutil
-import struct
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,17 +19,16 @@ from functools import partial
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network, summarize_address_range
 from pathlib import Path
+from typing import Any
 
 from seaway.errors import HostUnfit
 from seaway.kernel import netns
-from seaway.kernel.rtnl import Rtnl, attributes
+from seaway.kernel.rules import Generation
 from seaway.model.addresses import Prefix
 from seaway.model.kernel import Masquerade
 from seaway.names import LINK_PREFIX, NFT_TABLE
 
 KEY = "table"
-_NETLINK_NETFILTER = 12
-_GET_GENERATION, _GENERATION_ID = 10 << 8 | 16, 1
 _TIMEOUT = 30.0  # seconds; an emulated machine needs ten for the first rule
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _MARK = re.compile(r"\n\tchain written_([0-9a-f]{16}) \{\n\t\}\n")
@@ -77,7 +76,7 @@ class NftTarget:
         self._program = program() or ""
         if not self._program:
             raise HostUnfit("there is no program 'nft'", "apt-get install nftables")
-        self._counter = netns.visit_path(netns_path, lambda: Rtnl(protocol=_NETLINK_NETFILTER))
+        self._counter = Generation(netns_path)
         self._generation = -1  # of the kernel's rules when `_seen` was true
         self._seen: dict[str, Masquerade | Changed] = {}
         self._written: tuple[str, Masquerade] | None = None  # with its mark
@@ -86,7 +85,7 @@ class NftTarget:
         self._counter.close()
 
     def read(self) -> dict[str, Masquerade | Changed]:
-        generation = self._count()
+        generation = self._counter.read()
         if generation != self._generation:
             self._seen = self._read()
             self._generation = generation
@@ -126,11 +125,6 @@ class NftTarget:
             return {KEY: self._written[1]}
         return {KEY: _parsed(rest)}
 
-    def _count(self) -> int:
-        """The kernel's number for this state of all its nftables rules."""
-        body = self._counter.get(_GET_GENERATION, struct.pack("=BBH", 0, 0, 0))
-        return int(struct.unpack(">I", attributes(body, 4)[_GENERATION_ID])[0])
-
     def _listing(self) -> str:
         """Without the counters' values; empty if there is no table."""
         done = self._run("-s", "list", "table", "inet", NFT_TABLE)
@@ -160,6 +154,26 @@ def _output(done: subprocess.CompletedProcess[str]) -> str:
 def program() -> str | None:
     """Where nft is, if it is installed; a service's PATH may leave out /usr/sbin."""
     return shutil.which("nft", path=_PATH)
+
+
+def listed_chain(family: str, table: str, chain: str) -> str:
+    """A chain of anybody's, in the namespace of this thread; empty where there is none."""
+    return _told("-s", "list", "chain", family, table, chain)
+
+
+def listed_json(what: str) -> list[dict[str, Any]]:
+    """All of a kind that anybody has, in the namespace of this thread."""
+    told = _told("-j", "list", what)
+    return list(json.loads(told)["nftables"]) if told else []
+
+
+def _told(*arguments: str) -> str:
+    found = program()
+    if found is None:
+        return ""
+    command = [found, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    return "" if done.returncode else done.stdout
 
 
 def ruleset(wanted: Masquerade) -> str:
