@@ -32,10 +32,12 @@ from seaway.desired.network.networks import TABLE
 from seaway.doors.cni import CniDoor
 from seaway.errors import NotFound
 from seaway.facts import Facts
+from seaway.firewalls import Firewatch
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
 from seaway.kernel import host as surrounding
 from seaway.kernel import netns
+from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
@@ -49,7 +51,7 @@ from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
 from seaway.surroundings import HostSurroundings
 from seaway.uplinks import Lookout
-from seaway.vigil import Vigil
+from seaway.vigil import Lookouts, Vigil
 
 log = structlog.get_logger(__name__)
 
@@ -114,11 +116,15 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     sysctls = SysctlTarget()
     lookout = Lookout(host.name, facts, records, sysctls)
     await lookout.look()
+    accepts = AcceptTarget()
+    firewatch = Firewatch(facts, accepts)
+    await firewatch.look()
     targets: tuple[Target, ...] = (
         PinTarget(plane),
         sysctls,
         AddressTarget(),
         NftTarget(),
+        accepts,
         links,
         RouteTarget(),
         *maps.targets(plane).values(),
@@ -134,7 +140,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         links, Counters(plane), attachments.mode, plane.layout, mtu=config.network.mtu
     )
     intents = Intents(host, facts, records, convergence, surroundings, allocator)
-    vigil = Vigil(intents, links, attachments, lookout)
+    vigil = Vigil(intents, links, attachments, Lookouts(lookout, firewatch))
     vigil.look()
     convergence.adopt()
     return Agent(intents, convergence, vigil, CniDoor(intents), plane)

@@ -30,7 +30,7 @@ _REMEMBERED = 100  # of the latest drift
 
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
 _SLOW: Final = ("links",)
-_BESIDE: Final = MappingProxyType({"nft": ("links",)})
+_BESIDE: Final = MappingProxyType({"nft": ("links",), "accepts": ()})
 
 
 class Convergence:

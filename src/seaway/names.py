@@ -10,6 +10,7 @@ from pathlib import Path
 LINK_PREFIX = "swy"  # host side of an endpoint's veth: prefix + 11 digits of the endpoint's id
 ROUTE_PROTOCOL = 83  # rtm_protocol of our routes, ifa_proto of our addresses ('S')
 NFT_TABLE = "seaway"  # family inet
+RULE_COMMENT = "seaway"  # of our rules in chains of others
 PIN_FOLDER = Path("/sys/fs/bpf/seaway")
 
 GATEWAY4 = IPv4Address("169.254.1.1")  # every endpoint's default gateway (link-local)

@@ -2,7 +2,8 @@
 
 Links, addresses and routes notify; a notification that our own changes do not explain leads
 to an audit of its kind. Maps, pins, attached programs and nftables are read back every few
-seconds, and the others in a slow round, should a notification ever be missed.
+seconds, and the others in a slow round, should a notification ever be missed. Other firewalls are
+looked at within a second of a change that nftables counts.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 import structlog
 
 from seaway.bpf.attachments import Attachments
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.errors import SeawayError
+from seaway.firewalls import Firewatch
 from seaway.intents import Intents
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.watch import TOLD, Watch
@@ -31,20 +34,28 @@ ROUND = 75  # sweeps between full readings of what notifies: ten minutes
 INSIDE = 0.008  # seconds of CPU for each sweep
 RETRY = 1.0  # seconds until what failed is tried again
 
-UPLINKS = "uplinks"  # suspected, they are looked for anew before the kind is audited
+UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
 NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
 SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
+
+
+@dataclass(frozen=True)
+class Lookouts:
+    """What of the host around us is looked at, besides what we wrote."""
+
+    uplinks: Lookout
+    firewalls: Firewatch
 
 
 class Vigil:
     """Is told by `kernel.watch.Watch`, and has suspicions looked into by one task."""
 
     def __init__(
-        self, intents: Intents, links: LinkTarget, attachments: Attachments, lookout: Lookout
+        self, intents: Intents, links: LinkTarget, attachments: Attachments, lookouts: Lookouts
     ) -> None:
         self._attachments = attachments
-        self._lookout = lookout
+        self._lookouts = lookouts
         self._intents = intents
         self._convergence = intents.convergence
         self._links = links
@@ -136,8 +147,9 @@ class Vigil:
             await self._convergence.settle()
             await self.release_vanished()
             suspected, self._suspected = self._suspected, set()
-            if UPLINKS in suspected:
-                await self._look_out()
+            for name in (UPLINKS, FIREWALLS):
+                if name in suspected:
+                    await self._look_out(name)
             for target in (kind for kind in KINDS if kind in suspected):
                 self._convergence.audit(target)
 
@@ -146,18 +158,22 @@ class Vigil:
         while True:
             await asyncio.sleep(SWEEP)
             sweeps += 1
-            await self._look_out()  # first: what somebody set is not to be put back
+            for name in (UPLINKS, FIREWALLS):  # first: what is meant so is not to be put back
+                await self._look_out(name)
             for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
                 self._convergence.audit(target)
                 await asyncio.sleep(0)
             self._intents.surroundings.forget_devices(self._devices())
             self._look_inside()
 
-    async def _look_out(self) -> None:
+    async def _look_out(self, name: str) -> None:
         try:
-            await self._lookout.look()
+            if name == UPLINKS:
+                await self._lookouts.uplinks.look()
+            else:
+                await self._lookouts.firewalls.look()
         except (SeawayError, OSError) as error:
-            log.warning("cannot look at uplinks", error=str(error))
+            log.warning("cannot look", at=name, error=str(error))
         await self._convergence.settle()
 
     def _devices(self) -> set[int]:
@@ -182,6 +198,9 @@ class Vigil:
         while True:
             await asyncio.sleep(RETRY)
             self._convergence.retry()
+            if self._lookouts.firewalls.stirred():
+                self.suspect(FIREWALLS)
+                self.suspect("accepts")
             if self._unsure:
                 self._woken.set()
             promotion = self._attachments.promotion

@@ -13,7 +13,9 @@ from seaway.desired.indexes import INDEXES
 from seaway.facts import Facts
 from seaway.model.facts import (
     Attached,
+    Barrier,
     Endpoint,
+    Firewalls,
     Host,
     HostAddresses,
     Network,
@@ -21,6 +23,7 @@ from seaway.model.facts import (
     Uplinks,
     Value,
 )
+from seaway.model.kernel import Accept
 
 small = st.integers(1, 4)
 
@@ -65,6 +68,10 @@ def uplinks(ipv6: bool, number: int) -> Uplinks:
     return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",))
 
 
+def barrier(program: str, chain: str, docker_user: bool) -> Barrier:
+    return Barrier(program=program, chain=chain, docker_user=docker_user and chain == "FORWARD")
+
+
 def key_of(fact: Value) -> str:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
@@ -86,6 +93,17 @@ facts_ = st.one_of(
     st.builds(host, small),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
+    st.builds(
+        lambda barriers: Firewalls(barriers=barriers),
+        st.frozensets(
+            st.builds(
+                barrier,
+                st.sampled_from(("iptables-nft", "iptables-legacy")),
+                st.sampled_from(("FORWARD", "INPUT")),
+                st.booleans(),
+            )
+        ),
+    ),
 )
 learn = facts_.map(lambda fact: (type(fact), key_of(fact), fact))
 forget = facts_.map(lambda fact: (type(fact), key_of(fact), None))
@@ -150,3 +168,24 @@ def test_a_host_that_learns_its_routes_from_routers_goes_on_learning() -> None:
     facts.change(Uplinks, "host", Uplinks(ipv6=False))
     left = {name for name, sysctl in facts.derive()["sysctls"].items() if sysctl}
     assert {"net.ipv4.ip_forward"} == left
+
+
+def test_other_firewalls_let_our_packets_through_where_they_refuse_and_want_it() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    barriers = (
+        barrier("iptables-nft", "FORWARD", docker_user=True),
+        barrier("ip6tables-legacy", "FORWARD", docker_user=False),
+        barrier("ip6tables-legacy", "INPUT", docker_user=False),
+        Barrier(program="firewalld", chain="trusted"),
+    )
+    facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers)))
+    assert {
+        ("iptables-nft", "DOCKER-USER"): Accept(("-i swy+", "-o swy+")),
+        ("ip6tables-legacy", "FORWARD"): Accept(("-i swy+", "-o swy+")),
+        ("ip6tables-legacy", "INPUT"): Accept(("-i swy+",)),
+        ("firewalld", "trusted"): Accept(("swy+",)),
+    } == facts.derive()["accepts"]
+
+    facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers[2:3])))
+    left = {place for place, accept in facts.derive()["accepts"].items() if accept}
+    assert {("ip6tables-legacy", "INPUT")} == left

@@ -7,6 +7,7 @@ map entries before the routes that bring packets.
 from __future__ import annotations
 
 from seaway.desired.network.endpoints import ATTACHMENTS, ENDPOINTS, INTERFACES, LINKS, ROUTES
+from seaway.desired.network.firewalls import ACCEPTS
 from seaway.desired.network.host import (
     HOST_ADDRESSES,
     IDENTITIES,
@@ -26,6 +27,7 @@ DERIVATIONS = (
     SUBNETS,
     CONNECTIONS,
     MASQUERADE,
+    ACCEPTS,
     LINKS,
     INTERFACES,
     ENDPOINTS,

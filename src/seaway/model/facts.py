@@ -134,6 +134,20 @@ class Uplinks(Value):
     devices: tuple[tuple[str, int], ...] = ()  # by which others reach it: name and ifindex
 
 
+class Barrier(Value):
+    """Where another firewall refuses what it does not know."""
+
+    program: str  # by which it is changed: ip[6]tables-nft, ip[6]tables-legacy, firewalld
+    chain: str  # or zone
+    docker_user: bool = False  # all that is forwarded passes DOCKER-USER
+
+
+class Firewalls(Value):
+    """Observed: what other firewalls of this host refuse. One fact, key 'host'."""
+
+    barriers: frozenset[Barrier]
+
+
 class Before(Value):
     """Stored under `before/<host>`: what the host had before us, to be put back by uninstall."""
 

@@ -22,6 +22,9 @@ SOCKET_HOOKS: Final = tuple(
     for hook in ("connect", "sendmsg", "recvmsg", "getpeername")
     for family in (4, 6)
 )
+DOCKER_CHAIN: Final = "DOCKER-USER"  # which Docker asks first, and leaves alone
+FIREWALLD: Final = "firewalld"
+TRUSTED: Final = "trusted"  # its zone that accepts all
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +123,10 @@ class Sysctl:
 
     name: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """What another firewall lets through for us. Key: (program, chain or zone)."""
+
+    rules: tuple[str, ...]  # conditions in the words of iptables, in their order

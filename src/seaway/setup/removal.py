@@ -18,6 +18,7 @@ from typing import Any
 from seaway import names
 from seaway.errors import Conflict, SeawayError, SystemFailed
 from seaway.facts import Facts
+from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget, program
@@ -33,7 +34,7 @@ from seaway.store.sqlite import SqliteStore
 
 Step = Callable[[], list[str]]  # what it could not do
 _STORE = "the store"
-_Listed = LinkTarget | RouteTarget | AddressTarget | NftTarget
+_Listed = LinkTarget | RouteTarget | AddressTarget | NftTarget | AcceptTarget
 
 
 def remove(*, force: bool, say: Callable[[str], None]) -> None:
@@ -74,6 +75,7 @@ def _steps() -> dict[str, Step]:
         "routes": lambda: _sweep(RouteTarget),
         "addresses": lambda: _sweep(AddressTarget),
         "the nftables table": _sweep_nft,
+        "accepts in other firewalls": lambda: _sweep(AcceptTarget),
         "programs and maps": lambda: _remove_folder(names.PIN_FOLDER),
         "sysctls": _put_back_sysctls,
         "CNI files": _remove_cni,
