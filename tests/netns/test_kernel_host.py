@@ -121,18 +121,6 @@ def test_devices_whose_route_a_router_told_are_named(host):
     assert ["up0"] == hosts.learnt_by_ra(host.path)
 
 
-def test_another_firewall_that_drops_forwarded_packets_is_named(host):
-    assert [] == netns.visit_path(host.path, hosts.dropping_chains)
-    chain = "add chain {} FORWARD { type filter hook forward priority 0; policy {}; }"
-    for table, policy in (("ip filter", "drop"), ("ip6 filter", "accept"), ("inet seaway", "drop")):
-        host.run(f"nft add table {table}")
-        host.run("nft -f -", text=chain.replace("{}", table, 1).replace("{}", policy, 1))
-
-    assert ["nftables chain ip filter FORWARD"] == netns.visit_path(
-        host.path, hosts.dropping_chains
-    )
-
-
 def test_a_bpf_file_system_is_mounted_where_there_is_none(lab_host):
     program = """
 from pathlib import Path

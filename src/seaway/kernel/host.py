@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,16 +21,12 @@ from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import Prefix
 from seaway.model.facts import Uplinks
 from seaway.model.reports import Finding
-from seaway.names import LINK_PREFIX, NFT_TABLE, ROUTE_PROTOCOL
+from seaway.names import ROUTE_PROTOCOL
 
 KERNEL_FLOOR = (6, 1)
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _BPFFS = Path("/sys/fs/bpf")
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
-_LEGACY_TABLES = Path("/proc/net/ip_tables_names")
-_NETWORKD = Path("/run/systemd/netif")
-_NETWORK_MANAGER = Path("/run/NetworkManager")
-_TIMEOUT = 10.0
 _DEFAULT_MTU = 1500
 _IPV6 = Path("/proc/sys/net/ipv6")
 _LOCAL_TABLE = 255
@@ -87,7 +82,7 @@ def mount_bpffs(folder: Path = _BPFFS) -> None:
 
 
 def findings() -> list[Finding]:
-    return [*_kernel(), *_rights(), *_forwarding(), *_firewalls(), *_managers()]
+    return [*_kernel(), *_rights(), *_forwarding()]
 
 
 def _kernel() -> Iterator[Finding]:
@@ -124,75 +119,6 @@ def _forwarding() -> Iterator[Finding]:
         advice = "" if value == "1" else "the agent sets it; does something else reset it?"
         told = f"{name.replace('/', '.')} is {value}"
         yield _finding("forwarding", "ok" if value == "1" else "warning", told, advice)
-
-
-def _firewalls() -> Iterator[Finding]:
-    dropping = dropping_chains()
-    for chain in dropping:
-        yield _finding(
-            "firewall",
-            "warning",
-            f"{chain} drops what it does not know, containers' traffic to the world too",
-            f"let it accept what comes in or goes out by {LINK_PREFIX}+",
-        )
-    if not dropping:
-        yield _finding("firewall", "ok", "no other firewall drops forwarded packets")
-
-
-def dropping_chains() -> list[str]:
-    """Chains of others on the forward path whose policy is drop, in words."""
-    return [*_nft_chains(), *_legacy_chains()]
-
-
-def _nft_chains() -> list[str]:
-    program = nft.program()
-    if program is None:
-        return []
-    try:
-        listed = json.loads(_output([program, "-j", "list", "chains"]) or "{}")
-    except ValueError:
-        return []
-    chains = [item["chain"] for item in listed.get("nftables", []) if "chain" in item]
-    return [
-        f"nftables chain {c['family']} {c['table']} {c['name']}"
-        for c in chains
-        if c.get("hook") == "forward" and c.get("policy") == "drop" and c["table"] != NFT_TABLE
-    ]
-
-
-def _legacy_chains() -> list[str]:
-    """Asked only where such a table is loaded: asking would load it."""
-    if not _LEGACY_TABLES.exists() or "filter" not in _LEGACY_TABLES.read_text().split():
-        return []
-    rules = _output(["iptables-legacy", "-w", "-S", "FORWARD"])
-    return ["iptables-legacy chain FORWARD"] if "-P FORWARD DROP" in rules else []
-
-
-def _managers() -> Iterator[Finding]:
-    if _NETWORKD.exists():
-        yield _finding(
-            "networkd",
-            "ok",
-            "systemd-networkd runs",
-            f"let no .network file match {LINK_PREFIX}*: it would take our addresses away",
-        )
-    if _NETWORK_MANAGER.exists():
-        yield _finding(
-            "networkmanager",
-            "warning",
-            "NetworkManager runs",
-            f"tell it to leave us alone: [keyfile] unmanaged-devices=interface-name:{LINK_PREFIX}*",
-        )
-
-
-def _output(command: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout
 
 
 def _finding(check: str, level: str, found: str, advice: str = "") -> Finding:

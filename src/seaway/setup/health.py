@@ -14,7 +14,7 @@ from seaway.api import peers
 from seaway.bpf import tcx
 from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import host
+from seaway.kernel import host, masters
 from seaway.model.reports import Finding
 from seaway.setup import files, service
 
@@ -29,7 +29,7 @@ _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    return [*host.findings(), *programs(), *_files(), *_agent(client)]
+    return [*host.findings(), *masters.findings(), *programs(), *_files(), *_agent(client)]
 
 
 def require_programs() -> None:
