@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from seaway.desired.network.host import accept_ra, advertised_device, forwarding
+from seaway.desired.network.host import ALONG, accept_ra, advertised_device, forwarding
 from seaway.facts import Facts
 from seaway.kernel import host as surrounding
 from seaway.kernel.sysctls import SysctlTarget
@@ -57,7 +58,7 @@ class Lookout:
     ) -> None:
         """What each was before us, once; what somebody set since then is his."""
         old = {name: value for name, value in known.items() if now.get(name) != _NEVER}
-        old = self.sysctls.current(forwarding(uplinks)) | old
+        old = self.sysctls.current((*forwarding(uplinks), *ALONG)) | old
         if old != known:
             await self.records.commit([Before(host=self.host, sysctls=old)])
 

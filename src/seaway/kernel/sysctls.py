@@ -55,10 +55,16 @@ def _read(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _turn(sysctl: Sysctl) -> int:
+    _, _, setting = sysctl.name.rpartition(".")
+    return {"accept_ra": 0, "accept_redirects": 2}.get(setting, 1)
+
+
 def _write(wanted: Iterable[Sysctl]) -> dict[str, OSError]:
     failed = {}
-    # Whether advertisements are believed comes before forwarding, which forgets their routes.
-    for sysctl in sorted(wanted, key=lambda s: not s.name.endswith(".accept_ra")):
+    # Whether advertisements are believed comes before forwarding, which forgets their routes, and
+    # whether redirects are believed after it, because it changes that.
+    for sysctl in sorted(wanted, key=_turn):
         try:
             if _read([sysctl.name]).get(sysctl.name) != sysctl.value:
                 path(sysctl.name).write_text(sysctl.value)

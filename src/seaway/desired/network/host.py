@@ -68,6 +68,10 @@ def advertised_device(setting: str) -> str:
     return setting.removeprefix(_DEVICE).removesuffix(_ACCEPT_RA).replace("/", ".")
 
 
+# What the kernel changes along with ip_forward (inet_forward_change): recorded, never set by us.
+ALONG = ("net.ipv4.conf.all.accept_redirects",)
+
+
 def forwarding(uplinks: Uplinks) -> dict[str, str]:
     """The settings by which the host forwards, and keeps the routes that it has.
 
