@@ -29,6 +29,7 @@ help:
 build: packages $(VENV) $(BPF) $(CNI)
 
 test: build
+	$(Q)scripts/install-packages firewalls
 	$(Q).venv/bin/pytest $(TESTS)
 
 check: build
