@@ -1,0 +1,418 @@
+"""A host with other masters: what they refuse, what they rebuild, and what is theirs alone.
+
+┌──────────────── host1 ─────────────────┐
+│ ┌── a ──┐  iptables (nft, legacy), ufw,│      ┌── world ──┐
+│ │ eth0  │  firewalld, Docker, udev eth0┼─wire─┼─ eth0     │
+│ └───────┘                              │      └───────────┘
+└────────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Bare, OneHost
+from tests.masters import (
+    INTERNET,
+    accepts,
+    chain,
+    exchanging,
+    start_docker,
+    start_firewalld,
+    start_udevd,
+    stop_docker,
+)
+
+from seaway import names
+from seaway.bench import docker
+from seaway.lab import LabHost
+from seaway.lab.hosts import SEAWAY
+
+FLAVOURS = {
+    "nft": ("iptables-nft", "ip6tables-nft"),
+    "legacy": ("iptables-legacy", "ip6tables-legacy"),
+}
+NFT4, NFT6 = FLAVOURS["nft"]
+
+
+@dataclass
+class Scene:
+    one: OneHost
+    world: LabHost
+
+    @property
+    def host(self) -> LabHost:
+        return self.one.host
+
+    def begin(self) -> Bare:
+        """The agent and a container, on the host as it is now."""
+        self.host.start_agent()
+        return self.one.attach("a")
+
+    def wait(self, what: str, program: str, *where: str, there: bool = True) -> None:
+        """Until accepts of ours are in all these chains, or in none."""
+        wanted = dict.fromkeys(where, there)
+        self.host.wait_for(
+            what, lambda: wanted == {c: accepts(self.host, program, c) for c in where}
+        )
+
+    def reaches_all(self, a: Bare) -> None:
+        """The world, and the host whose address in the cluster or another is asked for."""
+        addresses = self.one.told("status")["addresses"]
+        own = (*addresses, str(self.host.address4), str(self.host.address6))
+        assert [] == [address for address in (*INTERNET, *own) if not a.reaches(address)]
+        assert [] == [address for address in a.addresses() if not self.host.reaches(address)]
+
+    def drift(self) -> set[str]:
+        return {d["key"] for d in self.one.told("status")["drift"] if d["target"] == "accepts"}
+
+
+@pytest.fixture
+def scene(make_lab) -> Scene:
+    lab = make_lab(hosts=1, world=True)
+    return Scene(OneHost(lab.hosts[0]), lab.host("world"))
+
+
+def refuse(host: LabHost, *programs: str) -> None:
+    """As Docker and ufw leave it, all rules made anew. Without neighbours there is no IPv6."""
+    for program in programs:
+        host.run(program, "-F")
+        for base in ("FORWARD", "INPUT"):
+            host.run(program, "-P", base, "DROP")
+        if program.startswith("ip6"):
+            host.run(program, "-A", "INPUT", "-p", "icmpv6", "-j", "ACCEPT")
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_container_reaches_the_world_and_its_host_where_iptables_drops(scene, flavour):
+    programs = FLAVOURS[flavour]
+    refuse(scene.host, *programs)
+    scene.host.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+    a = scene.begin()
+    for program in programs:
+        scene.wait("the accepts", program, "FORWARD", "INPUT")
+    scene.reaches_all(a)
+    assert not scene.world.reaches(scene.host.address4)  # as they wanted it
+
+    refuse(scene.host, *programs)
+    for program in programs:
+        scene.wait("the repair", program, "FORWARD", "INPUT")
+    scene.reaches_all(a)
+    assert {str((p, c)) for p in programs for c in ("FORWARD", "INPUT")} == scene.drift()
+
+
+def test_a_chain_that_ends_in_a_reject_is_one_that_drops_and_is_left_when_it_no_longer_does(scene):
+    a = scene.begin()
+    for program in FLAVOURS["nft"]:
+        for base in ("FORWARD", "INPUT"):
+            scene.host.run(program, "-A", base, "-p", "icmpv6", "-j", "ACCEPT")
+            scene.host.run(program, "-A", base, "-j", "REJECT")
+    for program in FLAVOURS["nft"]:
+        scene.wait("the accepts", program, "FORWARD", "INPUT")
+    scene.reaches_all(a)
+
+    scene.host.run(NFT4, "-D", "INPUT", "-j", "REJECT")
+    scene.wait("the end", NFT4, "INPUT", there=False)
+    assert ["-A INPUT -p ipv6-icmp -j ACCEPT"] == chain(scene.host, NFT4, "INPUT")
+    assert set() == scene.drift()
+
+
+def test_dockers_engine_starts_stops_and_rebuilds_its_rules_while_traffic_runs(scene):
+    host = scene.host
+    start_docker(host)
+    assert "-P FORWARD DROP" in host.run(NFT4, "-S", "FORWARD")
+    a = scene.begin()
+    scene.wait("the accepts", NFT4, "DOCKER-USER")
+    with exchanging(host, "a", scene.world):
+        assert not accepts(host, NFT4, "FORWARD")
+        scene.reaches_all(a)
+
+        host.run(NFT4, "-F")
+        scene.wait("the repair of a chain that nobody asks", NFT4, "FORWARD")
+        stop_docker(host)
+        start_docker(host)
+        scene.wait("the accepts again", NFT4, "DOCKER-USER")
+        scene.wait("the end of the other", NFT4, "FORWARD", there=False)
+        scene.reaches_all(a)
+    _dockers_containers_reach_the_world_and_none_of_ours(host, a)
+
+
+def _dockers_containers_reach_the_world_and_none_of_ours(host: LabHost, a: Bare) -> None:
+    Path(f"/proc/{host.pid}/root{docker.ARCHIVE}").write_bytes(docker.image())
+    host.run("docker", "import", docker.ARCHIVE, docker.IMAGE)
+    ping = ("docker", "run", "--rm", docker.IMAGE, "/bin/busybox", "ping", "-c1", "-W1")
+    assert 0 == host.call(*ping, INTERNET[0]).returncode
+    assert 0 != host.call(*ping, a.addresses()[0]).returncode
+
+
+def test_ufw_is_enabled_reloaded_and_disabled_while_traffic_runs(scene):
+    a, host = scene.begin(), scene.host
+    with exchanging(host, "a", scene.world):
+        host.run("ufw", "--force", "enable")
+        for program in FLAVOURS["nft"]:
+            scene.wait("the accepts", program, "FORWARD", "INPUT")
+        scene.reaches_all(a)
+        host.run("ufw", "reload")
+        for program in FLAVOURS["nft"]:
+            scene.wait("the accepts after a reload", program, "FORWARD", "INPUT")
+        scene.reaches_all(a)
+        host.run("ufw", "disable")
+        scene.wait("the end", NFT4, "FORWARD", "INPUT", there=False)
+        scene.reaches_all(a)
+
+
+def test_firewalld_starts_and_reloads_while_traffic_runs(scene):
+    a, host = scene.begin(), scene.host
+
+    def trusted() -> bool:
+        zones = host.call("nft", "list", "chain", "inet", "firewalld", "filter_INPUT_ZONES").stdout
+        return f'iifname "{names.LINK_PREFIX}*" goto filter_IN_trusted' in zones
+
+    with exchanging(host, "a", scene.world):
+        start_firewalld(host)
+        host.wait_for("the zone", trusted)
+        scene.reaches_all(a)
+        host.run("firewall-cmd", "--reload")
+        host.wait_for("the zone after a reload", trusted)
+        scene.reaches_all(a)
+    assert scene.drift() <= {str(("firewalld", "trusted"))}  # or seen while it was gone: no drift
+
+    scene.one.seaway("uninstall", "--yes", "--force")
+    assert not trusted()
+
+
+FOREIGN = """
+table inet filter {
+	comment "mine"
+	set friends { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } }
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		ip saddr @friends accept
+	}
+	chain input {
+		type filter hook input priority filter; policy accept;
+		counter accept comment "seaway"
+	}
+}
+table ip nat {
+	chain post {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 192.0.2.7 masquerade
+	}
+}
+table ip seaway {
+	chain x {
+	}
+}
+table netdev n {
+	chain c {
+	}
+}
+"""
+OTHERS = ("inet filter", "ip nat", "ip seaway", "netdev n")
+
+
+def test_nftables_tables_of_others_stay_byte_for_byte_and_doctor_says_what_they_lack(scene):
+    host = scene.host
+    host.run("nft", "-f", "-", stdin=FOREIGN)
+
+    def listed() -> list[str]:
+        return [host.run("nft", "-s", "list", "table", *table.split()) for table in OTHERS]
+
+    before = listed()
+    a = scene.begin()
+    scene.one.seaway("network", "create", "web")
+    assert not a.reaches(INTERNET[0])
+    (told,) = [f for f in findings(host) if "inet filter forward" in f["found"]]
+    assert ("firewall", "warning") == (told["check"], told["level"])
+    assert before == listed()
+
+    for rule in told["advice"].partition(": ")[2].split("; "):
+        host.run("sh", "-c", rule)
+    scene.reaches_all(a)
+    for rule in host.run("nft", "-a", "list", "chain", "inet", "filter", "forward").splitlines():
+        if f'"{names.LINK_PREFIX}*"' in rule:
+            handle = rule.rsplit(maxsplit=1)[1]
+            host.run("nft", "delete", "rule", "inet", "filter", "forward", "handle", handle)
+    scene.one.seaway("uninstall", "--yes", "--force")
+    assert before == listed()
+
+
+def findings(host: LabHost) -> list[dict[str, str]]:
+    return json.loads(host.call(SEAWAY, "doctor", "-o", "json").stdout)
+
+
+def test_rules_that_only_look_like_ours_are_left(scene):
+    host = scene.host
+    refuse(host, NFT4)
+    theirs = [("-m", "comment", "--comment", "seaway too"), ("-i", "swy+")]
+    for words in theirs:
+        host.run(NFT4, "-A", "FORWARD", *words, "-j", "ACCEPT")
+    before = chain(host, NFT4, "FORWARD")
+    scene.begin()
+    scene.wait("the accepts", NFT4, "FORWARD")
+    scene.one.seaway("uninstall", "--yes", "--force")
+
+    assert before == chain(host, NFT4, "FORWARD")
+
+
+def test_an_iptables_that_is_locked_is_waited_for_then_told_and_holds_up_nothing(scene):
+    host = scene.host
+    refuse(host, "iptables-legacy", NFT6)
+    with host.popen("flock", "--close", "/run/xtables.lock", "sleep", "60") as holder:
+        host.wait_for(
+            "the lock", lambda: host.call("flock", "-n", "/run/xtables.lock", "true").returncode
+        )
+        scene.begin()
+        scene.wait("the accepts of the others", NFT6, "FORWARD", "INPUT")
+        host.wait_for("a word", lambda: scene.one.told("status")["failures"], within=15)
+        failures = scene.one.told("status")["failures"]
+        holder.kill()
+    assert all("holding the xtables lock" in failure["error"] for failure in failures)
+    scene.wait("the accepts", "iptables-legacy", "FORWARD", "INPUT")
+
+
+def test_where_there_is_no_iptables_doctor_says_so_and_all_else_works(scene):
+    host = scene.host
+    refuse(host, NFT4)
+    for program in ("xtables-nft-multi", "xtables-legacy-multi"):
+        host.run("mount", "--bind", "/dev/null", f"/usr/sbin/{program}")
+    a = scene.begin()
+    b = scene.one.attach("b")
+    assert a.reaches(b.addresses()[0])
+    assert a.reaches(INTERNET[1])
+    assert [] == scene.one.told("status")["failures"]
+    told = [f for f in findings(host) if "no program 'iptables-nft'" in f["found"]]
+
+    assert 2 == len(told)  # FORWARD, INPUT
+    assert {("warning", "apt-get install iptables")} == {(f["level"], f["advice"]) for f in told}
+
+
+HOSTILE = {
+    "/etc/ufw/ufw.conf": "ENABLED=yes\n",
+    "/etc/ufw/sysctl.conf": "net/ipv4/ip_forward=0\n",
+    "/etc/default/ufw": "MANAGE_BUILTINS=yes\n",
+    "/etc/docker/daemon.json": '{"firewall-backend": "nftables"}',
+    "/run/docker.sock": "",
+    "/run/systemd/netif/state": "",
+    "/etc/systemd/network/10-all.network": "[Match]\nName=*\n[Network]\nDHCP=yes\n",
+    "/etc/systemd/network/20-veth.network": "[Match]\nKind=veth\n",
+    "/etc/systemd/network/30-lan.network": "[Match]\nName=en* eth*\n",
+    "/run/NetworkManager/state": "",
+    "/etc/sysctl.d/99-hard.conf": "net.ipv6.conf.all.forwarding = 0\n",
+    "/proc/sys/net/ipv4/conf/all/rp_filter": "1\n",
+}
+NAMED = {
+    ("ufw", "ok", "ufw is enabled"),
+    ("ufw", "warning", "MANAGE_BUILTINS=yes"),
+    ("ufw", "warning", "/etc/ufw/sysctl.conf sets net/ipv4/ip_forward to 0"),
+    ("docker", "ok", "Docker runs with nftables"),
+    ("networkd", "warning", "takes our devices by /etc/systemd/network/10-all.network"),
+    ("networkd", "warning", "takes our devices by /etc/systemd/network/20-veth.network"),
+    ("networkd", "ok", "may remove routes of others"),
+    ("networkmanager", "warning", "NetworkManager runs"),
+    ("forwarding", "warning", "/etc/sysctl.d/99-hard.conf sets net.ipv6.conf.all.forwarding to 0"),
+    ("rp_filter", "warning", "net.ipv4.conf.all.rp_filter is 1"),
+    ("firewall", "warning", "iptables-legacy: FORWARD refuses what it does not know"),
+}
+MENDED = {
+    "/etc/systemd/network/10-all.network": "[Match]\nName=!swy* *\n",
+    "/etc/systemd/network/20-veth.network": "[Match]\nKind=veth\nName=veth*\n",
+    "/etc/systemd/networkd.conf": "[Network]\nManageForeignRoutes=no\n",
+    "/etc/NetworkManager/conf.d/s.conf": "[keyfile]\nunmanaged-devices=interface-name:swy*\n",
+}
+
+
+def test_doctor_names_each_hostile_setting_with_what_to_do(lab_host):
+    for path, text in HOSTILE.items():
+        lab_host.write(Path(path), text)
+    lab_host.run("iptables-legacy", "-P", "FORWARD", "DROP")
+    told = findings(lab_host)
+    for check, level, words in NAMED:
+        found = [f for f in told if f["check"] == check and words in f["found"]]
+        assert [level] == [f["level"] for f in found], (words, told)
+        assert found[0]["advice"], words
+    assert not any("30-lan" in f["found"] for f in told)
+
+    for path, text in MENDED.items():
+        lab_host.write(Path(path), text)
+    mended = {f["check"]: f["level"] for f in findings(lab_host)}
+    assert ("ok", "ok") == (mended["networkd"], mended["networkmanager"])
+
+
+def test_udev_gives_our_devices_no_other_mac(scene):
+    """Whoever leaves a device's MAC to the kernel gets a new one from udev, a little later."""
+    host = scene.host
+    start_udevd(host)
+    a = scene.begin()
+    link = scene.one.told("endpoint", "inspect", "a")["link"]
+    before = a.run("cat", "/sys/class/net/eth0/address")
+    host.run("ip", "link", "add", "strange", "type", "veth", "peer", "name", "stranger")
+    host.run("udevadm", "settle", "--timeout=10")
+    said = host.read(Path("/run/udevd.log"))
+
+    assert "strange: Applying persistent MAC address" in said
+    assert f"{link}: Config file" in said
+    assert f"{link}: Applying persistent MAC address" not in said
+    assert names.GATEWAY_MAC == host.read(Path(f"/sys/class/net/{link}/address")).strip()
+    assert before == a.run("cat", "/sys/class/net/eth0/address")
+    scene.reaches_all(a)
+    assert [] == scene.one.told("status")["drift"]
+
+
+LOOKS = (
+    "nft -s list ruleset",
+    *(f"{program}-save" for programs in FLAVOURS.values() for program in programs),
+    "ip -j -d link show",
+    "ip -j addr show",
+    "ip -j route show table all",
+    "ip -j -6 route show table all",
+    "ip -j rule show",
+    "sysctl -a -r ^net",
+    "find /etc /opt /run /var/lib /var/log /sys/fs/bpf -printf %p:%m:%u:%g:%l\\n",
+)
+PASSING = {"valid_life_time", "preferred_life_time", "expires", "used", "age", "cache"}
+
+
+def state(host: LabHost) -> dict[str, object]:
+    """Every place in which something could be left behind; without counters and clocks."""
+    return {look: _lasting(look, host.run(*look.split())) for look in LOOKS}
+
+
+def _lasting(look: str, text: str) -> object:
+    if look.startswith("ip -j"):
+        return [
+            {k: v for k, v in item.items() if k not in PASSING} for item in json.loads(text or "[]")
+        ]
+    return sorted(
+        line.partition(" [")[0]
+        for line in text.splitlines()
+        if not line.startswith("#") and "xtables.lock" not in line
+    )
+
+
+def test_uninstall_leaves_a_host_with_other_masters_as_it_was(scene):
+    host = scene.host
+    host.run("nft", "-f", "-", stdin=FOREIGN)
+    host.run("ufw", "--force", "enable")
+    refuse(host, *FLAVOURS["legacy"])
+    host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0", "net.ipv4.ip_forward=0")
+    host.run("ip", "netns", "add", "a")
+    before = state(host)
+
+    host.start_agent()
+    host.seaway("attach", "a", "--name", "a")
+    scene.one.seaway("network", "create", "web", "--open")
+    for programs in FLAVOURS.values():
+        for program in programs:
+            scene.wait("the accepts", program, "FORWARD", "INPUT")
+    assert before != state(host)
+    assert "net.ipv4.ip_forward = 1" in host.run("sysctl", "net.ipv4.ip_forward")
+    host.seaway("uninstall", "--yes", "--force", timeout=60)
+
+    after = state(host)
+    for look, found in before.items():
+        assert found == after[look], look

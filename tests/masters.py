@@ -1,0 +1,81 @@
+"""Other masters of a lab host: each run there as its package does, with state of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.flows import Flow, assert_unharmed
+
+from seaway.bench import docker
+from seaway.lab import LabHost
+
+INTERNET = ("203.0.113.1", "2001:db8:ffff::1")
+MARK = "--comment seaway"
+_FLOW = str(Path(__file__).with_name("flow.py"))
+_UDEVD = "/lib/systemd/systemd-udevd"
+
+
+def chain(host: LabHost, program: str, name: str) -> list[str]:
+    """The rules of a chain of the filter table; empty where there is none."""
+    listed = host.call(program, "-w", "-S", name).stdout.splitlines()
+    return [line for line in listed if line.startswith("-A")]
+
+
+def accepts(host: LabHost, program: str, name: str) -> bool:
+    """Whether rules of ours are there."""
+    return any(MARK in rule for rule in chain(host, program, name))
+
+
+@contextmanager
+def exchanging(host: LabHost, netns: str, world: LabHost) -> Iterator[None]:
+    """A connection from a container to the world, in each family, that takes no harm."""
+    serve = (sys.executable, _FLOW, "serve", "tcp")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with world.popen(*serve, **pipes) as server:
+        flows = []
+        try:
+            assert server.stdout
+            assert "ready\n" == server.stdout.readline()
+            for address in INTERNET:
+                inside = ("nsenter", f"--net=/run/netns/{netns}", sys.executable, _FLOW)
+                flow = Flow(f"{netns} to {address}", host.popen(*inside, "tcp", address, **pipes))
+                flows.append(flow)
+                assert flow.process.stdout
+                assert "ready\n" == flow.process.stdout.readline()
+            yield
+            assert_unharmed(flows)
+        finally:
+            for process in (server, *(flow.process for flow in flows)):
+                process.kill()
+                process.communicate()
+
+
+def start_docker(host: LabHost) -> None:
+    host.start(*docker.ENGINE, log=docker.LOG)
+    host.wait_for("dockerd", lambda: host.call("docker", "version").returncode == 0, within=60)
+
+
+def stop_docker(host: LabHost) -> None:
+    pid = host.read(Path("/run/docker.pid")).strip()
+    host.run("kill", pid)
+    host.wait_for("its end", lambda: host.call("test", "-d", f"/proc/{pid}").returncode != 0)
+
+
+def start_firewalld(host: LabHost) -> None:
+    host.run("mkdir", "-p", "/run/dbus")
+    host.run("dbus-daemon", "--system", "--fork", "--nopidfile")
+    host.start("firewalld", "--nofork", log=Path("/run/firewalld.log"))
+    host.wait_for("firewalld", lambda: host.call("firewall-cmd", "--state").returncode == 0)
+
+
+def start_udevd(host: LabHost) -> None:
+    """It is told of the machine's devices too: /dev and /sys are not its to change."""
+    keep_off = "mount -o remount,bind,ro /dev; mount -o remount,bind,ro /sys"
+    log = Path("/run/udevd.log")
+    shell = ("sh", "-c", f"{keep_off}; exec {_UDEVD} --debug")
+    host.start("unshare", "--mount", *shell, log=log)
+    host.wait_for("udevd", lambda: host.call("test", "-S", "/run/udev/control").returncode == 0)
