@@ -16,7 +16,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from seaway.desired.network.host import accept_ra, advertised_device, forwarding
 from seaway.desired.network.host import ALONG, accept_ra, advertised_device, forwarding
 from seaway.facts import Facts
 from seaway.kernel import host as surrounding
