@@ -20,7 +20,7 @@ from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import Prefix
 from seaway.model.facts import Uplinks
 from seaway.model.reports import Finding
-from seaway.names import ROUTE_PROTOCOL
+from seaway.names import LINK_PREFIX, ROUTE_PROTOCOL
 
 KERNEL_FLOOR = (6, 1)
 _BTF = Path("/sys/kernel/btf/vmlinux")
