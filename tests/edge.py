@@ -12,7 +12,7 @@ from typing import Any
 
 from scapy.layers.inet import TCP, UDP
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from cast import BERT, HOST, WORLD, Actor, Outcome, World, ip
 from seaway.bpf import abi
@@ -118,6 +118,10 @@ class Edge(World):
 
     def from_bert(self, frame: Packet | bytes) -> Outcome:
         return self.send(frame, ifindex=BERT.record.ifindex)
+
+
+def says(kind: str, source: int, target: int, size: int = 20, **fields: Any) -> Packet:
+    return PROTOCOLS[kind][1](sport=source, dport=target, **fields) / Raw(b"s" * size)
 
 
 def flagged(record: abi.Endpoint, flag: int) -> abi.Endpoint:

@@ -30,3 +30,12 @@ static __always_inline __u32 identity_of(const struct addr *addr)
 
 	return identity ? *identity : IDENTITY_UNKNOWN;
 }
+
+/* Whether somebody outside may have this address: it is neither the host's nor ours, and a router
+ * may carry it.
+ */
+static __always_inline bool addr_is_outside(const struct addr *addr)
+{
+	return !addr_is_group(addr) && !addr_is_internal(addr) && !addr_is_link_local(addr) &&
+	       identity_of(addr) != IDENTITY_HOST && !subnet_find(addr);
+}

@@ -44,7 +44,7 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 	const struct endpoint *backend = found ? endpoint_find(&found->backend) : NULL;
 	bool sole, itself;
 
-	if (!backend)
+	if (!backend || (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&key->src)))
 		return NOT_PUBLISHED;
 	flow->src = key->src;
 	flow->src_port = key->src_port;
@@ -71,6 +71,8 @@ static __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 	struct flow *flow;
 
 	if (!scratch || !quote_read(skb, pkt, &scratch->quote))
+		return NOT_PUBLISHED;
+	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&pkt->src))
 		return NOT_PUBLISHED;
 	flow = flow_find(&scratch->quote.key);
 	if (!flow || flow->flags & FLOW_PLAIN)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cast import World
+from edge import SCENE, Edge
 from stage import Stage, stage
 
 
@@ -28,3 +29,19 @@ def world(loaded: World) -> World:
     """With the cast in its maps and nothing counted."""
     loaded.reset()
     return loaded
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Edge]:
+    with stage() as place:
+        place.shell(SCENE)
+        edge = place.run(Edge, place)
+        yield edge
+        place.run(edge.close)
+
+
+@pytest.fixture
+def edge(scene: Edge) -> Edge:
+    """With an uplink, and nothing published."""
+    scene.reset()
+    return scene

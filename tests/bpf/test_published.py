@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
@@ -23,7 +23,6 @@ from edge import (
     PROTOCOLS,
     PUBLIC,
     ROUTER_MAC,
-    SCENE,
     UPLINK_MTU,
     Edge,
     answers,
@@ -31,32 +30,13 @@ from edge import (
     leaves,
     reaches,
     redirected,
+    says,
 )
 from seaway.bpf import abi
-from stage import stage
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 KINDS = pytest.mark.parametrize("kind", PROTOCOLS)
 ASKING, PORT, BACKEND = 40000, 8080, 80
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Edge]:
-    with stage() as place:
-        place.shell(SCENE)
-        edge = place.run(Edge, place)
-        yield edge
-        place.run(edge.close)
-
-
-@pytest.fixture
-def edge(scene: Edge) -> Edge:
-    scene.reset()
-    return scene
-
-
-def says(kind: str, source: int, target: int, size: int = 20, **fields: object) -> Packet:
-    return PROTOCOLS[kind][1](sport=source, dport=target, **fields) / Raw(b"s" * size)
 
 
 def ask(edge: Edge, family: int, kind: str, port: int = PORT, sport: int = ASKING) -> Outcome:
