@@ -80,7 +80,8 @@ static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pk
 	if (!scratch)
 		return false;
 	scratch->quote.key = flow_key_of(pkt);
-	if (pkt->flags & PACKET_ICMP_ERROR && !quote_read(skb, pkt, &scratch->quote))
+	if (pkt->flags & PACKET_ICMP_ERROR &&
+	    (!quote_read(skb, pkt, &scratch->quote) || !quote_may_come(pkt, &scratch->quote)))
 		return false;
 	flow = flow_current(&scratch->quote.key);
 	return flow && flow->flags & FLOW_REPLY;

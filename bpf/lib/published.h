@@ -70,11 +70,12 @@ static __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 	struct scratch *scratch = scratch_get();
 	struct flow *flow;
 
-	if (!scratch || !quote_read(skb, pkt, &scratch->quote))
+	if (!scratch || !quote_read(skb, pkt, &scratch->quote) ||
+	    !quote_may_come(pkt, &scratch->quote))
 		return NOT_PUBLISHED;
 	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&pkt->src))
 		return NOT_PUBLISHED;
-	flow = flow_find(&scratch->quote.key);
+	flow = flow_current(&scratch->quote.key);
 	if (!flow || flow->flags & FLOW_PLAIN)
 		return NOT_PUBLISHED;
 	scratch->flow = *flow;

@@ -69,6 +69,16 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 	return true;
 }
 
+/* Any router of the outside may say what became of a packet, a container only what became of one
+ * to itself. No redirect: the receiver would go past the translation.
+ */
+static __always_inline bool quote_may_come(const struct packet *pkt, const struct quote *quote)
+{
+	if (pkt->ethertype == IS_IPV4 && pkt->src_port == bpf_htons(ICMP_REDIRECT))
+		return false;
+	return pkt->flags & PACKET_ON_WIRE || addr_equal(&pkt->src, &quote->key.src);
+}
+
 /* The quoted packet's own checksum, if it was quoted so far. True: it was, and fits now. */
 static __always_inline bool quote_checksum(struct __sk_buff *skb, const struct quote *quote,
 					   __u32 difference)

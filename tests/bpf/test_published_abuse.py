@@ -7,8 +7,9 @@ from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6DestUnreach
 from scapy.packet import Packet, Raw
 
-from cast import BERT, passed
-from edge import ANY, OTHER, PROTOCOLS, PUBLIC, arrives, leaves, says
+from cast import ANNA, BERT, HOST, dropped, passed
+from edge import ANY, OTHER, PROTOCOLS, PUBLIC, answers, arrives, leaves, reaches, says
+from seaway.bpf import abi
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 KINDS = pytest.mark.parametrize("kind", PROTOCOLS)
@@ -42,3 +43,63 @@ def test_who_tells_an_error_on_the_wire_has_an_address_of_the_outside(edge, fami
     for source in (*NOBODY[family], PUBLIC[family]):
         frame = error(family, arrives(family, PUBLIC[family], source), answer)
         assert passed(frame) == edge.from_wire(frame)
+
+
+@FAMILIES
+def test_a_container_tells_no_error_about_what_was_not_sent_to_it(edge, family):
+    """Else it could end the connections of others, or speak into a network closed to it."""
+    for actor in (ANNA, BERT):
+        edge.publish((ANY[family], PORT + actor.record.ifindex), (actor, BACKEND))
+    port = PORT + BERT.record.ifindex
+    edge.from_wire(arrives(family, PUBLIC[family]) / says("udp", ASKING, port))
+    frame = error(
+        family,
+        answers(family, ANNA),
+        reaches(family, BERT) / says("udp", ASKING, BACKEND),
+    )
+    assert passed(frame) == edge.send(frame)
+
+    edge.from_bert(answers(family, BERT, PUBLIC[family]) / says("udp", ASKING, port - 101))
+    frame = error(
+        family,
+        answers(family, ANNA, PUBLIC[family]),
+        reaches(family, BERT, PUBLIC[family]) / says("udp", port - 101, ASKING),
+    )
+    assert passed(frame) == edge.send(frame)
+
+
+@FAMILIES
+def test_a_closed_container_tells_its_host_no_error_about_what_another_was_asked(edge, family):
+    for actor in (ANNA, BERT):
+        edge.enter(actor, flags=abi.ENDPOINT_HOST_CLOSED)
+    asked = reaches(family, BERT, HOST[family]) / says("udp", ASKING, BACKEND)
+    known = {"ifindex": BERT.record.ifindex}
+    assert "host" == edge.send(asked, "to_endpoint", **known).verdict
+
+    frame = error(family, answers(family, ANNA, HOST[family]), asked)
+    assert dropped("host_closed") == edge.send(frame)
+    frame = error(family, answers(family, BERT, HOST[family]), asked)
+    assert passed(frame) == edge.from_bert(frame)
+
+
+def test_a_redirect_is_not_translated(edge):
+    edge.publish((ANY[4], PORT), (ANNA, BACKEND))
+    edge.from_wire(arrives(4, PUBLIC[4]) / says("udp", ASKING, PORT))
+    for head, about in (
+        (arrives(4, PUBLIC[4]), leaves(4, PUBLIC[4]) / says("udp", PORT, ASKING)),
+        (answers(4, ANNA), reaches(4, ANNA) / says("udp", ASKING, BACKEND)),
+    ):
+        frame = head / ICMP(type=5, code=1, gw="192.0.2.66") / Raw(bytes(about)[14:])
+        send = edge.send if head.src == ANNA.mac else edge.from_wire
+        assert passed(frame) == send(frame)
+
+
+@FAMILIES
+def test_an_error_about_a_flow_that_has_ended_is_none_of_ours(edge, family):
+    edge.publish((ANY[family], PORT), (ANNA, BACKEND))
+    edge.from_wire(arrives(family, PUBLIC[family]) / says("udp", ASKING, PORT))
+    edge.unpublish(ANY[family], PORT)
+
+    about = leaves(family, PUBLIC[family]) / says("udp", PORT, ASKING)
+    frame = error(family, arrives(family, PUBLIC[family]), about)
+    assert passed(frame) == edge.from_wire(frame)
