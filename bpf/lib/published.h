@@ -33,8 +33,24 @@ static __always_inline void published_masquerade(struct flow *flow, __be16 ether
 		flow->src = host;
 }
 
-/* A flow for the first packet to a published port. Without a token it is carried all the same
- * where the answer needs no memory, because the backend's port has no other publication.
+/* Whether a flow needs no memory: the answer to the outside is made from the origin of the
+ * backend's port, and no other flow has the way back.
+ */
+static __noinline bool published_bare(const struct flow_key *key, const struct flow *flow)
+{
+	struct scratch *scratch = scratch_get();
+	const struct origin *origin;
+
+	if (!key || !flow || !scratch)
+		return false;
+	scratch->back = flow_reverse_key(key, flow);
+	origin = origin_find(&flow->dst, flow->dst_port, key->protocol);
+	return origin && origin->port == key->dst_port && addr_equal(&origin->addr, &key->dst) &&
+	       !flow_find(&scratch->back);
+}
+
+/* A flow for the first packet to a published port. Without a token one from the outside is
+ * carried all the same where it needs no memory.
  */
 static __noinline int published_open(struct __sk_buff *skb, const struct packet *pkt,
 				     const struct flow_key *key, struct flow *flow)
@@ -42,9 +58,9 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 	__u32 epoch = epoch_now(), payer = skb->ifindex;
 	const struct publication *found = publication_find(&key->dst, key->dst_port, key->protocol);
 	const struct endpoint *backend = found ? endpoint_find(&found->backend) : NULL;
-	bool sole, itself;
+	bool wire = pkt->flags & PACKET_ON_WIRE;
 
-	if (!backend || (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&key->src)))
+	if (!backend || (wire && !addr_is_outside(&key->src)))
 		return NOT_PUBLISHED;
 	flow->src = key->src;
 	flow->src_port = key->src_port;
@@ -53,15 +69,15 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 	flow->epoch = epoch;
 	flow->seen = clock_ticks();
 	flow->flags = 0;
-	sole = found->flags & PUBLICATION_SOLE;
-	itself = !(pkt->flags & PACKET_ON_WIRE) && endpoint_owns(backend, payer);
-	if (itself)
-		published_masquerade(flow, pkt->ethertype);
-	if (pkt->flags & PACKET_ON_WIRE)
+	if (wire)
 		payer = backend->ifindex;
-	if (budget_spend(payer) && flow_enter(key, flow))
-		return 0;
-	return sole && !itself ? 0 : -DROP_FLOW_LIMIT;
+	else if (endpoint_owns(backend, payer))
+		published_masquerade(flow, pkt->ethertype);
+	if (budget_spend(payer))
+		return flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
+	if (!wire || !(found->flags & PUBLICATION_SOLE))
+		return -DROP_FLOW_LIMIT;
+	return published_bare(key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
 /* An ICMP error about a packet of a translated flow. */

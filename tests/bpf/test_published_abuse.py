@@ -103,3 +103,29 @@ def test_an_error_about_a_flow_that_has_ended_is_none_of_ours(edge, family):
     about = leaves(family, PUBLIC[family]) / says("udp", PORT, ASKING)
     frame = error(family, arrives(family, PUBLIC[family]), about)
     assert passed(frame) == edge.from_wire(frame)
+
+
+@FAMILIES
+@KINDS
+def test_without_a_token_a_neighbour_is_refused_as_its_answer_would_go_astray(edge, family, kind):
+    edge.publish((ANY[family], PORT), (BERT, BACKEND), origin=PUBLIC[family])
+    edge.spend(ANNA.record.ifindex)
+
+    frame = answers(family, ANNA, PUBLIC[family]) / says(kind, ASKING, PORT)
+    assert dropped("flow_limit") == edge.send(frame)
+
+
+@FAMILIES
+@KINDS
+def test_without_a_token_no_flow_goes_the_way_of_another(edge, family, kind):
+    """One port, two addresses of the host: an answer can look like one of them only."""
+    edge.publish((ANY[family], PORT), (BERT, BACKEND), origin=PUBLIC[family])
+    first = edge.from_wire(arrives(family, OTHER[family]) / says(kind, ASKING, PORT))
+    edge.spend(BERT.record.ifindex)
+
+    assert "redirect" == first.verdict
+    for asked, sport in ((PUBLIC[family], ASKING), (OTHER[family], ASKING + 1)):
+        frame = arrives(family, asked) / says(kind, sport, PORT)
+        assert dropped("flow_limit") == edge.from_wire(frame)
+    frame = arrives(family, PUBLIC[family]) / says(kind, ASKING + 1, PORT)
+    assert "redirect" == edge.from_wire(frame).verdict
