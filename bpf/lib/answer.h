@@ -26,7 +26,7 @@ static __always_inline int answer_again(struct __sk_buff *skb, const struct pack
 	const struct origin *origin = origin_find(&key->src, key->src_port, key->protocol);
 	struct flow_key asked = { .src = key->dst, .src_port = key->dst_port };
 
-	if (!origin || pkt->flags & PACKET_OPENS || identity_of(&key->dst) == IDENTITY_HOST)
+	if (!origin || pkt->flags & PACKET_OPENS || !addr_is_outside(&key->dst))
 		return NOT_PUBLISHED;
 	if (addr_is_unspecified(&origin->addr))
 		return -DROP_NO_FLOW;
