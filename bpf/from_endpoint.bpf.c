@@ -71,13 +71,22 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
 }
 
+/* What nobody says who answers: TCP's first packet, a ping. */
+static __always_inline bool packet_asks(const struct packet *pkt)
+{
+	if (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6)
+		return !(pkt->flags & PACKET_ICMP_ERROR) && pkt->src_port != bpf_htons(ICMP_PONG) &&
+		       pkt->src_port != bpf_htons(ICMPV6_PONG);
+	return pkt->flags & PACKET_OPENS;
+}
+
 /* Whether the host has asked for this, by itself or by a packet that the error quotes. */
 static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();
 	struct flow *flow;
 
-	if (!scratch)
+	if (!scratch || packet_asks(pkt))
 		return false;
 	scratch->quote.key = flow_key_of(pkt);
 	if (pkt->flags & PACKET_ICMP_ERROR &&

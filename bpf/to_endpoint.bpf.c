@@ -38,13 +38,15 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 	return 0;
 }
 
-/* The host asks an endpoint that must not ask the host: its answers are to be known. */
+/* The host asks an endpoint that must not ask the host: its answers are to be known. An error asks
+ * nothing; the endpoint itself may have caused it.
+ */
 static __noinline int remember_host(const struct packet *pkt, const struct endpoint *dst)
 {
 	struct scratch *scratch = scratch_get();
 	struct flow *flow;
 
-	if (!scratch || identity_of(&pkt->src) != IDENTITY_HOST)
+	if (!scratch || pkt->flags & PACKET_ICMP_ERROR || identity_of(&pkt->src) != IDENTITY_HOST)
 		return 0;
 	scratch->key = flow_key_of(pkt);
 	if (flow_current(&scratch->key))

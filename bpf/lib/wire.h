@@ -15,6 +15,7 @@ struct icmp_header { /* of ICMP and ICMPv6 alike */
 	__be32 rest;
 };
 
+#define ICMP_PONG		   0
 #define ICMP_UNREACHABLE	   3
 #define ICMP_UNREACHABLE_HOST	   1
 #define ICMP_UNREACHABLE_TOO_BIG   4
@@ -28,6 +29,7 @@ struct icmp_header { /* of ICMP and ICMPv6 alike */
 #define ICMPV6_TOO_BIG		   2
 #define ICMPV6_TIME_EXCEEDED	   3
 #define ICMPV6_FIRST_MESSAGE	   128 /* below are errors */
+#define ICMPV6_PONG		   129
 
 #define ND_ROUTER_SOLICITATION	   133
 #define ND_SOLICITATION		   135

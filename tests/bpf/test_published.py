@@ -418,13 +418,13 @@ def test_only_frames_for_this_host_are_looked_at(edge, family):
 @KINDS
 def test_the_host_asks_a_container_that_must_not_ask_it(edge, family, kind):
     edge.enter(ANNA, flags=abi.ENDPOINT_HOST_CLOSED)
-    answer = answers(family, ANNA, HOST[family]) / says(kind, BACKEND, ASKING)
+    answer = answers(family, ANNA, HOST[family]) / says(kind, BACKEND, ASKING, **opening(kind))
     assert dropped("host_closed") == edge.send(answer)
     asked = reaches(family, ANNA, HOST[family]) / says(kind, ASKING, BACKEND)
     assert "host" == edge.send(asked, "to_endpoint").verdict
 
     assert passed(answer) == edge.send(answer)
-    other = answers(family, ANNA, HOST[family]) / says(kind, BACKEND + 1, ASKING)
+    other = answers(family, ANNA, HOST[family]) / says(kind, BACKEND + 1, ASKING, **opening(kind))
     assert dropped("host_closed") == edge.send(other)
 
 

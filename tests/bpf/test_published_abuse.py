@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from scapy.layers.inet import ICMP
-from scapy.layers.inet6 import ICMPv6DestUnreach
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
-from cast import ANNA, BERT, HOST, dropped, passed
+from cast import ANNA, BERT, HOST, UNKNOWN, dropped, passed
 from edge import ANY, OTHER, PROTOCOLS, PUBLIC, answers, arrives, leaves, reaches, says
 from seaway.bpf import abi
 
@@ -129,3 +129,51 @@ def test_without_a_token_no_flow_goes_the_way_of_another(edge, family, kind):
         assert dropped("flow_limit") == edge.from_wire(frame)
     frame = arrives(family, PUBLIC[family]) / says(kind, ASKING + 1, PORT)
     assert "redirect" == edge.from_wire(frame).verdict
+
+
+@FAMILIES
+def test_an_answer_that_nobody_waits_for_opens_no_way_that_is_closed(edge, family):
+    """From its published port a container gets no further than from any other."""
+    edge.publish((ANY[family], PORT), (ANNA, BACKEND), origin=PUBLIC[family])
+    for target, reason in (
+        (NOBODY[family][-1], "link_local"),
+        ("224.0.0.1" if family == 4 else "ff0e::1", "multicast"),
+        ("127.0.0.1" if family == 4 else "::1", "internal"),
+    ):
+        for kind in PROTOCOLS:
+            frame = answers(family, ANNA, target) / says(kind, BACKEND, ASKING, **opening(kind))
+            assert dropped(reason) == edge.send(frame)
+    done = edge.send(answers(family, ANNA, UNKNOWN[family]) / says("udp", BACKEND, ASKING))
+    assert ("redirect", {"no_endpoint": 1}) == (done.verdict, done.drops)
+    assert {} == edge.flows()
+
+
+def opening(kind: str) -> dict[str, object]:
+    return {"flags": "A"} if kind == "tcp" else {}
+
+
+@FAMILIES
+def test_who_may_answer_the_host_may_not_ask_it(edge, family):
+    edge.enter(ANNA, flags=abi.ENDPOINT_HOST_CLOSED)
+    edge.send(reaches(family, ANNA, HOST[family]) / says("tcp", ASKING, BACKEND), "to_endpoint")
+    edge.send(reaches(family, ANNA, HOST[family]) / ping(family), "to_endpoint")
+    assert 4 == len(edge.flows())
+
+    opens = answers(family, ANNA, HOST[family]) / says("tcp", BACKEND, ASKING, flags="S")
+    assert dropped("host_closed") == edge.send(opens)
+    assert dropped("host_closed") == edge.send(answers(family, ANNA, HOST[family]) / ping(family))
+
+
+def ping(family: int) -> Packet:
+    return ICMP(type=8) if family == 4 else ICMPv6EchoRequest()
+
+
+@FAMILIES
+def test_an_error_of_the_host_is_no_question(edge, family):
+    """A container makes the host tell one, by a packet that lives too short."""
+    edge.enter(ANNA, flags=abi.ENDPOINT_HOST_CLOSED)
+    about = answers(family, ANNA) / says("udp", ASKING, BACKEND)
+    told = error(family, reaches(family, ANNA, HOST[family]), about)
+
+    assert "host" == edge.send(told, "to_endpoint").verdict
+    assert {} == edge.flows()
