@@ -35,6 +35,7 @@ struct quote {
 	struct flow_key key; /* of the flow's direction in which the error goes */
 	__u32 network;	     /* offset of the quoted packet */
 	__u32 transport;
+	__u32 end;    /* of the message: what a frame has behind it is not quoted */
 	__be16 check; /* of its IPv4 header */
 	__u16 pad;
 };

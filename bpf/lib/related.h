@@ -21,17 +21,19 @@
 #include "translate.h"
 #include "wire.h"
 
+#define QUOTED_LEAST 8 /* bytes of the transport header (RFC 792) */
+
 static __always_inline bool quote_read_v4(struct __sk_buff *skb, struct quote *quote)
 {
 	struct iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, quote->network, &ip, sizeof(ip)) || ip.ihl != 5 ||
+	if (bpf_skb_load_bytes(skb, quote->network, &ip, sizeof(ip)) || ip.ihl < 5 ||
 	    ip.frag_off & bpf_htons(0x1fff))
 		return false;
 	addr_map(&quote->key.src, ip.daddr);
 	addr_map(&quote->key.dst, ip.saddr);
 	quote->key.protocol = ip.protocol;
-	quote->transport = quote->network + sizeof(ip);
+	quote->transport = quote->network + ip.ihl * 4;
 	quote->check = ip.check;
 	return true;
 }
@@ -59,8 +61,10 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 	if (pkt->flags & PACKET_FRAGMENT)
 		return false;
 	quote->network = pkt->transport + sizeof(struct icmp_header);
+	quote->end = ETH_HLEN + pkt->length;
 	read = pkt->ethertype == IS_IPV4 ? quote_read_v4(skb, quote) : quote_read_v6(skb, quote);
 	if (!read || !flow_has_ports(quote->key.protocol) ||
+	    quote->transport + QUOTED_LEAST > quote->end ||
 	    bpf_skb_load_bytes(skb, quote->transport, ports, sizeof(ports)) ||
 	    !addr_equal(&quote->key.dst, &pkt->dst))
 		return false;
@@ -88,7 +92,7 @@ static __always_inline bool quote_checksum(struct __sk_buff *skb, const struct q
 					       : offsetof(struct udphdr, check));
 	__be16 check;
 
-	if (bpf_skb_load_bytes(skb, at, &check, sizeof(check)))
+	if (at + sizeof(check) > quote->end || bpf_skb_load_bytes(skb, at, &check, sizeof(check)))
 		return false;
 	if (!check && quote->key.protocol == IPPROTO_UDP)
 		return false;

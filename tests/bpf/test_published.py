@@ -340,6 +340,36 @@ def test_an_error_about_the_answer_reaches_the_container_as_it_knows_it(edge, fa
     assert redirected(expected) == edge.from_wire(frame)
 
 
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_what_stands_behind_an_error_is_no_part_of_it(edge, kind):
+    """Where the quoted header is cut short, a frame's padding does not complete it."""
+    edge.publish((ANY[4], PORT), (ANNA, BACKEND))
+    ask(edge, 4, kind)
+
+    def error(head: Packet, about: Packet) -> bytes:
+        return bytes(head / ICMP(type=3, code=1) / Raw(bytes(about)[14:][:28])) + b"padding" * 5
+
+    outside = leaves(4, PUBLIC[4]) / says(kind, PORT, ASKING)
+    inside = answers(4, ANNA) / says(kind, BACKEND, ASKING)
+    frame = error(arrives(4, PUBLIC[4]), outside)
+    expected = Outcome("redirect", error(reaches(4, ANNA, ttl=63), inside), {})
+    assert expected == edge.from_wire(frame)
+
+
+@KINDS
+def test_an_error_quotes_options_of_ipv4_too(edge, kind):
+    edge.publish((ANY[4], PORT), (ANNA, BACKEND))
+    ask(edge, 4, kind)
+    options = {"options": Raw(b"\x01" * 8)}
+    outside = leaves(4, PUBLIC[4], **options) / says(kind, PORT, ASKING)
+    inside = answers(4, ANNA, **options) / says(kind, BACKEND, ASKING)
+    told = ICMP(type=11, code=0)
+
+    frame = arrives(4, PUBLIC[4]) / told / Raw(bytes(outside)[14:])
+    expected = reaches(4, ANNA, ttl=63) / told / Raw(bytes(inside)[14:])
+    assert redirected(expected) == edge.from_wire(frame)
+
+
 @FAMILIES
 @KINDS
 def test_an_error_of_the_container_reaches_the_client_as_it_knows_it(edge, family, kind):
