@@ -18,6 +18,8 @@ struct fragment_key {
 struct ports {
 	__be16 src;
 	__be16 dst;
+	__u8 protocol; /* extension headers may stand before it, in the first fragment alone */
+	__u8 pad[3];
 };
 
 struct {
@@ -29,7 +31,11 @@ struct {
 
 static __always_inline int fragment_follow(struct packet *pkt)
 {
-	struct ports *first, ports = { .src = pkt->src_port, .dst = pkt->dst_port };
+	struct ports *first, ports = {
+		.src = pkt->src_port,
+		.dst = pkt->dst_port,
+		.protocol = pkt->protocol,
+	};
 	struct fragment_key key = {
 		.src = pkt->src,
 		.dst = pkt->dst,
@@ -46,5 +52,6 @@ static __always_inline int fragment_follow(struct packet *pkt)
 		return -DROP_FRAGMENT;
 	pkt->src_port = first->src;
 	pkt->dst_port = first->dst;
+	pkt->protocol = first->protocol;
 	return 0;
 }

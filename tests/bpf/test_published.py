@@ -418,6 +418,21 @@ def piece(make: Callable[..., Packet], family: int, to: object, body: bytes, i: 
     return head / IPv6ExtHdrFragment(id=9, offset=5 * i, m=int(i < 2), nh=17) / part
 
 
+def test_later_fragments_follow_where_only_the_first_has_extension_headers(edge):
+    edge.publish((ANY[6], PORT), (BERT, BACKEND))
+    options = bytes(IPv6ExtHdrDestOpt(nh=17, options=[PadN(optdata=b"\0" * 12)]))
+    outside = bytes(arrives(6, PUBLIC[6]) / says("udp", ASKING, PORT, 96))
+    inside = bytes(reaches(6, BERT) / says("udp", ASKING, BACKEND, 96))
+    for at, more in ((0, 1), (64, 0)):
+
+        def cut(head: Packet, body: bytes, at: int = at, more: int = more) -> Packet:
+            part = (options + body[54:])[at : at + 64 if more else None]
+            return head / IPv6ExtHdrFragment(id=9, offset=at // 8, m=more, nh=60) / Raw(part)
+
+        expected = cut(reaches(6, BERT, ttl=63), inside)
+        assert redirected(expected) == edge.from_wire(cut(arrives(6, PUBLIC[6]), outside))
+
+
 def test_extension_headers_stand_before_what_is_translated(edge):
     edge.publish((ANY[6], PORT), (BERT, BACKEND))
     options = IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 12)])
