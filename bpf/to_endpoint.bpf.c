@@ -59,6 +59,7 @@ static __noinline int remember_host(const struct packet *pkt, const struct endpo
 	flow->epoch = epoch_now();
 	flow->seen = clock_ticks();
 	flow->flags = FLOW_PLAIN;
+	flow->container = dst->container;
 	return budget_spend(dst->ifindex) && flow_enter(&scratch->key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 

@@ -40,6 +40,7 @@ static __always_inline int answer_again(struct __sk_buff *skb, const struct pack
 	flow->epoch = epoch_now();
 	flow->seen = clock_ticks();
 	flow->flags = 0;
+	flow->container = 0;
 	if (budget_spend(skb->ifindex))
 		flow_enter(&asked, flow);
 	*flow = flow_reverse(&asked, flow);

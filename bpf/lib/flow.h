@@ -28,6 +28,7 @@ struct flow { /* addresses and ports as in the key */
 	__u32 epoch;
 	__u32 seen; /* in ticks: when the other direction was looked after */
 	__u32 flags;
+	__u32 container; /* whose end of it no publication vouches for; 0: not one of ours */
 };
 
 /* A packet that an ICMP error quotes. */
@@ -81,6 +82,7 @@ static __always_inline struct flow flow_reverse(const struct flow_key *key, cons
 		.epoch = flow->epoch,
 		.seen = flow->seen,
 		.flags = flow->flags ^ FLOW_REPLY,
+		.container = flow->container,
 	};
 
 	return reverse;

@@ -4,28 +4,50 @@
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include "endpoint.h"
 #include "flow.h"
 #include "publication.h"
 #include "tracking.h"
 
+/* An address may have been given to another container since. */
+static __always_inline bool flow_container_holds(const struct flow_key *key,
+						 const struct flow *flow)
+{
+	bool plain = flow->flags & FLOW_PLAIN, reply = flow->flags & FLOW_REPLY;
+	const struct endpoint *end;
+
+	if (!flow->container)
+		return true;
+	if (plain)
+		end = endpoint_find(reply ? &key->src : &key->dst);
+	else
+		end = endpoint_find(reply ? &flow->dst : &key->src);
+	return end && (__u32)end->container == flow->container;
+}
+
+static __always_inline bool flow_publication_holds(const struct flow_key *key,
+						   const struct flow *flow)
+{
+	const struct publication *publication;
+
+	if (flow->flags & FLOW_REPLY) {
+		publication = publication_at(&flow->src, flow->src_port, key->protocol);
+		return publication_leads_to(publication, &key->src, key->src_port);
+	}
+	publication = publication_at(&key->dst, key->dst_port, key->protocol);
+	return publication_leads_to(publication, &flow->dst, flow->dst_port);
+}
+
 /* Whether what the entry was judged by still holds; then it holds for this epoch. */
 static __always_inline bool flow_holds(const struct flow_key *key, struct flow *flow)
 {
-	const struct publication *publication;
 	__u32 epoch = epoch_now();
 	bool holds;
 
 	if (flow->epoch == epoch)
 		return true;
-	if (flow->flags & FLOW_PLAIN)
-		return false;
-	if (flow->flags & FLOW_REPLY) {
-		publication = publication_at(&flow->src, flow->src_port, key->protocol);
-		holds = publication_leads_to(publication, &key->src, key->src_port);
-	} else {
-		publication = publication_at(&key->dst, key->dst_port, key->protocol);
-		holds = publication_leads_to(publication, &flow->dst, flow->dst_port);
-	}
+	holds = flow_container_holds(key, flow) &&
+		(flow->flags & FLOW_PLAIN || flow_publication_holds(key, flow));
 	if (holds)
 		flow->epoch = epoch;
 	return holds;

@@ -57,7 +57,7 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 {
 	__u32 epoch = epoch_now(), payer = skb->ifindex;
 	const struct publication *found = publication_find(&key->dst, key->dst_port, key->protocol);
-	const struct endpoint *backend = found ? endpoint_find(&found->backend) : NULL;
+	const struct endpoint *backend = found ? endpoint_find(&found->backend) : NULL, *asker;
 	bool wire = pkt->flags & PACKET_ON_WIRE;
 
 	if (!backend || (wire && !addr_is_outside(&key->src)))
@@ -69,6 +69,10 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 	flow->epoch = epoch;
 	flow->seen = clock_ticks();
 	flow->flags = 0;
+	flow->container = 0;
+	asker = wire ? NULL : interface_find(payer);
+	if (asker)
+		flow->container = asker->container;
 	if (wire)
 		payer = backend->ifindex;
 	else if (endpoint_owns(backend, payer))

@@ -474,6 +474,17 @@ def test_the_host_asks_a_container_that_must_not_ask_it(edge, family, kind):
 
 
 @FAMILIES
+@KINDS
+def test_the_host_is_answered_late_though_another_container_has_come(edge, family, kind):
+    edge.enter(ANNA, flags=abi.ENDPOINT_HOST_CLOSED)
+    edge.send(reaches(family, ANNA, HOST[family]) / says(kind, ASKING, BACKEND), "to_endpoint")
+    edge.enter(BERT)
+
+    answer = answers(family, ANNA, HOST[family]) / says(kind, BACKEND, ASKING, **opening(kind))
+    assert passed(answer) == edge.send(answer)
+
+
+@FAMILIES
 def test_a_ping_of_the_host_is_answered_where_its_ports_are_closed(edge, family):
     edge.enter(ANNA, flags=abi.ENDPOINT_HOST_CLOSED)
     asks, tells = (8, 0) if family == 4 else (128, 129)

@@ -177,3 +177,28 @@ def test_an_error_of_the_host_is_no_question(edge, family):
 
     assert "host" == edge.send(told, "to_endpoint").verdict
     assert {} == edge.flows()
+
+
+@FAMILIES
+def test_a_flow_ends_with_the_container_that_asked(edge, family):
+    """Its address may be another's by now: nobody answers that one."""
+    edge.publish((ANY[family], PORT), (BERT, BACKEND))
+    edge.enter(ANNA, network=3)
+    asked = answers(family, ANNA, PUBLIC[family]) / says("udp", ASKING, PORT)
+    assert "redirect" == edge.send(asked).verdict
+    edge.enter(ANNA, network=3, container=77)
+
+    answer = answers(family, BERT, ANNA.address(family)) / says("udp", BACKEND, ASKING)
+    assert dropped("isolated") == edge.from_bert(answer)
+    assert {} == edge.flows()
+
+
+@FAMILIES
+def test_another_container_does_not_answer_the_host_for_the_one_that_was_asked(edge, family):
+    edge.enter(ANNA, flags=abi.ENDPOINT_HOST_CLOSED)
+    asked = reaches(family, ANNA, HOST[family]) / says("udp", ASKING, BACKEND)
+    edge.send(asked, "to_endpoint")
+    edge.enter(ANNA, flags=abi.ENDPOINT_HOST_CLOSED, container=77)
+
+    answer = answers(family, ANNA, HOST[family]) / says("udp", BACKEND, ASKING)
+    assert dropped("host_closed") == edge.send(answer)

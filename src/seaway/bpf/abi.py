@@ -138,7 +138,7 @@ class FlowKey(Record):
 class Flow(Record):
     """bpf/lib/flow.h"""
 
-    c_name, c_format = "flow", "=16s16s2s2sIII"
+    c_name, c_format = "flow", "=16s16s2s2sIIII"
     src: bytes
     dst: bytes
     src_port: bytes
@@ -146,6 +146,7 @@ class Flow(Record):
     epoch: int
     seen: int
     flags: int
+    container: int
 
 
 @dataclass(frozen=True, slots=True)
