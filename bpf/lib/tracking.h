@@ -80,7 +80,9 @@ static __always_inline void flow_forget(const struct flow_key *key, const struct
 	bpf_map_delete_elem(&flows, key);
 }
 
-/* Once in a tick a direction in use sees to it that the other one is not forgotten. */
+/* Once in a tick a direction in use sees to it that the other one is not forgotten: to look it up
+ * is to use it.
+ */
 static __always_inline void flow_refresh(const struct flow_key *key, struct flow *flow)
 {
 	struct scratch *scratch = scratch_get();
@@ -90,6 +92,8 @@ static __always_inline void flow_refresh(const struct flow_key *key, struct flow
 		return;
 	flow->seen = now;
 	scratch->back = flow_reverse_key(key, flow);
+	if (flow_find(&scratch->back))
+		return;
 	scratch->reverse = flow_reverse(key, flow);
 	bpf_map_update_elem(&flows, &scratch->back, &scratch->reverse, BPF_NOEXIST);
 }
