@@ -57,11 +57,23 @@ static __always_inline int deliver_by(struct __sk_buff *skb, const struct packet
 	return known ? bpf_redirect(fib->ifindex, 0) : bpf_redirect_neigh(fib->ifindex, NULL, 0, 0);
 }
 
+/* Of the route; of the device, where the kernel has not come so far for want of the neighbour. */
+static __always_inline __u32 deliver_mtu(struct __sk_buff *skb, const struct bpf_fib_lookup *fib,
+					 bool known)
+{
+	__u32 mtu = 0;
+
+	if (known)
+		return fib->mtu_result;
+	return bpf_check_mtu(skb, fib->ifindex, &mtu, 0, 0) < 0 ? 0 : mtu;
+}
+
 static __noinline int deliver_out(struct __sk_buff *skb, struct packet *pkt, const struct flow *to,
 				  const struct quote *quote)
 {
 	struct scratch *scratch = scratch_get();
 	struct bpf_fib_lookup *fib;
+	bool known;
 	long result;
 	int err;
 
@@ -71,16 +83,16 @@ static __noinline int deliver_out(struct __sk_buff *skb, struct packet *pkt, con
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->tot_len = 1; /* asks for the route's MTU */
 	result = host_route(skb, pkt->ethertype, &to->src, &to->dst, fib);
-
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+	known = result == BPF_FIB_LKUP_RET_SUCCESS;
+	if (!known && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return -DROP_NO_ROUTE;
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
-	pkt->mtu = fib->mtu_result;
+	pkt->mtu = deliver_mtu(skb, fib, known);
 	if (!packet_fits(skb, pkt, pkt->mtu))
 		return -DROP_TOO_BIG;
 	err = deliver_change(skb, pkt, to, quote);
-	return err ? err : deliver_by(skb, pkt, fib, result == BPF_FIB_LKUP_RET_SUCCESS);
+	return err ? err : deliver_by(skb, pkt, fib, known);
 }
 
 static __always_inline int deliver(struct __sk_buff *skb, struct packet *pkt, const struct flow *to,

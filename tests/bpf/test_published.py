@@ -310,6 +310,23 @@ def test_an_answer_that_does_not_fit_the_uplink_is_told_to_the_container(edge, f
 
 
 @FAMILIES
+@KINDS
+def test_an_answer_goes_to_a_client_on_the_link_that_the_kernel_has_yet_to_ask_for(
+    edge, family, kind
+):
+    edge.publish((ANY[family], PORT), (ANNA, BACKEND))
+    near = "198.51.100.7" if family == 4 else "2001:db8:100::7"
+    edge.from_wire(arrives(family, PUBLIC[family], near) / says(kind, ASKING, PORT))
+
+    done = edge.send(answers(family, ANNA, near) / says(kind, BACKEND, ASKING))
+    expected = leaves(family, PUBLIC[family], near, ttl=63) / says(kind, PORT, ASKING)
+    assert ("redirect", {}) == (done.verdict, done.drops)
+    assert bytes(expected)[12:] == done.frame[12:]  # the kernel writes the MACs
+    large = answers(family, ANNA, near) / says(kind, BACKEND, ASKING, UPLINK_MTU)
+    assert {"too_big": 1} == edge.send(large).drops
+
+
+@FAMILIES
 def test_an_answer_to_where_no_route_leads_is_refused(edge, family):
     edge.publish((ANY[family], PORT), (ANNA, BACKEND))
     nowhere = "203.0.113.9" if family == 4 else "2001:db8:dead::9"
