@@ -37,5 +37,5 @@ static __always_inline __u32 identity_of(const struct addr *addr)
 static __always_inline bool addr_is_outside(const struct addr *addr)
 {
 	return !addr_is_group(addr) && !addr_is_internal(addr) && !addr_is_link_local(addr) &&
-	       identity_of(addr) != IDENTITY_HOST && !subnet_find(addr);
+	       identity_of(addr) != IDENTITY_HOST && !subnet_find(addr) && !endpoint_find(addr);
 }

@@ -27,8 +27,8 @@ static __always_inline bool quote_read_v4(struct __sk_buff *skb, struct quote *q
 {
 	struct iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, quote->network, &ip, sizeof(ip)) || ip.ihl < 5 ||
-	    ip.frag_off & bpf_htons(0x1fff))
+	if (bpf_skb_load_bytes(skb, quote->network, &ip, sizeof(ip)) || ip.version != 4 ||
+	    ip.ihl < 5 || ip.frag_off & bpf_htons(0x1fff))
 		return false;
 	addr_map(&quote->key.src, ip.daddr);
 	addr_map(&quote->key.dst, ip.saddr);
@@ -42,7 +42,7 @@ static __always_inline bool quote_read_v6(struct __sk_buff *skb, struct quote *q
 {
 	struct ipv6hdr ip;
 
-	if (bpf_skb_load_bytes(skb, quote->network, &ip, sizeof(ip)))
+	if (bpf_skb_load_bytes(skb, quote->network, &ip, sizeof(ip)) || ip.version != 6)
 		return false;
 	__builtin_memcpy(&quote->key.src, &ip.daddr, sizeof(quote->key.src));
 	__builtin_memcpy(&quote->key.dst, &ip.saddr, sizeof(quote->key.dst));

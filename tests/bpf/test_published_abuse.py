@@ -7,7 +7,7 @@ from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
-from cast import ANNA, BERT, HOST, UNKNOWN, dropped, passed
+from cast import ANNA, BERT, CARL, HOST, UNKNOWN, dropped, passed
 from edge import ANY, OTHER, PROTOCOLS, PUBLIC, answers, arrives, leaves, reaches, says
 from seaway.bpf import abi
 
@@ -29,7 +29,7 @@ def error(family: int, head: Packet, about: Packet) -> Packet:
 @KINDS
 def test_a_client_on_the_wire_has_an_address_of_the_outside(edge, family, kind):
     edge.publish((ANY[family], PORT), (BERT, BACKEND))
-    for source in (*NOBODY[family], PUBLIC[family], OTHER[family]):
+    for source in (*NOBODY[family], PUBLIC[family], OTHER[family], CARL.address(family)):
         frame = arrives(family, PUBLIC[family], source) / says(kind, ASKING, PORT)
         assert passed(frame) == edge.from_wire(frame)
     assert {} == edge.flows()
