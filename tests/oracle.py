@@ -6,6 +6,7 @@ data plane.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -19,7 +20,7 @@ GATEWAY = mac_octets(GATEWAY_MAC)
 HOLDERS: dict[Address, Actor] = {
     ip_address(address): actor for actor in CAST for address in (actor.v4, actor.v6)
 }
-HOSTS = {ip_address(address) for address in HOST.values()}
+HOSTS = frozenset(ip_address(address) for address in HOST.values())
 INTERNAL = [ip_network(p) for p in ("0.0.0.0/8", "127.0.0.0/8", "::/128", "::1/128")]
 LINK_LOCAL = [ip_network(p) for p in ("169.254.0.0/16", "fe80::/10")]
 GROUPS = [ip_network(p) for p in ("224.0.0.0/3", "ff00::/8")]
@@ -46,6 +47,7 @@ class Packet:
     fragment: tuple[object, ...] | None = None
     later: bool = False
     kind: tuple[int, int] | None = None  # type and code of ICMP
+    ports: tuple[int, int] = (0, 0)  # of TCP and UDP; `kind` of ICMP
     body: bytes = b""
 
 
@@ -124,7 +126,7 @@ def _read_transport(packet: Packet, data: bytes, at: int) -> Packet:
     if packet.protocol == (1 if packet.version == 4 else 58):
         size = 4
         need(data, at + 4)
-        packet.kind = (data[at], data[at + 1])
+        packet.kind = packet.ports = (data[at], data[at + 1])
     need(data, at + size)
     if packet.protocol == 6:
         size = (data[at + 12] >> 4) * 4
@@ -134,6 +136,8 @@ def _read_transport(packet: Packet, data: bytes, at: int) -> Packet:
     if packet.header > packet.length:
         raise Broken("transport")
     packet.body = data[at : packet.length]
+    if packet.protocol in {6, 17}:
+        packet.ports = int.from_bytes(data[at : at + 2]), int.from_bytes(data[at + 2 : at + 4])
     return packet
 
 
@@ -148,53 +152,69 @@ def within(address: Address, prefixes: object) -> bool:
 
 @dataclass
 class Oracle:
-    """Remembers the first fragments that it has seen."""
+    """Remembers the first fragments that it has seen, and what later ones have from them."""
 
-    firsts: set[tuple[object, ...]] = field(default_factory=set)
+    me: Actor = ANNA  # whose device the frames come from, or go to
+    hosts: Collection[Address] = HOSTS
+    firsts: dict[tuple[object, ...], tuple[int, tuple[int, int]]] = field(default_factory=dict)
 
     def from_endpoint(self, frame: bytes, gso: int) -> set[str]:
         """The words that may be said: host, forward, answer, drop."""
-        try:
-            if frame[12:14] == b"\x08\x06":
-                return {"answer"} if answers_arp(frame) else {"drop"}
-            packet = read(frame, gso)
-        except Broken:
-            return {"drop"}
-        if packet.version == 6 and packet.kind and 133 <= packet.kind[0] <= 137:
-            return {"answer"} if answers_solicitation(frame, packet) else {"drop"}
-        sender = HOLDERS.get(packet.src)
-        if not sender or sender.record.container != ANNA.record.container:
-            return {"drop"}
-        if frame[:12] != GATEWAY + ANNA.record.mac or not self._follows(packet):
-            return {"drop"}
-        words = {self._onward(packet, sender, gso)}
+        packet = self.admits(frame, gso)
+        if isinstance(packet, str):
+            return {packet}
+        words = {self._onward(packet, HOLDERS[packet.src], gso)}
         return words | {"drop"} if packet.later else words  # the kernel may forget a first
 
     def to_endpoint(self, frame: bytes, gso: int, came_by: int) -> set[str]:
         """host (delivered) or drop."""
+        packet = self.delivers(frame, gso, came_by)
+        if not packet:
+            return {"drop"}
+        return {"host", "drop"} if packet.later else {"host"}
+
+    def admits(self, frame: bytes, gso: int) -> Packet | str:
+        """A packet that I may send, or the word for a frame that goes nowhere."""
+        try:
+            if frame[12:14] == b"\x08\x06":
+                return "answer" if answers_arp(frame, self.me) else "drop"
+            packet = read(frame, gso)
+        except Broken:
+            return "drop"
+        if is_neighbours(packet):
+            return "answer" if answers_solicitation(frame, packet, self.me) else "drop"
+        sender = HOLDERS.get(packet.src)
+        if not sender or sender.record.container != self.me.record.container:
+            return "drop"
+        ours = frame[:12] == GATEWAY + self.me.record.mac and self._follows(packet)
+        return packet if ours else "drop"
+
+    def delivers(self, frame: bytes, gso: int, came_by: int) -> Packet | None:
+        """A packet that the host's stack may give to me."""
         try:
             packet = read(frame, gso)
         except Broken:
-            return {"drop"}
-        if HOLDERS.get(packet.dst) is not ANNA:
-            return {"drop"}
+            return None
+        receiver = HOLDERS.get(packet.dst)
+        if receiver is None or receiver.mac != self.me.mac:
+            return None
         sender = HOLDERS.get(packet.src)
         if sender:
             entered = {a.record.container for a in CAST if a.record.ifindex == came_by}
-            if sender.record.container not in entered or not reaches(sender, ANNA):
-                return {"drop"}
-        elif within(packet.src, SUBNETS) and packet.src not in HOSTS:
-            return {"drop"}
-        if not self._follows(packet):
-            return {"drop"}
-        return {"host", "drop"} if packet.later else {"host"}
+            if sender.record.container not in entered or not reaches(sender, self.me):
+                return None
+        elif within(packet.src, SUBNETS) and packet.src not in self.hosts:
+            return None
+        return packet if self._follows(packet) else None
 
     def _follows(self, packet: Packet) -> bool:
         if packet.fragment is None:
             return True
         if packet.later:
-            return packet.fragment in self.firsts
-        self.firsts.add(packet.fragment)
+            first = self.firsts.get(packet.fragment)
+            packet.protocol, packet.ports = first or (0, (0, 0))
+            return first is not None
+        self.firsts[packet.fragment] = packet.protocol, packet.ports
         return True
 
     def _onward(self, packet: Packet, sender: Actor, gso: int) -> str:
@@ -205,7 +225,7 @@ class Oracle:
             return "drop"
         if within(packet.dst, LINK_LOCAL):
             return "drop"
-        if packet.dst not in HOSTS and within(packet.dst, SUBNETS):
+        if packet.dst not in self.hosts and within(packet.dst, SUBNETS):
             return told(packet)
         return "host"
 
@@ -215,17 +235,29 @@ def onto(packet: Packet, sender: Actor, receiver: Actor, gso: int) -> str:
         return "drop"
     if packet.ttl <= 1:
         return told(packet)
-    mtu = receiver.record.mtu
-    fits = packet.length <= mtu or gso == 0xFFFF or (gso and packet.header + gso <= mtu)
-    if not fits:
+    if not fits(packet, gso, receiver.record.mtu):
         return told(packet) if packet.whole else "host"
     return "forward"
 
 
+def fits(packet: Packet, gso: int, mtu: int) -> bool:
+    """Whole, or in the pieces that it will be cut into."""
+    pieces = gso == 0xFFFF or (gso > 0 and packet.header + gso <= mtu)
+    return packet.length <= mtu or pieces
+
+
 def told(packet: Packet) -> str:
     """By an ICMP error, unless one must not be sent."""
+    return "drop" if packet.later or is_error(packet) else "answer"
+
+
+def is_error(packet: Packet) -> bool:
     errors = {3, 4, 5, 11, 12} if packet.version == 4 else range(128)
-    return "drop" if packet.later or (packet.kind and packet.kind[0] in errors) else "answer"
+    return packet.kind is not None and packet.kind[0] in errors
+
+
+def is_neighbours(packet: Packet) -> bool:
+    return packet.version == 6 and packet.kind is not None and 133 <= packet.kind[0] <= 137
 
 
 def reaches(one: Actor, other: Actor) -> bool:
@@ -233,33 +265,33 @@ def reaches(one: Actor, other: Actor) -> bool:
     return one.record.network == other.record.network or bool(both_open)
 
 
-def answers_arp(frame: bytes) -> bool:
+def answers_arp(frame: bytes, me: Actor) -> bool:
     body = frame[14:42]
     if len(body) < 28 or body[:8] != bytes((0, 1, 8, 0, 6, 4, 0, 1)):
         return False
     sender, target = IPv4Address(body[14:18]), IPv4Address(body[24:28])
-    own = frame[6:12] == body[8:14] == ANNA.record.mac
-    return own and sender != target and answers(sender, target)
+    own = frame[6:12] == body[8:14] == me.record.mac
+    return own and sender != target and answers(sender, target, me)
 
 
-def answers_solicitation(frame: bytes, packet: Packet) -> bool:
+def answers_solicitation(frame: bytes, packet: Packet, me: Actor) -> bool:
     if packet.kind != (135, 0) or packet.fragment or packet.ttl != 255 or len(packet.body) < 24:
         return False
     target = IPv6Address(packet.body[8:24])
-    if frame[6:12] != ANNA.record.mac or packet.src == target or int(packet.src) == 0:
+    if frame[6:12] != me.record.mac or packet.src == target or int(packet.src) == 0:
         return False
-    return answers(packet.src, target)
+    return answers(packet.src, target, me)
 
 
-def answers(sender: Address, target: Address) -> bool:
+def answers(sender: Address, target: Address, me: Actor) -> bool:
     asker = HOLDERS.get(sender)
     alone = sender.version == 6 and within(sender, LINK_LOCAL)
-    if not alone and (not asker or asker.record.container != ANNA.record.container):
+    if not alone and (not asker or asker.record.container != me.record.container):
         return False
     if target in {GATEWAY4, GATEWAY6}:
         return True
     holder = HOLDERS.get(target)
     if holder:
-        return holder.record.container != ANNA.record.container
+        return holder.record.container != me.record.container
     mapped = target.ipv4_mapped if target.version == 6 else None
     return within(mapped or target, SUBNETS)

@@ -6,7 +6,6 @@ them in every run; each is also checked for what would hurt most, a foreign sour
 
 from __future__ import annotations
 
-import errno
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -18,10 +17,7 @@ from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
-    IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
-    IPv6ExtHdrHopByHop,
-    PadN,
 )
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
@@ -43,13 +39,13 @@ from cast import (
     segment,
     sent,
 )
+from fuzz import hop, options, outcome, spoil, unchanged
 from oracle import GATEWAY, HOLDERS, Oracle
 from seaway.bpf import trial
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
 
 CASES = 30_000  # for each program and seed
 SEEDS = [1, 2]
-SHORTEST = 14 + 40
 DOWN = Ether(src=GATEWAY_MAC, dst=GATEWAY_MAC)  # as the stack of the host writes it
 WORDS = {trial.OK: "host", trial.SHOT: "drop"}
 ADDRESSES = [
@@ -117,40 +113,8 @@ def corpus() -> list[bytes]:
     return [bytes(frame) for frame in frames]
 
 
-def hop() -> Packet:
-    return IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)])
-
-
-def options() -> Packet:
-    return IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 12)])
-
-
 def solicitation(src: str, target: str) -> Packet:
     return sent(6, "ff02::1:ff00:1", src=src, ttl=255) / ICMPv6ND_NS(tgt=target)
-
-
-def spoil(draw: random.Random, frame: bytes, addresses: list[bytes]) -> bytes:
-    """One kind of damage."""
-    data = bytearray(frame)
-    kind = draw.randrange(7)
-    at = draw.randrange(min(len(data), 90))
-    if kind == 0:
-        data[at] ^= 1 << draw.randrange(8)
-    elif kind == 1:
-        data[at] = draw.choice((0, 1, 2, 44, 58, 60, 0x45, 0x60, 0x80, 255, draw.randrange(256)))
-    elif kind == 2:
-        del data[draw.randrange(15, len(data)) :]
-    elif kind == 3:
-        data += draw.randbytes(draw.randrange(1, 60))
-    elif kind == 4:
-        place = draw.choice((26, 30, 22, 38, 28, 62))
-        address = draw.choice(addresses)
-        data[place : place + len(address)] = address
-    elif kind == 5:
-        del data[at : at + draw.randrange(1, 9)]
-    else:
-        data[at:at] = draw.randbytes(draw.randrange(1, 9))
-    return bytes(data)
 
 
 def frames(sound: list[bytes], seed: int) -> Iterator[bytes]:
@@ -170,29 +134,12 @@ def frames(sound: list[bytes], seed: int) -> Iterator[bytes]:
         yield frame
 
 
-def outcome(program: int, frame: bytes, context: trial.Context) -> trial.Outcome | None:
-    """None: the kernel refuses so short a frame before any program sees it."""
-    try:
-        return trial.run(program, frame, context)
-    except OSError as error:
-        if error.errno == errno.EINVAL and len(frame) < SHORTEST:
-            return None
-        raise
-
-
 def word(given: bytes, done: trial.Outcome) -> str:
     """What the verdict and the frame that came out mean together."""
     if done.verdict != trial.REDIRECT:
         return WORDS.get(done.verdict, f"verdict {done.verdict}")
     assert done.frame[6:12] == GATEWAY
     return "forward" if unchanged(given, done.frame) else "answer"
-
-
-def unchanged(given: bytes, taken: bytes) -> bool:
-    """But for MACs, and the TTL with its checksum."""
-    ttl, checksum = (22, (24, 25)) if given[12:14] == b"\x08\x00" else (21, ())
-    kept = [i for i in range(12, len(given)) if i != ttl and i not in checksum]
-    return len(given) == len(taken) and all(given[i] == taken[i] for i in kept)
 
 
 def from_endpoint(world: World, seed: int) -> Counter[str]:
