@@ -20,8 +20,8 @@
 /* A published port sends to the outside, and no flow is known: it was forgotten, or the port
  * speaks first. By its sole publication the answer is made what it would have been.
  */
-static __always_inline int answer_again(struct __sk_buff *skb, const struct packet *pkt,
-					const struct flow_key *key, struct flow *flow)
+static __noinline int answer_again(struct __sk_buff *skb, const struct packet *pkt,
+				   const struct flow_key *key, struct flow *flow)
 {
 	const struct origin *origin = origin_find(&key->src, key->src_port, key->protocol);
 	struct flow_key asked = { .src = key->dst, .src_port = key->dst_port };

@@ -54,7 +54,7 @@ static __always_inline bool flow_holds(const struct flow_key *key, struct flow *
 }
 
 /* The packet's flow, if it has one that holds. */
-static __always_inline struct flow *flow_current(const struct flow_key *key)
+static __noinline struct flow *flow_current(const struct flow_key *key)
 {
 	struct flow *flow = flow_find(key);
 
