@@ -49,7 +49,7 @@ bench: build
 	$(Q)scripts/bench
 
 soak: build
-	$(Q).venv/bin/pytest --soak tests/netns tests/e2e
+	$(Q).venv/bin/pytest --soak tests/bpf tests/netns tests/e2e
 
 test-kernels: build
 	$(Q)tests/kernels/run

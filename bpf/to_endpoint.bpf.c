@@ -58,7 +58,7 @@ static __noinline int remember_host(const struct packet *pkt, const struct endpo
 	flow->dst_port = scratch->key.dst_port;
 	flow->epoch = epoch_now();
 	flow->seen = clock_ticks();
-	flow->flags = FLOW_PLAIN;
+	flow->flags = FLOW_PLAIN | FLOW_INNER;
 	flow->container = dst->container;
 	return budget_spend(dst->ifindex) && flow_enter(&scratch->key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }

@@ -58,7 +58,7 @@ class Edge(World):
 
     def _reset(self) -> None:
         super()._reset()
-        for name in ("flows", "budgets"):
+        for name in ("flows", "inner_flows", "budgets"):
             table = Table(self.plane.maps[name])
             table.delete([key for key, _ in table.elements()])
         addresses = (*PUBLIC.values(), *OTHER.values())
@@ -97,14 +97,18 @@ class Edge(World):
         return self.place.run(self._forget_flows)
 
     def _forget_flows(self) -> int:
-        table = Table(self.plane.maps["flows"])
-        keys = [key for key, _ in table.elements()]
-        table.delete(keys)
-        return len(keys)
+        tables = self._flow_tables()
+        keys = [(table, [key for key, _ in table.elements()]) for table in tables]
+        for table, known in keys:
+            table.delete(known)
+        return sum(len(known) for _, known in keys)
+
+    def _flow_tables(self) -> list[Table]:
+        return [Table(self.plane.maps[name]) for name in ("flows", "inner_flows")]
 
     def flows(self) -> dict[abi.FlowKey, abi.Flow]:
-        found = self.place.run(lambda: dict(Table(self.plane.maps["flows"]).elements()))
-        return {abi.FlowKey.unpack(k): abi.Flow.unpack(v) for k, v in found.items()}
+        found = self.place.run(lambda: [e for t in self._flow_tables() for e in t.elements()])
+        return {abi.FlowKey.unpack(k): abi.Flow.unpack(v) for k, v in found}
 
     def spend(self, ifindex: int) -> None:
         """Leave this endpoint without a token, for as long as a test takes."""

@@ -297,6 +297,6 @@ def route(address: Address) -> bytes | None:
     """The MACs of a frame on its way there, empty where they are asked for; None: no way."""
     if address in ROUTERS or within(address, ROUTED):
         return TO_ROUTER
-    ends = {p[i] for p in ON_LINK for i in (0, -1) if p.version == 4 or i == 0}
-    on_link = within(address, ON_LINK) and address not in ADDRESSES | ends
+    everybody = {p[-1] if p.version == 4 else p[0] for p in ON_LINK}
+    on_link = within(address, ON_LINK) and address not in ADDRESSES | everybody
     return b"" if on_link else None

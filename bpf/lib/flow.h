@@ -10,6 +10,7 @@
 
 #define FLOW_REPLY 1 /* from whom the flow was opened to */
 #define FLOW_PLAIN 2 /* not translated: an answer to it is let through */
+#define FLOW_INNER 4 /* nobody outside takes part in it */
 
 struct flow_key {
 	struct addr src;

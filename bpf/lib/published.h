@@ -68,7 +68,7 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 	flow->dst_port = found->port;
 	flow->epoch = epoch;
 	flow->seen = clock_ticks();
-	flow->flags = 0;
+	flow->flags = wire ? 0 : FLOW_INNER;
 	flow->container = 0;
 	asker = wire ? NULL : interface_find(payer);
 	if (asker)

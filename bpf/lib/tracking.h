@@ -2,8 +2,12 @@
 /* Connection tracking, for the flows that need it: those that are translated, and those that an
  * endpoint may only answer. A flow is a pair of entries, one for each direction.
  *
- * The table forgets what was not used for the longest time. An entry was judged under an epoch;
- * what verdicts rest on changes the epoch, and then the entry is judged again by its next packet.
+ * A table forgets what was not used for the longest time. There are two, so that nobody outside
+ * makes it forget who talks inside: an answer there does not tell whose it is, once it is forgotten.
+ * No address is on both sides, so no key is in both tables.
+ *
+ * An entry was judged under an epoch; what verdicts rest on changes the epoch, and then the entry is
+ * judged again by its next packet.
  */
 #pragma once
 
@@ -22,7 +26,7 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
-} flows SEC(".maps");
+} flows SEC(".maps"), inner_flows SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -40,7 +44,16 @@ static __always_inline __u32 epoch_now(void)
 
 static __always_inline struct flow *flow_find(const struct flow_key *key)
 {
-	return bpf_map_lookup_elem(&flows, key);
+	struct flow *found = bpf_map_lookup_elem(&flows, key);
+
+	return found ? found : bpf_map_lookup_elem(&inner_flows, key);
+}
+
+static __always_inline bool flow_put(const struct flow_key *key, const struct flow *flow, __u64 how)
+{
+	if (flow->flags & FLOW_INNER)
+		return !bpf_map_update_elem(&inner_flows, key, flow, how);
+	return !bpf_map_update_elem(&flows, key, flow, how);
 }
 
 /* Enter both directions. Where another flow has the way back already, this one goes on from
@@ -57,7 +70,7 @@ static __noinline bool flow_enter(const struct flow_key *key, struct flow *flow)
 	scratch->reverse = flow_reverse(key, flow);
 	for (i = 0; i < FLOW_TRIES; i++) {
 		scratch->back = flow_reverse_key(key, flow);
-		if (!bpf_map_update_elem(&flows, &scratch->back, &scratch->reverse, BPF_NOEXIST))
+		if (flow_put(&scratch->back, &scratch->reverse, BPF_NOEXIST))
 			break;
 		found = flow_find(&scratch->back);
 		if (found && flow_says(found, &scratch->reverse)) {
@@ -66,7 +79,7 @@ static __noinline bool flow_enter(const struct flow_key *key, struct flow *flow)
 		}
 		flow->src_port = bpf_htons(0x8000 | (bpf_get_prandom_u32() & 0x7fff));
 	}
-	return i < FLOW_TRIES && !bpf_map_update_elem(&flows, key, flow, BPF_ANY);
+	return i < FLOW_TRIES && flow_put(key, flow, BPF_ANY);
 }
 
 static __always_inline void flow_forget(const struct flow_key *key, const struct flow *flow)
@@ -76,8 +89,13 @@ static __always_inline void flow_forget(const struct flow_key *key, const struct
 	if (!scratch)
 		return;
 	scratch->back = flow_reverse_key(key, flow);
-	bpf_map_delete_elem(&flows, &scratch->back);
-	bpf_map_delete_elem(&flows, key);
+	if (flow->flags & FLOW_INNER) {
+		bpf_map_delete_elem(&inner_flows, &scratch->back);
+		bpf_map_delete_elem(&inner_flows, key);
+	} else {
+		bpf_map_delete_elem(&flows, &scratch->back);
+		bpf_map_delete_elem(&flows, key);
+	}
 }
 
 /* Once in a tick a direction in use sees to it that the other one is not forgotten: to look it up
@@ -95,5 +113,5 @@ static __always_inline void flow_refresh(const struct flow_key *key, struct flow
 	if (flow_find(&scratch->back))
 		return;
 	scratch->reverse = flow_reverse(key, flow);
-	bpf_map_update_elem(&flows, &scratch->back, &scratch->reverse, BPF_NOEXIST);
+	flow_put(&scratch->back, &scratch->reverse, BPF_NOEXIST);
 }

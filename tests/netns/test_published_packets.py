@@ -9,32 +9,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
 
 import pytest
 
 from dataplane import HOST, Container, Host, hosts, wait
 from namespaces import Netns, namespaces
+from outside import ANY, BACKEND, CLIENT, PUBLIC, answer, opened, publications, publish, wire
 from seaway.bpf import abi
 from seaway.bpf.table import Table
 from seaway.bpf.uplinks import UplinkTarget
-from seaway.kernel import netns
-from seaway.model.addresses import mapped
 from seaway.model.kernel import Uplink
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
-PUBLIC = {4: "198.51.100.1", 6: "2001:db8:100::1"}
-CLIENT = {4: "198.51.100.7", 6: "2001:db8:100::7"}
-ANY = {4: "0.0.0.0", 6: "::"}
-PORT, BACKEND = 8080, 7000
-TCP, UDP = 6, 17
+PORT = 8080
 
 
 @dataclass(frozen=True)
@@ -50,13 +43,6 @@ class Scene:
         return opened(self.client, family, kind)
 
 
-def opened(space: Netns, family: int, kind: int) -> socket.socket:
-    families = {4: socket.AF_INET, 6: socket.AF_INET6}
-    made = netns.visit_path(space.path, lambda: socket.socket(families[family], kind))
-    made.settimeout(5)
-    return made
-
-
 @pytest.fixture(scope="module", params=["cls_bpf", "auto"])
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     with namespaces() as make, hosts() as raise_host:
@@ -68,39 +54,6 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         publish(host, anna, PORT, sole=True)
         yield Scene(host, client, uplink, uplinks, anna, bert)
         uplinks.close()
-
-
-def wire(host: Host, client: Netns) -> Uplink:
-    """The world between, and a host that forwards nothing by its firewall."""
-    thread = host.place.run(threading.get_native_id)
-    there = f"/proc/{os.getpid()}/task/{thread}/ns/net"
-    client.run(f"ip link add eth0 type veth peer name up0 netns {there}")
-    client.run(f"ip addr add {CLIENT[4]}/24 dev eth0; ip addr add {CLIENT[6]}/64 dev eth0 nodad")
-    client.run("ip link set eth0 up")
-    host.place.shell(
-        f"ip addr add {PUBLIC[4]}/24 dev up0; ip addr add {PUBLIC[6]}/64 dev up0 nodad; "
-        "ip link set up0 up; iptables -P FORWARD DROP; ip6tables -P FORWARD DROP; "
-        "iptables -P INPUT DROP; iptables -A INPUT -p icmp -j ACCEPT"
-    )
-    host.put("identities", {ip_network(a): 1 for a in PUBLIC.values()})
-    return Uplink("up0", host.place.run(host.links.ifindex, "up0"))
-
-
-def publish(host: Host, container: Container, port: int, *, sole: bool) -> None:
-    host.put("publications", dict(publications(container, port, sole=sole)))
-
-
-def publications(
-    container: Container, port: int, *, sole: bool
-) -> Iterator[tuple[abi.PortKey, abi.Publication]]:
-    for family in (4, 6):
-        for protocol in (TCP, UDP):
-            backend = mapped(ip_address(container.address(family)))
-            value = abi.Publication(backend, BACKEND.to_bytes(2, "big"), int(sole))
-            yield (
-                abi.PortKey(mapped(ip_address(ANY[family])), port.to_bytes(2, "big"), protocol),
-                value,
-            )
 
 
 @contextmanager
@@ -126,13 +79,6 @@ def echo(container: Container, family: int) -> Iterator[list[str]]:
         yield came
         server.shutdown(socket.SHUT_RDWR)
         thread.join(5)
-
-
-def answer(taken: socket.socket) -> None:
-    with taken:
-        taken.settimeout(10)
-        while piece := taken.recv(1 << 16):
-            taken.sendall(piece)
 
 
 def exchange(client: socket.socket, at: tuple[str, int], megabytes: int = 4) -> bool:
@@ -209,9 +155,10 @@ def test_a_stream_lives_on_when_its_flow_is_forgotten(scene, family):
 
 def forget(host: Host) -> int:
     def work() -> int:
-        table = Table(host.plane.maps["flows"])
-        keys = [key for key, _ in table.elements()]
-        table.delete(keys)
+        tables = [Table(host.plane.maps[name]) for name in ("flows", "inner_flows")]
+        keys = [(table, key) for table in tables for key, _ in table.elements()]
+        for table, key in keys:
+            table.delete([key])
         return len(keys)
 
     return host.place.run(work)

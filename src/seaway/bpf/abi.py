@@ -20,6 +20,7 @@ MAPS: Final = (
     "publications",
     "origins",
     "flows",
+    "inner_flows",
     "epochs",
     "budgets",
     "fragments",
@@ -35,6 +36,7 @@ ENDPOINT_PUBLISHED: Final = 8
 PUBLICATION_SOLE: Final = 1
 FLOW_REPLY: Final = 1
 FLOW_PLAIN: Final = 2
+FLOW_INNER: Final = 4
 
 
 class Record:
