@@ -110,9 +110,11 @@ class Edge(World):
         found = self.place.run(lambda: [e for t in self._flow_tables() for e in t.elements()])
         return {abi.FlowKey.unpack(k): abi.Flow.unpack(v) for k, v in found}
 
-    def spend(self, ifindex: int) -> None:
-        """Leave this endpoint without a token, for as long as a test takes."""
-        key = ifindex.to_bytes(4, "little")
+    def spend(self, ifindex: int, *, outside: bool = False) -> None:
+        """Leave this endpoint without a token, for as long as a test takes; `outside`: of those
+        that others pay with who ask it from there.
+        """
+        key = (ifindex | (abi.BUDGET_OUTSIDE if outside else 0)).to_bytes(4, "little")
         later = (time.monotonic_ns() >> 30) + 1000  # when it would be filled again
         empty = bytes(4) + later.to_bytes(4, "little")
         self.place.run(Table(self.plane.maps["budgets"]).update, [(key, empty)])

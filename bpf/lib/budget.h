@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Who opens a flow pays a token for it, so that no endpoint takes all places of the table. */
+/* Who opens a flow pays a token for it, so that no endpoint takes all places of the table. For those
+ * outside the endpoint that they ask pays, yet not with what it needs to ask itself.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -8,6 +10,7 @@
 
 #define BUDGET_MOST	16384 /* a quarter of the table */
 #define BUDGET_PER_TICK 4096
+#define BUDGET_OUTSIDE	0x80000000u /* what others open to the endpoint, counted apart */
 
 struct budget {
 	__u32 tokens;
@@ -17,7 +20,7 @@ struct budget {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
-	__type(key, __u32); /* ifindex of the endpoint's device */
+	__type(key, __u32); /* ifindex of the endpoint's device, and whether the outside asks */
 	__type(value, struct budget);
 } budgets SEC(".maps");
 

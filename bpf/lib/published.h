@@ -74,7 +74,7 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 	if (asker)
 		flow->container = asker->container;
 	if (wire)
-		payer = backend->ifindex;
+		payer = backend->ifindex | BUDGET_OUTSIDE;
 	else if (endpoint_owns(backend, payer))
 		published_masquerade(flow, pkt->ethertype);
 	if (budget_spend(payer))

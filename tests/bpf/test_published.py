@@ -250,7 +250,8 @@ def test_an_answer_that_may_belong_to_two_is_refused_when_its_flow_is_forgotten(
 @KINDS
 def test_without_a_token_a_sole_publication_does_without_a_flow(edge, family, kind):
     edge.publish((ANY[family], PORT), (ANNA, BACKEND), origin=PUBLIC[family])
-    edge.spend(ANNA.record.ifindex)
+    for outside in (False, True):
+        edge.spend(ANNA.record.ifindex, outside=outside)
 
     expected = reaches(family, ANNA, ttl=63) / says(kind, ASKING, BACKEND)
     assert redirected(expected) == ask(edge, family, kind)
@@ -263,7 +264,7 @@ def test_without_a_token_a_sole_publication_does_without_a_flow(edge, family, ki
 @FAMILIES
 def test_without_a_token_what_needs_a_flow_is_refused(edge, family):
     edge.publish((ANY[family], PORT), (BERT, BACKEND), sole=False)
-    edge.spend(BERT.record.ifindex)
+    edge.spend(BERT.record.ifindex, outside=True)
 
     assert dropped("flow_limit") == ask(edge, family, "udp")
 

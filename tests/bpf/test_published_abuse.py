@@ -121,7 +121,7 @@ def test_without_a_token_no_flow_goes_the_way_of_another(edge, family, kind):
     """One port, two addresses of the host: an answer can look like one of them only."""
     edge.publish((ANY[family], PORT), (BERT, BACKEND), origin=PUBLIC[family])
     first = edge.from_wire(arrives(family, OTHER[family]) / says(kind, ASKING, PORT))
-    edge.spend(BERT.record.ifindex)
+    edge.spend(BERT.record.ifindex, outside=True)
 
     assert "redirect" == first.verdict
     for asked, sport in ((PUBLIC[family], ASKING), (OTHER[family], ASKING + 1)):
@@ -202,3 +202,16 @@ def test_another_container_does_not_answer_the_host_for_the_one_that_was_asked(e
 
     answer = answers(family, ANNA, HOST[family]) / says("udp", BACKEND, ASKING)
     assert dropped("host_closed") == edge.send(answer)
+
+
+@FAMILIES
+@KINDS
+def test_who_is_asked_too_often_may_still_ask(edge, family, kind):
+    edge.publish((ANY[family], PORT), (BERT, BACKEND), sole=False)
+    edge.publish((ANY[family], PORT + 1), (ANNA, BACKEND))
+    edge.spend(BERT.record.ifindex, outside=True)
+    asked = arrives(family, PUBLIC[family]) / says(kind, ASKING, PORT)
+    assert dropped("flow_limit") == edge.from_wire(asked)
+
+    frame = answers(family, BERT, PUBLIC[family]) / says(kind, ASKING, PORT + 1)
+    assert "redirect" == edge.from_bert(frame).verdict

@@ -30,6 +30,7 @@ from seaway.bpf import abi, trial
 from seaway.bpf.table import Table
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.model.addresses import mapped
+from seaway.names import GATEWAY_MAC
 from stage import mac_octets
 
 SOLE, FIRST, SECOND = 8080, 9090, 9091
@@ -221,3 +222,28 @@ def test_who_is_connected_stays_so_in_a_flood_of_flows(scene, count):
             for space in (scene.client, scene.anna.netns, scene.bert.netns):
                 servers.connect(space, family, SOLE)
             servers.connect(scene.anna.netns, family, FIRST)
+
+
+def test_who_opens_too_many_flows_is_refused_and_nobody_else(scene):
+    with connected(scene) as (servers, connections):
+        frames = [anna_asks(scene, port) for port in range(1, 40_000)]
+        run_out = scene.host.place.run(verdicts, scene, frames)
+        assert {trial.REDIRECT, trial.SHOT} == set(run_out)
+        assert run_out.count(trial.SHOT) == scene.host.drops(scene.anna)["flow_limit"]
+
+        servers.connect(scene.bert.netns, 4, SOLE)
+        servers.connect(scene.client, 4, FIRST)
+        for connection in connections:
+            connection.answers()
+
+
+def anna_asks(scene: Scene, port: int) -> bytes:
+    places = ip_address(scene.anna.address(4)), port, ip_address(PUBLIC[4]), FIRST
+    head = mac_octets(GATEWAY_MAC) + scene.anna.record.mac + b"\x08\x00"
+    return head + spoken(Key(UDP, *places), b"")
+
+
+def verdicts(scene: Scene, frames: list[bytes]) -> list[int]:
+    program = scene.host.plane.programs["from_endpoint"].fd
+    context = trial.Context(0, scene.anna.ifindex)
+    return [trial.run(program, frame, context).verdict for frame in frames]
