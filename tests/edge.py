@@ -110,14 +110,14 @@ class Edge(World):
         found = self.place.run(lambda: [e for t in self._flow_tables() for e in t.elements()])
         return {abi.FlowKey.unpack(k): abi.Flow.unpack(v) for k, v in found}
 
-    def spend(self, ifindex: int, *, outside: bool = False) -> None:
+    def spend(self, ifindex: int, *, outside: bool = False, left: int = 0) -> None:
         """Leave this endpoint without a token, for as long as a test takes; `outside`: of those
         that others pay with who ask it from there.
         """
         key = (ifindex | (abi.BUDGET_OUTSIDE if outside else 0)).to_bytes(4, "little")
         later = (time.monotonic_ns() >> 30) + 1000  # when it would be filled again
-        empty = bytes(4) + later.to_bytes(4, "little")
-        self.place.run(Table(self.plane.maps["budgets"]).update, [(key, empty)])
+        spent = left.to_bytes(4, "little", signed=True) + later.to_bytes(4, "little")
+        self.place.run(Table(self.plane.maps["budgets"]).update, [(key, spent)])
 
     def from_wire(self, frame: Packet | bytes, **known: int) -> Outcome:
         return self.send(frame, "from_wire", ifindex=WIRE, ingress_ifindex=WIRE, **known)

@@ -13,7 +13,7 @@
 #define BUDGET_OUTSIDE	0x80000000u /* what others open to the endpoint, counted apart */
 
 struct budget {
-	__u32 tokens;
+	__s32 tokens; /* below zero when two CPUs spend the last one */
 	__u32 filled; /* when, in ticks */
 };
 
@@ -35,7 +35,7 @@ static __always_inline bool budget_spend(__u32 ifindex)
 {
 	struct budget full = { .tokens = BUDGET_MOST - 1, .filled = clock_ticks() };
 	struct budget *budget = bpf_map_lookup_elem(&budgets, &ifindex);
-	__u64 tokens;
+	__s64 tokens;
 
 	if (!budget) {
 		bpf_map_update_elem(&budgets, &ifindex, &full, BPF_ANY);
@@ -43,11 +43,11 @@ static __always_inline bool budget_spend(__u32 ifindex)
 	}
 	tokens = budget->tokens;
 	if ((__s32)(full.filled - budget->filled) > 0) {
-		tokens += (__u64)(full.filled - budget->filled) * BUDGET_PER_TICK;
+		tokens += (__s64)(full.filled - budget->filled) * BUDGET_PER_TICK;
 		budget->filled = full.filled;
 		budget->tokens = tokens < BUDGET_MOST ? tokens : BUDGET_MOST;
 	}
-	if (!budget->tokens)
+	if (budget->tokens <= 0)
 		return false;
 	__sync_fetch_and_sub(&budget->tokens, 1);
 	return true;

@@ -215,3 +215,12 @@ def test_who_is_asked_too_often_may_still_ask(edge, family, kind):
 
     frame = answers(family, BERT, PUBLIC[family]) / says(kind, ASKING, PORT + 1)
     assert "redirect" == edge.from_bert(frame).verdict
+
+
+@FAMILIES
+def test_two_processors_that_spend_the_last_token_do_not_make_it_many(edge, family):
+    edge.publish((ANY[family], PORT), (BERT, BACKEND))
+    edge.spend(ANNA.record.ifindex, left=-1)
+
+    frame = answers(family, ANNA, PUBLIC[family]) / says("udp", ASKING, PORT)
+    assert dropped("flow_limit") == edge.send(frame)
