@@ -10,6 +10,7 @@ import pytest
 
 import contracts
 from cast import ANNA, BERT, World
+from seaway.bpf import maps
 from seaway.bpf.maps import MapTarget
 from seaway.bpf.table import Table
 
@@ -131,3 +132,15 @@ def test_a_closed_map_is_an_error_and_not_an_empty_one(world):
 
     with pytest.raises(OSError, match="Invalid argument"):
         world.place.run(read_wrong_kind)
+
+
+def test_who_opens_the_maps_has_all_flows_judged_again(world):
+    """Who wrote last may have died before it ended the epoch."""
+
+    def epoch() -> int:
+        ((_, value),) = Table(world.plane.maps["epochs"]).elements()
+        return int.from_bytes(value, "little")
+
+    before = world.place.run(epoch)
+    world.place.run(maps.targets, world.plane)
+    assert before + 1 == world.place.run(epoch)

@@ -133,6 +133,7 @@ _JUDGED_BY: Final = frozenset(
 def targets(plane: DataPlane) -> dict[str, MapTarget[Any, Any]]:
     """By the map's name."""
     epoch = Epoch(plane.maps["epochs"])
+    epoch.end()  # whoever wrote last may have died before it said so
     return {
         name: MapTarget(name, plane.maps[name], key, value, epoch if name in _JUDGED_BY else None)
         for name, (key, value) in _CODECS.items()
