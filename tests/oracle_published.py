@@ -41,6 +41,7 @@ ROUTERS = {ip_address("198.51.100.254"), ip_address("2001:db8:100::fe")}
 TO_ROUTER = mac_octets(ROUTER_MAC) + mac_octets(WIRE_MAC)
 TOO_BIG = {4: (3, 4), 6: (2, 0)}
 TOO_OLD = {4: (11, 0), 6: (3, 0)}
+UNSEEN = -1
 NO_ENDPOINT = {4: (3, 1), 6: (1, 3)}
 
 
@@ -59,7 +60,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Flow:
-    to: Key  # how they go on; source port 0: not known yet
+    to: Key  # how they go on; source port UNSEEN: not known yet
     reply: bool = False
     plain: bool = False
 
@@ -253,7 +254,7 @@ class PublishedOracle(Oracle):
         back, says = to.back(), key.back()
         known = self.flows.get(back)
         if known and known.to != says:
-            self.flows[key] = Flow(to._replace(sport=0))
+            self.flows[key] = Flow(to._replace(sport=UNSEEN))
             return
         self.flows[key] = Flow(to, plain=plain)
         self.flows[back] = Flow(says, reply=True, plain=plain)

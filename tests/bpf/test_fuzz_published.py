@@ -25,7 +25,7 @@ from edge import OTHER, PROTOCOLS, PUBLIC, ROUTER_MAC, WIRE, WIRE_MAC, Edge, fla
 from frames import blank, complains, spoken, sums, told, translated
 from fuzz import hop, options, outcome, spoil, unchanged
 from oracle import GATEWAY, HOLDERS, read
-from oracle_published import Key, Publication, PublishedOracle, Said
+from oracle_published import UNSEEN, Key, Publication, PublishedOracle, Said
 from seaway.bpf import abi, trial
 from seaway.model.addresses import Address
 from seaway.names import GATEWAY_MAC
@@ -259,7 +259,7 @@ def check_translated(oracle, given: tuple[bytes, int], said: Said, taken: bytes)
 def settled(oracle: PublishedOracle, packet, said: Said, taken: bytes) -> Said:
     """The port of a client whose own was taken is the one that stands there."""
     flow = said.about or said.to
-    if flow.sport or packet.later:
+    if flow.sport != UNSEEN or packet.later:
         return said
     at = 14 + packet.length - len(packet.body)
     if said.about:
