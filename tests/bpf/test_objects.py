@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from struct import calcsize
 
 import pytest
 
 from builds import OTHER_CODE, OTHER_LAYOUT, build
 from cast import HOST
-from seaway.bpf import maps, objects
+from seaway.bpf import abi, maps, objects
 from seaway.bpf.objects import OBJECTS, DataPlane
 from seaway.bpf.table import Table
 from seaway.errors import HostUnfit
@@ -94,7 +95,8 @@ def test_another_layout_has_maps_of_its_own(place, opened, tmp_path):
 
 def test_what_only_the_kernel_knows_goes_from_one_layout_to_the_next(place, opened, tmp_path):
     first = opened()
-    flow = [(bytes(40), bytes(48))]
+    key, value = (bytes(calcsize(of.c_format)) for of in (abi.FlowKey, abi.Flow))
+    flow = [(key, value)]
     assert {} == place.run(Table(first.maps["flows"]).update, flow)
     second = opened(build(tmp_path / "other", OTHER_LAYOUT))
     assert first.layout != second.layout

@@ -39,7 +39,9 @@ FILES: Final = {
     "socket": SOCKET_HOOKS,
 }
 PROGRAMS: Final = tuple(program for programs in FILES.values() for program in programs)
-STATE: Final = frozenset(("flows", "epochs", "budgets", "fragments", "sockets", "datagrams"))
+STATE: Final = frozenset(
+    ("flows", "inner_flows", "epochs", "budgets", "fragments", "sockets", "datagrams")
+)
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 
 _BPFFS: Final = 0xCAFE4A11
