@@ -84,7 +84,6 @@ static __always_inline bool packet_asks(const struct packet *pkt)
 static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();
-	struct flow *flow;
 
 	if (!scratch || packet_asks(pkt))
 		return false;
@@ -92,8 +91,7 @@ static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pk
 	if (pkt->flags & PACKET_ICMP_ERROR &&
 	    (!quote_read(skb, pkt, &scratch->quote) || !quote_may_come(pkt, &scratch->quote)))
 		return false;
-	flow = flow_current(&scratch->quote.key);
-	return flow && flow->flags & FLOW_REPLY;
+	return flow_current(&scratch->quote.key) && scratch->flow.flags & FLOW_REPLY;
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,

@@ -51,17 +51,14 @@ static __noinline int answer_again(struct __sk_buff *skb, const struct packet *p
 static __noinline int answer_packet(struct __sk_buff *skb, struct packet *pkt, bool inside)
 {
 	struct scratch *scratch = scratch_get();
-	struct flow *found;
 	int err;
 
 	if (!scratch || !flow_has_ports(pkt->protocol))
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	found = flow_current(&scratch->key);
-	if (found) {
-		if (!(found->flags & FLOW_REPLY) || found->flags & FLOW_PLAIN)
+	if (flow_current(&scratch->key)) {
+		if (!(scratch->flow.flags & FLOW_REPLY) || scratch->flow.flags & FLOW_PLAIN)
 			return NOT_PUBLISHED;
-		scratch->flow = *found;
 	} else {
 		err = inside ? NOT_PUBLISHED
 			     : answer_again(skb, pkt, &scratch->key, &scratch->flow);

@@ -53,17 +53,26 @@ static __always_inline bool flow_holds(const struct flow_key *key, struct flow *
 	return holds;
 }
 
-/* The packet's flow, if it has one that holds. */
-static __noinline struct flow *flow_current(const struct flow_key *key)
+/* The packet's flow, if it has one that holds: what it says is copied into the scratch. A table that
+ * is full gives an entry to another flow while we read it; not one that was used in this tick.
+ */
+static __noinline bool flow_current(const struct flow_key *key)
 {
-	struct flow *flow = flow_find(key);
+	struct scratch *scratch = scratch_get();
+	struct flow *found = flow_find(key), *flow;
 
-	if (!flow)
-		return NULL;
+	if (!scratch || !found)
+		return false;
+	flow = &scratch->flow;
+	*flow = *found;
+	if (flow->seen != clock_ticks() && flow_find(key) != found)
+		return false;
 	if (!flow_holds(key, flow)) {
 		flow_forget(key, flow);
-		return NULL;
+		return false;
 	}
-	flow_refresh(key, flow);
-	return flow;
+	found->epoch = flow->epoch;
+	if (flow_refresh(key, flow))
+		found->seen = flow->seen;
+	return true;
 }

@@ -88,17 +88,14 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 static __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();
-	struct flow *flow;
 
 	if (!scratch || !quote_read(skb, pkt, &scratch->quote) ||
 	    !quote_may_come(pkt, &scratch->quote))
 		return NOT_PUBLISHED;
 	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&pkt->src))
 		return NOT_PUBLISHED;
-	flow = flow_current(&scratch->quote.key);
-	if (!flow || flow->flags & FLOW_PLAIN)
+	if (!flow_current(&scratch->quote.key) || scratch->flow.flags & FLOW_PLAIN)
 		return NOT_PUBLISHED;
-	scratch->flow = *flow;
 	return deliver(skb, pkt, &scratch->flow, &scratch->quote);
 }
 
@@ -106,17 +103,14 @@ static __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 static __noinline int published_request(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();
-	struct flow *found;
 	int err;
 
 	if (!scratch || !flow_has_ports(pkt->protocol))
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	found = flow_current(&scratch->key);
-	if (found) {
-		if (found->flags & FLOW_PLAIN)
+	if (flow_current(&scratch->key)) {
+		if (scratch->flow.flags & FLOW_PLAIN)
 			return NOT_PUBLISHED;
-		scratch->flow = *found;
 	} else {
 		err = published_open(skb, pkt, &scratch->key, &scratch->flow);
 		if (err)

@@ -99,19 +99,20 @@ static __always_inline void flow_forget(const struct flow_key *key, const struct
 }
 
 /* Once in a tick a direction in use sees to it that the other one is not forgotten: to look it up
- * is to use it.
+ * is to use it. True: it did.
  */
-static __always_inline void flow_refresh(const struct flow_key *key, struct flow *flow)
+static __always_inline bool flow_refresh(const struct flow_key *key, struct flow *flow)
 {
 	struct scratch *scratch = scratch_get();
 	__u32 now = clock_ticks();
 
 	if (flow->seen == now || !scratch)
-		return;
+		return false;
 	flow->seen = now;
 	scratch->back = flow_reverse_key(key, flow);
 	if (flow_find(&scratch->back))
-		return;
+		return true;
 	scratch->reverse = flow_reverse(key, flow);
 	flow_put(&scratch->back, &scratch->reverse, BPF_NOEXIST);
+	return true;
 }
