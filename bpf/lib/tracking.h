@@ -19,7 +19,8 @@
 #include "flow.h"
 #include "scratch.h"
 
-#define FLOW_TRIES 8 /* other ports, where another flow has taken the client's */
+#define FLOW_TRIES \
+	4 /* ports, where another flow has taken the client's: unrolled, as 6.1 wants it */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -68,6 +69,7 @@ static __noinline bool flow_enter(const struct flow_key *key, struct flow *flow)
 	if (!key || !flow || !scratch)
 		return false;
 	scratch->reverse = flow_reverse(key, flow);
+#pragma unroll
 	for (i = 0; i < FLOW_TRIES; i++) {
 		scratch->back = flow_reverse_key(key, flow);
 		if (flow_put(&scratch->back, &scratch->reverse, BPF_NOEXIST))

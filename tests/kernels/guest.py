@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from seaway import names
-from seaway.bpf.objects import OBJECTS
+from seaway.bpf.objects import PROGRAMS
 from seaway.client import Client
 from seaway.errors import SeawayError
 from seaway.model.facts import Endpoint
@@ -73,7 +73,7 @@ def agent_becomes_ready() -> None:
 
 def every_program_is_loaded() -> None:
     pinned = {pin.name.rpartition("-")[0] for pin in names.PIN_FOLDER.glob("*/programs/*")}
-    assert {path.name.removesuffix(".bpf.o") for path in OBJECTS.glob("*.o")} == pinned
+    assert set(PROGRAMS) == pinned
 
 
 def endpoints_are_attached() -> None:
