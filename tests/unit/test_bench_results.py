@@ -114,3 +114,4 @@ def test_a_sockperf_that_measured_nothing_is_an_error():
 
 def test_a_sockperf_that_was_woken_up_too_late_gives_no_round():
     assert None is median("sockperf: No valid observations found. Try tune parameters")
+    assert None is median("sockperf: No messages were sent")

@@ -131,7 +131,7 @@ def _validate(name: str, hosts: int) -> None:
     if not 1 <= hosts <= wire.MOST_HOSTS:
         raise Invalid(f"a lab cannot have {hosts} hosts", f"expected 1 to {wire.MOST_HOSTS}")
     if name in names():
-        raise Conflict(f"there is a lab '{name}' already", f"seaway lab down {name}")
+        raise Conflict(f"there is a lab '{name}' already", f"seaway lab down --name {name}")
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise HostUnfit(f"the lab needs {', '.join(missing)}", "install util-linux and iproute2")

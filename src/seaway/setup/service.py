@@ -43,7 +43,7 @@ def start() -> None:
         _systemctl("restart", SERVICE)
         return
     names.LOG_FILE.parent.mkdir(parents=True, exist_ok=True)
-    with names.LOG_FILE.open("ab") as log:
+    with open(names.LOG_FILE, "ab", opener=_for_root_alone) as log:
         subprocess.run(
             ["setsid", "--fork", sys.executable, "-m", "seaway", "agent"],
             check=True,
@@ -52,6 +52,13 @@ def start() -> None:
             stdout=log,
             stderr=log,
         )
+
+
+def _for_root_alone(path: str, flags: int) -> int:
+    """The log tells of every container and address."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def wait_until_ready(client: Client, within: float = READY_WITHIN) -> None:
