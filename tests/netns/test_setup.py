@@ -185,6 +185,19 @@ def test_uninstall_leaves_the_host_as_it_was(lab_host, agent):
     assert "" == lab_host.call("pgrep", "-f", "seaway agent").stdout
 
 
+def test_uninstall_takes_our_filters_off_the_devices_of_the_host(lab_host):
+    def filters() -> str:
+        return lab_host.run("tc", "filter", "show", "dev", "eth0", "ingress")
+
+    lab_host.write(names.CONFIG_FILE, '[agent]\nattach = "cls_bpf"\n')
+    lab_host.seaway("init", timeout=60)
+    assert "from_wire" in filters()
+    lab_host.seaway("uninstall", "--yes", timeout=60)
+
+    assert "" == filters()
+    assert "" == lab_host.run("tc", "qdisc", "show", "dev", "eth0", "clsact")
+
+
 def test_a_device_that_comes_later_goes_on_hearing_routers_and_uninstall_puts_it_back(host):
     """A host that forwards is told so by accept_ra=2; where it is 0, somebody wants none."""
 

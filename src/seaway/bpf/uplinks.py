@@ -47,7 +47,7 @@ class UplinkTarget:
         for device, ifindex, program in self._linked():
             told = names.get(program) or f"program {program}"
             found[device] = Uplink(device, ifindex, told if ifindex else "of a device that is gone")
-        for device, ifindex in () if self._tcx else self._devices():
+        for device, ifindex in () if self._tcx else _devices(self._rtnl):
             if program := self._filters.program(ifindex, HOOK):
                 found[device] = Uplink(device, ifindex, names.get(program) or f"program {program}")
         return found
@@ -79,13 +79,6 @@ class UplinkTarget:
                 _, _, program, ifindex, _ = _INFO.unpack(syscall.info(link, _INFO.size))
             yield pin.name.removesuffix(f"-{HOOK}"), ifindex, program
 
-    def _devices(self) -> Iterator[tuple[str, int]]:
-        """Those that may have a filter of ours."""
-        for body in self._rtnl.dump(*wire.list_links()):
-            entry = wire.parse_link(body)
-            if not entry.name.startswith(LINK_PREFIX):
-                yield entry.name, entry.ifindex
-
     def _put(self, wanted: Uplink) -> None:
         program = self._plane.programs[wanted.program]
         if self._rtnl.ifindex(wanted.device) != wanted.ifindex:
@@ -101,6 +94,23 @@ class UplinkTarget:
         pin.unlink(missing_ok=True)
         with syscall.closing(syscall.link_create(program.fd, wanted.ifindex, HOOK)) as link:
             syscall.pin(link, pin)
+
+
+def take_away() -> None:
+    """Our filters, off every device: for uninstall. Links end with their pins."""
+    with Rtnl() as rtnl:
+        filters = Classifier(rtnl, PLACE)
+        for _, ifindex in _devices(rtnl):
+            if filters.program(ifindex, HOOK):
+                filters.detach(ifindex, (HOOK,))
+
+
+def _devices(rtnl: Rtnl) -> Iterator[tuple[str, int]]:
+    """Those that may have a filter of ours."""
+    for body in rtnl.dump(*wire.list_links()):
+        entry = wire.parse_link(body)
+        if not entry.name.startswith(LINK_PREFIX):
+            yield entry.name, entry.ifindex
 
 
 def _swapped(pin: Path, program: int, ifindex: int) -> bool:

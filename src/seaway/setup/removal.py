@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seaway import names
+from seaway.bpf import uplinks
 from seaway.errors import Conflict, SeawayError, SystemFailed
 from seaway.facts import Facts
 from seaway.kernel.accepts import AcceptTarget
@@ -76,6 +77,7 @@ def _steps() -> dict[str, Step]:
         "addresses": lambda: _sweep(AddressTarget),
         "the nftables table": _sweep_nft,
         "accepts in other firewalls": lambda: _sweep(AcceptTarget),
+        "programs on the host's devices": _sweep_uplinks,
         "programs and maps": lambda: _remove_folder(names.PIN_FOLDER),
         "sysctls": _put_back_sysctls,
         "CNI files": _remove_cni,
@@ -104,6 +106,11 @@ def _sweep(kind: Callable[[], _Listed]) -> list[str]:
 
 def _sweep_nft() -> list[str]:
     return _sweep(NftTarget) if program() else []  # without nft there never was a table
+
+
+def _sweep_uplinks() -> list[str]:
+    uplinks.take_away()
+    return []
 
 
 def _put_back_sysctls() -> list[str]:
