@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -79,3 +80,17 @@ async def start(path: Path) -> Agent:
         allocator=allocator,
     )
     return Agent(intents, kernel, host, store)
+
+
+def run(path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        agent = await start(path)
+        writer = asyncio.create_task(agent.intents.convergence.run())
+        try:
+            await agent.intents.convergence.settle()
+            await asyncio.wait_for(scenario(agent), 10)
+        finally:
+            writer.cancel()
+            await agent.store.close()
+
+    asyncio.run(whole())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import structlog
@@ -48,6 +48,48 @@ class Lookouts:
     firewalls: Firewatch
 
 
+class Vanished:
+    """Links that went away, or down, perhaps with their containers: whose endpoints end then.
+
+    What cannot be found out or recorded now (no free descriptor, a full disk) is tried again.
+    """
+
+    def __init__(self, intents: Intents, ifindex: Callable[[str], int]) -> None:
+        self._intents = intents
+        self._ifindex = ifindex  # of a link by its name; 0: there is none
+        self._gone: set[str] = set()
+        self._unsure: set[str] = set()
+
+    @property
+    def unsure(self) -> bool:
+        return bool(self._unsure)
+
+    def suspect(self, link: str) -> None:
+        self._gone.add(link)
+
+    async def release(self) -> None:
+        """A container that is detached and attached again has its next link under the same name,
+        before we are told that the first one went. Of a container that vanished, the link is
+        down and without its routes before it is gone: that is no drift of its routes.
+        """
+        gone, unsure = self._gone | self._unsure, set()
+        self._gone = set()
+        for link in sorted(gone):
+            try:
+                await self._intents.vanished(link, there=self._ifindex(link) != 0)
+            except (OSError, SeawayError) as error:
+                unsure.add(link)
+                if link not in self._unsure:
+                    log.warning(_kept(error), link=link, error=str(error))
+        self._unsure = unsure
+
+
+def _kept(error: OSError | SeawayError) -> str:
+    if isinstance(error, SeawayError):
+        return "kept, as it cannot be released"
+    return "kept, as its container cannot be looked for"
+
+
 class Vigil:
     """Is told by `kernel.watch.Watch`, and has suspicions looked into by one task."""
 
@@ -61,8 +103,7 @@ class Vigil:
         self._links = links
         self._watch = Watch(self)
         self._suspected: set[str] = set()
-        self._gone: set[str] = set()
-        self._unsure: set[str] = set()  # links whose containers could not be looked for
+        self._vanished = Vanished(intents, links.ifindex)
         self._woken = asyncio.Event()
         self._turn: deque[str] = deque()
 
@@ -74,37 +115,20 @@ class Vigil:
                 attached = Attached(endpoint=endpoint.id, ifindex=ifindex)
                 self._intents.facts.change(Attached, endpoint.id, attached)
             else:
-                self._gone.add(link_name(endpoint.id))
+                self._vanished.suspect(link_name(endpoint.id))
         self._watch.start()
 
     def close(self) -> None:
         self._watch.close()
 
     async def release_vanished(self) -> None:
-        """Endpoints whose link went away while nobody was here: with their containers, or not.
-
-        A container that is detached and attached again has its next link under the same name,
-        before we are told that the first one went. Of a container that vanished, the link is
-        down and without its routes before it is gone: that is no drift of its routes.
-        """
-        gone, unsure = self._gone | self._unsure, set()
-        self._gone = set()
-        for link in sorted(gone):
-            try:
-                await self._intents.vanished(link, there=self._links.ifindex(link) != 0)
-            except OSError as error:
-                unsure.add(link)
-                if link not in self._unsure:
-                    log.warning(
-                        "kept, as its container cannot be looked for", link=link, error=str(error)
-                    )
-        self._unsure = unsure
+        await self._vanished.release()
 
     # What the kernel tells (kernel.watch.Watcher)
 
     def changed(self, target: str, key: Hashable, actual: object | None) -> None:
         if target == "links" and actual is None and self._known(str(key)):
-            self._gone.add(str(key))
+            self._vanished.suspect(str(key))
             self._woken.set()
         if self._convergence.differs(target, key, actual):
             self.suspect(target)
@@ -114,7 +138,7 @@ class Vigil:
     def down(self, name: str) -> None:
         """By hand: the attachments' target sets it up, then its routes come again. Or going."""
         if self._known(name):
-            self._gone.add(name)
+            self._vanished.suspect(name)
             self.suspect("attachments")
             self.suspect("routes")
 
@@ -201,7 +225,7 @@ class Vigil:
             if self._lookouts.firewalls.stirred():
                 self.suspect(FIREWALLS)
                 self.suspect("accepts")
-            if self._unsure:
+            if self._vanished.unsure:
                 self._woken.set()
             promotion = self._attachments.promotion
             try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agents import Agent, start
+from tests.agents import Agent, run
 
 from seaway.errors import (
     Conflict,
@@ -25,20 +24,6 @@ from seaway.errors import (
 from seaway.model.facts import Attached, Endpoint, Network, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
 from seaway.names import link_name
-
-
-def run(path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        agent = await start(path)
-        writer = asyncio.create_task(agent.intents.convergence.run())
-        try:
-            await agent.intents.convergence.settle()
-            await asyncio.wait_for(scenario(agent), 10)
-        finally:
-            writer.cancel()
-            await agent.store.close()
-
-    asyncio.run(whole())
 
 
 def test_an_attached_endpoint_has_its_link_programs_entries_and_routes(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""What is done about links that went away: also where nothing can be found out or recorded."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from tests.agents import Agent, run
+
+from seaway.errors import SystemFailed
+from seaway.model.facts import Endpoint
+from seaway.names import link_name
+from seaway.records import store_key
+from seaway.vigil import Vanished
+
+
+def test_an_endpoint_that_cannot_be_released_now_is_kept_and_released_later(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        web, other = await agent.attach("web"), await agent.attach("other")
+        full = SystemFailed("cannot use the store: database or disk is full", "")
+        agent.store.refuses = {store_key(web): full}
+        vanished = vanish(agent, web, other)
+
+        await vanished.release()
+        assert vanished.unsure
+        assert ["web"] == [r.endpoint.name for r in agent.intents.endpoints()]
+        agent.store.refuses = {}
+        await vanished.release()
+
+        assert not vanished.unsure
+        assert [] == agent.intents.endpoints()
+        assert {} == agent.kernel["links"].read()
+
+    run(tmp_path, scenario)
+
+
+def test_an_endpoint_whose_container_cannot_be_looked_for_now_is_kept(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        vanished = vanish(agent, await agent.attach("web"))
+        agent.host.unseen = OSError(errno.EMFILE, "too many open files")
+        await vanished.release()
+        assert vanished.unsure
+        agent.host.unseen = None
+        await vanished.release()
+
+        assert [] == agent.intents.endpoints()
+
+    run(tmp_path, scenario)
+
+
+def vanish(agent: Agent, *endpoints: Endpoint) -> Vanished:
+    """Their namespaces go, and their links with them; what the agent has to think of that."""
+    vanished = Vanished(agent.intents, lambda _: 0)
+    for endpoint in endpoints:
+        del agent.host.namespaces[endpoint.netns]
+        del agent.kernel["links"].objects[link_name(endpoint.id)]
+        vanished.suspect(link_name(endpoint.id))
+    return vanished
