@@ -48,7 +48,7 @@ class FakeSurroundings:
     """
 
     def __init__(self) -> None:
-        self.namespaces: dict[str, int] = {}
+        self.namespaces: dict[str, int] = {"/proc/self/ns/net": 1}
         self.unseen: OSError | None = None  # why it cannot be looked at namespaces now
         self.working = asyncio.Event()  # whether the ends of links send at once
         self.working.set()
@@ -67,6 +67,9 @@ class FakeSurroundings:
         if self.unseen:
             raise self.unseen
         return self.namespaces.get(path)
+
+    def host_netns(self) -> int:
+        return self.namespaces["/proc/self/ns/net"]
 
     async def at_work(self, link: str) -> None:
         self.awaited.put_nowait(link)

@@ -44,6 +44,9 @@ class HostSurroundings:
     def netns_inode(self, path: str) -> int | None:
         return netns.present(path)
 
+    def host_netns(self) -> int:
+        return netns.own()
+
     async def at_work(self, link: str) -> None:
         for _ in range(_TRIES):
             try:

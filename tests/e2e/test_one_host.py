@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -40,6 +41,16 @@ def test_detach_leaves_the_host_as_it_was(one_host):
     one_host.attach("a")
     assert before != one_host.state()
     one_host.seaway("detach", "a")
+    assert before == one_host.state()
+
+
+def test_a_process_of_the_host_itself_is_no_container(one_host):
+    before = one_host.state()
+    pid = str(one_host.host.agent_pid())
+    refused = one_host.host.call(sys.executable, "-m", "seaway", "attach", pid)
+
+    assert 2 == refused.returncode
+    assert "the host's own network namespace" in refused.stderr
     assert before == one_host.state()
 
 

@@ -128,6 +128,19 @@ def test_a_namespace_that_is_gone_and_a_second_attach_are_refused(tmp_path: Path
     run(tmp_path, scenario)
 
 
+def test_the_hosts_own_namespace_is_no_containers(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        before = agent.state()
+        agent.host.namespaces["/proc/1/ns/net"] = agent.host.host_netns()
+        for netns in ("/proc/1/ns/net", "/proc/self/ns/net"):
+            with pytest.raises(Invalid, match="the host's own network namespace"):
+                await agent.intents.attach(NewEndpoint(netns=netns, network="default"))
+        assert before == agent.state()
+        assert [] == agent.intents.endpoints()
+
+    run(tmp_path, scenario)
+
+
 def test_a_network_that_is_full_says_so(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         small = NewNetwork(name="small", subnets=(ip_network("10.213.0.0/30"),))

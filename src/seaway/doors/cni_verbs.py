@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -36,7 +35,6 @@ from seaway.doors.cni_ipam import Delegate
 from seaway.doors.cni_result import render_result
 from seaway.errors import (
     Conflict,
-    ContainerGone,
     Drifted,
     Exhausted,
     Invalid,
@@ -61,6 +59,7 @@ class Intents(Protocol):
     def status(self) -> Status: ...
     def network(self, name: str) -> NetworkReport: ...
     def endpoint(self, ref: str) -> EndpointReport: ...
+    def container_netns(self, given: str) -> tuple[str, int]: ...
     def endpoints(self, network: str | None = None) -> list[EndpointReport]: ...
     async def attach(self, request: NewEndpoint) -> Endpoint: ...
     async def detach(self, ref: str) -> None: ...
@@ -129,7 +128,7 @@ class Verbs:
 
         Its DEL after a failed ADD would free what an earlier ADD of the same attachment holds.
         """
-        _check_netns(call.env.netns)
+        self._check_netns(call.env.netns)
         network = self._masquerading(call.header.network, wishes)
         chained = wishes.previous.links if wishes.previous else ()
         there = {link.name for link in chained if link.sandbox}
@@ -141,6 +140,12 @@ class Verbs:
                 "DEL it first, or use another CNI_IFNAME",
             )
         return network
+
+    def _check_netns(self, path: str) -> None:
+        try:
+            self._intents.container_netns(path)
+        except Invalid as error:
+            raise InvalidEnvironment(f"CNI_NETNS {error.message}", error.hint) from None
 
     def _masquerading(self, name: str, wishes: Wishes) -> NetworkReport:
         network = self._intents.network(name)
@@ -264,21 +269,6 @@ def _is_newer(endpoint: Endpoint, call: Call) -> bool:
         and endpoint.created > call.before
         and endpoint.netns_inode != call.netns_inode
     )
-
-
-def _check_netns(path: str) -> None:
-    try:
-        found = Path(path).stat()
-    except OSError as error:
-        raise ContainerGone(
-            f"there is no network namespace at {path}: {error.strerror}",
-            "the container is gone, or CNI_NETNS is wrong",
-        ) from None
-    own = Path("/proc/self/ns/net").stat()
-    if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
-        raise InvalidEnvironment(
-            f"CNI_NETNS {path} is the host's own network namespace", "expected a container's"
-        )
 
 
 def _check_room(report: NetworkReport) -> None:

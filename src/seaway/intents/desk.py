@@ -28,6 +28,9 @@ class Surroundings(Protocol):
     def netns_inode(self, path: str) -> int | None:
         """Of the network namespace at this path; None: there is none. OSError: nobody knows."""
 
+    def host_netns(self) -> int:
+        """The inode of the host's own network namespace, which no later one gets."""
+
     async def at_work(self, link: str) -> None:
         """Return when the container's end of this veth sends, or after a moment.
 

@@ -56,13 +56,7 @@ class EndpointIntents(PublicationIntents):
     async def attach(self, request: NewEndpoint) -> Endpoint:
         admission.endpoint_form(request)
         request = replace(request, ports=admission.publications_form(request.ports))
-        netns = self.surroundings.netns_path(request.netns)
-        inode = self.surroundings.netns_inode(netns)
-        if inode is None:
-            raise ContainerGone(
-                f"there is no network namespace at {netns}",
-                "expected a path, a name under /run/netns, or the id of a running process",
-            )
+        netns, inode = self.container_netns(request.netns)
         container = request.container or f"netns-{inode}"
         link = link_name(endpoint_id(container, request.interface))
         await self.convergence.settle([("links", link)])  # of the last endpoint of this id
@@ -83,6 +77,24 @@ class EndpointIntents(PublicationIntents):
             raise _told(failure, endpoint)
         await self.surroundings.at_work(link)
         return endpoint
+
+    def container_netns(self, given: str) -> tuple[str, int]:
+        """Path and inode of a namespace that may be a container's.
+
+        In the host's own, the default route of an endpoint would take the place of the host's.
+        """
+        path = self.surroundings.netns_path(given)
+        inode = self.surroundings.netns_inode(path)
+        if inode is None:
+            raise ContainerGone(
+                f"there is no network namespace at {path}",
+                "expected a path, a name under /run/netns, or the id of a running process",
+            )
+        if inode == self.surroundings.host_netns():
+            raise Invalid(
+                f"{path} is the host's own network namespace", "expected that of a container"
+            )
+        return path, inode
 
     def _endpoint(
         self,

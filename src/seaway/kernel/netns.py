@@ -54,6 +54,12 @@ def present(path: str | Path) -> int | None:
         return None
 
 
+@cache
+def own() -> int:
+    """The inode of the namespace that we are in."""
+    return os.fstat(_home()).st_ino
+
+
 def cookie() -> int:
     """The kernel's number for the network namespace that we are in: never used again."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
