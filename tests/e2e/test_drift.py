@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.evidence import MAPS, Evidence, differences, ifindex_of, opened
+from tests.hooks import watched
 
 from seaway import names
 from seaway.bpf import syscall, tcx
@@ -191,6 +192,20 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_planted(by_hand):
         "all to be repaired",
         lambda: {"programs"} >= differences(before, by_hand.evidence.all()).keys(),
     )
+
+
+@pytest.mark.parametrize("by_hand", WAYS, indirect=True)
+def test_a_program_of_others_that_comes_first_leaves_the_hook_at_no_moment_without_ours(by_hand):
+    link = by_hand.links["b"]
+    with watched(by_hand.host, [link]) as found, _foreign_in_front(by_hand, "b", "ingress"):
+        by_hand.host.wait_for(
+            "ours to be first",
+            lambda: by_hand.evidence.programs()[f"{link} ingress"][0].startswith("from_endpoint"),
+            within=WITHIN,
+        )
+
+    assert 0 == found["bare"]
+    assert found["looks"] > 100
 
 
 def test_all_of_our_pins_may_go_at_once(by_hand):

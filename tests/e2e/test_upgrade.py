@@ -9,9 +9,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +21,7 @@ from tests import builds
 from tests.evidence import Evidence, differences
 from tests.flow import PORT
 from tests.flows import Place, assert_unharmed, flowing
+from tests.hooks import watched
 
 import seaway
 from seaway import names
@@ -31,7 +30,6 @@ from seaway.bpf.objects import OBJECTS
 from seaway.lab import LabHost
 
 PACKAGE = Path(seaway.__file__).parent
-WATCH = str(Path(__file__).parents[1] / "hooks.py")
 WITHIN = 20.0  # seconds for the next agent to be ready
 
 
@@ -71,22 +69,6 @@ def take_over(host: LabHost, build: Path) -> None:
     agent = ("env", f"PYTHONPATH={build}", sys.executable, "-m", "seaway", "agent")
     host.start(*agent, log=names.LOG_FILE)
     host.wait_for("the next agent", host.agent_is_ready, within=WITHIN)
-
-
-@contextmanager
-def watched(host: LabHost, devices: list[str]) -> Iterator[dict[str, Any]]:
-    """Filled at the end: how often the hooks were looked at, and found bare."""
-    told: dict[str, Any] = {}
-    command = (sys.executable, WATCH, *devices)
-    with host.popen(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watch:
-        try:
-            assert watch.stdout is not None
-            assert "ready\n" == watch.stdout.readline()
-            yield told
-            answer, _ = watch.communicate("", timeout=20)
-            told |= json.loads(answer)
-        finally:
-            watch.kill()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from builds import OTHER_CODE, OTHER_LAYOUT, build
 from dataplane import Container, Host, attached, hosts, wait
 from namespaces import Netns, namespaces
 from seaway.bpf import syscall, tcx
-from seaway.bpf.objects import OBJECTS
+from seaway.bpf.objects import OBJECTS, Program
 from seaway.model.kernel import HOOKS, Attachment
 from seaway.names import LINK_PREFIX
 
@@ -167,6 +167,33 @@ def test_a_link_of_others_before_ours_is_found_and_ours_goes_first(host, anna):
     assert attached(anna) == read(host)
     os.close(link)
     assert attached(anna) == read(host)
+
+
+class RefusingLinks(tcx.Links):
+    """Whose kernel takes no new link."""
+
+    def attach(self, device: str, ifindex: int, hook: str, program: Program) -> None:
+        if not self.swap(device, ifindex, hook, program):
+            self._release(device, hook)
+            raise OSError(errno.ENOMEM, "no memory for a link")
+
+
+@pytest.mark.parametrize("way", ["tcx", "promoted"])
+def test_ours_runs_on_where_it_cannot_be_put_first(host, anna):
+    links, ours = host.attachments._links, host.plane.programs["from_endpoint"]
+    foreign = host.plane.programs["to_endpoint"].fd
+    stranger = host.place.run(syscall.link_create, foreign, anna.ifindex, "ingress")
+    host.attachments._links = host.place.run(RefusingLinks, LINKS)
+    failed = host.place.run(host.attachments.put, attached(anna))
+
+    assert {(anna.link, "ingress"): errno.ENOMEM} == {k: e.errno for k, e in failed.items()}
+    assert ours.id == host.place.run(host.attachments._filters.program, anna.ifindex, "ingress")
+
+    host.attachments._links = links
+    host.attach(anna)
+    assert attached(anna) == read(host)
+    assert "bpf" not in host.place.shell(f"tc filter show dev {anna.link} ingress")
+    os.close(stranger)
 
 
 @pytest.mark.parametrize("way", ["auto", "cls_bpf"])  # links run before any filter
@@ -373,7 +400,7 @@ def test_another_build_takes_over_under_traffic(host, anna, bert, tmp_path, chan
     assert 0 == traffic.lost
     assert before == ({program.tag for program in host.plane.programs.values()}, host.plane.layout)
     assert attached(anna) | attached(bert) == read(host)
-    assert {host.plane.layout, "links"} == names(host, LINKS.parent)
+    assert {host.plane.layout, "links", "state"} == names(host, LINKS.parent)
 
 
 def test_the_move_to_links_loses_no_packet(make_netns):

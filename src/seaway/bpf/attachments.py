@@ -126,13 +126,25 @@ class Attachments:
         for hook, program in programs.items():
             try:
                 if self._way == "tcx" or self._linked(ifindex, hook):
-                    self._links.attach(device, ifindex, hook, program)
+                    self._link(device, ifindex, hook, program)
                 else:
                     self._links.forget(device, hook)
                     filters[hook] = program
             except OSError as error:
                 failed[hook] = error
         return failed | (self._filters.attach(ifindex, filters) if filters else {})
+
+    def _link(self, device: str, ifindex: int, hook: str, program: Program) -> None:
+        """The kernel takes a program once per hook, so one that runs behind another's goes away
+        before it comes first: a filter stands in, and stays if it does not come."""
+        if self._links.swap(device, ifindex, hook, program):
+            return
+        if self._links.runs(device, ifindex, hook):
+            for error in self._filters.attach(ifindex, {hook: program}).values():
+                raise error
+        self._links.attach(device, ifindex, hook, program)
+        if self._filters.program(ifindex, hook):
+            self._filters.detach(ifindex, (hook,))
 
     def _start(self, ifindex: int, programs: Mapping[str, Program]) -> dict[str, OSError]:
         """Set the device up, now that neither hook is without its program."""

@@ -47,8 +47,12 @@ class Links:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def attach(self, device: str, ifindex: int, hook: str, program: Program) -> None:
-        """Make this the first program on the hook: others that came before it go behind."""
-        if self._swap(device, ifindex, hook, program):
+        """Make this the first program on the hook: others that came before it go behind.
+
+        Where our link `runs` behind another's, the hook is without it for a moment, or for
+        longer if the new one fails: whoever asks for that has a filter of ours there.
+        """
+        if self.swap(device, ifindex, hook, program):
             return
         self._release(device, hook)
         self._make()
@@ -78,7 +82,7 @@ class Links:
             syscall.link_detach(link)
         self.forget(device, hook)
 
-    def _swap(self, device: str, ifindex: int, hook: str, program: Program) -> bool:
+    def swap(self, device: str, ifindex: int, hook: str, program: Program) -> bool:
         """Whether the pinned link is alive, on this device and first; then the program is in it."""
         try:
             descriptor = syscall.pinned(self._path(device, hook))
@@ -91,6 +95,15 @@ class Links:
             if held != program.id:
                 syscall.link_update(link, program.fd)
             return True
+
+    def runs(self, device: str, ifindex: int, hook: str) -> bool:
+        """Whether the pinned link is alive, on this device, at whatever place."""
+        try:
+            descriptor = syscall.pinned(self._path(device, hook))
+        except FileNotFoundError:
+            return False
+        with syscall.closing(descriptor) as link:
+            return bool(_INFO.unpack(syscall.info(link, _INFO.size))[3] == ifindex)
 
     def _path(self, device: str, hook: str) -> Path:
         return self._folder / f"{device}-{hook}"
