@@ -8,6 +8,7 @@ from typing import Any
 
 from seaway.model.addresses import Prefix
 from seaway.model.backup import Whereabouts
+from seaway.model.facts import Namespace
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
 
@@ -49,6 +50,7 @@ class FakeSurroundings:
 
     def __init__(self) -> None:
         self.namespaces: dict[str, int] = {"/proc/self/ns/net": 1}
+        self.cookies: dict[str, int] = {}  # of those whose inode came again
         self.unseen: OSError | None = None  # why it cannot be looked at namespaces now
         self.working = asyncio.Event()  # whether the ends of links send at once
         self.working.set()
@@ -67,6 +69,12 @@ class FakeSurroundings:
         if self.unseen:
             raise self.unseen
         return self.namespaces.get(path)
+
+    def namespace(self, path: str) -> Namespace | None:
+        inode = self.netns_inode(path)
+        if inode is None:
+            return None
+        return Namespace(inode=inode, cookie=self.cookies.get(path, 0), boot="b")
 
     def host_netns(self) -> int:
         return self.namespaces["/proc/self/ns/net"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seaway.kernel.links import LinkTarget
     from seaway.model.addresses import Prefix
     from seaway.model.backup import Whereabouts
+    from seaway.model.facts import Namespace
     from seaway.model.kernel import Inside
     from seaway.model.publications import HeldPort
 
@@ -43,6 +44,9 @@ class HostSurroundings:
 
     def netns_inode(self, path: str) -> int | None:
         return netns.present(path)
+
+    def namespace(self, path: str) -> Namespace | None:
+        return netns.known(path)
 
     def host_netns(self) -> int:
         return netns.own()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from namespaces import Netns, namespaces
+from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.model.facts import ExtraRoute
 from seaway.model.kernel import Inside, Link
@@ -229,6 +230,27 @@ def test_a_namespace_that_is_gone_or_another_one_is_refused(target, container):
     found = [put(target, wanted) for wanted in (stale, gone, no_namespace)]
     assert [errno.ESTALE, errno.ENOENT, errno.ESTALE] == [error.errno for error in found if error]
     assert {} == target.read()
+
+
+def test_a_namespace_that_has_the_inode_of_an_earlier_one_is_another(target, make_netns):
+    first = make_netns()
+    noted = netns.known(first.path)
+    earlier = inside(first, netns_cookie=noted.cookie)
+    assert put(target, earlier) is None
+    assert [] == target.check_inside(earlier)
+    first.remove()
+
+    for _ in range(200):  # within a few, the inode comes again
+        later = make_netns()
+        if later.inode == noted.inode:
+            break
+        later.remove()
+    assert noted.inode == later.inode
+    assert not noted.is_(netns.known(later.path))
+    error = put(target, replace(earlier, netns=str(later.path)))
+    assert error is not None
+    assert errno.ESTALE == error.errno
+    assert ["lo"] == [link["ifname"] for link in shown(later, "link")]
 
 
 def test_an_existing_pair_is_brought_to_new_values_on_both_sides(target, container):

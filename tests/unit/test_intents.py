@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from seaway.errors import (
     SystemFailed,
     Unavailable,
 )
+from seaway.model import codec
 from seaway.model.facts import Attached, Endpoint, Network, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
 from seaway.names import link_name
@@ -258,6 +260,45 @@ def test_an_endpoint_whose_container_vanished_is_released(tmp_path: Path) -> Non
         del agent.kernel["links"].objects[link_name(endpoint.id)]
         await agent.intents.vanished(link_name(endpoint.id))
         assert before == agent.state()
+        assert [] == agent.intents.endpoints()
+
+    run(tmp_path, scenario)
+
+
+def test_a_later_namespace_with_the_same_inode_is_another_container(tmp_path: Path) -> None:
+    """The kernel gives the inode of one that is gone to the next one; the cookie, never again."""
+
+    async def scenario(agent: Agent) -> None:
+        for path, cookie in {"/run/netns/a": 5, "/run/netns/b": 6}.items():
+            agent.host.namespaces[path], agent.host.cookies[path] = 4026532000, cookie
+        first, second = await agent.attach("a", container=""), await agent.attach("b", container="")
+        assert ("netns-5", "netns-6") == (first.container, second.container)
+        assert second.default_route
+
+        agent.host.cookies["/run/netns/a"] = 7
+        await agent.intents.vanished(link_name(first.id), there=True)
+        assert [second] == [r.endpoint for r in agent.intents.endpoints()]
+
+    run(tmp_path, scenario)
+
+
+def test_a_namespace_that_was_noted_without_its_cookie_is_known_by_its_inode(
+    tmp_path: Path,
+) -> None:
+    """As an older version did."""
+
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("web")
+        written = json.loads(codec.encode(endpoint))
+        del written["netns_cookie"], written["boot"]
+        old = codec.decode(json.dumps(written), Endpoint)
+        await agent.intents.records.commit([old])
+        agent.host.cookies[old.netns] = 5
+
+        await agent.intents.vanished(link_name(old.id), there=True)
+        assert [old] == [r.endpoint for r in agent.intents.endpoints()]
+        agent.host.namespaces[old.netns] += 1
+        await agent.intents.vanished(link_name(old.id), there=True)
         assert [] == agent.intents.endpoints()
 
     run(tmp_path, scenario)

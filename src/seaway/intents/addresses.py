@@ -62,11 +62,12 @@ class AddressIntents(Desk):
 
     def _problem(self, endpoint: Endpoint) -> str:
         """Why it holds its addresses for nothing; empty: it does not. OSError: nobody knows."""
-        inode = self.surroundings.netns_inode(endpoint.netns)
+        found = self.surroundings.namespace(endpoint.netns)
+        same = endpoint.namespace.is_(found)
         attached = self.facts.get(Attached, endpoint.id)
-        if attached and (inode is None or inode == endpoint.netns_inode):
+        if attached and (found is None or same):
             return ""  # a runtime may have removed the path; the interface still is there
-        if attached or inode == endpoint.netns_inode:
+        if attached or same:
             return "has no interface (yet)"
         return "is of a container that is gone"
 

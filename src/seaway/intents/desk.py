@@ -13,7 +13,7 @@ from seaway.facts import Facts
 from seaway.ipam import Allocator
 from seaway.model.addresses import Prefix
 from seaway.model.backup import Whereabouts
-from seaway.model.facts import Host
+from seaway.model.facts import Host, Namespace
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
 from seaway.records import Records
@@ -27,6 +27,9 @@ class Surroundings(Protocol):
 
     def netns_inode(self, path: str) -> int | None:
         """Of the network namespace at this path; None: there is none. OSError: nobody knows."""
+
+    def namespace(self, path: str) -> Namespace | None:
+        """The same, with what tells it from a later one that has its inode."""
 
     def host_netns(self) -> int:
         """The inode of the host's own network namespace, which no later one gets."""

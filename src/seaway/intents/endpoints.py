@@ -17,7 +17,7 @@ from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
 from seaway.intents.publications import PublicationIntents
 from seaway.model.addresses import Address, Interface, parse_mac
-from seaway.model.facts import Attached, Block, Endpoint, Network, endpoint_id
+from seaway.model.facts import Attached, Block, Endpoint, Namespace, Network, endpoint_id
 from seaway.model.reports import Drops, EndpointReport
 from seaway.model.requests import Listed, NewEndpoint
 from seaway.names import link_name
@@ -56,15 +56,15 @@ class EndpointIntents(PublicationIntents):
     async def attach(self, request: NewEndpoint) -> Endpoint:
         admission.endpoint_form(request)
         request = replace(request, ports=admission.publications_form(request.ports))
-        netns, inode = self.container_netns(request.netns)
-        container = request.container or f"netns-{inode}"
+        netns, here = self._container_at(request.netns)
+        container = request.container or _unnamed(here)
         link = link_name(endpoint_id(container, request.interface))
         await self.convergence.settle([("links", link)])  # of the last endpoint of this id
         held = await self._held(request.ports)
         async with self.deciding:
             network = admission.network(self.facts, request.network)
             with self._taken(network, request) as (addresses, blocks):
-                endpoint = self._endpoint(request, network, addresses, (netns, inode))
+                endpoint = self._endpoint(request, network, addresses, (netns, here))
                 admission.endpoint_name(self.facts, endpoint)
                 admission.publications(self.facts, endpoint, request.ports, held)
                 await self.records.commit([endpoint, *blocks])
@@ -78,32 +78,37 @@ class EndpointIntents(PublicationIntents):
         await self.surroundings.at_work(link)
         return endpoint
 
-    def container_netns(self, given: str) -> tuple[str, int]:
-        """Path and inode of a namespace that may be a container's.
+    def container_netns(self, given: str) -> str:
+        """The path of a namespace that may be a container's.
 
         In the host's own, the default route of an endpoint would take the place of the host's.
         """
         path = self.surroundings.netns_path(given)
         inode = self.surroundings.netns_inode(path)
         if inode is None:
-            raise ContainerGone(
-                f"there is no network namespace at {path}",
-                "expected a path, a name under /run/netns, or the id of a running process",
-            )
+            raise _no_netns(path)
         if inode == self.surroundings.host_netns():
             raise Invalid(
                 f"{path} is the host's own network namespace", "expected that of a container"
             )
-        return path, inode
+        return path
+
+    def _container_at(self, given: str) -> tuple[str, Namespace]:
+        path = self.container_netns(given)
+        here = self.surroundings.namespace(path)
+        if here is None:
+            raise _no_netns(path)
+        return path, here
 
     def _endpoint(
         self,
         request: NewEndpoint,
         network: Network,
         addresses: tuple[Interface, ...],
-        netns: tuple[str, int],
+        netns: tuple[str, Namespace],
     ) -> Endpoint:
-        container = request.container or f"netns-{netns[1]}"
+        path, here = netns
+        container = request.container or _unnamed(here)
         mtu = request.mtu or network.mtu
         admission.mtu(mtu, {a.version for a in addresses})
         return Endpoint(
@@ -113,13 +118,15 @@ class EndpointIntents(PublicationIntents):
             interface=request.interface,
             host=self.host.name,
             network=network.name,
-            netns=netns[0],
-            netns_inode=netns[1],
+            netns=path,
+            netns_inode=here.inode,
+            netns_cookie=here.cookie,
+            boot=here.boot,
             addresses=addresses,
             mac=parse_mac(request.mac) if request.mac else _mac_of(addresses[0].ip),
             mtu=mtu,
             routes=request.routes,
-            default_route=request.default_route and not self._has_default_route(netns[1]),
+            default_route=request.default_route and not self._has_default_route(here),
             labels=request.labels,
             aliases=request.aliases,
             ports=request.ports,
@@ -129,10 +136,10 @@ class EndpointIntents(PublicationIntents):
             created=time.time(),
         )
 
-    def _has_default_route(self, netns_inode: int) -> bool:
+    def _has_default_route(self, here: Namespace) -> bool:
         """A container's first interface has it; the others route their own network."""
-        others = self.facts.where(Endpoint, "netns", netns_inode)
-        return any(other.default_route for other in others)
+        others = self.facts.where(Endpoint, "netns", here.inode)
+        return any(other.default_route and here.is_(other.namespace) for other in others)
 
     @contextmanager
     def _taken(
@@ -214,7 +221,7 @@ class EndpointIntents(PublicationIntents):
         await self.forget_endpoint(admission.find_endpoint(self.facts, ref))
 
     def _is_there(self, endpoint: Endpoint) -> bool:
-        return self.surroundings.netns_inode(endpoint.netns) == endpoint.netns_inode
+        return endpoint.namespace.is_(self.surroundings.namespace(endpoint.netns))
 
     async def vanished(self, link: str, *, there: bool = False) -> None:
         """The veth of an endpoint is gone (unless it is `there` and only went down).
@@ -269,6 +276,18 @@ class EndpointIntents(PublicationIntents):
             problems += [f"port {p} is not published" for p in listed.ports - {*endpoint.ports}]
         problems += self._unpublished(endpoint)
         return problems + self.surroundings.check_inside(inside)
+
+
+def _no_netns(path: str) -> ContainerGone:
+    return ContainerGone(
+        f"there is no network namespace at {path}",
+        "expected a path, a name under /run/netns, or the id of a running process",
+    )
+
+
+def _unnamed(here: Namespace) -> str:
+    """The name of a container that nobody gave one."""
+    return f"netns-{here.cookie or here.inode}"
 
 
 def _interface(address: Address) -> Interface:

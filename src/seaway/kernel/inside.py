@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +81,7 @@ def _add(rtnl: Rtnl, inside: Inside, ifindex: int, wanted: list[Part]) -> None:
 def check(inside: Inside) -> list[str]:
     """What is wrong, in words; empty if nothing."""
     try:
-        with _entered(inside) as rtnl:
+        with netns.entered(inside) as (_, rtnl):
             ifindex = rtnl.ifindex(inside.name)
             if not ifindex:
                 return [f"interface {inside.name} is missing in the container"]
@@ -94,7 +93,7 @@ def check(inside: Inside) -> list[str]:
 
 def repair(inside: Inside) -> None:
     """Bring the container's interface to what it should be. ENODEV if there is none."""
-    with _entered(inside) as rtnl:
+    with netns.entered(inside) as (_, rtnl):
         ifindex = rtnl.ifindex(inside.name)
         if not ifindex:
             raise OSError(errno.ENODEV, f"interface {inside.name} is missing in the container")
@@ -103,15 +102,6 @@ def repair(inside: Inside) -> None:
         present = _present(rtnl, ifindex)
         missing = [part for part in _parts(inside, ifindex) if not part.is_in(present)]
         _add(rtnl, inside, ifindex, missing)
-
-
-@contextmanager
-def _entered(inside: Inside) -> Iterator[Rtnl]:
-    with (
-        netns.opened(inside.netns, inside.netns_inode) as descriptor,
-        netns.visit(descriptor, Rtnl) as rtnl,
-    ):
-        yield rtnl
 
 
 def _problems(rtnl: Rtnl, inside: Inside, entry: LinkEntry) -> list[str]:
@@ -242,5 +232,5 @@ def _present(rtnl: Rtnl, ifindex: int) -> set[object]:
 def _enable_ipv6(inside: Inside) -> None:
     """Some runtimes forbid IPv6 in a new namespace until somebody asks for it: we do."""
     knob = Path("/proc/sys/net/ipv6/conf") / inside.name / "disable_ipv6"
-    with netns.opened(inside.netns, inside.netns_inode) as descriptor:
+    with netns.entered(inside) as (descriptor, _):
         netns.visit(descriptor, lambda: knob.write_text("0"))

@@ -17,7 +17,7 @@ from seaway.kernel import inside as container
 from seaway.kernel import netns
 from seaway.kernel.messages import link as wire
 from seaway.kernel.messages.route import delete_multicast
-from seaway.kernel.rtnl import Request, Rtnl
+from seaway.kernel.rtnl import Request
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
 
@@ -122,8 +122,7 @@ class LinkTarget:
 
     def _create(self, link: Link, inside: Inside) -> None:
         with ExitStack() as stack:
-            descriptor = stack.enter_context(netns.opened(inside.netns, inside.netns_inode))
-            inner = stack.enter_context(netns.visit(descriptor, Rtnl))
+            descriptor, inner = stack.enter_context(netns.entered(inside))
             self._new_veth(link, inside, descriptor)
             ifindex = self._rtnl.ifindex(link.name)
             undo = stack.enter_context(ExitStack())
@@ -158,9 +157,7 @@ class LinkTarget:
 
     def _correct_inside(self, entry: wire.LinkEntry, link: Link, inside: Inside) -> bool:
         """False if the pair's other end is not in this container."""
-        with ExitStack() as stack:
-            descriptor = stack.enter_context(netns.opened(inside.netns, inside.netns_inode))
-            inner = stack.enter_context(netns.visit(descriptor, Rtnl))
+        with netns.entered(inside) as (_, inner):
             ifindex = inner.ifindex(inside.name)
             if not ifindex:
                 return False

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from seaway.kernel.rtnl import Rtnl
+from seaway.kernel.whereabouts import boot
+from seaway.model.facts import Namespace
+from seaway.model.kernel import Inside
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
@@ -39,15 +43,30 @@ def find(text: str) -> Path:
 
 
 def inode(path: str | Path) -> int:
-    """What tells this namespace from a later one under the same path. ENOENT, EINVAL."""
+    """The kernel gives it to another one once this one is gone. ENOENT, EINVAL."""
     with opened(path) as netns:
         return os.fstat(netns).st_ino
 
 
 def present(path: str | Path) -> int | None:
     """The same; None: there is no namespace. That we could not look says nothing of it: raised."""
+    return _unless_gone(inode, path)
+
+
+def known(path: str | Path) -> Namespace | None:
+    """As `present`: what tells it from every other one, and 30 microseconds dearer."""
+    return _unless_gone(_known, path)
+
+
+def _known(path: str | Path) -> Namespace:
+    with opened(path) as netns:
+        number = os.fstat(netns).st_ino
+        return Namespace(inode=number, cookie=visit(netns, cookie), boot=boot())
+
+
+def _unless_gone(look: Callable[[str | Path], T], path: str | Path) -> T | None:
     try:
-        return inode(path)
+        return look(path)
     except OSError as error:
         if error.errno not in _GONE:
             raise
@@ -63,9 +82,13 @@ def own() -> int:
 def cookie() -> int:
     """The kernel's number for the network namespace that we are in: never used again."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        return int.from_bytes(
-            any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little"
-        )
+        return _cookie_of(any_socket)
+
+
+def _cookie_of(any_socket: socket.socket) -> int:
+    return int.from_bytes(
+        any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder
+    )
 
 
 @contextmanager
@@ -79,9 +102,25 @@ def opened(path: str | Path, expected: int = 0) -> Iterator[int]:
         os.close(netns)
 
 
+@contextmanager
+def entered(inside: Inside) -> Iterator[tuple[int, Rtnl]]:
+    """A descriptor of an endpoint's namespace, and a socket there. ESTALE: another one by now."""
+    with (
+        opened(inside.netns, inside.netns_inode) as netns,
+        visit(netns, Rtnl) as rtnl,
+    ):
+        if inside.netns_cookie and _cookie_of(rtnl.socket) != inside.netns_cookie:
+            raise _replaced(inside.netns)
+        yield netns, rtnl
+
+
+def _replaced(path: str | Path) -> OSError:
+    return OSError(errno.ESTALE, "the network namespace was replaced by another", str(path))
+
+
 def _check(netns: int, path: str | Path, expected: int) -> None:
     if expected and os.fstat(netns).st_ino != expected:
-        raise OSError(errno.ESTALE, "the network namespace was replaced by another", str(path))
+        raise _replaced(path)
     try:
         kind = fcntl.ioctl(netns, _NS_GET_NSTYPE)
     except OSError:

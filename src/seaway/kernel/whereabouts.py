@@ -5,6 +5,7 @@ Digests only: the machine's id is nobody else's business (machine-id(5)).
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,13 +16,18 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETNS = Path("/proc/self/ns/net")
 
 
+@cache
+def boot() -> str:
+    """Of this start of the kernel, and of the host's network namespace."""
+    return _digest(f"{_BOOT_ID.read_text().strip()} {_NETNS.readlink()}")
+
+
 def whereabouts() -> Whereabouts:
     try:
         machine = _MACHINE_ID.read_text().strip()
     except FileNotFoundError:
         machine = ""
-    boot = f"{_BOOT_ID.read_text().strip()} {_NETNS.readlink()}"
-    return Whereabouts(machine=_digest(machine) if machine else "", boot=_digest(boot))
+    return Whereabouts(machine=_digest(machine) if machine else "", boot=boot())
 
 
 def _digest(text: str) -> str:

@@ -88,6 +88,22 @@ class Publication(Value):
         return f"{before}{ports}/{self.protocol}"
 
 
+class Namespace(Value):
+    """What tells a network namespace from every other one."""
+
+    inode: int  # which the kernel gives to the next one, once this one is gone
+    cookie: int = 0  # which it gives to no other before it is started anew; 0: not known
+    boot: str = ""  # digest of the start of the kernel in which the cookie is true
+
+    def is_(self, other: Namespace | None) -> bool:
+        """Where one was noted without its cookie, the inode has to do."""
+        if other is None or self.inode != other.inode:
+            return False
+        if not (self.cookie and other.cookie):
+            return True
+        return (self.cookie, self.boot) == (other.cookie, other.boot)
+
+
 class Endpoint(Value):
     """One interface of one container. Stored under `endpoints/<host>/<id>`."""
 
@@ -98,7 +114,7 @@ class Endpoint(Value):
     host: str
     network: str
     netns: str  # path of the network namespace
-    netns_inode: int  # tells that path from a later namespace under the same name
+    netns_inode: int  # with the next two: what was under that path, see `Namespace`
     addresses: tuple[Interface, ...]  # /32 and /128, or the prefix that a foreign IPAM gave
     mac: str
     mtu: int
@@ -111,6 +127,12 @@ class Endpoint(Value):
     door_network: str = ""  # CNI: the name of the network configuration (for GC)
     identity: int = 0
     created: float = 0.0  # seconds since the epoch: tells it from a DEL that is older than it
+    netns_cookie: int = 0
+    boot: str = ""
+
+    @property
+    def namespace(self) -> Namespace:
+        return Namespace(inode=self.netns_inode, cookie=self.netns_cookie, boot=self.boot)
 
 
 class Attached(Value):

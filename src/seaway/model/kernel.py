@@ -38,6 +38,7 @@ class Inside:
     addresses: tuple[Interface, ...]
     default_route: bool
     routes: tuple[ExtraRoute, ...]
+    netns_cookie: int = 0  # 0: the inode has to do
 
 
 @dataclass(frozen=True, slots=True)

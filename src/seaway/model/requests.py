@@ -57,7 +57,7 @@ class NewEndpoint(Value):
 
     netns: str
     network: str
-    container: str = ""  # empty: of the network namespace's inode
+    container: str = ""  # empty: by the network namespace's cookie
     interface: str = "eth0"
     name: str = ""  # empty: the container's first twelve characters
     mac: str = ""  # empty: made from the first address

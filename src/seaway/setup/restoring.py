@@ -133,7 +133,7 @@ def _links() -> frozenset[str]:
 
 
 def _is_same(endpoint: Endpoint, known: Facts) -> bool:
-    """The kernel gives the number of a namespace that is gone to the next one."""
+    """A record without a cookie tells its namespace not from the next one of that inode."""
     now = known.get(Endpoint, endpoint.id)
     return now is None or now.created == endpoint.created
 
@@ -141,12 +141,12 @@ def _is_same(endpoint: Endpoint, known: Facts) -> bool:
 def _lives(endpoint: Endpoint, links: frozenset[str]) -> bool:
     """A runtime may have removed the namespace's path; the interface still is there."""
     try:
-        inode = netns.present(endpoint.netns)
+        found = netns.known(endpoint.netns)
     except OSError:
         return True  # that we could not look says nothing of it: the agent will look again
-    if inode is None:
+    if found is None:
         return names.link_name(endpoint.id) in links
-    return inode == endpoint.netns_inode
+    return endpoint.namespace.is_(found)
 
 
 def _put(backup: Backup, say: Say) -> Restored:

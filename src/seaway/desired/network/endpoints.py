@@ -30,6 +30,7 @@ def inside_of(endpoint: Endpoint, network: Network) -> Inside:
         addresses=endpoint.addresses,
         default_route=endpoint.default_route,
         routes=endpoint.routes + own,
+        netns_cookie=endpoint.netns_cookie,
     )
 
 
