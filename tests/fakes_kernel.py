@@ -21,6 +21,7 @@ class FakeTarget:
         self.objects: dict[Any, Any] = dict(objects or {})
         self.refuses: dict[Any, OSError] = {}
         self.calls: list[tuple[str, Any]] = []
+        self.on_delete: Callable[[set[Any]], None] = lambda _: None
         self.on_put: Callable[[Any, Any], None] = lambda *_: None
 
     def read(self) -> dict[Any, Any]:
@@ -37,6 +38,7 @@ class FakeTarget:
     def delete(self, keys: set[Any]) -> dict[Any, OSError]:
         if keys:
             self.calls.append(("delete", set(keys)))
+            self.on_delete(keys)
         for key in keys - self.refuses.keys():
             self.objects.pop(key, None)
         return {k: e for k, e in self.refuses.items() if k in keys}

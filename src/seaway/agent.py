@@ -25,7 +25,7 @@ from seaway.bpf.pins import PinTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.config import Config
-from seaway.converge import Convergence
+from seaway.converge import Convergence, Key
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
@@ -75,6 +75,7 @@ class Agent:
     vigil: Vigil
     cni: CniDoor
     plane: DataPlane
+    adopted: list[Key]  # what was found otherwise than it should be
 
     async def run(self) -> None:
         """Converge, then serve; watch until told to end.
@@ -88,7 +89,7 @@ class Agent:
         server = Server(Doors(self.intents, self.cni.answer), names.SOCKET)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.convergence.run(), name="converge")]
-            await self.convergence.settle([TABLE])
+            await self.convergence.settle([TABLE, *self.adopted])
             self.plane.retire()
             await self.vigil.release_vanished()
             self.intents.serving = True
@@ -142,8 +143,8 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     intents = Intents(host, facts, records, convergence, surroundings, allocator)
     vigil = Vigil(intents, links, attachments, Lookouts(lookout, firewatch))
     vigil.look()
-    convergence.adopt()
-    return Agent(intents, convergence, vigil, CniDoor(intents), plane)
+    adopted = convergence.adopt()
+    return Agent(intents, convergence, vigil, CniDoor(intents), plane, adopted)
 
 
 def _this_host(facts: Facts) -> Host:

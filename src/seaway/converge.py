@@ -163,12 +163,20 @@ class Convergence:
             for key, error in r.failed.items()
         ]
 
-    def adopt(self) -> None:
-        """At start: read what is there, and make due what differs. Not drift: we were away."""
+    def adopt(self) -> list[Key]:
+        """At start: read what is there, and make due what differs. Not drift: we were away.
+
+        Returns what is to be tried before anybody is served: an address whose record went is
+        free, but the link that had it may be there still. Not what is served beside the loop.
+        """
+        due: list[Key] = []
         for reconciler in self._reconcilers:
             differences = reconciler.audit()
             if differences:
                 log.info("differs at start", target=reconciler.name, keys=len(differences))
+            if reconciler.name not in self._beside:
+                due += [(reconciler.name, key) for key in differences]
+        return due
 
     def differs(self, target: str, key: Hashable, actual: object | None) -> bool:
         return self._by_name[target].differs(key, actual)

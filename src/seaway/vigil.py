@@ -222,6 +222,7 @@ class Vigil:
         while True:
             await asyncio.sleep(RETRY)
             self._convergence.retry()
+            self._intents.give_back()
             if self._lookouts.firewalls.stirred():
                 self.suspect(FIREWALLS)
                 self.suspect("accepts")

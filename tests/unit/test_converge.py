@@ -6,13 +6,14 @@ import asyncio
 import errno
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tests.agents import Agent
 from tests.unit.test_intents import run
 
+from seaway.errors import SystemFailed
 from seaway.model.requests import NewNetwork
 from seaway.names import link_name
 
@@ -101,7 +102,8 @@ def test_what_fails_is_left_alone_until_it_is_tried_again(tmp_path: Path, target
         if target == "nft":
             await agent.intents.create_network(NewNetwork(name="other"))
         else:
-            await agent.intents.detach("web")
+            with suppress(SystemFailed):
+                await agent.intents.detach("web")
         tried = len(kernel.calls)
         for _ in range(20):
             await asyncio.to_thread(lambda: None)
@@ -130,5 +132,26 @@ def test_reading_the_table_back_holds_up_nobody(tmp_path: Path) -> None:
         assert [("nft", "table", "changed")] == [
             (d.target, d.key, d.found) for d in convergence.drift
         ]
+
+    play(tmp_path, scenario)
+
+
+def test_what_is_left_at_start_is_gone_before_anybody_is_served(tmp_path: Path) -> None:
+    """Of an agent that died in the middle of a DEL: the address of that link is free already."""
+
+    async def scenario(agent: Agent) -> None:
+        kept, links = await agent.attach("kept"), agent.kernel["links"]
+        links.objects["swyleft"] = next(iter(links.objects.values()))
+        gate = Gate()
+        links.on_delete = gate
+        due = agent.intents.convergence.adopt()
+        settling = asyncio.create_task(agent.intents.convergence.settle(due))
+        await gate.reached()
+        assert not settling.done()
+        gate.open()
+        await settling
+
+        assert {link_name(kept.id)} == links.read().keys()
+        assert [] == list(agent.intents.convergence.drift)
 
     play(tmp_path, scenario)

@@ -429,6 +429,32 @@ def test_endpoints_detached_at_once_go_as_few_groups_and_may_come_back_meanwhile
     run(tmp_path, scenario)
 
 
+def test_an_address_whose_link_the_kernel_does_not_give_up_is_not_given_yet(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        first = await agent.attach("a")
+        wanted, links = first.addresses[0].ip, agent.kernel["links"]
+        links.refuses = {link_name(first.id): OSError(errno.EBUSY, "busy")}
+        for _ in range(2):
+            with pytest.raises(SystemFailed, match="does not let go of endpoint 'a' yet"):
+                await agent.intents.detach(first.id)
+        agent.intents.give_back()
+        with pytest.raises(Unavailable, match="given back"):
+            await agent.attach("b", addresses=(wanted,))
+
+        links.refuses = {}
+        agent.intents.convergence.retry()
+        while agent.intents.status().failures:  # noqa: ASYNC110, threads tell no event of the loop
+            await asyncio.sleep(0)
+        agent.intents.give_back()
+        assert wanted == (await agent.attach("b", addresses=(wanted,))).addresses[0].ip
+        with pytest.raises(NotFound):
+            await agent.intents.detach(first.id)
+
+    run(tmp_path, scenario)
+
+
 def test_an_address_on_its_way_back_is_not_given_yet(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         first = await agent.attach("a")

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from seaway.converge import Key
 from seaway.desired.transport.publications import backends_of, publications_of
-from seaway.errors import Conflict, NotFound
+from seaway.errors import Conflict, NotFound, SystemFailed
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
 from seaway.model.facts import Attached, Block, Endpoint, Network
@@ -87,7 +87,8 @@ class AddressIntents(Desk):
     async def forget_endpoint(self, endpoint: Endpoint) -> None:
         """Its record, then its kernel objects, then its addresses are free.
 
-        Many may be on their way at once: the kernel takes their links as one group.
+        Many may be on their way at once: the kernel takes their links as one group. What it
+        refuses is tried again, and the addresses wait for it (`give_back`).
         """
         async with self.deciding:
             found = self.facts.get(Endpoint, endpoint.id)
@@ -99,6 +100,32 @@ class AddressIntents(Desk):
             # At once: the next endpoint of this id must not take the old link for its own.
             self.facts.change(Attached, endpoint.id, None)
         await self.convergence.settle(keys)
+        if self._left(endpoint):
+            self.leaving.append(endpoint)
+            failures = (self.convergence.failure(*key) for key in _holding(endpoint))
+            raise SystemFailed(
+                f"the kernel does not let go of endpoint '{endpoint.name}' yet: "
+                f"{next((f for f in failures if f), 'it is busy')}",
+                "it is tried again every second; see: seaway status",
+            )
+        self._free(endpoint)
+
+    def give_back(self) -> None:
+        """The addresses of those of whom the kernel has nothing left by now."""
+        leaving, self.leaving = self.leaving, []
+        for endpoint in leaving:
+            if self._left(endpoint):
+                self.leaving.append(endpoint)
+            else:
+                self._free(endpoint)
+
+    def _left(self, endpoint: Endpoint) -> bool:
+        return any(
+            self.convergence.pending(*key) or self.convergence.failure(*key)
+            for key in _holding(endpoint)
+        )
+
+    def _free(self, endpoint: Endpoint) -> None:
         for interface in endpoint.addresses:
             self.allocator.release(endpoint.network, interface.ip)
 
@@ -113,6 +140,14 @@ class AddressIntents(Desk):
         keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
         attached = self.facts.get(Attached, endpoint.id)
         return keys + ([("interfaces", attached.ifindex)] if attached else [])
+
+
+def _holding(endpoint: Endpoint) -> list[Key]:
+    """By what of the kernel an endpoint still has its addresses."""
+    addresses = [i.ip for i in endpoint.addresses]
+    keys: list[Key] = [("links", link_name(endpoint.id))]
+    keys += [("endpoints", address) for address in addresses]
+    return keys + [("routes", host_prefix(address)) for address in addresses]
 
 
 def _holder(endpoint: Endpoint, address: Address) -> Holder:

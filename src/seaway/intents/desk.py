@@ -13,7 +13,7 @@ from seaway.facts import Facts
 from seaway.ipam import Allocator
 from seaway.model.addresses import Prefix
 from seaway.model.backup import Whereabouts
-from seaway.model.facts import Host, Namespace
+from seaway.model.facts import Endpoint, Host, Namespace
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
 from seaway.records import Records
@@ -77,6 +77,8 @@ class Desk:
     surroundings: Surroundings
     allocator: Allocator
     serving: bool = False  # ADD is served
+    # Their records are gone, but not yet all that the kernel had of them: it refused.
+    leaving: list[Endpoint] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     # Between the check of a request and its commit no other one may be checked.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -70,13 +70,20 @@ class EndpointIntents(PublicationIntents):
                 await self.records.commit([endpoint, *blocks])
         await self.convergence.settle(self.keys_of(endpoint))
         if failure := self._failure(endpoint):
-            await self.forget_endpoint(endpoint)
+            await self._take_back(endpoint, failure)
             if failure.errno == errno.EADDRINUSE and endpoint.default_route:
                 # Somebody else's interface leads to everywhere: ours to its own network.
                 return await self.attach(replace(request, default_route=False))
             raise _told(failure, endpoint)
         await self.surroundings.at_work(link)
         return endpoint
+
+    async def _take_back(self, endpoint: Endpoint, failure: OSError) -> None:
+        """What could not be attached. That it cannot be detached either, is told by status."""
+        try:
+            await self.forget_endpoint(endpoint)
+        except SystemFailed as error:
+            raise _told(failure, endpoint) from error
 
     def container_netns(self, given: str) -> str:
         """The path of a namespace that may be a container's.
@@ -218,6 +225,11 @@ class EndpointIntents(PublicationIntents):
         return addresses
 
     async def detach(self, ref: str) -> None:
+        for endpoint in self.leaving:
+            if endpoint.id == ref:
+                raise SystemFailed(
+                    f"the kernel does not let go of endpoint '{endpoint.name}' yet", "try again"
+                )
         await self.forget_endpoint(admission.find_endpoint(self.facts, ref))
 
     def _is_there(self, endpoint: Endpoint) -> bool:
