@@ -52,9 +52,10 @@ def test_a_namespace_that_cannot_be_looked_at_is_not_gone(host):
 
 
 def test_a_path_to_something_else_is_no_namespace(tmp_path):
-    file = tmp_path / "file"
+    file, pipe = tmp_path / "file", tmp_path / "pipe"
     file.touch()
-    for path in (file, Path("/proc/self/ns/mnt")):
+    os.mkfifo(pipe)
+    for path in (file, Path("/proc/self/ns/mnt"), pipe):  # whose opening would wait for a writer
         with pytest.raises(OSError, match="no network namespace") as caught:
             netns.inode(path)
         assert errno.EINVAL == caught.value.errno

@@ -93,8 +93,11 @@ def _cookie_of(any_socket: socket.socket) -> int:
 
 @contextmanager
 def opened(path: str | Path, expected: int = 0) -> Iterator[int]:
-    """A descriptor of the namespace. ENOENT: gone; EINVAL: none; ESTALE: another one by now."""
-    netns = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """A descriptor of the namespace. ENOENT: gone; EINVAL: none; ESTALE: another one by now.
+
+    A path may be anything: opening a pipe is not to wait for its writer.
+    """
+    netns = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         _check(netns, path, expected)
         yield netns
