@@ -45,7 +45,7 @@ from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.addresses import Address, mapped
 from seaway.model.facts import Attached, Endpoint, Host
-from seaway.presence import alone
+from seaway.presence import alone_while
 from seaway.reconcile import Target
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
@@ -59,13 +59,16 @@ log = structlog.get_logger(__name__)
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. The data plane stays as it is."""
     surrounding.require()
-    with alone():
+
+    async def work() -> None:
         store = SqliteStore(names.STORE_FILE)
         try:
             agent = await _wire(config, store)
             await agent.run()
         finally:
             await store.close()
+
+    await alone_while(work)
 
 
 @dataclass

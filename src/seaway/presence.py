@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from seaway import names
@@ -30,3 +31,12 @@ def alone() -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+async def alone_while(work: Callable[[], Awaitable[None]]) -> None:
+    """Until the work is done, and the threads that it began: they may change the kernel still."""
+    with alone():
+        try:
+            await work()
+        finally:
+            await asyncio.get_running_loop().shutdown_default_executor()
