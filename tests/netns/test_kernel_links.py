@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import json
+import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from namespaces import Netns, namespaces
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
+from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.facts import ExtraRoute
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC
@@ -319,3 +321,33 @@ def test_many_links_are_deleted_as_one_and_strangers_of_the_same_name_stay(targe
 
     assert {} == target.delete({*target.read(), "swy-gone"})
     assert {"lo", "swybridge", "swyother"} == {link["ifname"] for link in shown(host, "link")}
+
+
+class RefusingRtnl(Rtnl):
+    """Whose kernel takes no link into a group that has this number."""
+
+    refuses = -1
+
+    def request(self, requests: Sequence[Request]) -> list[OSError | None]:
+        refused = [bytes(4) + struct.pack("=i", self.refuses) == r.body[:8] for r in requests]
+        outcome = iter(
+            super().request([r for r, no in zip(requests, refused, strict=True) if not no])
+        )
+        return [OSError(errno.ENOMEM, "no memory") if no else next(outcome) for no in refused]
+
+
+def test_a_link_that_does_not_get_into_the_group_is_told_and_tried_again(target, host, container):
+    for number in (1, 2, 3):
+        own = inside(container, name=f"eth{number}", default_route=False, addresses=())
+        assert put(target, own, f"swy{number}") is None
+    deleter = netns.visit_path(host.path, RefusingRtnl)
+    deleter.refuses = target.ifindex("swy2")
+    target._deleter.close()
+    target._deleter = deleter
+
+    failed = target.delete({"swy1", "swy2", "swy3"})
+    assert {"swy2": errno.ENOMEM} == {name: error.errno for name, error in failed.items()}
+    assert ["swy2"] == list(target.read())
+    deleter.refuses = -1
+    assert {} == target.delete({"swy1", "swy2", "swy3"})
+    assert {} == target.read()

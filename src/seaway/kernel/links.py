@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeGuard
 
 from seaway.kernel import inside as container
 from seaway.kernel import netns
@@ -86,10 +87,10 @@ class LinkTarget:
         found = {name: self._deletable(name) for name in keys}
         names = {name: ifindex for name, ifindex in found.items() if ifindex}
         try:
-            self._delete(list(names.values()))
+            left = self._delete(list(names.values()))
         except OSError as error:
             return dict.fromkeys(names, error)
-        return {}
+        return {name: left[ifindex] for name, ifindex in names.items() if ifindex in left}
 
     def check_inside(self, inside: Inside) -> list[str]:
         """What is wrong inside the container, in words; empty if nothing."""
@@ -201,18 +202,27 @@ class LinkTarget:
             return 0
         return ifindex if entry.kind == "veth" else 0
 
-    def _delete(self, ifindexes: list[int]) -> None:
+    def _delete(self, ifindexes: list[int]) -> dict[int, OSError]:
+        """Which of them did not get into the group, and so stay."""
+        left: dict[int, OSError] = {}
         if len(ifindexes) > 1:
             group = secrets.randbelow(1 << 30) + (1 << 30)
-            self._deleter.request([wire.into_group(ifindex, group) for ifindex in ifindexes])
+            outcome = self._deleter.request([wire.into_group(i, group) for i in ifindexes])
+            left = {i: e for i, e in zip(ifindexes, outcome, strict=True) if _real(e)}
             request = wire.delete_group(group)
         elif ifindexes:
             request = wire.delete_link(ifindexes[0])
         else:
-            return
+            return {}
         (error,) = self._deleter.request([request])
-        if error and error.errno != errno.ENODEV:
+        if _real(error):
             raise error
+        return left
+
+
+def _real(error: OSError | None) -> TypeGuard[OSError]:
+    """Of a delete: what is gone already is as it should be."""
+    return error is not None and error.errno != errno.ENODEV
 
 
 def as_link(entry: wire.LinkEntry) -> Link:
