@@ -234,6 +234,19 @@ def test_a_second_interface_of_a_container_routes_only_its_own_network(tmp_path:
     run(tmp_path, scenario)
 
 
+def test_a_name_that_two_containers_share_lets_neither_use_the_others_addresses(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web", container="same", name="one")
+        await agent.attach("other", container="same", name="two", interface="eth1")
+
+        records = agent.kernel["interfaces"].read().values()
+        assert 2 == len({record.container for record in records})
+
+    run(tmp_path, scenario)
+
+
 def test_an_add_is_done_when_the_container_can_send_and_others_go_on_meanwhile(
     tmp_path: Path,
 ) -> None:

@@ -80,9 +80,13 @@ ATTACHMENTS = Derivation(
 )
 
 
-def container_number(container: str) -> int:
-    """The same for every interface of one container: what anti-spoofing compares."""
-    return int.from_bytes(blake2b(container.encode(), digest_size=8).digest(), "little")
+def container_number(endpoint: Endpoint) -> int:
+    """The same for every interface of one container: what anti-spoofing compares.
+
+    Of its network namespace too: whoever attaches chooses the name, also another container's.
+    """
+    named = f"{endpoint.netns_inode}\0{endpoint.container}".encode()
+    return int.from_bytes(blake2b(named, digest_size=8).digest(), "little")
 
 
 def _record(endpoint: Endpoint, view: View) -> abi.Endpoint | None:
@@ -91,7 +95,7 @@ def _record(endpoint: Endpoint, view: View) -> abi.Endpoint | None:
     if not attached or not network:
         return None
     return abi.Endpoint(
-        container=container_number(endpoint.container),
+        container=container_number(endpoint),
         ifindex=attached.ifindex,
         network=network.number,
         identity=endpoint.identity,
