@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from seaway.desired.network.blocks import (
     NETWORK_LENGTH,
+    check_unicast,
     first_overlap,
     free_subnet,
     in_the_way,
@@ -77,17 +78,19 @@ def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tup
     foreign = list(foreign)
     if request.subnets:
         for i, subnet in enumerate(request.subnets):
+            check_unicast(subnet)
             if other := first_overlap(subnet, [*ours, *request.subnets[:i]]):
                 _refuse(subnet, other, "a subnet of this cluster")
             if other := in_the_way(subnet, foreign):
                 _refuse(subnet, other, "a route of this host")
-            if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local:
-                raise Invalid(f"subnet {subnet} is no unicast range", "choose a private one")
         return request.subnets
-    if not request.families or set(request.families) - {4, 6}:
-        raise Invalid("a network needs IPv4, IPv6 or both", "expected families of 4 and 6")
+    families = request.families
+    if not families or set(families) - {4, 6} or len(set(families)) != len(families):
+        raise Invalid(
+            "a network needs IPv4, IPv6 or both", "expected families of 4 and 6, each once"
+        )
     taken = ours + [r for r in foreign if any(in_the_way(p, [r]) for p in cluster.pools)]
-    return tuple(_from_pools(cluster, family, taken) for family in request.families)
+    return tuple(_from_pools(cluster, family, taken) for family in families)
 
 
 def _refuse(subnet: Prefix, other: Prefix, what: str) -> NoReturn:

@@ -10,6 +10,7 @@ from ipaddress import IPv6Network
 from seaway.desired.network.blocks import (
     NETWORK_LENGTH,
     POOLS4,
+    check_unicast,
     first_overlap,
     free_subnet,
     in_the_way,
@@ -73,6 +74,7 @@ def _cluster(plan: Plan) -> Cluster:
         _check_pool(pool, pools[:i], plan.routed)
     services = plan.service_subnets or tuple(last_of(p, reserved_length(p), 1) for p in pools)
     for subnet in services:
+        check_unicast(subnet, "service subnet")
         if plan.service_subnets and (other := in_the_way(subnet, plan.routed)):
             raise Conflict(f"service subnet {subnet} overlaps {other}, a route of this host")
     return Cluster(
@@ -85,6 +87,7 @@ def _cluster(plan: Plan) -> Cluster:
 
 
 def _check_pool(pool: Prefix, others: Sequence[Prefix], routed: Sequence[Prefix]) -> None:
+    check_unicast(pool, "pool")
     shortest, longest = _SHORTEST[pool.version], _LONGEST[pool.version]
     if not shortest <= pool.prefixlen <= longest:
         raise Invalid(
@@ -98,8 +101,6 @@ def _check_pool(pool: Prefix, others: Sequence[Prefix], routed: Sequence[Prefix]
             f"pool {pool} overlaps {other}, a route of this host",
             "choose another --subnet, or leave it out",
         )
-    if pool.is_multicast or pool.is_loopback or pool.is_link_local:
-        raise Invalid(f"pool {pool} is no unicast range", "choose a private one")
 
 
 def _free_pool(routed: Sequence[Prefix]) -> Prefix:

@@ -169,6 +169,7 @@ BAD_NETWORKS: list[tuple[NewNetwork, type[SeawayError], str]] = [
     ),
     (NewNetwork(name="a", subnets=(ip_network("127.0.0.0/24"),)), Invalid, "unicast"),
     (NewNetwork(name="a", families=(5,)), Invalid, "IPv4, IPv6 or both"),
+    (NewNetwork(name="a", families=(4, 4)), Invalid, "IPv4, IPv6 or both"),
     (NewNetwork(name="a", mtu=70000), Invalid, "MTU"),
 ]
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from seaway.desired.network.blocks import (
     block_of,
+    check_unicast,
     free_subnet,
     in_the_way,
     last_of,
@@ -109,6 +110,23 @@ def test_the_address_that_was_free_the_longest_is_given_first() -> None:
     assert first == ip_address("10.9.0.1")
     allocator.release("n", first)
     assert ip_address("10.9.0.2") == allocator.take(network, 4)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "0.9.0.0/16", "126.0.0.0/7", "127.9.0.0/16", "169.254.7.0/24", "224.0.0.0/4",
+        "240.1.0.0/16", "::ffff:10.9.0.0/112", "64:ff9b::/96", "fe80:1::/32", "ff05::/16",
+    ],
+)  # fmt: skip
+def test_a_range_of_which_no_host_can_have_a_part_is_refused(prefix: str) -> None:
+    with pytest.raises(Invalid, match="is no unicast range: it overlaps"):
+        check_unicast(ip_network(prefix), "pool")
+
+
+@pytest.mark.parametrize("prefix", ["10.9.0.0/16", "100.80.0.0/12", "fd00::/48", "2001:db8::/32"])
+def test_a_range_of_containers_is_let_pass(prefix: str) -> None:
+    check_unicast(ip_network(prefix))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network
-from typing import cast
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final, cast
 
+from seaway.errors import Invalid
 from seaway.model.addresses import Address, Prefix
 
 BLOCK_LENGTH = {4: 26, 6: 122}  # Calico's sizes: 64 addresses
@@ -14,6 +15,23 @@ POOLS4 = tuple(
     IPv4Network(p)
     for p in ("10.208.0.0/12", "10.112.0.0/12", "10.48.0.0/12", "172.24.0.0/14", "100.80.0.0/12")
 )
+# Where no host looks for a container (IANA's special-purpose registries); ::/8 holds the mapped
+# addresses too, as which IPv4 lies in our maps.
+_NEVER: Final = tuple(
+    ip_network(p)
+    for p in (
+        "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3",
+        "::/8", "fe80::/10", "ff00::/8",
+    )
+)  # fmt: skip
+
+
+def check_unicast(prefix: Prefix, what: str = "subnet") -> None:
+    """Whether endpoints may have its addresses: all of them, so not a part is reserved."""
+    if other := first_overlap(prefix, _NEVER):
+        raise Invalid(
+            f"{what} {prefix} is no unicast range: it overlaps {other}", "choose a private one"
+        )
 
 
 def overlaps(one: Prefix, other: Prefix) -> bool:
