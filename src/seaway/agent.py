@@ -81,9 +81,10 @@ class Agent:
     adopted: list[Key]  # what was found otherwise than it should be
 
     async def run(self) -> None:
-        """Converge, then serve; watch until told to end.
+        """Answer, converge, then serve; watch until told to end.
 
-        CNI calls that came while nobody was here are done meanwhile: an ADD waits for them.
+        Until the kernel is as it should be, who asks for a change is told to ask again. CNI calls
+        that came while nobody was here are done meanwhile: an ADD waits for them.
         """
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -92,11 +93,11 @@ class Agent:
         server = Server(Doors(self.intents, self.cni.answer), names.SOCKET)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.convergence.run(), name="converge")]
+            await server.start()
             await self.convergence.settle([TABLE, *self.adopted])
             self.plane.retire()
             await self.vigil.release_vanished()
             self.intents.serving = True
-            await server.start()
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
             vigil = self.vigil
             works = (vigil.look_into, vigil.sweep, vigil.retry, self.cni.watch)

@@ -12,7 +12,8 @@
     ├── Exhausted                      5   507  102   no free address or block
     ├── Forbidden                      6   403  103   needs root, or a capability
     ├── Unavailable                    7   503   11   the agent does not answer, or not yet
-    │   └── NotReady                   7   503   50   STATUS: no ADD can be served now
+    │   ├── NotReady                   7   503   50   no ADD can be served now
+    │   └── Limited                    7   503   51   STATUS: nor may containers reach all
     ├── HostUnfit                      8   500  104   this kernel or host lacks what we need
     ├── StoreDamaged                   9   500  105   the store is damaged or of a newer version
     ├── SystemFailed                  10   500    5   the kernel or the disk refused
@@ -95,6 +96,10 @@ class Unavailable(SeawayError):
 
 class NotReady(Unavailable):
     cni_code = 50
+
+
+class Limited(Unavailable):
+    cni_code = 51
 
 
 class HostUnfit(SeawayError):

@@ -23,11 +23,13 @@ from libcni import PluginFailed, Runtime
 from seaway import lab as labs
 from seaway import names
 from seaway.lab.containerd import install_plugins
+from seaway.lab.hosts import SEAWAY
 from seaway.model import codec
 from seaway.model.facts import Publication
 
 from .conftest import OneHost
 
+STATUS = ("status", "-o", "json")
 SUPPORTED = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 HOST_LOCAL = {
     "type": "host-local",
@@ -504,6 +506,44 @@ def test_an_add_waits_for_an_agent_that_is_starting(plugins):
     )
 
     told = runtime.add("a")
+
+    assert 0 == starting.wait(30)
+    assert a.addresses() == addresses(told)
+
+
+STALL = """
+cp /usr/sbin/nft /run/nft-itself && mkfifo /run/nft-may-write
+printf '#!/bin/sh\ncase "$*" in *-f*) read _ < /run/nft-may-write;; esac\n' > /run/nft-stalled
+echo 'exec /run/nft-itself "$@"' >> /run/nft-stalled
+chmod +x /run/nft-stalled && mount --bind /run/nft-stalled /usr/sbin/nft
+"""
+GO_ON = """
+umount -l /usr/sbin/nft && echo > /run/nft-may-write
+rm /run/nft-itself /run/nft-stalled /run/nft-may-write
+"""
+
+
+def test_an_add_waits_for_an_agent_that_answers_but_has_not_written_all_yet(plugins):
+    runtime = Runtime(plugins.host, network())
+    a = plugins.container("a")
+    plugins.host.kill_agent()
+    plugins.host.run("nft", "delete", "table", "inet", names.NFT_TABLE)
+    plugins.host.run("sh", "-c", STALL)
+    starting = plugins.host.popen(
+        "sh", "-c", "seaway init", stdout=subprocess.DEVNULL, env=_with_seaway()
+    )
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            plugins.host.wait_for(
+                "an answer", lambda: '"ready"' in plugins.host.call(SEAWAY, *STATUS).stdout
+            )
+            with pytest.raises(PluginFailed, match="the agent is starting") as caught:
+                runtime.status()
+            assert 50 == caught.value.code
+            adding = pool.submit(runtime.add, "a")
+        finally:
+            plugins.host.run("sh", "-c", GO_ON)
+        told = adding.result(30)
 
     assert 0 == starting.wait(30)
     assert a.addresses() == addresses(told)

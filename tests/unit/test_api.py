@@ -26,6 +26,7 @@ from seaway.api.server import openapi
 from seaway.errors import Conflict, Forbidden
 from seaway.model import codec
 from seaway.model.facts import Attached, Endpoint
+from seaway.model.reports import Status
 from seaway.model.requests import NewEndpoint, NewNetwork
 from seaway.model.wire import ErrorReport
 
@@ -154,6 +155,21 @@ def test_every_route_answers_as_described(host, agent):
             codec.decode(answer, routes[key].answers)
         else:
             assert b"" == answer
+
+
+def test_an_agent_that_is_starting_tells_how_it_is_and_changes_nothing(host, agent):
+    host.agent.intents.serving = False
+    before = host.state()
+    changing = [(route.method, route.path) for route in ROUTES if route.changes and not route.early]
+    for key in changing:
+        path, body = EXAMPLES[key]
+        path = {"address": "10.208.0.1"} if "address" in path else path
+        status, error = refusal(agent, key[0], key[1].format(**path), body)
+        assert (503, "NotReady") == (status, error.kind)
+
+    _, _, answer = ask(agent, "GET", "/v1/status")
+    assert not codec.decode(answer, Status).ready
+    assert before == host.state()
 
 
 def test_the_description_itself_is_served(agent):

@@ -598,8 +598,27 @@ def test_status_says_50_while_no_add_can_be_served_and_51_if_containers_suffer(
         assert 2 == (await caller.call("STATUS", conf={"colour": "blue"}))["code"]
 
         await lose(caller, link_name(endpoints(caller)[0].id))
-        caller.agent.intents.serving = False
-        assert 51 == (await caller.call("STATUS"))["code"]
+        told = await caller.call("STATUS")
+        assert 51 == told["code"]
+        assert "no memory" in told["msg"]
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("length", "room"), [(30, 2), (31, 2), (32, 1)])
+def test_status_says_that_a_network_is_full_when_an_add_would(
+    tmp_path: Path, length: int, room: int
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        subnets = (ip_network(f"198.51.100.0/{length}"),)
+        await caller.agent.intents.create_network(NewNetwork(name="tiny", subnets=subnets))
+        conf = {"network": "tiny"}
+        for n in range(room):
+            assert {} == await caller.call("STATUS", conf=conf)
+            assert "code" not in await caller.call("ADD", f"c{n}", conf=conf)
+
+        assert 50 == (await caller.call("STATUS", conf=conf))["code"]
+        assert 102 == (await caller.call("ADD", "late", conf=conf))["code"]
 
     play(tmp_path, scenario)
 

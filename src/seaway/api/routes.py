@@ -49,6 +49,7 @@ class Route:
     query: tuple[str, ...] = ()
     created: bool = False
     secret: bool = False  # for root alone, although nothing is changed
+    early: bool = False  # decides itself what an agent that is still starting may do
 
     @property
     def changes(self) -> bool:
@@ -152,5 +153,6 @@ ROUTES = (
         lambda to, call: to.cni(call.body),
         takes=CniCall,
         answers=CniAnswer,
+        early=True,
     ),
 )

@@ -59,6 +59,8 @@ class Server:
     def _handler(self, route: Route) -> Handler:
         async def handle(request: web.Request) -> web.Response:
             self._permit(request, route)
+            if route.changes and not route.early:
+                self._doors.intents.ready()
             answer = route.act(self._doors, await _parse(request, route))
             if inspect.isawaitable(answer):
                 answer = await answer

@@ -22,7 +22,6 @@ from seaway.doors.spool import Spool, Spooled
 from seaway.errors import InvalidEnvironment, SeawayError, SystemFailed, Unavailable
 from seaway.model.wire import CniAnswer, CniCall
 
-_NOT_AVAILABLE, _LIMITED = 50, 51  # spec, STATUS
 _NANO = 1e9
 _BETWEEN_DRAINS = 8.0  # seconds
 
@@ -56,7 +55,7 @@ class CniDoor:
         except Unavailable as error:
             if call.env.get("CNI_COMMAND") != "STATUS":
                 raise
-            stdout, status = render_error(error, version_of(call.stdin), self._unready()), 1
+            stdout, status = render_error(error, version_of(call.stdin)), 1
         except SeawayError as error:
             code = error.code if isinstance(error, Refused) else None
             stdout, status = render_error(error, version_of(call.stdin), code), 1
@@ -83,14 +82,11 @@ class CniDoor:
         call = self._parse(asked, heard)
         if call is None:
             return render_versions(version_of(asked.stdin))
-        self._intents.ready()
+        if call.env.verb != "STATUS":  # which tells why not
+            self._intents.ready()
         if call.env.verb == "ADD" and call.attachment in await self._spool.drain():
             raise Unavailable("an earlier DEL of this attachment is not done yet", "try again")
         return await self._verbs[call.env.verb](call)
-
-    def _unready(self) -> int:
-        """Containers that are there may be cut off too, if the kernel refused something."""
-        return _LIMITED if self._intents.status().failures else _NOT_AVAILABLE
 
     async def _replay(self, spooled: Spooled) -> None:
         if spooled.env.get("CNI_COMMAND") not in ("DEL", "GC"):

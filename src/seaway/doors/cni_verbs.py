@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from seaway.desired.network.blocks import room
 from seaway.doors.cni_attachment import (
     DOOR,
     answer_of,
@@ -45,7 +47,7 @@ from seaway.errors import (
     SystemFailed,
 )
 from seaway.model.facts import Endpoint
-from seaway.model.reports import EndpointReport, NetworkReport, Status
+from seaway.model.reports import EndpointReport, NetworkReport
 from seaway.model.requests import Listed, NewEndpoint
 
 _CHECKS = 5  # a CHECK may come while the kernel still converges
@@ -56,7 +58,7 @@ log = structlog.get_logger(__name__)
 
 class Intents(Protocol):
     def ready(self) -> None: ...
-    def status(self) -> Status: ...
+    def healthy(self) -> None: ...
     def network(self, name: str) -> NetworkReport: ...
     def endpoint(self, ref: str) -> EndpointReport: ...
     def container_netns(self, given: str) -> str: ...
@@ -233,6 +235,8 @@ class Verbs:
 
     async def status(self, call: Call) -> str:
         wishes = parse_wishes(call.header.raw, call.env.arguments)
+        self._intents.healthy()
+        self._intents.ready()
         try:
             network = self._masquerading(call.header.network, wishes)
         except NotFound as error:
@@ -277,9 +281,12 @@ def _is_newer(endpoint: Endpoint, call: Call) -> bool:
 
 def _check_room(report: NetworkReport) -> None:
     """A network whose every address is taken can serve no ADD."""
+    rooms: Counter[int] = Counter()
     for subnet in report.network.subnets:
-        if report.endpoints >= subnet.num_addresses - 2:
+        rooms[subnet.version] += room(subnet)
+    for version, most in rooms.items():
+        if report.endpoints >= most:
             raise NotReady(
-                f"network '{report.network.name}' has no free address in {subnet}",
+                f"network '{report.network.name}' has no free address of IPv{version}",
                 "detach endpoints, or make a larger network",
             )

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from seaway import __version__
-from seaway.errors import NotReady
+from seaway.errors import Limited, NotReady
 from seaway.intents.desk import Desk
 from seaway.model.facts import Cluster, Endpoint, Network
 from seaway.model.reports import Drops, Status
@@ -17,8 +17,19 @@ _TOLD = 50  # of the latest drift
 
 class HealthIntents(Desk):
     def ready(self) -> None:
+        """Nothing is changed until all that was there is known, and as it should be."""
         if not self.serving:
             raise NotReady("the agent is starting", "try again in a second")
+
+    def healthy(self) -> None:
+        """What the kernel refuses may cut off containers that are there."""
+        if failures := self.convergence.failures():
+            first = failures[0]
+            raise Limited(
+                f"{len(failures)} kernel objects cannot be written, the first of them "
+                f"{first.target} {first.key}: {first.error}",
+                "tried again until they can; see: seaway status",
+            )
 
     def status(self) -> Status:
         cluster = self.facts.get(Cluster, "cluster")

@@ -94,15 +94,23 @@ def block_of(subnet: Prefix, address: Address) -> Prefix:
     return kind((int(address) // size * size, length))
 
 
+def room(subnet: Prefix) -> int:
+    """How many endpoints may have an address of it: see `usable`."""
+    return subnet.num_addresses - 2 if _spares(subnet) else subnet.num_addresses
+
+
+def _spares(subnet: Prefix) -> bool:
+    """A subnet of one or two addresses has none to spare (RFC 3021)."""
+    return subnet.num_addresses > 2
+
+
 def usable(subnet: Prefix, block: Prefix) -> Iterator[Address]:
     """A block's addresses, without the first and the last of the whole subnet.
 
     Those are the network and broadcast address of IPv4 and the subnet-router anycast address
-    of IPv6 (RFC 4291, 2.6.1); nothing here needs them, but foreign tools balk at them. A
-    subnet of one or two addresses has none to spare.
+    of IPv6 (RFC 4291, 2.6.1); nothing here needs them, but foreign tools balk at them.
     """
-    spare = subnet.num_addresses > 2
     for address in block:
         ends = address in (subnet.network_address, subnet.broadcast_address)
-        if not (spare and ends):
+        if not (ends and _spares(subnet)):
             yield address
