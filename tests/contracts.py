@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seaway.reconcile import Target
+from seaway.reconcile import Single, Target
 
 
 def puts_and_deletes(target: Target, objects: Mapping[Any, Any]) -> None:
@@ -13,10 +13,16 @@ def puts_and_deletes(target: Target, objects: Mapping[Any, Any]) -> None:
     assert {} == target.read()
     for _ in range(2):
         assert {} == target.put(objects)
-        assert objects == target.read()
+        assert objects == target.read() == alone(target, objects)
     for _ in range(2):
         assert {} == target.delete(set(objects))
         assert {} == target.read()
+        assert not isinstance(target, Single) or {} == target.look(objects.keys())
+
+
+def alone(target: Target, objects: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """What a target that can be asked for single keys says of these."""
+    return target.look(objects.keys()) if isinstance(target, Single) else objects
 
 
 def changes_what_is_there(target: Target, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> None:

@@ -27,6 +27,9 @@ class FakeTarget:
     def read(self) -> dict[Any, Any]:
         return dict(self.objects)
 
+    def look(self, keys: Collection[Any]) -> dict[Any, Any]:
+        return {key: self.objects[key] for key in keys if key in self.objects}
+
     def put(self, objects: Mapping[Any, Any]) -> dict[Any, OSError]:
         self.calls.append(("put", dict(objects)))
         for key, value in objects.items():

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -52,7 +52,8 @@ class Convergence:
         self._slow = frozenset(slow)
         self._beside = {n: asyncio.Event() for n in beside if n in self._by_name}
         self._waits_for = {kind: n for n in self._beside for kind in beside[n]}
-        self._doubted: set[str] = set()  # of those beside the loop: to be read back
+        # Of those beside the loop: to be read back, and who waits for that.
+        self._doubted: dict[str, asyncio.Future[None]] = {}
         self._asked = asyncio.Event()
         self._turn: asyncio.Future[None] | None = None
         self.drift: deque[Drift] = deque(maxlen=_REMEMBERED)
@@ -113,10 +114,10 @@ class Convergence:
                 reconciler.deleted(gone, await asyncio.to_thread(reconciler.delete, gone))
             if put := reconciler.wanted():
                 reconciler.done(put, await asyncio.to_thread(reconciler.write, put))
-            if reconciler.name in self._doubted:
-                self._doubted.discard(reconciler.name)
+            if doubted := self._doubted.pop(reconciler.name, None):
                 actual = await asyncio.to_thread(reconciler.read)
                 self._repair(reconciler.name, {} if actual is None else reconciler.compare(actual))
+                doubted.set_result(None)
             if gone or put:
                 self._asked.set()  # what waited for it goes on
                 self._turned()
@@ -187,10 +188,29 @@ class Convergence:
         Of a target beside the loop: soon.
         """
         if target in self._beside:
-            self._doubted.add(target)
-            self._beside[target].set()
+            self._doubt(target)
         else:
             self._repair(target, self._by_name[target].audit())
+
+    def _doubt(self, target: str) -> asyncio.Future[None]:
+        """Done when it was read back. What differed is due then."""
+        self._beside[target].set()
+        fresh = asyncio.get_running_loop().create_future()
+        return self._doubted.setdefault(target, fresh)
+
+    async def check(self, keys: Iterable[Key]) -> list[Key]:
+        """Read these alone back. What differs is reported and repaired as in an audit."""
+        by_target: dict[str, list[Hashable]] = defaultdict(list)
+        for target, key in keys:
+            by_target[target].append(key)
+        found: list[Key] = []
+        for target, asked in by_target.items():
+            if target in self._beside:
+                await asyncio.shield(self._doubt(target))
+            else:
+                self._repair(target, self._by_name[target].check(asked))
+            found += [(target, key) for key in asked if self.pending(target, key)]
+        return found
 
     def _repair(self, target: str, differences: Mapping[Hashable, Difference]) -> None:
         for key, (found, expected) in differences.items():

@@ -6,8 +6,8 @@ change costs no reading back; `audit` reads back, at start and against drift.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
@@ -30,6 +30,14 @@ class Target(Protocol):
 
     def delete(self, keys: set[Any]) -> Mapping[Any, OSError]:
         """Gone is no error."""
+
+
+@runtime_checkable
+class Single(Protocol):
+    """A target that can be asked for a few of its keys without reading all."""
+
+    def look(self, keys: Collection[Any]) -> Mapping[Any, Any]:
+        """What is there of these."""
 
 
 Difference = tuple[object | None, object | None]  # found, expected
@@ -143,10 +151,7 @@ class Reconciler:
                 continue
             self.failed.pop(key, None)
             del self._due[key]
-            if value is None:
-                self._held.pop(key, None)
-            else:
-                self._held[key] = value
+            self._hold(key, value)
 
     def differs(self, key: Hashable, actual: object | None) -> bool:
         """Whether a notification about this key is worth an audit: we did not do this."""
@@ -167,21 +172,49 @@ class Reconciler:
             log.warning("cannot read back", target=self.name, error=str(error))
             return None
 
+    def check(self, keys: Collection[Hashable]) -> dict[Hashable, Difference]:
+        """The same of a few keys alone. Nothing is asked of a target that can only read all: it
+        is one of which the kernel tells.
+        """
+        if not isinstance(self.target, Single):
+            return {}
+        sure = [key for key in keys if key not in self._due and key not in self._busy]
+        try:
+            actual = self.target.look(sure)
+        except OSError as error:
+            log.warning("cannot read back", target=self.name, error=str(error))
+            return {}
+        return self._drifted(sure, actual)
+
     def compare(self, actual: Mapping[Hashable, object]) -> dict[Hashable, Difference]:
         """What of this somebody else changed; it is due again."""
         if not self._due and not self._busy and actual == self._held:
             return {}
         keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy
-        drift: dict[Hashable, Difference] = {
-            k: (actual.get(k), self._held.get(k))
-            for k in keys
-            if self._held.get(k) != actual.get(k)
-        }
-        self._due |= {k: expected for k, (_, expected) in drift.items()}
+        drift = self._drifted(keys, actual)
         # Of what is as it should be, ours is kept: it may know more than can be read back.
         known = {k: v for k, v in self._held.items() if k in self._busy or actual.get(k) == v}
         self._held = dict(actual) | known
         return drift
+
+    def _drifted(
+        self, keys: Iterable[Hashable], actual: Mapping[Hashable, object]
+    ) -> dict[Hashable, Difference]:
+        drift = {
+            key: (actual.get(key), self._held.get(key))
+            for key in keys
+            if self._held.get(key) != actual.get(key)
+        }
+        for key, (found, expected) in drift.items():
+            self._due[key] = expected
+            self._hold(key, found)
+        return drift
+
+    def _hold(self, key: Hashable, value: object | None) -> None:
+        if value is None:
+            self._held.pop(key, None)
+        else:
+            self._held[key] = value
 
 
 def _told(keys: set[Hashable]) -> list[str]:

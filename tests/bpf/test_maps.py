@@ -47,6 +47,9 @@ class OnStage:
     def read(self) -> dict[Any, Any]:
         return self._place.run(self._target.read)
 
+    def look(self, keys: Any) -> Any:
+        return self._place.run(self._target.look, keys)
+
     def put(self, objects: Any) -> Any:
         return self._place.run(self._target.put, objects)
 

@@ -18,16 +18,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_interface
 
 import pytest
 from tests.evidence import MAPS, Evidence, differences, ifindex_of, opened
 from tests.hooks import watched
 
+from libcni import Runtime
 from seaway import names
 from seaway.bpf import syscall, tcx
 from seaway.bpf.syscall import Buffer
 from seaway.bpf.table import Table
 from seaway.lab import LabHost
+from seaway.model.addresses import mapped
 from seaway.model.kernel import HOOKS
 
 WITHIN = 10.0  # seconds
@@ -208,6 +211,36 @@ def test_a_program_of_others_that_comes_first_leaves_the_hook_at_no_moment_witho
     assert found["looks"] > 100
 
 
+PUBLISHING = {
+    "cniVersion": "1.0.0",
+    "name": "net",
+    "plugins": [{"type": "seaway", "capabilities": {"portMappings": True}}],
+}
+
+
+@pytest.mark.parametrize("by_hand", WAYS, indirect=True)
+def test_a_check_has_put_back_what_is_missing_of_the_host_and_waits_for_no_sweep(by_hand):
+    ports = [{"hostPort": 8080, "containerPort": 80}]
+    runtime = Runtime(by_hand.host, PUBLISHING, capabilities={"portMappings": ports})
+    by_hand.host.run("ip", "netns", "add", "d")
+    told = runtime.add("d")
+    by_hand.links["d"] = told["interfaces"][0]["name"]
+    before = by_hand.evidence.all()
+    address = ip_interface(told["ips"][0]["address"]).ip
+    table = ("nft", "delete", "table", "inet", names.NFT_TABLE)
+    harms = {
+        "nft": lambda: by_hand.host.run(*table),
+        "attachments": lambda: _take_program(by_hand, "d", "egress"),
+        "publications": lambda: _delete_entry(by_hand.evidence, "publications"),
+        "endpoints": lambda: _delete(by_hand.evidence, "endpoints", mapped(address)),
+    }
+    for target, harm in harms.items():
+        harm()
+        runtime.check("d")
+        assert {} == differences(before, by_hand.evidence.all()), target
+        assert {target} == {told for told, _ in by_hand.drift()}
+
+
 def test_all_of_our_pins_may_go_at_once(by_hand):
     before = by_hand.evidence.all()
     by_hand.host.run("rm", "-r", str(names.PIN_FOLDER))
@@ -298,9 +331,13 @@ def _entries(evidence: Evidence, name: str) -> tuple[bytes, bytes]:
 
 def _delete_entry(evidence: Evidence, name: str) -> str:
     key, _ = _entries(evidence, name)
+    _delete(evidence, name, key)
+    return _named(name, key)
+
+
+def _delete(evidence: Evidence, name: str, key: bytes) -> None:
     with opened(evidence.map(name)) as fd:
         assert {} == Table(fd).delete([key])
-    return _named(name, key)
 
 
 def _change_entry(evidence: Evidence, name: str) -> str:

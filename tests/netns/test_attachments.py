@@ -63,7 +63,12 @@ def bert(host: Host, way: str, make_netns: Callable[[], Netns]) -> Container:
 
 
 def read(host: Host) -> dict[tuple[str, str], Attachment]:
-    return host.place.run(host.attachments.read)
+    """What is told of all, and the same of a few keys alone."""
+    found = host.place.run(host.attachments.read)
+    living = {key: value for key, value in found.items() if value.ifindex}
+    keys = {(device, hook) for device, _ in living for hook in HOOKS}
+    assert living == host.place.run(host.attachments.look, keys)
+    return found
 
 
 def pins(host: Host) -> set[str]:
@@ -123,6 +128,7 @@ def strip(host: Host, container: Container) -> None:
 
 def test_a_device_that_was_stripped_gets_its_programs_again(host, anna):
     strip(host, anna)
+    assert {} == host.place.run(host.attachments.look, attached(anna))
     assert {} == read(host)
     host.attach(anna)
 

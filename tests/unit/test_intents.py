@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.agents import Agent, run
 
+from seaway.desired.network.networks import TABLE
 from seaway.errors import (
     Conflict,
     ContainerGone,
@@ -23,7 +24,7 @@ from seaway.errors import (
     Unavailable,
 )
 from seaway.model import codec
-from seaway.model.facts import Attached, Endpoint, Network, endpoint_id
+from seaway.model.facts import Attached, Endpoint, Network, Publication, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
 from seaway.names import link_name
 
@@ -417,6 +418,31 @@ def test_what_is_missing_inside_a_container_is_put_back_and_reported(tmp_path: P
         assert ["eth0"] == agent.host.repaired
         assert [] == await agent.intents.check_endpoint("web")
         assert ["inside"] == [drift.target for drift in agent.intents.status().drift]
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "target", ["nft", "attachments", "endpoints", "interfaces", "publications"]
+)
+def test_a_check_reads_the_host_back_and_has_it_mended(tmp_path: Path, target: str) -> None:
+    async def scenario(agent: Agent) -> None:
+        convergence = agent.intents.convergence
+        ports = (Publication(host_port=8080, container_port=80),)
+        endpoint = await agent.attach("web", ports=ports)
+        await agent.attach("other")
+        before = agent.state()
+        assert [] == await agent.intents.check_endpoint("web")
+
+        keys = [k for t, k in (*agent.intents.keys_of(endpoint), TABLE) if t == target]
+        del agent.kernel[target].objects[keys[-1]]
+        (told,) = await agent.intents.check_endpoint("web")
+
+        assert f"{target} missing or changed: {keys[-1]}" in told
+        await convergence.settle([(target, keys[-1])])
+        assert [] == await agent.intents.check_endpoint("web")
+        assert before == agent.state()
+        assert [(target, "missing")] == [(d.target, d.found) for d in convergence.drift]
 
     run(tmp_path, scenario)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from seaway.bpf import tcx
@@ -81,6 +81,22 @@ class Attachments:
         for device, hook in self._links.pins():
             if device not in present:
                 found[device, hook] = Attachment(device, 0, hook, "of a device that is gone")
+        return found
+
+    def look(self, keys: Collection[Key]) -> dict[Key, Attachment]:
+        names = {program.id: program.name for program in self._plane.programs.values()}
+        found = {}
+        for device, hook in keys:
+            known = self._found.get((device, hook))
+            if known and self.promotion.moving(device):
+                found[device, hook] = known
+                continue
+            ifindex = self._rtnl.ifindex(device)
+            number = self._links.program(ifindex, hook) if ifindex and self._tcx else 0
+            number = number or (self._filters.standing(ifindex, hook) if ifindex else 0)
+            if number and self._rtnl.is_up(device):
+                program = names.get(number) or _foreign(number)
+                found[device, hook] = self._told(device, ifindex, hook, program)
         return found
 
     def _told(self, device: str, ifindex: int, hook: str, program: str) -> Attachment:

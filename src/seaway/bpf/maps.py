@@ -7,7 +7,7 @@ in them is ours. Drops and fragments are written by the programs alone (`counter
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Generic, TypeVar
@@ -20,6 +20,7 @@ from seaway.model.addresses import Address, Prefix, mapped, unmapped
 K = TypeVar("K")
 V = TypeVar("V")
 _U32 = struct.Struct("=I")
+_FEW: Final = 64  # elements; more of them are read faster with all the others
 _MAPPED_BITS: Final = 96  # before the bits of a mapped IPv4 address
 
 
@@ -68,6 +69,12 @@ class MapTarget(Generic[K, V]):
             self._meant = {key(k): value(v) for k, v in elements.items()}
             self._elements = elements
         return self._meant
+
+    def look(self, keys: Collection[K]) -> Mapping[K, V]:
+        if len(keys) > _FEW:
+            return self.read()
+        found = {key: self._table.element(self._key.pack(key)) for key in keys}
+        return {k: self._value.unpack(value) for k, value in found.items() if value is not None}
 
     def put(self, objects: Mapping[K, V]) -> dict[K, OSError]:
         packed = {self._key.pack(k): (k, self._value.pack(v)) for k, v in objects.items()}

@@ -16,7 +16,7 @@ from typing import Final
 
 _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 
-_OBJ_PIN, _OBJ_GET = 6, 7
+_MAP_LOOKUP, _OBJ_PIN, _OBJ_GET = 1, 6, 7
 _PROG_TEST_RUN, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID, _OBJ_GET_INFO = 10, 13, 14, 15
 _PROG_QUERY, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 16, 24, 26, 27
 _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 28, 29, 34
@@ -102,6 +102,7 @@ def batch(
 
 
 _BATCH = struct.Struct("=QQQQIIQQ")
+_ELEMENT = struct.Struct("=IxxxxQQQ")
 _PIN = struct.Struct("=QII")
 _INFO = struct.Struct("=IIQ")
 _PROGRAM_MAPS = struct.Struct("=52xIQ")  # struct bpf_prog_info, to the ids of its maps
@@ -113,6 +114,16 @@ _UPDATE = struct.Struct("=IIII")
 _QUERY = struct.Struct("=IIIIQIIQQQQ")
 _QUERIED_ATTR = ctypes.c_char * _QUERY.size
 _QUERIED: Final = 16  # programs on one hook, at most
+
+
+def lookup(descriptor: int, key: bytes, size: int) -> bytes | None:
+    """The value, of that size, of one element of a map; None: there is none."""
+    name, value = Buffer(key), Buffer(size)
+    try:
+        bpf(_MAP_LOOKUP, _ELEMENT.pack(descriptor, name.address, value.address, 0))
+    except FileNotFoundError:
+        return None
+    return value.content()
 
 
 def pin(fd: int, path: Path) -> None:

@@ -49,6 +49,10 @@ class Table:
             here, there = there, here
             start = here.address
 
+    def element(self, key: bytes) -> bytes | None:
+        """None: there is none. Where prefixes are keys, the one that matches best answers."""
+        return syscall.lookup(self.fd, key, self._value)
+
     def update(self, items: Sequence[tuple[bytes, bytes]]) -> dict[bytes, OSError]:
         """What could not be written."""
         return self._write(syscall.MAP_UPDATE_BATCH, items)

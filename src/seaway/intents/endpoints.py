@@ -286,7 +286,7 @@ class EndpointIntents(PublicationIntents):
         if listed:
             inside = narrowed(inside, listed)
             problems += [f"port {p} is not published" for p in listed.ports - {*endpoint.ports}]
-        problems += self._unpublished(endpoint)
+        problems += await self._differing(endpoint)
         return problems + self.surroundings.check_inside(inside)
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 
 from msgspec.structs import replace
 
 from seaway import admission
-from seaway.desired.transport.publications import publications_of
+from seaway.desired.network.networks import TABLE
 from seaway.errors import Invalid, NotFound, SystemFailed
 from seaway.intents.addresses import AddressIntents
 from seaway.model.facts import Endpoint, Publication
 from seaway.model.publications import HeldPort
 from seaway.model.requests import Publications
+
+_TOLD = 3  # of a long list
 
 
 class PublicationIntents(AddressIntents):
@@ -56,14 +59,16 @@ class PublicationIntents(AddressIntents):
         failures = (self.convergence.failure(t, k) for t, k in self.keys_of(endpoint))
         return next((f for f in failures if f), None)
 
-    def _unpublished(self, endpoint: Endpoint) -> list[str]:
-        """Read back from the kernel: which of its ports lead nowhere. They are put back."""
-        keys = publications_of(endpoint)
-        if not keys:
-            return []
-        self.convergence.audit("publications")
-        missing = [key for key in keys if self.convergence.pending("publications", key)]
-        return [f"{len(missing)} of {len(keys)} published ports lead nowhere"] if missing else []
+    async def _differing(self, endpoint: Endpoint) -> list[str]:
+        """What the host should have for it, and has not. It is put back."""
+        found = await self.convergence.check([*self.keys_of(endpoint), TABLE])
+        by_target: dict[str, list[str]] = defaultdict(list)
+        for target, key in found:
+            by_target[target].append(str(key))
+        return [
+            f"{len(keys)} of the host's {target} missing or changed: {', '.join(keys[:_TOLD])}"
+            for target, keys in by_target.items()
+        ]
 
 
 def _some(request: Publications) -> tuple[Publication, ...]:
