@@ -354,7 +354,8 @@ static bool spool(const struct text *request)
 		return false;
 	fprintf(out, "%s,\"time\":%lld,\"netns_inode\":%llu}\n", request->data, (long long)time,
 		(unsigned long long)st.st_ino);
-	if (!fflush(out) && !fsync(fileno(out)) && !rename(new, name) && !fsync(dir))
+	if (!fflush(out) && !ferror(out) && !fsync(fileno(out)) && !rename(new, name) &&
+	    !fsync(dir))
 		return true;
 	snprintf(trouble, sizeof(trouble), SPOOL ": %s", strerror(errno));
 	unlink(new);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -920,6 +921,70 @@ def test_a_spooled_del_that_cannot_be_done_yet_holds_up_its_own_add_alone(tmp_pa
         caller.agent.store.refuses = {}
         assert "code" not in await caller.call("ADD")
         assert [] == waiting(caller)
+
+    play(tmp_path, scenario)
+
+
+def theirs(folder: Path) -> dict[str, Any]:
+    """Of a spooled DEL that another IPAM is to hear of."""
+    env = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
+    return {"conf": OTHER, "env": env | {"CNI_PATH": str(folder)}}
+
+
+@pytest.mark.parametrize("how", ["fail", "mute", "hang"])
+def test_a_spooled_del_that_another_ipam_cannot_do_now_is_kept_for_it(
+    tmp_path: Path, how: str
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        caller.door = CniDoor(caller.agent.intents, tmp_path / "spool", ipam_patience=0.5)
+        await caller.call("ADD", conf=OTHER)
+        spooled(caller, "DEL", LATE, **theirs(folder))
+        (folder / f"{how}-DEL").touch()
+
+        await caller.door.drain()
+        assert ["."] == [str(Path(w).parent) for w in waiting(caller)]
+
+        (folder / f"{how}-DEL").unlink()
+        await caller.door.drain()
+        assert [] == waiting(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_a_spooled_del_that_is_slow_holds_up_no_add_of_others_again(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        folder = caller.install_ipam()
+        spooled(caller, "DEL", LATE, **theirs(folder))
+        (folder / "fail-DEL").touch()
+        await caller.door.drain()
+        (folder / "fail-DEL").unlink()
+        (folder / "hang-DEL").touch()
+        asked = len(calls(folder))
+
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(caller.door.drain())
+            while len(calls(folder)) == asked:  # noqa: ASYNC110, a process tells no event
+                await asyncio.sleep(0)
+            assert "code" not in await caller.call("ADD", "c2")
+            assert not watching.done()
+            watching.cancel()
+        assert asked + 1 == len(calls(folder))
+
+    play(tmp_path, scenario)
+
+
+def test_what_a_front_that_was_killed_left_unfinished_is_removed(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        spooled(caller, "DEL", LATE)
+        old, new = (caller.folder.parent / "spool" / f".new-{n}" for n in (7, 8))
+        for path in (old, new):
+            path.write_text("unfinished")
+        os.utime(old, (1.0, 1.0))
+
+        await caller.door.drain()
+
+        assert [".new-8"] == waiting(caller)
 
     play(tmp_path, scenario)
 

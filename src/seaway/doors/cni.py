@@ -84,7 +84,7 @@ class CniDoor:
             return render_versions(version_of(asked.stdin))
         if call.env.verb != "STATUS":  # which tells why not
             self._intents.ready()
-        if call.env.verb == "ADD" and call.attachment in await self._spool.drain():
+        if call.env.verb == "ADD" and not await self._spool.drain_for(call.attachment):
             raise Unavailable("an earlier DEL of this attachment is not done yet", "try again")
         return await self._verbs[call.env.verb](call)
 

@@ -1,26 +1,29 @@
 """Calls that found no agent: the CNI front left them in a folder, and they are done first.
 
 The front writes each file whole or not at all, under a name that begins with its time; only
-root reads and writes there. A call that cannot be done now (the store refuses, the kernel is
-out of memory) stays; one that never can be done is moved aside and told.
+root reads and writes there. A call that cannot be done now (the store refuses, another IPAM does
+not answer) stays; one that never can be done is moved aside and told.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
 
 from seaway.doors.cni_env import Attachment
-from seaway.errors import SeawayError, SystemFailed, Unavailable, Undecodable
+from seaway.errors import Invalid, SeawayError, Undecodable
 from seaway.model import codec
 from seaway.model.facts import Value
 
 ASIDE = "broken"
 _UNFINISHED = "."  # first character of what the front still writes, or died over
+_ABANDONED = 600.0  # seconds; no front lives as long
 _MOST_BYTES = 32 << 20
 
 log = structlog.get_logger(__name__)
@@ -51,16 +54,37 @@ class Spool:
         self._folder = folder
         self._replay = replay
         self._draining = asyncio.Lock()
+        self._failed: dict[Path, Attachment] = {}  # what was tried and stayed
+        self._trying: dict[Path, asyncio.Lock] = {}
 
-    async def drain(self) -> frozenset[Attachment]:
-        """Do all that is there, in order. Returns of which attachments something is left."""
-        left = set()
+    async def drain(self) -> None:
+        """Do all that is there: what came since the last time in order, then what failed."""
+        await self._drain_new()
+        for path in list(self._failed):
+            await self._try(path)
+
+    async def drain_for(self, attachment: Attachment) -> bool:
+        """What came, and of what failed its own alone; others' may be slow. False: some is left."""
+        await self._drain_new()
+        for path in [path for path, whose in self._failed.items() if whose == attachment]:
+            await self._try(path)
+        return attachment not in self._failed.values()
+
+    async def _drain_new(self) -> None:
         async with self._draining:
             for path in _waiting(self._folder):
-                spooled = self._read(path)
-                if spooled and not await self._done(path, spooled):
-                    left.add(spooled.attachment)
-        return frozenset(left)
+                if path not in self._failed:
+                    await self._try(path)
+
+    async def _try(self, path: Path) -> None:
+        """Once at a time: a DEL that was done meanwhile would take what was attached after it."""
+        async with self._trying.setdefault(path, asyncio.Lock()):
+            spooled = self._read(path)
+            if spooled and not await self._done(path, spooled):
+                self._failed[path] = spooled.attachment
+                return
+            self._failed.pop(path, None)
+            self._trying.pop(path, None)
 
     def _read(self, path: Path) -> Spooled | None:
         try:
@@ -76,7 +100,7 @@ class Spool:
         try:
             await self._replay(spooled)
         except (SeawayError, OSError) as error:
-            if spooled.may_wait and isinstance(error, (Unavailable, SystemFailed, OSError)):
+            if spooled.may_wait and not isinstance(error, Invalid):
                 log.warning("spooled call waits", file=path.name, error=str(error))
                 return False
             self._put_aside(path, str(error))
@@ -101,7 +125,17 @@ def _waiting(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except FileNotFoundError:
         return []
+    for path in found:
+        if path.name[0] == _UNFINISHED:
+            _remove_abandoned(path)
     return [path for path in found if path.name[0] != _UNFINISHED and path.name != ASIDE]
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Its front was killed over it, and told nobody that the call was kept."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.lstat().st_mtime > _ABANDONED:
+            path.unlink()
 
 
 def _decoded(path: Path) -> Spooled:
