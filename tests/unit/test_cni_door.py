@@ -422,6 +422,18 @@ def test_a_del_takes_its_own_attachment_only(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+def test_an_endpoint_that_is_named_as_an_attachment_is_not_taken_for_it(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        other = await caller.agent.attach("other", name=endpoint_id("c1", "eth0"))
+        previous = {"interfaces": [{"name": "eth0", "sandbox": "/x"}]}
+
+        assert 100 == (await caller.call("CHECK", conf={"prevResult": previous}))["code"]
+        assert {} == await caller.call("DEL")
+        assert [other] == endpoints(caller)
+
+    play(tmp_path, scenario)
+
+
 def test_calls_of_one_attachment_are_served_one_after_another(tmp_path: Path) -> None:
     async def scenario(caller: Caller) -> None:
         before = kept(caller)

@@ -60,8 +60,8 @@ class Intents(Protocol):
     def ready(self) -> None: ...
     def healthy(self) -> None: ...
     def network(self, name: str) -> NetworkReport: ...
-    def endpoint(self, ref: str) -> EndpointReport: ...
     def container_netns(self, given: str) -> str: ...
+    def attached(self, exactly: str) -> Endpoint | None: ...
     def endpoints(self, network: str | None = None) -> list[EndpointReport]: ...
     async def attach(self, request: NewEndpoint) -> Endpoint: ...
     async def detach(self, ref: str) -> None: ...
@@ -160,10 +160,7 @@ class Verbs:
         return network
 
     def _find(self, attachment: Attachment) -> Endpoint | None:
-        try:
-            return self._intents.endpoint(id_of(attachment)).endpoint
-        except NotFound:
-            return None
+        return self._intents.attached(id_of(attachment))
 
     async def delete(self, call: Call) -> str:
         async with self._turn(call.attachment):
@@ -178,7 +175,9 @@ class Verbs:
         return ""
 
     async def _detach(self, attachment: Attachment) -> None:
-        with contextlib.suppress(NotFound):  # repeated, or vanished with its container
+        if self._find(attachment) is None:
+            return  # repeated, or vanished with its container
+        with contextlib.suppress(NotFound):
             await self._intents.detach(id_of(attachment))
 
     async def check(self, call: Call) -> str:
@@ -201,6 +200,12 @@ class Verbs:
             if attempt:
                 await asyncio.sleep(_BETWEEN_CHECKS)
             async with self._turn(attachment):
+                if self._find(attachment) is None:
+                    raise NotFound(
+                        f"interface '{attachment.interface}' of container "
+                        f"'{attachment.container}' is not attached",
+                        "see: seaway endpoint ls",
+                    )
                 problems = await self._intents.check_endpoint(id_of(attachment), listed)
             if not problems:
                 break

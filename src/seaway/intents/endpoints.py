@@ -39,6 +39,10 @@ class EndpointIntents(PublicationIntents):
         found = admission.find_endpoint(self.facts, ref)
         return self._report(found, self.surroundings.drops())
 
+    def attached(self, exactly: str) -> Endpoint | None:
+        """By its id alone: no name that somebody chose is taken for it."""
+        return self.facts.get(Endpoint, exactly)
+
     def _report(self, endpoint: Endpoint, counted: dict[tuple[int, str], int]) -> EndpointReport:
         attached = self.facts.get(Attached, endpoint.id)
         ifindex = attached.ifindex if attached else 0
