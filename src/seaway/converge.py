@@ -144,6 +144,8 @@ class Convergence:
 
     def retry(self) -> None:
         """What failed is tried again."""
+        for reconciler in self._reconcilers:
+            reconciler.retry()
         for name, asked in self._beside.items():
             if self._by_name[name].failed:
                 asked.set()

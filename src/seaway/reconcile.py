@@ -44,7 +44,8 @@ Difference = tuple[object | None, object | None]  # found, expected
 
 
 class Reconciler:
-    """Of one target. What failed stays due and is tried again with the next call.
+    """Of one target. What failed stays due, and rests until `retry`: others' changes are no
+    reason to try it again.
 
     A key whose delete or put is under way (a slow one runs beside the loop) is busy: nothing else
     is done to it until then.
@@ -56,6 +57,7 @@ class Reconciler:
         self._held: dict[Hashable, object] = {}
         self._due: dict[Hashable, object | None] = {}
         self._busy: set[Hashable] = set()
+        self._resting: set[Hashable] = set()
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ class Reconciler:
         for key in self.failed.keys() & desired.keys():
             if self._due.get(key) != desired[key]:
                 del self.failed[key]  # it was another value that failed
+                self._resting.discard(key)
         self._due |= desired
 
     def pending(self, key: Hashable) -> bool:
@@ -85,9 +88,14 @@ class Reconciler:
             for k, v in self._due.items()
         )
 
+    def retry(self) -> None:
+        """What failed may be tried again."""
+        self._resting.clear()
+
     def gone(self) -> set[Hashable]:
         """Take what is due to be deleted; it is busy until `deleted`."""
-        due = {k for k, v in self._due.items() if v is None and k not in self._busy}
+        not_now = self._busy | self._resting
+        due = {k for k, v in self._due.items() if v is None and k not in not_now}
         absent = {k for k in due if k not in self._held}
         self._settle(dict.fromkeys(absent), {})
         self._busy |= due - absent
@@ -108,7 +116,8 @@ class Reconciler:
 
     def wanted(self, *, new: bool = True) -> dict[Hashable, object]:
         """Take what is due to be put; it is busy until `done`."""
-        due = {k: v for k, v in self._due.items() if v is not None and k not in self._busy}
+        not_now = self._busy | self._resting
+        due = {k: v for k, v in self._due.items() if v is not None and k not in not_now}
         self._settle({k: v for k, v in due.items() if self._held.get(k) == v}, {})
         put = {k: v for k, v in due.items() if self._held.get(k) != v}
         if not new:
@@ -148,8 +157,10 @@ class Reconciler:
                 if str(self.failed.get(key)) != str(failed[key]):
                     log.error("failed", target=self.name, key=str(key), error=str(failed[key]))
                 self.failed[key] = failed[key]
+                self._resting.add(key)
                 continue
             self.failed.pop(key, None)
+            self._resting.discard(key)
             del self._due[key]
             self._hold(key, value)
 

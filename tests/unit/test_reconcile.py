@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
+import pytest
 from tests.fakes_kernel import FakeTarget
 
 from seaway.model.kernel import Inside, Link
@@ -39,6 +40,7 @@ def test_a_key_that_fails_holds_back_no_other_and_is_tried_again() -> None:
     assert not reconciler.pending("bad")
 
     target.refuses = {}
+    reconciler.retry()
     apply(reconciler)
     assert {"bad": 1, "good": 2} == target.read()
     assert {} == reconciler.failed
@@ -122,6 +124,27 @@ def test_a_key_wanted_otherwise_while_its_put_is_under_way_gets_there_in_the_end
         assert {} == reconciler.audit()
 
 
+@pytest.mark.parametrize("held", [{}, {"a": 7}])
+def test_what_failed_rests_until_it_is_retried_or_something_else_is_wanted(held):
+    target = FakeTarget("routes", held)
+    target.refuses = {"a": OSError(errno.EBUSY, "busy")}
+    reconciler = Reconciler(target)
+    reconciler.want({"a": None if held else 1})
+    reconciler.audit()
+    apply(reconciler)
+    tried = len(target.calls)
+
+    reconciler.want({"b": 2})
+    apply(reconciler)
+    assert [("put", {"b": 2})] == target.calls[tried:]
+
+    reconciler.retry()
+    apply(reconciler)
+    reconciler.want({"a": 3})
+    apply(reconciler)
+    assert tried + 3 == len(target.calls)
+
+
 def test_what_failed_was_tried_until_something_else_is_wanted() -> None:
     target = FakeTarget("nft")
     target.refuses = {"a": OSError(errno.ETIMEDOUT, "nft hangs")}
@@ -171,6 +194,7 @@ def test_a_target_that_fails_as_a_whole_holds_up_nothing_and_is_tried_again() ->
     assert {"a"} == reconciler.failed.keys()
 
     target.busy = False
+    reconciler.retry()
     reconciler.put()
     assert {"a": 1} == target.objects
     assert {} == reconciler.audit()
