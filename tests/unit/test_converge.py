@@ -78,7 +78,7 @@ def test_while_the_table_is_written_all_goes_on_but_new_links(tmp_path: Path) ->
 def test_an_add_waits_for_the_first_try_of_a_table_that_cannot_be_written(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         agent.kernel["nft"].refuses = {"table": OSError(errno.ETIMEDOUT, "nft took too long")}
-        await agent.intents.create_network(NewNetwork(name="web"))
+        await agent.intents.create_network(NewNetwork(name="web", masquerade=False))
         await agent.attach("a", network="web")
 
         gate, put = Gate(), agent.kernel["nft"].put
@@ -89,6 +89,27 @@ def test_an_add_waits_for_the_first_try_of_a_table_that_cannot_be_written(tmp_pa
         gate.open()
 
         assert ["nft"] == [f.target for f in agent.intents.status().failures]
+
+    play(tmp_path, scenario)
+
+
+def test_no_container_joins_a_network_that_could_not_be_hidden_from_the_world(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        agent.kernel["nft"].refuses = {"table": OSError(errno.ETIMEDOUT, "nft took too long")}
+        await agent.intents.create_network(NewNetwork(name="web"))
+        before = agent.state()
+
+        with pytest.raises(SystemFailed, match="nft took too long"):
+            await agent.attach("a", network="web")
+        assert before == agent.state()
+        assert [] == agent.intents.endpoints()
+
+        agent.kernel["nft"].refuses = {}
+        agent.intents.convergence.retry()
+        await until(lambda: not agent.intents.status().failures)
+        await agent.attach("a", network="web")
 
     play(tmp_path, scenario)
 

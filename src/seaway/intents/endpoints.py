@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from seaway import admission
 from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
+from seaway.desired.network.networks import TABLE
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
 from seaway.intents.publications import PublicationIntents
 from seaway.model.addresses import Address, Interface, parse_mac
@@ -73,7 +74,7 @@ class EndpointIntents(PublicationIntents):
                 admission.publications(self.facts, endpoint, request.ports, held)
                 await self.records.commit([endpoint, *blocks])
         await self.convergence.settle(self.keys_of(endpoint))
-        if failure := self._failure(endpoint):
+        if failure := self._failure(endpoint) or self._exposed(network):
             await self._take_back(endpoint, failure)
             if failure.errno == errno.EADDRINUSE and endpoint.default_route:
                 # Somebody else's interface leads to everywhere: ours to its own network.
@@ -146,6 +147,10 @@ class EndpointIntents(PublicationIntents):
             identity=IDENTITY_FIRST,
             created=time.time(),
         )
+
+    def _exposed(self, network: Network) -> OSError | None:
+        """Why the world might reach a network that masquerades: our table could not be written."""
+        return self.convergence.failure(*TABLE) if network.masquerade else None
 
     def _has_default_route(self, here: Namespace) -> bool:
         """A container's first interface has it; the others route their own network."""
