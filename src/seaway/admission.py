@@ -5,7 +5,6 @@ Everything is validated before anything is touched, so that bad input changes no
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -27,29 +26,17 @@ from seaway.desired.transport.publications import (
 )
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
+from seaway.model import forms
 from seaway.model.addresses import Prefix
 from seaway.model.facts import Cluster, Endpoint, HostAddresses, Network, Publication
 from seaway.model.publications import HeldPort, checked, in_ranges
 from seaway.model.requests import NewEndpoint, NewNetwork
-from seaway.names import LINK_PREFIX
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a DNS label (RFC 1123, 2.1)
-_ENDPOINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # CNI 1.1, section 2
-_LABEL = re.compile(r"[^\x00-\x1f]{1,317}")
 _SHORTEST_PART, _HEXADECIMAL = 4, frozenset("0123456789abcdef")  # of an endpoint's id
 MTU_LEAST = {4: 576, 6: 1280}  # RFC 791, RFC 8200 section 5
 MTU_MOST = 65535
 _MOST_PUBLICATIONS = 65536  # bpf/lib/publication.h
 _TOLD = 8  # of a long list
-
-
-def network_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise Invalid(
-            f"'{name}' is no network name",
-            "expected up to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
-        )
 
 
 def network(facts: Facts, name: str) -> Network:
@@ -114,25 +101,13 @@ def _from_pools(cluster: Cluster, family: int, taken: list[Prefix]) -> Prefix:
 
 def endpoint_form(request: NewEndpoint) -> None:
     """All that can be said of the request without looking at facts."""
-    name = request.interface
-    if not name or len(name) > 15 or name in (".", "..") or re.search(r"[\s/:%\x00]", name):
-        raise Invalid(
-            f"'{name}' is no interface name", "expected 1 to 15 characters without / : % or space"
-        )
-    if name.startswith(LINK_PREFIX) or name == "lo":
-        raise Invalid(f"interface name '{name}' is reserved", "choose e.g. eth0")
-    if request.container and not _CONTAINER.fullmatch(request.container):
-        raise Invalid(
-            f"'{request.container}' is no container id",
-            "expected letters, digits, '_', '.', '-', beginning with a letter or digit",
-        )
-    if request.name and not _ENDPOINT_NAME.fullmatch(request.name):
-        raise Invalid(
-            f"'{request.name}' is no endpoint name", "expected letters, digits, '_', '.', '-'"
-        )
-    for key, value in request.labels.items():
-        if not _LABEL.fullmatch(key) or len(value) > 1024:
-            raise Invalid(f"label '{key}' is malformed", "expected KEY=VALUE without control bytes")
+    forms.check_interface(request.interface)
+    if request.container:
+        forms.check_container(request.container)
+    if request.name:
+        forms.check_endpoint(request.name)
+    forms.check_aliases(request.aliases)
+    forms.check_labels(request.labels)
 
 
 def publications_form(ports: Iterable[Publication]) -> tuple[Publication, ...]:

@@ -397,6 +397,7 @@ def test_the_runtimes_dns_wins_list_by_list_over_the_configurations() -> None:
         {"runtimeConfig": {"ips": ["10.0.0"]}},
         {"runtimeConfig": {"mac": "01:00:00:00:00:01"}},
         {"runtimeConfig": {"aliases": ["-x"]}},
+        {"args": {"cni": {"labels": [{"key": "a", "value": "x\ny"}]}}},
         {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24", "rangeStart": "10.1.0.1"}]]}},
         {"runtimeConfig": {"ipRanges": [[]]}},
         {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24"}]] * 2}},

@@ -85,7 +85,10 @@ def test_what_the_kernel_refuses_is_taken_back_whole(tmp_path: Path) -> None:
 BAD: list[tuple[dict[str, Any], type[SeawayError], str]] = [
     ({"network": "nowhere"}, NotFound, "known: default"),
     ({"interface": "a/b"}, Invalid, "interface name"),
-    ({"interface": "x" * 16}, Invalid, "interface name"),
+    ({"interface": "x" * 16}, Invalid, "too long"),
+    ({"interface": "ä" * 8}, Invalid, "too long"),
+    ({"interface": "a\x1b"}, Invalid, "interface name"),
+    ({"interface": "à"}, Invalid, "interface name"),  # one of its bytes is a space to the kernel
     ({"interface": "lo"}, Invalid, "reserved"),
     ({"container": "-bad"}, Invalid, "container id"),
     ({"name": "bad name"}, Invalid, "endpoint name"),
@@ -101,6 +104,9 @@ BAD: list[tuple[dict[str, Any], type[SeawayError], str]] = [
     ({"foreign": (ip_interface("192.0.2.1/24"),)}, Invalid, "outside network"),
     ({"foreign": (ip_interface("10.208.0.1/18"),)}, Conflict, "taken by endpoint"),
     ({"labels": {"": "x"}}, Invalid, "label"),
+    ({"labels": {"a": "x\ny"}}, Invalid, "label"),
+    ({"aliases": ("web one",)}, Invalid, "alias"),
+    ({"aliases": ("web\n",)}, Invalid, "alias"),
 ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from seaway.doors.cni_env import Arguments, Attachment, is_name, parse_addresses
+from seaway.doors.cni_env import Arguments, Attachment, parse_addresses
 from seaway.doors.cni_ports import PortMapping, publications_of
 from seaway.doors.cni_result import (
     NEWEST,
@@ -30,6 +30,7 @@ from seaway.errors import IncompatibleVersion, Invalid, Undecodable, Unsupported
 from seaway.model import codec
 from seaway.model.addresses import Address, parse_mac
 from seaway.model.facts import Publication, Value
+from seaway.model.forms import check_aliases, check_labels, is_name
 from seaway.model.requests import IpRange
 
 OURS = ("network", "mtu", "dns", "ipMasq", "ipam")
@@ -43,7 +44,6 @@ _FAMILIES: tuple[list[list[int]], ...] = ([], [[4]], [[6]], [[4], [6]], [[6], [4
 _MOST_RANGES = 16
 _FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _VERSION = re.compile(r"[0-9.]{1,15}")
-_ALIAS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 OWN_IPAM = ("", "seaway")
 
 
@@ -235,14 +235,14 @@ class _Label(msgspec.Struct, frozen=True):
 
 
 def _labels(args: Mapping[str, Any]) -> dict[str, str]:
-    return {label.key: label.value for label in _typed(args, "labels", tuple[_Label, ...], ())}
+    labels = {label.key: label.value for label in _typed(args, "labels", tuple[_Label, ...], ())}
+    check_labels(labels)
+    return labels
 
 
 def _aliases(runtime: Mapping[str, Any]) -> tuple[str, ...]:
     aliases: tuple[str, ...] = _typed(runtime, "aliases", tuple[str, ...], ())
-    for alias in aliases:
-        if not _ALIAS.fullmatch(alias):
-            raise Invalid(f"'{alias}' is no alias", "expected letters, digits, '-', '_' and '.'")
+    check_aliases(aliases)
     return tuple(dict.fromkeys(aliases))
 
 

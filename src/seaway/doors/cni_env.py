@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from seaway.errors import Invalid, InvalidEnvironment
 from seaway.model.addresses import Address, parse_address, parse_interface, parse_mac
 from seaway.model.facts import Value
-from seaway.names import LINK_PREFIX
+from seaway.model.forms import check_container, check_interface
 
 VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 _OF_ATTACHMENT = ("ADD", "DEL", "CHECK")
 _INSIDE = ("ADD", "CHECK")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # spec, section 2: CNI_CONTAINERID
-_BAD_IN_IFNAME = re.compile(r"[\s/:%\x00-\x1f\x7f]")  # the kernel's dev_valid_name, and '%'
-_IFNAME_BYTES = 15
 _POD_LABELS = {
     "K8S_POD_NAMESPACE": "io.kubernetes.pod.namespace",
     "K8S_POD_NAME": "io.kubernetes.pod.name",
@@ -71,33 +67,17 @@ def parse_environment(env: Mapping[str, str]) -> Environment:
 
 
 def _attachment(env: Mapping[str, str]) -> Attachment:
-    container = env.get("CNI_CONTAINERID", "")
-    if not is_name(container):
-        raise InvalidEnvironment(
-            f"CNI_CONTAINERID is '{container}'",
-            "expected letters, digits, '_', '.', '-', beginning with a letter or digit",
-        )
-    interface = env.get("CNI_IFNAME", "")
-    if not _is_interface_name(interface):
-        raise InvalidEnvironment(
-            f"CNI_IFNAME is '{interface}'",
-            f"expected 1 to 15 bytes without / : % or space, not lo, . or .., not {LINK_PREFIX}…",
-        )
+    container, interface = env.get("CNI_CONTAINERID", ""), env.get("CNI_IFNAME", "")
+    _check("CNI_CONTAINERID", check_container, container)
+    _check("CNI_IFNAME", check_interface, interface)
     return Attachment(container=container, interface=interface)
 
 
-def is_name(text: str) -> bool:
-    """Of a container or of a network configuration."""
-    return bool(_NAME.fullmatch(text))
-
-
-def _is_interface_name(text: str) -> bool:
-    return (
-        0 < len(text.encode()) <= _IFNAME_BYTES
-        and text not in (".", "..", "lo")
-        and not text.startswith(LINK_PREFIX)
-        and not _BAD_IN_IFNAME.search(text)
-    )
+def _check(variable: str, check: Callable[[str], None], value: str) -> None:
+    try:
+        check(value)
+    except Invalid as error:
+        raise InvalidEnvironment(f"{variable} is {value!r}: {error.message}", error.hint) from None
 
 
 def parse_arguments(text: str) -> Arguments:

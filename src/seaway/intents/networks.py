@@ -8,6 +8,7 @@ from seaway import admission
 from seaway.desired.network.networks import TABLE
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.intents.desk import Desk
+from seaway.model import forms
 from seaway.model.facts import Block, Cluster, Endpoint, Network
 from seaway.model.reports import NetworkReport
 from seaway.model.requests import NetworkChange, NewNetwork
@@ -30,7 +31,7 @@ class NetworkIntents(Desk):
         )
 
     async def create_network(self, request: NewNetwork) -> Network:
-        admission.network_name(request.name)
+        forms.check_network(request.name)
         async with self.deciding:
             if self.facts.get(Network, request.name):
                 raise Conflict(
