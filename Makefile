@@ -60,6 +60,8 @@ clean:
 packages:
 	$(Q)scripts/install-packages build lab
 
+$(VENV) $(BPF) $(CNI): | packages # also where make does many things at once
+
 $(VENV): pyproject.toml
 	$(Q)test -x .venv/bin/python || { mkdir -p .venv && $(PYTHON) -m venv .venv; }
 	$(Q).venv/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
