@@ -16,6 +16,7 @@ HERE := $(shell uname -m)
 HOOKS := $(notdir $(wildcard bpf/*.bpf.c))
 BPF := $(foreach m,$(MACHINES),$(HOOKS:%.c=$(OBJECTS)/$(m)/%.o))
 CNI := $(MACHINES:%=build/cni/%/seaway)
+PYTHON_SCRIPTS = $(shell grep -rl '^\#!.*python3$$' scripts)
 C_FILES = $(wildcard bpf/*.c bpf/lib/*.h tests/bpf/*.c cni/*.c cni/*.h)
 
 .DEFAULT_GOAL := help
@@ -36,8 +37,8 @@ check: build
 	$(Q)scripts/check
 
 format: $(VENV)
-	$(Q).venv/bin/ruff format src tests scripts examples
-	$(Q).venv/bin/ruff check --fix --quiet src tests scripts examples
+	$(Q).venv/bin/ruff format src tests examples $(PYTHON_SCRIPTS)
+	$(Q).venv/bin/ruff check --fix --quiet src tests examples $(PYTHON_SCRIPTS)
 	$(Q)clang-format -i $(C_FILES)
 
 demo: build

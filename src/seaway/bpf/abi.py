@@ -1,6 +1,6 @@
 """The C structs of bpf/lib, field for field. Nothing but layout lives here.
 
-tests/bpf/test_abi.py holds every mirror to what the compiler made of its C struct.
+tests/unit/test_abi.py holds every mirror to what the compiler made of its C struct.
 """
 
 from __future__ import annotations
