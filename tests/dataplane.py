@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +27,7 @@ from seaway.kernel.routes import RouteTarget
 from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
+from waiting import wait
 
 WAYS = {
     "auto": ("auto",),
@@ -155,16 +154,6 @@ class Host:
         return {
             reason: n for (ifindex, reason), n in counted.items() if ifindex == container.ifindex
         }
-
-
-def wait(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true within five seconds."""
-    end, pause = time.monotonic() + 5, threading.Event()
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        pause.wait(0.01)
-    return True
 
 
 def attached(container: Container) -> dict[tuple[str, str], Attachment]:

@@ -11,6 +11,8 @@ import pytest
 
 from libcni import PluginFailed, Runtime
 from seaway.lab.containerd import install_plugins
+from used import agent_cpu
+from waiting import wait
 
 RUNTIMES = 4
 TRY_LATER = 11
@@ -52,7 +54,8 @@ def test_an_agent_that_is_killed_under_adds_and_dels_leaks_nothing(one_host, kil
         running = [pool.submit(churn, one_host, n, ended) for n in range(RUNTIMES)]
         try:
             for _ in range(kills):
-                host.run("sleep", str(moments.uniform(0.1, 1.5)))
+                used = agent_cpu(host) + moments.uniform(0.02, 0.6)  # whatever it is at then
+                assert wait(lambda: agent_cpu(host) >= used, within=20)  # noqa: B023
                 host.kill_agent()
                 host.start_agent()
         finally:

@@ -27,6 +27,8 @@ from tests.evidence import Evidence, differences
 from tests.flow import PORT
 from tests.flows import Place, assert_unharmed, flowing
 from tests.libcni import PluginFailed, Runtime
+from tests.used import agent_cpu
+from tests.waiting import span, wait
 
 from seaway import names
 from seaway.errors import NotFound, SeawayError
@@ -36,6 +38,7 @@ from seaway.model.requests import NewEndpoint
 
 STABLE = ("one", "two", "three")
 EACH = 3  # namespaces of one caller
+STARTED = 0.5  # seconds of CPU, about, after which an agent serves
 CALM = 20.0  # seconds until all must be as it was
 NETWORK = {"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "seaway"}]}
 
@@ -52,6 +55,9 @@ class Agent:
         command = (sys.executable, "-m", "seaway", "agent")
         with Path(f"/proc/{self.host.pid}/root{names.LOG_FILE}").open("a") as log:
             self._process = self.host.popen(*command, stdout=log, stderr=log)
+
+    def cpu(self) -> float:
+        return agent_cpu(self.host)
 
     def kill(self) -> None:
         """The agent itself, at once; what started it ends with it."""
@@ -135,6 +141,7 @@ class Caller:
             try:
                 return self.delete(space)
             except (SeawayError, PluginFailed):
+                self.refused += 1
                 assert time.monotonic() < deadline, f"DEL of {space}"
 
 
@@ -253,13 +260,18 @@ def calling(callers: list[Caller]) -> Iterator[None]:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def kill_again_and_again(agent: Agent, rng: random.Random, going_on: Callable[[], bool]) -> None:
-    """Most kills come while it serves, some while it starts."""
-    moment = threading.Event()  # never set: a wait for it is a random span
+def kill_again_and_again(
+    agent: Agent, rng: random.Random, refused: Callable[[], int], going_on: Callable[[], bool]
+) -> None:
+    """Most kills come while it serves, some while it starts: by the CPU that it has used. Some
+    agents come only after calls were refused.
+    """
     while going_on():
-        moment.wait(rng.uniform(0.1, 4.0))
+        used = rng.choice((rng.uniform(0.0, STARTED), *[rng.uniform(STARTED, 2.5)] * 3))
+        assert wait(lambda: agent.cpu() >= used, within=20)  # noqa: B023
         agent.kill()
-        moment.wait(rng.choice((0.0, 0.0, rng.uniform(0.0, 2.0))))
+        missed = refused() + rng.choice((0, 0, rng.randrange(1000)))
+        assert wait(lambda: refused() >= missed, within=20)  # noqa: B023
         agent.start()
 
 
@@ -275,16 +287,21 @@ def storm(
     ]
     with flowing(scene.host, scene.pairs()) as flows:
         with calling(callers):
-            kill_again_and_again(scene.agent, random.Random(seed), going_on)
+            rng = random.Random(seed)
+            kill_again_and_again(scene.agent, rng, lambda: _refused(callers), going_on)
         seen = assert_unharmed(flows)
-    done, refused = sum(c.done for c in callers), sum(c.refused for c in callers)
+    done, refused = sum(c.done for c in callers), _refused(callers)
     messages, silence = sum(f["messages"] for f in seen), max(f["silence"] for f in seen)
     tell(
-        f"{scene.agent.kills} kills (seed {seed}), {done} ADDs, {refused} of them refused; "
+        f"{scene.agent.kills} kills (seed {seed}), {done} ADDs, {refused} calls refused; "
         f"{messages} messages on {len(seen)} connections, longest silence {silence} s"
     )
     assert done > scene.agent.kills / 2
     scene.calm(before)
+
+
+def _refused(callers: list[Caller]) -> int:
+    return sum(caller.refused for caller in callers)
 
 
 @pytest.mark.timeout(240)
@@ -321,7 +338,7 @@ def absence(scene: Scene, seconds: float, tell: Callable[[str], None]) -> None:
         scene.vanish("c1")
         caller.delete("c1")
         scene.vanish("c2")
-        threading.Event().wait(seconds)
+        span(seconds)
         seen = assert_unharmed(flows)
     scene.agent.start()
     scene.calm(before)

@@ -15,7 +15,6 @@ import json
 import os
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,13 +23,15 @@ from pathlib import Path
 
 import pytest
 from tests.evidence import Evidence
+from tests.used import agents
+from tests.waiting import span
 
 from seaway import lab as labs
 from seaway import names
 from seaway.bench.ours import Seaway
 from seaway.bench.plugins import Caller
 from seaway.errors import SeawayError
-from seaway.lab import LabHost, cgroups
+from seaway.lab import LabHost
 
 ENDPOINTS = 1000
 SPARES = 16
@@ -134,11 +135,11 @@ def _ready(evidence: Evidence) -> bool:
 
 
 def test_the_agent_is_small_and_nearly_idle(crowd, tell):
-    agent = _agent_of(crowd.many)
-    start, used = time.monotonic(), _cpu(agent)
-    threading.Event().wait(IDLE)  # whoever asks an agent how it is keeps it busy
-    share = 100 * (_cpu(agent) - used) / (time.monotonic() - start)
-    resident = _resident(agent)
+    (agent,) = agents(crowd.many)
+    start, used = time.monotonic(), agent.cpu
+    span(IDLE)  # whoever asks an agent how it is keeps it busy
+    share = 100 * (agent.cpu - used) / (time.monotonic() - start)
+    resident = agent.resident
     tell(f"idle: {share:.2f} % of one CPU (0.5 %); resident {resident:.0f} MB (80 MB)")
     assert resident <= 80
     assert share < MARGIN * 0.5
@@ -160,26 +161,3 @@ def test_an_audit_and_a_change_cost_little_at_a_thousand(crowd, tell):
     assert {} == told["drift"]
     assert told["p50"] < 10
     assert told["sweep"] < MARGIN * 40
-
-
-def _agent_of(host: LabHost) -> Path:
-    """Its folder in /proc, as the machine numbers it."""
-    wanted = str(host.agent_pid())
-    for pid in cgroups.processes(host.cgroup):
-        status = Path(f"/proc/{pid}/status").read_text()
-        numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
-        if len(numbers) > 2 and numbers[-1] == wanted:
-            return Path(f"/proc/{pid}")
-    raise AssertionError("no agent runs")
-
-
-def _cpu(process: Path) -> float:
-    """Seconds of CPU, by the scheduler's own clock: ticks are too coarse for an idle process."""
-    tasks = (process / "task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def _resident(process: Path) -> float:
-    """MB."""
-    line = next(t for t in (process / "status").read_text().splitlines() if t.startswith("VmRSS"))
-    return int(line.split()[1]) / 1000

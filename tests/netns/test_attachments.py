@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 
 from builds import OTHER_CODE, OTHER_LAYOUT, build
-from dataplane import Container, Host, attached, hosts, wait
+from dataplane import Container, Host, attached, hosts
 from namespaces import Netns, namespaces
 from seaway.bpf import syscall, tcx
 from seaway.bpf.objects import OBJECTS, Program
 from seaway.model.kernel import HOOKS, Attachment
 from seaway.names import LINK_PREFIX
+from waiting import wait
 
 PORT = 7001
 LINKS = Path("/sys/fs/bpf/seaway/links")
@@ -375,12 +376,8 @@ class Traffic:
 
     def moves(self, packets: int = 200) -> bool:
         """Wait until it has gone on for a while."""
-        end, pause = self.asked + packets, threading.Event()
-        for _ in range(500):
-            if self.asked >= end:
-                return True
-            pause.wait(0.01)
-        return False
+        end = self.asked + packets
+        return wait(lambda: self.asked >= end)
 
     def close(self) -> None:
         self._stop.set()

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from dataplane import HOST, Container, Host, hosts, wait
+from dataplane import HOST, Container, Host, hosts
 from namespaces import Netns, namespaces
 from outside import ANY, BACKEND, CLIENT, PUBLIC, answer, opened, publications, publish, wire
 from seaway.bpf import abi
 from seaway.bpf.table import Table
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.model.kernel import Uplink
+from waiting import wait
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 PORT = 8080

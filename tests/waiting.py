@@ -1,0 +1,21 @@
+"""Waiting for a condition, with a deadline: the only place of the tests where time just passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait(condition: Callable[[], object], within: float = 5.0) -> bool:
+    """Whether it comes true in time."""
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def span(seconds: float) -> None:
+    """For promises about a span of time, and nothing else: scripts/check-words lists them."""
+    time.sleep(seconds)
