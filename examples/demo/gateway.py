@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import sys
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from server import Quiet, serve
 
 BACKENDS = itertools.cycle(sys.argv[1:])
 PATIENCE = 2.0  # seconds
 
 
-class Gateway(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
+class Gateway(Quiet):
+    def do_GET(self) -> None:  # noqa: N802, http.server's word
         backend = HTTPConnection(next(BACKENDS), 8080, timeout=PATIENCE)
         try:
             backend.request("GET", self.path)
@@ -24,21 +22,8 @@ class Gateway(BaseHTTPRequestHandler):
             status, body = 502, str(error).encode()
         finally:
             backend.close()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet: the story is told by others."""
-
-
-class DualStack(ThreadingHTTPServer):
-    """Answers IPv6 and IPv4."""
-
-    address_family = socket.AF_INET6
-    request_queue_size = 64
+        self.answer(status, body)
 
 
 if __name__ == "__main__":
-    DualStack(("::", 80), Gateway).serve_forever()
+    serve(80, Gateway)

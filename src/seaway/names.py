@@ -4,6 +4,7 @@ An agent without memory recognises its own kernel objects by these alone, so non
 may change without a path for hosts that carry the old one.
 """
 
+import re
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -29,7 +30,17 @@ GROUP = "seaway"  # may read over the socket; root may change
 CNI_BIN = Path("/opt/cni/bin")
 CNI_CONF = Path("/etc/cni/net.d")
 
+# As engines number containers, some behind a namespace of their own (`default-0123…`).
+_NUMBER = re.compile(r"(?:.*-)?([0-9a-f]{32,})")
+_KNOWN_DIGITS = 12
+
 
 def link_name(endpoint_id: str) -> str:
     """The host side's interface name (14 characters; the kernel allows 15)."""
     return LINK_PREFIX + endpoint_id[:11]
+
+
+def short_name(container: str) -> str:
+    """An engine's long number as people know it, from its other listings; a name whole."""
+    number = _NUMBER.fullmatch(container)
+    return number[1][:_KNOWN_DIGITS] if number else container

@@ -34,11 +34,3 @@ def components() -> dict[str, Any]:
         kinds(), schema_hook=_WRITTEN.__getitem__, ref_template=_REFERENCE
     )
     return named
-
-
-def schema_of(kind: Any) -> dict[str, Any]:
-    """The schema of one request or answer, with references to the components."""
-    (schema,), _ = msgspec.json.schema_components(
-        [kind], schema_hook=_WRITTEN.__getitem__, ref_template=_REFERENCE
-    )
-    return schema

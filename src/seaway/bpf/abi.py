@@ -35,9 +35,6 @@ ENDPOINT_LINK_LOCAL: Final = 4
 ENDPOINT_PUBLISHED: Final = 8
 BUDGET_OUTSIDE: Final = 0x80000000
 PUBLICATION_SOLE: Final = 1
-FLOW_REPLY: Final = 1
-FLOW_PLAIN: Final = 2
-FLOW_INNER: Final = 4
 
 
 class Record:
@@ -159,17 +156,6 @@ class DropKey(Record):
     c_name, c_format = "drop_key", "=II"
     ifindex: int
     reason: int
-
-
-@dataclass(frozen=True, slots=True)
-class FragmentKey(Record):
-    """bpf/lib/fragment.h"""
-
-    c_name, c_format = "fragment_key", "=16s16s4sI"
-    src: bytes
-    dst: bytes
-    id: bytes
-    protocol: int
 
 
 @dataclass(frozen=True, slots=True)

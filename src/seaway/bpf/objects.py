@@ -17,7 +17,6 @@ its own stays what it is; else it is made again by the packets that need it.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,7 @@ from typing import Final
 from seaway.bpf import abi, libbpf, syscall
 from seaway.bpf.btf import Btf, layout_hash, map_hashes
 from seaway.errors import HostUnfit
+from seaway.kernel import filesystems
 from seaway.model.kernel import HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
 from seaway.names import PIN_FOLDER
 
@@ -44,7 +44,6 @@ STATE: Final = frozenset(
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 
-_BPFFS: Final = 0xCAFE4A11
 _PROGRAMS: Final = "programs"
 _STATE: Final = "state"
 _NAME: Final = 15  # characters of a map's name that the kernel keeps
@@ -201,21 +200,11 @@ def describe(name: str, fd: int, pin: str = "") -> Program:
 def require_bpffs(folder: Path) -> None:
     """Raises HostUnfit unless pins can be made in this folder."""
     existing = next(p for p in (folder, *folder.parents) if p.exists())
-    if filesystem(existing) != _BPFFS:
+    if not filesystems.has(existing, filesystems.BPFFS):
         raise HostUnfit(
             f"{existing} is no BPF file system, so nothing outlives the agent",
             "expected bpffs: mount -t bpf bpf /sys/fs/bpf",
         )
-
-
-def filesystem(path: Path) -> int:
-    """The magic number that statfs(2) gives as the type."""
-    answer = ctypes.create_string_buffer(256)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(os.fsencode(path), answer) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
-    return int.from_bytes(answer.raw[:8], "little")
 
 
 def remove(folder: Path) -> None:

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from seaway.bpf import syscall
-from seaway.bpf.objects import DataPlane, filesystem
+from seaway.bpf import swap, syscall
+from seaway.bpf.objects import DataPlane
+from seaway.kernel import filesystems
 from seaway.model.kernel import SocketHook
 
-_INFO = struct.Struct("=III4xQI")  # struct bpf_link_info: type, id, program, cgroup, hook
+_CGROUP = struct.Struct("=Q")  # how a link tells where it is (swap.held)
 _MOUNTS = Path("/proc/self/mountinfo")
-_CGROUP2 = 0x63677270  # of statfs(2)
 
 
 class SocketTarget:
@@ -38,7 +38,7 @@ class SocketTarget:
         ours = {program.id for program in self._plane.programs.values()}
         for pin in self._pins():
             with syscall.closing(syscall.pinned(pin)) as link:
-                _, _, program, cgroup, _ = _INFO.unpack(syscall.info(link, _INFO.size))
+                _, program, cgroup = swap.held(link, _CGROUP)
             if not cgroup:
                 found[pin.name] = SocketHook(pin.name, "of a cgroup that is gone")
             else:
@@ -67,7 +67,7 @@ class SocketTarget:
         """Into the link that is pinned, without a moment between the programs; else a new one."""
         program, pin = self._plane.programs[hook], self._folder / hook
         with self._root() as root:
-            if _swapped(pin, program.fd, os.fstat(root).st_ino):
+            if swap.swapped(pin, program.fd, os.fstat(root).st_ino, _CGROUP):
                 return
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             pin.unlink(missing_ok=True)
@@ -84,24 +84,11 @@ class SocketTarget:
             yield found
 
 
-def _swapped(pin: Path, program: int, cgroup: int) -> bool:
-    """Whether a living link of this cgroup is pinned there; then the program is in it."""
-    try:
-        descriptor = syscall.pinned(pin)
-    except FileNotFoundError:
-        return False
-    with syscall.closing(descriptor) as link:
-        if _INFO.unpack(syscall.info(link, _INFO.size))[3] != cgroup:
-            return False
-        syscall.link_update(link, program)
-        return True
-
-
 def root() -> Path | None:
     """Where cgroup v2 is mounted and can be seen; None: nowhere."""
     for line in reversed(_MOUNTS.read_text().splitlines()):
         mount, _, kind = line.partition(" - ")
         folder = Path(mount.split()[4])
-        if kind.startswith("cgroup2 ") and folder.exists() and filesystem(folder) == _CGROUP2:
+        if kind.startswith("cgroup2 ") and filesystems.has(folder, filesystems.CGROUP2):
             return folder
     return None

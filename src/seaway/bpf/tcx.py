@@ -11,11 +11,11 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from seaway.bpf import syscall
+from seaway.bpf import swap, syscall
 from seaway.bpf.objects import Program
 
 _LOOPBACK = 1  # in every network namespace
-_INFO = struct.Struct("=III4xII")  # struct bpf_link_info: type, id, program, ifindex, hook
+_DEVICE = struct.Struct("=I")  # how a link tells where it is (swap.held)
 
 
 def available() -> bool:
@@ -89,7 +89,7 @@ class Links:
         except FileNotFoundError:
             return False
         with syscall.closing(descriptor) as link:
-            _, number, held, on, _ = _INFO.unpack(syscall.info(link, _INFO.size))
+            number, held, on = swap.held(link, _DEVICE)
             if on != ifindex or syscall.attached(ifindex, hook)[:1] != ((held, number),):
                 return False
             if held != program.id:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from seaway.bpf import syscall, tcx
+from seaway.bpf import swap, syscall, tcx
 from seaway.bpf.classifier import Classifier, Place
 from seaway.bpf.objects import DataPlane
 from seaway.kernel.messages import link as wire
@@ -24,7 +24,7 @@ from seaway.names import LINK_PREFIX
 
 HOOK: Final = "ingress"
 PLACE: Final = Place(handle=0x5357, priority=0x5357)  # "SW"; behind most others
-_INFO = struct.Struct("=III4xII")  # struct bpf_link_info: type, id, program, ifindex, hook
+_DEVICE = struct.Struct("=I")  # how a link tells where it is (swap.held)
 
 
 class UplinkTarget:
@@ -76,7 +76,7 @@ class UplinkTarget:
         folder = self._plane.uplinks
         for pin in folder.iterdir() if folder.exists() else ():
             with syscall.closing(syscall.pinned(pin)) as link:
-                _, _, program, ifindex, _ = _INFO.unpack(syscall.info(link, _INFO.size))
+                _, program, ifindex = swap.held(link, _DEVICE)
             yield pin.name.removesuffix(f"-{HOOK}"), ifindex, program
 
     def _put(self, wanted: Uplink) -> None:
@@ -88,7 +88,7 @@ class UplinkTarget:
                 raise error
             return
         pin = self._pin(wanted.device)
-        if _swapped(pin, program.fd, wanted.ifindex):
+        if swap.swapped(pin, program.fd, wanted.ifindex, _DEVICE):
             return
         pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         pin.unlink(missing_ok=True)
@@ -111,16 +111,3 @@ def _devices(rtnl: Rtnl) -> Iterator[tuple[str, int]]:
         entry = wire.parse_link(body)
         if not entry.name.startswith(LINK_PREFIX):
             yield entry.name, entry.ifindex
-
-
-def _swapped(pin: Path, program: int, ifindex: int) -> bool:
-    """Whether a living link of this device is pinned there; then the program is in it."""
-    try:
-        descriptor = syscall.pinned(pin)
-    except FileNotFoundError:
-        return False
-    with syscall.closing(descriptor) as link:
-        if _INFO.unpack(syscall.info(link, _INFO.size))[3] != ifindex:
-            return False
-        syscall.link_update(link, program)
-        return True

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from seaway import names
 from seaway.cli import options, show
 
 if TYPE_CHECKING:
@@ -15,16 +15,8 @@ if TYPE_CHECKING:
     from seaway.model.reports import EndpointReport
 
 
-_ENGINE_ID = re.compile(r"[0-9a-f]{32,}")  # as Docker and Podman number their containers
-
-
 def _drops(report: EndpointReport) -> str:
     return ", ".join(f"{d.reason} {d.packets}" for d in report.drops)
-
-
-def _short(container: str) -> str:
-    """An engine's long number as people know it, from its other listings; a name whole."""
-    return container[:12] if _ENGINE_ID.fullmatch(container) else container
 
 
 def _ports(report: EndpointReport) -> list[str]:
@@ -40,7 +32,7 @@ COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
     "ADDRESSES": lambda r: [interface.ip for interface in r.endpoint.addresses],
     "PORTS": _ports,
     "INTERFACE": lambda r: r.endpoint.interface,
-    "CONTAINER": lambda r: _short(r.endpoint.container),
+    "CONTAINER": lambda r: names.short_name(r.endpoint.container),
     "DROPPED": lambda r: sum(d.packets for d in r.drops),
 }
 LINES: dict[str, Callable[[EndpointReport], Any]] = {

@@ -14,15 +14,12 @@ from seaway.doors.cni_config import Header, Wishes
 from seaway.doors.cni_env import Attachment, Environment
 from seaway.doors.cni_result import Dns, Ip, Link, Result, Route, links_of, merged
 from seaway.errors import Invalid
-from seaway.model.addresses import Address, Prefix, host_prefix
+from seaway.model.addresses import EVERYWHERE, Address, Prefix
 from seaway.model.facts import Endpoint, ExtraRoute, Publication, endpoint_id
 from seaway.model.requests import Listed, NewEndpoint
-from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name, short_name
 
 DOOR = "cni"
-# As most runtimes name containers, some behind a namespace of their own (`default-0123…`).
-_GENERATED = re.compile(r"(?:.*-)?([0-9a-f]{64})")
-_SHORT = 12
 _LONGEST_NAME = 128
 _FIRST_INTERFACE = "eth0"
 _HOST, _INSIDE = 0, 1  # the places of our two interfaces in a result
@@ -35,8 +32,7 @@ def id_of(attachment: Attachment) -> str:
 def name_of(attachment: Attachment) -> str:
     """As people know the container; further interfaces say which."""
     container, interface = attachment.container, attachment.interface
-    generated = _GENERATED.fullmatch(container)
-    name = generated[1][:_SHORT] if generated else container
+    name = short_name(container)
     if interface != _FIRST_INTERFACE:
         name += "-" + re.sub(r"[^A-Za-z0-9_.-]", "-", interface)
     return name if len(name) <= _LONGEST_NAME else id_of(attachment)
@@ -127,8 +123,8 @@ def _routes(endpoint: Endpoint, subnets: tuple[Prefix, ...]) -> Iterator[Route]:
     """Those of its own, and the default ones or, behind another interface's, the network's."""
     versions = sorted({a.version for a in endpoint.addresses})
     own = {r.dst for r in endpoint.routes if not r.table}
-    everything = (host_prefix(_gateway(v)).supernet(new_prefix=0) for v in versions)
-    for dst in everything if endpoint.default_route else subnets:
+    everywhere = [EVERYWHERE[v] for v in versions]
+    for dst in everywhere if endpoint.default_route else subnets:
         if dst not in own and dst.version in versions:
             yield Route(dst=dst, gw=_gateway(dst.version))
     for route in endpoint.routes:

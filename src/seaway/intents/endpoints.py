@@ -21,7 +21,7 @@ from seaway.model.addresses import Address, Interface, parse_mac
 from seaway.model.facts import Attached, Block, Endpoint, Namespace, Network, endpoint_id
 from seaway.model.reports import Drops, EndpointReport
 from seaway.model.requests import Listed, NewEndpoint
-from seaway.names import link_name
+from seaway.names import link_name, short_name
 
 log = structlog.get_logger(__name__)
 
@@ -125,7 +125,7 @@ class EndpointIntents(PublicationIntents):
         admission.mtu(mtu, {a.version for a in addresses})
         return Endpoint(
             id=endpoint_id(container, request.interface),
-            name=request.name or request.container[:12] or container,
+            name=request.name or short_name(container),
             container=container,
             interface=request.interface,
             host=self.host.name,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seaway.errors import Forbidden, HostUnfit
-from seaway.kernel import netns, nft
+from seaway.kernel import filesystems, netns, nft
 from seaway.kernel.messages.address import list_addresses, parse_address
 from seaway.kernel.messages.link import ETHERNET, LinkEntry, get_link, parse_link
 from seaway.kernel.messages.route import BY_RA, UNICAST, RouteEntry, list_routes, parse_route
@@ -61,13 +61,8 @@ def missing_capabilities() -> list[str]:
 
 
 def has_bpffs(folder: Path = _BPFFS) -> bool:
-    """Whether a BPF file system is mounted there, on top of all else."""
-    kind = ""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, source = line.partition(" - ")
-        if fields.split()[4] == str(folder):
-            kind = source.split()[0]
-    return kind == "bpf"
+    """Whether a BPF file system is there, on top of all else."""
+    return filesystems.has(folder, filesystems.BPFFS)
 
 
 def mount_bpffs(folder: Path = _BPFFS) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +29,12 @@ from seaway.kernel.messages.route import (
     parse_route,
 )
 from seaway.kernel.rtnl import Request, Rtnl
-from seaway.model.addresses import Address, host_prefix
+from seaway.model.addresses import EVERYWHERE, Address, host_prefix
 from seaway.model.facts import ExtraRoute
 from seaway.model.kernel import Inside
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
 
 _LOOPBACK = 1  # the ifindex of `lo` in every network namespace
-_EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _IPV6_METRIC = 1024  # what the kernel makes of 0
 
 
@@ -171,7 +169,7 @@ def _routes(inside: Inside, gateways: list[Address], ifindex: int) -> Iterator[R
     own = {r.dst.version for r in inside.routes if r.dst.prefixlen == 0 and r.table in (0, MAIN)}
     for gateway in gateways:
         if gateway.version not in own:
-            yield RouteEntry(_EVERYWHERE[gateway.version], ifindex, gateway)
+            yield RouteEntry(EVERYWHERE[gateway.version], ifindex, gateway)
 
 
 def _extra_route(extra: ExtraRoute, gateway: Address | None, ifindex: int) -> RouteEntry:

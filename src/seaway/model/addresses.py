@@ -15,7 +15,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from seaway.errors import Invalid
 
@@ -43,6 +43,7 @@ else:
     for kind in (IPv4Network, IPv6Network):
         Prefix.register(kind)
 
+EVERYWHERE: Final = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}  # a default route
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 

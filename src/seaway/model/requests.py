@@ -59,7 +59,7 @@ class NewEndpoint(Value):
     network: str
     container: str = ""  # empty: by the network namespace's cookie
     interface: str = "eth0"
-    name: str = ""  # empty: the container's first twelve characters
+    name: str = ""  # empty: the container's, as people know it
     mac: str = ""  # empty: made from the first address
     addresses: tuple[Address, ...] = ()
     ranges: tuple[IpRange, ...] = ()

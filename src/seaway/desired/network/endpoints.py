@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
-from seaway.model.addresses import Address, Prefix, host_prefix
+from seaway.model.addresses import EVERYWHERE, Address, Prefix, host_prefix
 from seaway.model.facts import Attached, Endpoint, ExtraRoute, Host, Network
 from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.model.requests import Listed
@@ -37,7 +37,7 @@ def inside_of(endpoint: Endpoint, network: Network) -> Inside:
 def narrowed(inside: Inside, listed: Listed) -> Inside:
     """Only what is listed; a default route may be listed for one family alone."""
     gateways: tuple[Address, ...] = (GATEWAY4, GATEWAY6) if inside.default_route else ()
-    defaults = (ExtraRoute(dst=host_prefix(g).supernet(new_prefix=0), gateway=g) for g in gateways)
+    defaults = (ExtraRoute(dst=EVERYWHERE[g.version], gateway=g) for g in gateways)
     versions = {a.version for a in inside.addresses}
     own = {r.dst for r in inside.routes}
     routes = (*inside.routes, *(d for d in defaults if d.dst not in own))

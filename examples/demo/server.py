@@ -1,0 +1,30 @@
+"""What both servers of the shop share: HTTP over IPv6 and IPv4, without a word on the terminal."""
+
+from __future__ import annotations
+
+import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """The story is told by others."""
+
+
+class DualStack(ThreadingHTTPServer):
+    """Answers IPv6 and IPv4."""
+
+    address_family = socket.AF_INET6
+    request_queue_size = 64
+
+
+def serve(port: int, handler: type[Quiet]) -> None:
+    DualStack(("::", port), handler).serve_forever()
