@@ -20,8 +20,9 @@
     ├── Drifted                       11   500  106   CHECK: not all that was attached is there
     └── IpamFailed                    12   500  107   another IPAM plugin failed; its code, if any
 
-Expected failures are these and `OSError` from the kernel; any other exception is a defect
-and ends the process with its traceback.
+Expected failures are these and `OSError` from the kernel; any other exception is a defect. A
+command, and an agent in whose own tasks it happens, ends with its traceback; of a request the
+agent logs that, answers 500 and works on.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 from seaway.bpf import abi
 from seaway.bpf.btf import Btf, layout_hash
 from seaway.bpf.maps import _CODECS
-from seaway.bpf.objects import OBJECTS, read_objects
+from seaway.bpf.objects import OBJECTS, STATE, read_objects
 
 MIRRORS = [m for m in vars(abi).values() if hasattr(m, "c_name")]
 FILES = {name: Btf(elf) for name, elf in read_objects(OBJECTS).items()}
@@ -84,6 +84,13 @@ def test_a_damaged_object_file_is_refused_in_words():
     for damaged in (b"", elf[:40], elf[:4000], b"x" * 100):
         with pytest.raises(ValueError, match=r"malformed|without"):
             Btf(damaged)
+
+
+def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
+    of_one_layout = {"drops", "scratches"}
+
+    assert set(abi.MAPS) == _CODECS.keys() | STATE | of_one_layout
+    assert len(abi.MAPS) == len(_CODECS) + len(STATE) + len(of_one_layout)
 
 
 def test_every_map_is_known_by_name():

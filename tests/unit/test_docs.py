@@ -135,6 +135,29 @@ def test_the_page_of_commands_names_each():
     assert expected == named
 
 
+def test_the_page_of_words_is_in_order():
+    words = [row[0] for row in rows("glossary.md")][1:]
+
+    assert sorted(words) == words
+
+
+def test_the_page_of_architecture_has_a_row_for_every_room():
+    source = ROOT / "src" / "seaway"
+    rooms = {p.name for p in source.glob("*.py")} - {"__init__.py"}
+    rooms |= {f"{p.parent.name}/" for p in source.glob("*/__init__.py")}
+    named = {room for row in rows("architecture.md") for room in row[0].split(", ")}
+
+    assert rooms <= named
+
+
+def test_the_page_of_architecture_says_the_sizes_that_are_checked():
+    check = (ROOT / "scripts" / "check-sizes").read_text()
+    told = [row[1:] for row in rows("architecture.md") if row[1:] and row[-1].isdigit()]
+
+    assert 7 == len(told)
+    assert all(f"{wish}, {wall}" in check or f"= {wall}" in check for wish, wall in told)
+
+
 def test_the_page_of_the_api_names_every_route():
     named = {row[0] for row in rows("api.md") if "/v1/" in row[0]}
 

@@ -1,7 +1,7 @@
 """The maps that the control plane fills: one target each, keyed by values of the model.
 
 An agent without memory knows them for its own by their pins in our folder; whatever stands
-in them is ours. Drops and fragments are written by the programs alone (`counters`).
+in them is ours. What is missing here is written by the programs alone: `counters`, `STATE`.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Links:
         except FileNotFoundError:
             return False
         with syscall.closing(descriptor) as link:
-            return bool(_INFO.unpack(syscall.info(link, _INFO.size))[3] == ifindex)
+            return swap.held(link, _DEVICE).place == ifindex
 
     def _path(self, device: str, hook: str) -> Path:
         return self._folder / f"{device}-{hook}"

@@ -7,7 +7,7 @@ from seaway.model.facts import Endpoint, Network, Value
 
 
 class Drops(Value):
-    """Packets that a program refused, since the programs' maps were made."""
+    """Packets that a program refused: counted in the kernel while their device is there."""
 
     reason: str  # as in enum drop_reason, without DROP_, lower case
     packets: int
