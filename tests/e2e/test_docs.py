@@ -42,7 +42,7 @@ def test_what_the_first_page_says_leaves_a_host_as_it_was(lab_host):
     )
     before = [lab_host.run(*look.split()) for look in looks]
     for line in typed(ROOT / "README.md"):
-        lab_host.run("sh", "-c", line, timeout=60)
+        lab_host.run("sh", "-c", f"cd /run && {line}", timeout=60)
     lab_host.run("ip", "netns", "del", "blue")
 
     assert before == [lab_host.run(*look.split()) for look in looks]
