@@ -3,6 +3,8 @@
 network 1 (mtu 1500):  anna (the device under test), bert, and small, whose mtu is 1300
 network 2 (open):      olga; anna's container has a second interface there
 network 3 (closed):    carl
+network 4 (connected with 3): anna's container has two interfaces more there; by one it must not ask
+                       the host, by the other it may go to link-local addresses
 """
 
 from __future__ import annotations
@@ -66,7 +68,10 @@ SMALL = _actor(3, network=1, container=3, mtu=1300)
 OLGA = _actor(4, network=2, container=4, flags=abi.ENDPOINT_OPEN)
 ANNA2 = _actor(5, network=2, container=1, flags=abi.ENDPOINT_OPEN)
 CARL = _actor(6, network=3, container=6)
-CAST = (ANNA, BERT, SMALL, OLGA, ANNA2, CARL)
+SHY = _actor(7, network=4, container=1, flags=abi.ENDPOINT_HOST_CLOSED)
+NEAR = _actor(8, network=4, container=1, flags=abi.ENDPOINT_LINK_LOCAL)
+CAST = (ANNA, BERT, SMALL, OLGA, ANNA2, CARL, SHY, NEAR)
+CONNECTED = {(3, 4), (4, 3)}
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class World:
         fragments.delete([key for key, _ in fragments.elements()])
         self.targets["subnets"].put(SUBNETS)
         self.targets["identities"].put({ip_network(a): 1 for a in HOST.values()})
+        self.targets["connections"].put(dict.fromkeys(CONNECTED, 1))
         for actor in CAST:
             self._enter(actor)
 

@@ -1,4 +1,5 @@
-"""A piece of work that is killed by SIGKILL before each of its steps on the disk, in turn.
+"""A piece of work that is killed by SIGKILL before each of its steps, in turn: on the disk, or in
+the kernel's network.
 
 The work runs in a process of its own, traced system call by system call (ptrace(2)): what
 Python, SQLite and the C library do is all stopped between two of them, as no other way can.
@@ -11,15 +12,19 @@ import os
 import platform
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
 
 _TRACEME, _SYSCALL, _SETOPTIONS, _SYSCALL_INFO = 0, 24, 0x4200, 0x420E
 _SYSGOOD = 1
 _INFO_BYTES, _ENTRY, _NUMBER = 96, 1, slice(24, 32)  # struct ptrace_syscall_info
-_STEPS = {  # openat, write, pwrite64, ftruncate, f(data)sync, rename, unlink, link, chmod and kin
+DISK = {  # openat, write, pwrite64, ftruncate, f(data)sync, rename, unlink, link, chmod and kin
     "x86_64": {257, 1, 18, 77, 74, 75, 82, 264, 316, 87, 263, 86, 265, 90, 91, 268},
     "aarch64": {56, 64, 68, 46, 82, 83, 38, 276, 35, 37, 52, 53},
+}[platform.machine()]
+NETWORK = {  # bpf, sendto, sendmsg, unlink and kin
+    "x86_64": {321, 44, 46, 87, 263},
+    "aarch64": {280, 206, 211, 35},
 }[platform.machine()]
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -30,14 +35,14 @@ def at_every_step(prepare: Callable[[], object], work: Callable[[], object]) -> 
     """Yields after each death, and last after the work was done without one."""
     for step in count():
         prepare()
-        survived = _killed_before(step, work)
+        survived = killed_before(step, work)
         yield step
         if survived:
             return
 
 
-def _killed_before(step: int, work: Callable[[], object]) -> bool:
-    """Whether the work was done before it came to that step."""
+def killed_before(step: int, work: Callable[[], object], steps: Collection[int] = DISK) -> bool:
+    """False: it was. True: the work was done before it came to that step."""
     pid = os.fork()
     if pid == 0:
         _work_traced(work)
@@ -49,7 +54,7 @@ def _killed_before(step: int, work: Callable[[], object]) -> bool:
         if not os.WIFSTOPPED(status):
             assert os.waitstatus_to_exitcode(status) == 0
             return True
-        if _is_step(pid):
+        if _is_step(pid, steps):
             if step == 0:
                 os.kill(pid, signal.SIGKILL)
                 _wait(pid)
@@ -69,10 +74,10 @@ def _work_traced(work: Callable[[], object]) -> None:
     os._exit(0)
 
 
-def _is_step(pid: int) -> bool:
+def _is_step(pid: int, steps: Collection[int]) -> bool:
     info = ctypes.create_string_buffer(_INFO_BYTES)
     _trace(_SYSCALL_INFO, pid, _INFO_BYTES, ctypes.addressof(info))
-    return info.raw[0] == _ENTRY and int.from_bytes(info.raw[_NUMBER], "little") in _STEPS
+    return info.raw[0] == _ENTRY and int.from_bytes(info.raw[_NUMBER], "little") in steps
 
 
 def _trace(request: int, pid: int, address: int, data: int = 0) -> None:

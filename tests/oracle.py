@@ -10,9 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from cast import ANNA, CAST, HOST, SUBNETS, Actor
+from cast import ANNA, CAST, CONNECTED, HOST, SUBNETS, Actor
 from seaway.bpf import abi
-from seaway.model.addresses import Address
+from seaway.model.addresses import Address, Prefix
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
 from stage import mac_octets
 
@@ -156,6 +156,7 @@ class Oracle:
 
     me: Actor = ANNA  # whose device the frames come from, or go to
     hosts: Collection[Address] = HOSTS
+    routed: Collection[Prefix] = ()  # by the host
     firsts: dict[tuple[object, ...], tuple[int, tuple[int, int]]] = field(default_factory=dict)
 
     def from_endpoint(self, frame: bytes, gso: int) -> set[str]:
@@ -223,11 +224,13 @@ class Oracle:
             return onto(packet, sender, receiver, gso)
         if within(packet.dst, GROUPS) or within(packet.dst, INTERNAL):
             return "drop"
-        if within(packet.dst, LINK_LOCAL):
+        if within(packet.dst, LINK_LOCAL) and not may_go_near(sender):
             return "drop"
-        if packet.dst not in self.hosts and within(packet.dst, SUBNETS):
+        if packet.dst in self.hosts:
+            return "drop" if is_closed(sender) else "host"
+        if within(packet.dst, SUBNETS):
             return told(packet)
-        return "host"
+        return "host" if within(packet.dst, self.routed) or not is_closed(sender) else "drop"
 
 
 def onto(packet: Packet, sender: Actor, receiver: Actor, gso: int) -> str:
@@ -262,7 +265,17 @@ def is_neighbours(packet: Packet) -> bool:
 
 def reaches(one: Actor, other: Actor) -> bool:
     both_open = one.record.flags & other.record.flags & abi.ENDPOINT_OPEN
-    return one.record.network == other.record.network or bool(both_open)
+    networks = one.record.network, other.record.network
+    return networks[0] == networks[1] or bool(both_open) or networks in CONNECTED
+
+
+def is_closed(sender: Actor) -> bool:
+    """To the host: it must not be asked."""
+    return bool(sender.record.flags & abi.ENDPOINT_HOST_CLOSED)
+
+
+def may_go_near(sender: Actor) -> bool:
+    return bool(sender.record.flags & abi.ENDPOINT_LINK_LOCAL)
 
 
 def answers_arp(frame: bytes, me: Actor) -> bool:

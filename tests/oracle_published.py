@@ -23,8 +23,10 @@ from oracle import (
     Oracle,
     Packet,
     fits,
+    is_closed,
     is_error,
     is_neighbours,
+    may_go_near,
     onto,
     reaches,
     read,
@@ -147,9 +149,12 @@ class PublishedOracle(Oracle):
         return Said(word, record.mac + GATEWAY if word == "forward" else b"")
 
     def _elsewhere(self, packet: Packet, gso: int) -> Said:
-        if any(within(packet.dst, prefixes) for prefixes in (GROUPS, INTERNAL, LINK_LOCAL)):
+        sender = HOLDERS[packet.src]
+        if any(within(packet.dst, prefixes) for prefixes in (GROUPS, INTERNAL)):
             return Said("drop")
-        closed = self.me.mac in self.closed
+        if within(packet.dst, LINK_LOCAL) and not may_go_near(sender):
+            return Said("drop")
+        closed = self.me.mac in self.closed or is_closed(sender)
         if packet.dst in self.hosts:
             if closed:
                 return Said("host" if self._asked(packet) else "drop")

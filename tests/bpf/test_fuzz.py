@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from scapy.layers.inet import ICMP, IP
@@ -29,7 +29,9 @@ from cast import (
     CARL,
     CAST,
     HOST,
+    NEAR,
     OLGA,
+    SHY,
     SMALL,
     UNKNOWN,
     WORLD,
@@ -42,15 +44,28 @@ from cast import (
 from fuzz import hop, options, outcome, spoil, unchanged
 from oracle import GATEWAY, HOLDERS, Oracle
 from seaway.bpf import trial
+from seaway.model.addresses import Address
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
+from stage import Stage
 
 CASES = 30_000  # for each program and seed
 SEEDS = [1, 2]
+ROUTED = [ip_network(p) for p in ("192.0.2.0/24", "2001:db8::/64")]
+ROUTES = "; ".join(
+    (
+        "ip link add out0 type veth peer name out1",
+        "ip link set out1 up",
+        "ip link set out0 up",
+        *(f"ip route add {prefix} dev out0" for prefix in ROUTED),
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+    )
+)
+ELSEWHERE = {4: "203.0.113.9", 6: "2001:db8:dead::9"}  # where no route leads
 DOWN = Ether(src=GATEWAY_MAC, dst=GATEWAY_MAC)  # as the stack of the host writes it
 WORDS = {trial.OK: "host", trial.SHOT: "drop"}
 ADDRESSES = [
     *(a for actor in CAST for a in (actor.v4, actor.v6)),
-    *(a for group in (HOST, WORLD, UNKNOWN) for a in group.values()),
+    *(a for group in (HOST, WORLD, UNKNOWN, ELSEWHERE) for a in group.values()),
     *("169.254.1.1", "169.254.169.254", "127.0.0.1", "224.0.0.1", "0.0.0.0"),
     *("fe80::1", "::1", "ff02::1", "::", f"::ffff:{BERT.v4}"),
 ]
@@ -88,6 +103,10 @@ def corpus() -> list[bytes]:
             frames += [sent(family, target) / p for p in (datagram(), segment(), Raw(b"zz"))]
             frames.append(sent(family, target, src=ANNA2.address(family)) / datagram(1350))
             frames.append(sent(family, target, ttl=1) / segment(1400))
+        near = {4: "169.254.169.254", 6: "fe80::9"}
+        for target in (*targets, ELSEWHERE[family], near[family]):
+            for sender in (SHY, NEAR):
+                frames.append(sent(family, target, src=sender.address(family)) / segment())
         frames.append(sent(family, BERT.address(family)) / (ICMP() if family == 4 else Raw(b"q")))
     frames += [
         sent(4, BERT.v4, options=Raw(b"\x01" * 8)) / datagram(),
@@ -142,9 +161,12 @@ def word(given: bytes, done: trial.Outcome) -> str:
     return "forward" if unchanged(given, done.frame) else "answer"
 
 
-def from_endpoint(world: World, seed: int) -> Counter[str]:
-    program, oracle, draw = world.plane.programs["from_endpoint"].fd, Oracle(), random.Random(seed)
+def from_endpoint(world: World, seed: int) -> tuple[Counter[str], Counter[str]]:
+    """What was said, and what of it to her who must not ask the host."""
+    program, draw = world.plane.programs["from_endpoint"].fd, random.Random(seed)
+    oracle = Oracle(routed=ROUTED)
     said: Counter[str] = Counter()
+    bound: Counter[str] = Counter()
     for frame in frames(corpus(), seed):
         gso = draw.choice((0, 0, 0, 0, 900, 1400, 0xFFFF))
         done = outcome(program, frame, trial.Context(gso_size=gso, gso_segments=2 if gso else 0))
@@ -160,7 +182,14 @@ def from_endpoint(world: World, seed: int) -> Counter[str]:
         elif found == "host":
             assert done.frame == frame
         said[found] += 1
-    return said
+        bound[found] += HOLDERS.get(source(frame)) is SHY
+    return said, bound
+
+
+def source(frame: bytes) -> Address:
+    """Of a sound frame; of another, nonsense."""
+    octets = frame[26:30] if frame[12:14] == b"\x08\x00" else frame[22:38].ljust(16, b"\0")
+    return ip_address(octets)
 
 
 def check_forwarded(frame: bytes) -> None:
@@ -188,13 +217,29 @@ def to_endpoint(world: World, seed: int) -> Counter[str]:
     return said
 
 
+@pytest.fixture(scope="module")
+def routes(place: Stage) -> Iterator[None]:
+    """By the host, to some of the world."""
+    place.shell(ROUTES)
+    yield
+    place.shell("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0; ip link del out0")
+
+
+@pytest.mark.usefixtures("routes")
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("run", [from_endpoint, to_endpoint], ids=lambda f: f.__name__)
-def test_no_frame_gets_another_verdict_than_the_oracles(world, run, seed):
-    said = world.place.run(run, world, seed)
+def test_what_a_container_sends_gets_no_other_verdict_than_the_oracles(world, seed):
+    said, bound = world.place.run(from_endpoint, world, seed)
 
     assert CASES == said.total()
     assert CASES * 0.05 < said["host"]  # the frames were not all nonsense
-    if run is from_endpoint:
-        assert CASES * 0.02 < said["forward"]
-        assert CASES * 0.02 < said["answer"]
+    assert CASES * 0.02 < said["forward"]
+    assert CASES * 0.02 < said["answer"]
+    assert all(CASES * 0.001 < bound[word] for word in ("host", "forward", "drop"))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_the_stack_delivers_gets_no_other_verdict_than_the_oracles(world, seed):
+    said = world.place.run(to_endpoint, world, seed)
+
+    assert CASES == said.total()
+    assert CASES * 0.05 < said["host"]

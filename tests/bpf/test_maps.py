@@ -83,6 +83,7 @@ def test_what_was_deleted_by_hand_is_put_back(target):
 def full(world):
     """The connections' map, but for ten places."""
     target = OnStage(world, "connections")
+    target.delete(set(target.read()))  # of the cast
     most = {(1, number): 1 for number in range(65536 - 10)}
     assert {} == target.put(most)
     yield target

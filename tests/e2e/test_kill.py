@@ -220,12 +220,19 @@ class Scene:
 
 
 @pytest.fixture
-def scene(make_lab: Callable[..., Lab]) -> Iterator[Scene]:
+def way() -> str:
+    """How programs are attached (docs/cli.md, `attach`)."""
+    return "auto"
+
+
+@pytest.fixture
+def scene(make_lab: Callable[..., Lab], way: str) -> Iterator[Scene]:
     lab_host, outside = make_lab(hosts=2).hosts
     install_plugins(lab_host)
     spaces = [f"{caller}{n}" for caller in "cdef" for n in range(EACH)]
     batch = "".join(f"netns add {name}\n" for name in (*STABLE, *spaces))
     lab_host.run("ip", "-batch", "-", stdin=batch)
+    lab_host.write(names.CONFIG_FILE, f'[agent]\nattach = "{way}"\n')
     lab_host.start_agent()
     for name in STABLE:
         lab_host.seaway("attach", name, "--name", name)
@@ -312,6 +319,7 @@ def test_an_agent_that_is_killed_for_a_minute_harms_nobody_and_leaks_nothing(sce
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("way", ["auto", "tcx"])  # "auto" begins with filters
 def test_an_agent_that_is_killed_fifty_times_harms_nobody_and_leaks_nothing(scene, tell):
     storm(scene, random.randrange(1 << 30), lambda: scene.agent.kills < 50, tell)
 

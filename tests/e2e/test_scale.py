@@ -5,8 +5,9 @@
 │ agent                  │   │ agent               │
 └────────────────────────┘   └─────────────────────┘
 
-Every figure is printed beside its promise. Asserted is what a busy machine cannot spoil: memory,
-counts, and times with a wide margin.
+Every figure is printed beside its promise. Asserted is what a busy machine cannot spoil: counts,
+memory, and the CPU time of the agent itself. `make soak` holds the clock to its promises as well,
+and CPU time to the letter: it wants the machine for itself.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from tests.evidence import Evidence
-from tests.used import agents
+from tests.used import Process, agent_cpu, agents
 from tests.waiting import span
 
 from seaway import lab as labs
@@ -37,7 +38,7 @@ ENDPOINTS = 1000
 SPARES = 16
 ROUNDS = 12
 IDLE = 20.0  # seconds
-MARGIN = 4  # what a busy machine may add to a time
+BUSY = 2.0  # times the CPU, at most, that the same work takes while others use the caches
 CHANGES = str(Path(__file__).parents[1] / "changes.py")
 
 
@@ -62,6 +63,12 @@ def crowd() -> Iterator[Crowd]:
         callers["many"].fill(ENDPOINTS, SPARES)
         callers["few"].fill(1, SPARES)
         yield Crowd(hosts["many"], hosts["few"], callers)
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.soak)], ids=["cpu", "clock"])
+def sharp(request: pytest.FixtureRequest) -> bool:
+    """Whether the machine is ours alone."""
+    return bool(request.param)
 
 
 @contextmanager
@@ -90,22 +97,38 @@ def test_a_thousand_endpoints_are_there_and_reach_each_other(crowd):
             )
 
 
-def test_an_add_takes_as_long_at_a_thousand_as_at_one(crowd, tell):
+@dataclass
+class Costs:
+    """What ADDs took, and what they and their DELs cost the agent."""
+
+    add: list[float] = field(default_factory=list)  # ms
+    delete: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)  # ms, of a round
+
+    def spend(self, caller: Caller, agent: Process) -> None:
+        spares, used = caller.spares[:5], agent.cpu
+        self.add += caller.call("ADD", 1, spares)
+        self.delete += caller.call("DEL", 1, spares)
+        self.cpu.append(1000 * (agent.cpu - used) / len(spares))
+
+
+def test_an_add_takes_as_long_at_a_thousand_as_at_one(crowd, tell, sharp):
     """Both hosts by turns, so that a busy moment spoils both."""
-    times: dict[str, list[float]] = {"many": [], "few": []}
-    deletes: dict[str, list[float]] = {"many": [], "few": []}
+    hosts = {"few": crowd.few, "many": crowd.many}
+    costs = {name: Costs() for name in hosts}
+    running = {name: agents(host)[0] for name, host in hosts.items()}
     for _ in range(ROUNDS):
         for name, caller in crowd.callers.items():
-            spares = caller.spares[:5]
-            times[name] += caller.call("ADD", 1, spares)
-            deletes[name] += caller.call("DEL", 1, spares)
-    few, many = (_best(times[name]) for name in ("few", "many"))
-    growth = 100 * (many / few - 1)
+            costs[name].spend(caller, running[name])
+    few, many = costs["few"], costs["many"]
+    growth, cpu = _best(many.add) / _best(few.add), _best(many.cpu) / _best(few.cpu)
     tell(
-        f"ADD {few:.2f} ms at 1, {many:.2f} ms at {ENDPOINTS} endpoints: {growth:+.0f} % (20 %); "
-        f"DEL {_best(deletes['few']):.2f} and {_best(deletes['many']):.2f} ms"
+        f"ADD {_best(few.add):.2f} ms at 1, {_best(many.add):.2f} ms at {ENDPOINTS} endpoints: "
+        f"x {growth:.2f} (1.20); DEL {_best(few.delete):.2f} and {_best(many.delete):.2f} ms; "
+        f"CPU of both {_best(few.cpu):.2f} and {_best(many.cpu):.2f} ms: x {cpu:.2f}"
     )
-    assert many < MARGIN * few
+    assert cpu <= 1.8
+    assert growth <= 1.2 or not sharp
 
 
 def _best(times: list[float]) -> float:
@@ -113,18 +136,23 @@ def _best(times: list[float]) -> float:
     return statistics.median(sorted(times)[: len(times) // 4])
 
 
-def test_the_agent_is_ready_soon_with_a_thousand_endpoints_present(crowd, tell):
-    times = []
+def test_the_agent_is_ready_soon_with_a_thousand_endpoints_present(crowd, tell, sharp):
+    times, cpu = [], []
     for _ in range(3):
         crowd.many.kill_agent()
         start = time.monotonic()
         crowd.many.start(sys.executable, "-m", "seaway", "agent", log=names.LOG_FILE)
         crowd.many.wait_for("the agent", lambda: _ready(crowd.evidence), within=30)
         times.append(time.monotonic() - start)
+        cpu.append(agent_cpu(crowd.many))
     status = crowd.evidence.client.status()
-    tell(f"ready {min(times):.2f} s after its start with {ENDPOINTS} endpoints present (1.5 s)")
+    tell(
+        f"ready {min(times):.2f} s after its start with {ENDPOINTS} endpoints present (1.5 s), "
+        f"by {min(cpu):.2f} s of CPU"
+    )
     assert (ENDPOINTS, (), 0) == (status.endpoints, status.failures, status.drift_total)
-    assert min(times) < MARGIN * 1.5
+    assert min(cpu) <= 1.5
+    assert min(times) <= 1.5 or not sharp
 
 
 def _ready(evidence: Evidence) -> bool:
@@ -134,7 +162,7 @@ def _ready(evidence: Evidence) -> bool:
         return False
 
 
-def test_the_agent_is_small_and_nearly_idle(crowd, tell):
+def test_the_agent_is_small_and_nearly_idle(crowd, tell, sharp):
     (agent,) = agents(crowd.many)
     start, used = time.monotonic(), agent.cpu
     span(IDLE)  # whoever asks an agent how it is keeps it busy
@@ -142,11 +170,11 @@ def test_the_agent_is_small_and_nearly_idle(crowd, tell):
     resident = agent.resident
     tell(f"idle: {share:.2f} % of one CPU (0.5 %); resident {resident:.0f} MB (80 MB)")
     assert resident <= 80
-    assert share < MARGIN * 0.5
+    assert share <= (0.5 if sharp else 0.5 * BUSY)
     assert 0 == crowd.evidence.client.status().drift_total
 
 
-def test_an_audit_and_a_change_cost_little_at_a_thousand(crowd, tell):
+def test_an_audit_and_a_change_cost_little_at_a_thousand(crowd, tell, sharp):
     """In the host, in place of its agent: the same parts, with a clock around them."""
     crowd.many.kill_agent()
     try:
@@ -155,9 +183,10 @@ def test_an_audit_and_a_change_cost_little_at_a_thousand(crowd, tell):
         crowd.many.start_agent()
     tell(
         f"one changed endpoint is in its maps after {told['p50']:.2f} ms (p50), "
-        f"{told['p99']:.2f} ms (p99; 10 ms); "
+        f"{told['p99']:.2f} ms (p99; 10 ms), by {told['cpu']:.2f} ms of CPU (p99); "
         f"a sweep's audit takes {told['sweep']:.1f} ms of CPU (40 ms)"
     )
     assert {} == told["drift"]
-    assert told["p50"] < 10
-    assert told["sweep"] < MARGIN * 40
+    assert told["cpu"] <= 10
+    assert told["p99"] <= 10 or not sharp
+    assert told["sweep"] <= (40 if sharp else 40 * BUSY)
