@@ -321,6 +321,11 @@ def test_capabilities_are_read() -> None:
     assert Dns(nameservers=("10.0.0.2",), search=("a.b",), options=("ndots:2",)) == found.dns
 
 
+@pytest.mark.parametrize("aliases", [["web", "front"], {"net": ["web", "front", "web"]}])
+def test_aliases_are_read_in_the_form_of_the_convention_and_in_podmans(aliases: Any) -> None:
+    assert ("web", "front") == wishes(runtimeConfig={"aliases": aliases}).aliases
+
+
 def test_ranges_are_read_and_one_address_is_taken_of_each() -> None:
     found = wishes(
         runtimeConfig={
@@ -428,7 +433,8 @@ def test_a_value_out_of_place_has_code_7(fields: dict[str, Any]) -> None:
         {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.1/24"}]]}},
         {"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24", "start": "10.0.0.1"}]]}},
         {"runtimeConfig": {"dns": {"nameservers": []}}},
-        {"runtimeConfig": {"aliases": {}}},
+        {"runtimeConfig": {"aliases": "web"}},
+        {"runtimeConfig": {"aliases": {"net": "web"}}},
         {"args": 1},
         {"args": {"cni": {"labels": {"a": "b"}}}},
         {"args": {"cni": {"labels": [{"value": "b"}]}}},

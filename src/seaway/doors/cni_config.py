@@ -241,7 +241,12 @@ def _labels(args: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _aliases(runtime: Mapping[str, Any]) -> tuple[str, ...]:
-    aliases: tuple[str, ...] = _typed(runtime, "aliases", tuple[str, ...], ())
+    """A list, or Podman's form, which it has of the plugin `dnsname`: a list by network's name."""
+    if isinstance(runtime.get("aliases"), dict):
+        lists = _typed(runtime, "aliases", dict[str, tuple[str, ...]], {}).values()
+        aliases = tuple(alias for given in lists for alias in given)
+    else:
+        aliases = _typed(runtime, "aliases", tuple[str, ...], ())
     check_aliases(aliases)
     return tuple(dict.fromkeys(aliases))
 
