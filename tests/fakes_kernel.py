@@ -65,6 +65,7 @@ class FakeSurroundings:
         self.repaired: list[str] = []
         self.routed: list[Prefix] = []
         self.held: list[HeldPort] = []
+        self.keepers: dict[str, str] = {}  # by container: the holder of its ports
         self.counted: dict[tuple[int, str], int] = {}
 
     def netns_path(self, given: str) -> str:
@@ -102,8 +103,9 @@ class FakeSurroundings:
     def uplink_mtu(self) -> int:
         return 1500
 
-    def held_ports(self, places: Collection[tuple[str, int]]) -> list[HeldPort]:
-        return [had for had in self.held if (had.protocol, had.port) in places]
+    def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
+        held = [had for had in self.held if (had.protocol, had.port) in places]
+        return [had for had in held if had.holder != self.keepers.get(container)]
 
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)

@@ -72,8 +72,8 @@ class HostSurroundings:
     def uplink_mtu(self) -> int:
         return self.mtu or host.uplink_mtu()
 
-    def held_ports(self, places: Collection[tuple[str, int]]) -> list[HeldPort]:
-        return sockets.held(places)
+    def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
+        return sockets.held(places, container)
 
     def drops(self) -> dict[tuple[int, str], int]:
         past = {(0, reason): packets for reason, packets in self._past.items()}

@@ -231,6 +231,7 @@ def published(**mapping: Any) -> dict[str, Any]:
     return {"conf": {"runtimeConfig": {"portMappings": [mapping]}}}
 
 
+POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop"
 SSHD = HeldPort("tcp", ip_address("0.0.0.0"), 22, "sshd (process 812)")
 REFUSED: list[tuple[int, dict[str, Any]]] = [
     (1, {"conf": {"cniVersion": "9.0.0"}}),
@@ -491,6 +492,54 @@ def test_ports_are_published_by_an_add_checked_and_gone_with_a_del(tmp_path: Pat
         await caller.agent.intents.publish(ref, gone)
         assert {} == await caller.call("DEL", conf=conf)
         assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_each_network_of_a_container_is_asked_for_all_ports_and_one_publishes_them(
+    tmp_path: Path,
+) -> None:
+    async def scenario(caller: Caller) -> None:
+        before = kept(caller)
+        conf = published(hostPort=8080, containerPort=80)["conf"]
+        both = [{"CNI_IFNAME": name} for name in ("eth0", "eth1")]
+
+        told = [caller.call("ADD", conf=conf, env=env) for env in both]
+        results = await asyncio.gather(*told)
+
+        assert ["eth0", "eth1"] == [result["interfaces"][1]["name"] for result in results]
+        assert [0, 1] == sorted(len(e.ports) for e in endpoints(caller))
+        for env, result in zip(both, results, strict=True):
+            assert {} == await caller.call("CHECK", conf=conf | {"prevResult": result}, env=env)
+        assert 101 == (await caller.call("ADD", "c2", conf=conf))["code"]
+        for env in both:
+            await caller.call("DEL", conf=conf, env=env)
+        assert before == kept(caller)
+
+    play(tmp_path, scenario)
+
+
+def test_a_port_that_a_runtime_keeps_for_a_container_is_published_for_it(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        caller.agent.host.held = [SSHD]
+        caller.agent.host.keepers = {"c2": SSHD.holder}
+        conf = published(hostPort=22, containerPort=22)["conf"]
+
+        assert 101 == (await caller.call("ADD", "c1", conf=conf))["code"]
+        assert "ips" in await caller.call("ADD", "c2", conf=conf)
+
+    play(tmp_path, scenario)
+
+
+def test_an_endpoint_is_called_as_podman_calls_the_container(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        named = {"CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAME=web"}
+        await caller.call("ADD", "a" * 64, env=named)
+        await caller.call("ADD", "a" * 64, env=named | {"CNI_IFNAME": "eth1"})
+        await caller.call("ADD", "b" * 64, env=named)  # it was renamed, and the name used again
+        await caller.call("ADD", "c" * 64, env={"CNI_ARGS": f"{POD};K8S_POD_NAME=web-0"})
+
+        assert ["b" * 12, "c" * 12, "web", "web-eth1"] == [e.name for e in endpoints(caller)]
 
     play(tmp_path, scenario)
 

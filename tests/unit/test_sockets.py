@@ -70,13 +70,13 @@ def made_of(folder: Path, name: str, local: str, state: str = "0A") -> Path:
 def test_a_socket_on_every_ipv6_address_counts_for_ipv4_too(tmp_path: Path) -> None:
     proc = made_of(tmp_path, "tcp6", "0" * 32 + ":0016")
 
-    assert ["::", "0.0.0.0"] == [str(h.address) for h in sockets.held({("tcp", 22)}, proc)]
+    assert ["::", "0.0.0.0"] == [str(h.address) for h in sockets.held({("tcp", 22)}, proc=proc)]
 
 
 def test_a_socket_of_no_process_is_told_as_such(tmp_path: Path) -> None:
     proc = made_of(tmp_path, "udp", "00000000:CA6C", "07")
 
-    (found,) = sockets.held({("udp", 51820)}, proc)
+    (found,) = sockets.held({("udp", 51820)}, proc=proc)
     assert "a socket of this host that no process has" == found.holder
 
 
@@ -86,5 +86,22 @@ def test_the_holder_is_named_by_its_command(tmp_path: Path) -> None:
     (proc / "812" / "fd" / "4").symlink_to("socket:[8]")
     (proc / "812" / "comm").write_text("sshd\n")
 
-    (found,) = sockets.held({("tcp", 22)}, proc)
+    (found,) = sockets.held({("tcp", 22)}, proc=proc)
     assert "sshd (process 812)" == found.holder
+
+
+def test_what_a_runtime_keeps_for_a_container_is_free_for_that_container_alone(
+    tmp_path: Path,
+) -> None:
+    proc, run = made_of(tmp_path / "proc", "tcp", "00000000:0016"), tmp_path / "run"
+    (proc / "812" / "fd" / "3").symlink_to("socket:[7]")
+    (proc / "812" / "comm").write_text("conmon\n")
+    (proc / "812" / "cmdline").write_bytes(b"conmon\0-c\0podmans\0-u\0x\0")
+    (run / "nerdctl" / "blue" / "id").mkdir(parents=True)
+    (run / "nerdctl" / "blue" / "id" / "port-reserver.pid").write_text("812")
+
+    for container in ("podmans", "blue-id"):
+        assert [] == sockets.held({("tcp", 22)}, container, proc, run)
+    for container in ("", "x", "-c", "blue", "id"):
+        (found,) = sockets.held({("tcp", 22)}, container, proc, run)
+        assert "conmon (process 812)" == found.holder

@@ -29,10 +29,10 @@ def id_of(attachment: Attachment) -> str:
     return endpoint_id(attachment.container, attachment.interface)
 
 
-def name_of(attachment: Attachment) -> str:
+def name_of(attachment: Attachment, given: str = "") -> str:
     """As people know the container; further interfaces say which."""
     container, interface = attachment.container, attachment.interface
-    name = short_name(container)
+    name = given or short_name(container)
     if interface != _FIRST_INTERFACE:
         name += "-" + re.sub(r"[^A-Za-z0-9_.-]", "-", interface)
     return name if len(name) <= _LONGEST_NAME else id_of(attachment)
@@ -47,7 +47,7 @@ def requests_of(
         network=header.network,
         container=call.attachment.container,
         interface=call.attachment.interface,
-        name=name_of(call.attachment),
+        name=name_of(call.attachment, wishes.name),
         mac=wishes.mac,
         mtu=wishes.mtu,
         labels=wishes.labels,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -66,6 +67,7 @@ class Wishes(Value):
     mtu: int = 0
     masquerade: bool | None = None  # None: as the network is
     labels: dict[str, str] = {}
+    name: str = ""  # of the container; empty: it has only its id
     aliases: tuple[str, ...] = ()
     ports: tuple[Publication, ...] = ()
     dns: Dns = Dns()
@@ -168,6 +170,7 @@ def parse_wishes(raw: Mapping[str, Any], arguments: Arguments) -> Wishes:
         mtu=_mtu(raw),
         masquerade=_typed(raw, "ipMasq", bool, None),
         labels=arguments.labels | _labels(args),
+        name=arguments.name,
         aliases=_aliases(runtime),
         ports=parse_ports(raw),
         dns=_dns(raw, runtime),
@@ -241,12 +244,9 @@ def _labels(args: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _aliases(runtime: Mapping[str, Any]) -> tuple[str, ...]:
-    """A list, or Podman's form, which it has of the plugin `dnsname`: a list by network's name."""
-    if isinstance(runtime.get("aliases"), dict):
-        lists = _typed(runtime, "aliases", dict[str, tuple[str, ...]], {}).values()
-        aliases = tuple(alias for given in lists for alias in given)
-    else:
-        aliases = _typed(runtime, "aliases", tuple[str, ...], ())
+    """A list; in Podman's form, which is that of the plugin `dnsname`, one by network's name."""
+    found: Any = _typed(runtime, "aliases", tuple[str, ...] | dict[str, tuple[str, ...]], ())
+    aliases = tuple(chain(*found.values())) if isinstance(found, dict) else found
     check_aliases(aliases)
     return tuple(dict.fromkeys(aliases))
 

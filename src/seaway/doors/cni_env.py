@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from seaway.errors import Invalid, InvalidEnvironment
 from seaway.model.addresses import Address, parse_address, parse_interface, parse_mac
 from seaway.model.facts import Value
-from seaway.model.forms import check_container, check_interface
+from seaway.model.forms import check_container, check_interface, is_name
 
 VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 _OF_ATTACHMENT = ("ADD", "DEL", "CHECK")
@@ -27,6 +27,7 @@ class Arguments(Value):
     addresses: tuple[Address, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
+    name: str = ""  # of the container, where it is one for the whole host
 
 
 class Attachment(Value):
@@ -97,9 +98,16 @@ def parse_arguments(text: str) -> Arguments:
             addresses=parse_addresses(a for a in pairs.get("IP", "").split(",") if a),
             mac=parse_mac(pairs["MAC"]) if pairs.get("MAC") else "",
             labels={label: pairs[key] for key, label in _POD_LABELS.items() if pairs.get(key)},
+            name=_host_wide_name(pairs),
         )
     except Invalid as error:
         raise InvalidEnvironment(f"CNI_ARGS: {error.message}", error.hint) from None
+
+
+def _host_wide_name(pairs: Mapping[str, str]) -> str:
+    """Podman's name of a container or pod. With a namespace it is Kubernetes', and not unique."""
+    name = pairs.get("K8S_POD_NAME", "")
+    return name if is_name(name) and not pairs.get("K8S_POD_NAMESPACE") else ""
 
 
 def parse_addresses(texts: Iterable[str]) -> tuple[Address, ...]:

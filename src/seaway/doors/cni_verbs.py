@@ -1,6 +1,7 @@
 """What each CNI verb does, by the agent's intents and, where another IPAM is asked for, by it.
 
-The calls of one attachment are served one after another.
+The calls of one attachment are served one after another, and so are the ADDs of one container:
+its networks may be asked for at a time.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from seaway.desired.network.blocks import room
 from seaway.doors.cni_attachment import (
@@ -21,6 +22,7 @@ from seaway.doors.cni_attachment import (
     answer_of,
     id_of,
     listed_of,
+    name_of,
     requests_of,
     result_of,
 )
@@ -35,6 +37,7 @@ from seaway.doors.cni_config import (
 from seaway.doors.cni_env import Attachment, Environment
 from seaway.doors.cni_ipam import Delegate
 from seaway.doors.cni_result import render_result
+from seaway.doors.turns import Turns
 from seaway.errors import (
     Conflict,
     Drifted,
@@ -46,7 +49,7 @@ from seaway.errors import (
     SeawayError,
     SystemFailed,
 )
-from seaway.model.facts import Endpoint
+from seaway.model.facts import Endpoint, Publication
 from seaway.model.reports import EndpointReport, NetworkReport
 from seaway.model.requests import Listed, NewEndpoint
 
@@ -63,6 +66,8 @@ class Intents(Protocol):
     def container_netns(self, given: str) -> str: ...
     def attached(self, exactly: str) -> Endpoint | None: ...
     def endpoints(self, network: str | None = None) -> list[EndpointReport]: ...
+    def named(self, network: str, name: str) -> bool: ...
+    def published(self, container: str) -> frozenset[Publication]: ...
     async def attach(self, request: NewEndpoint) -> Endpoint: ...
     async def detach(self, ref: str) -> None: ...
     async def check_endpoint(self, ref: str, listed: Listed | None = None) -> list[str]: ...
@@ -85,14 +90,16 @@ class Call:
 class Verbs:
     def __init__(self, intents: Intents) -> None:
         self._intents = intents
-        self._busy: dict[Attachment, _Turn] = {}
+        self._turns = Turns()
 
     async def add(self, call: Call) -> str:
         wishes = parse_wishes(call.header.raw, call.env.arguments)
-        async with self._turn(call.attachment), AsyncExitStack() as undo:
+        turn, container = self._turns.of(call.attachment), self._turns.of(call.attachment.container)
+        async with turn, container, AsyncExitStack() as undo:
             if call.tried:
                 await self._take_back(call)
             network = self._admit(call, wishes)
+            wishes = self._to_be_had(call, wishes)
             foreign = None
             if call.delegate:
                 undo.push_async_callback(call.delegate.undo)
@@ -102,6 +109,16 @@ class Verbs:
             undo.pop_all()
         own = result_of(endpoint, call.env, network.network.subnets, foreign)
         return render_result(answer_of(own, wishes), call.header.version)
+
+    def _to_be_had(self, call: Call, wishes: Wishes) -> Wishes:
+        """Without a name that another container goes by here, and without ports that this one
+        has by another interface: runtimes ask each of a container's networks for all of them.
+        """
+        ports = self._intents.published(call.attachment.container)
+        name = wishes.name
+        if name and self._intents.named(call.header.network, name_of(call.attachment, name)):
+            name = ""
+        return replace(wishes, name=name, ports=tuple(p for p in wishes.ports if p not in ports))
 
     async def _take_back(self, call: Call) -> None:
         """What an earlier try of this ADD left, whose agent died before it answered.
@@ -163,7 +180,7 @@ class Verbs:
         return self._intents.attached(id_of(attachment))
 
     async def delete(self, call: Call) -> str:
-        async with self._turn(call.attachment):
+        async with self._turns.of(call.attachment):
             if call.before is not None:
                 found = self._find(call.attachment)
                 if found and _is_newer(found, call):
@@ -199,7 +216,7 @@ class Verbs:
         for attempt in range(_CHECKS):
             if attempt:
                 await asyncio.sleep(_BETWEEN_CHECKS)
-            async with self._turn(attachment):
+            async with self._turns.of(attachment):
                 if self._find(attachment) is None:
                     raise NotFound(
                         f"interface '{attachment.interface}' of container "
@@ -219,7 +236,7 @@ class Verbs:
             attachment = Attachment(container=endpoint.container, interface=endpoint.interface)
             if attachment in valid or _is_newer(endpoint, call):
                 continue
-            async with self._turn(attachment):
+            async with self._turns.of(attachment):
                 try:
                     await self._detach(attachment)
                 except (SeawayError, OSError) as error:
@@ -250,25 +267,6 @@ class Verbs:
         if call.delegate:
             await call.delegate.forward()
         return ""
-
-    @asynccontextmanager
-    async def _turn(self, attachment: Attachment) -> AsyncIterator[None]:
-        """A runtime that gave up waiting may call again while its first call is still served."""
-        turn = self._busy.setdefault(attachment, _Turn())
-        turn.waiting += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                del self._busy[attachment]
-
-
-class _Turn:
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.waiting = 0
 
 
 def _is_newer(endpoint: Endpoint, call: Call) -> bool:

@@ -52,8 +52,10 @@ class Surroundings(Protocol):
     def uplink_mtu(self) -> int:
         """Of the device of the default route; 1500 where there is none."""
 
-    def held_ports(self, places: Collection[tuple[str, int]]) -> list[HeldPort]:
-        """Of these protocols and ports, the ones that sockets of the host have. May be slow."""
+    def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
+        """Of these protocols and ports, the ones that sockets of the host have, but not for the
+        container. May be slow.
+        """
 
     def drops(self) -> dict[tuple[int, str], int]:
         """Packets refused, by device (0: of those that are gone) and reason."""

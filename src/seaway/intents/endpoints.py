@@ -58,6 +58,10 @@ class EndpointIntents(PublicationIntents):
             ),
         )
 
+    def named(self, network: str, name: str) -> bool:
+        """Whether an endpoint of the network has this name."""
+        return any(e.network == network for e in self.facts.where(Endpoint, "name", name))
+
     async def attach(self, request: NewEndpoint) -> Endpoint:
         admission.endpoint_form(request)
         request = replace(request, ports=admission.publications_form(request.ports))
@@ -65,7 +69,7 @@ class EndpointIntents(PublicationIntents):
         container = request.container or _unnamed(here)
         link = link_name(endpoint_id(container, request.interface))
         await self.convergence.settle([("links", link)])  # of the last endpoint of this id
-        held = await self._held(request.ports)
+        held = await self._held(request.ports, request.container)
         async with self.deciding:
             network = admission.network(self.facts, request.network)
             with self._taken(network, request) as (addresses, blocks):
@@ -294,7 +298,8 @@ class EndpointIntents(PublicationIntents):
         inside = inside_of(endpoint, network)
         if listed:
             inside = narrowed(inside, listed)
-            problems += [f"port {p} is not published" for p in listed.ports - {*endpoint.ports}]
+            unpublished = listed.ports - self.published(endpoint.container)
+            problems += [f"port {p} is not published" for p in unpublished]
         problems += await self._differing(endpoint)
         return problems + self.surroundings.check_inside(inside)
 

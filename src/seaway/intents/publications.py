@@ -23,7 +23,8 @@ _TOLD = 3  # of a long list
 class PublicationIntents(AddressIntents):
     async def publish(self, ref: str, request: Publications) -> Endpoint:
         ports = _some(request)
-        held = await self._held(ports)
+        container = admission.find_endpoint(self.facts, ref).container
+        held = await self._held(ports, container)
         async with self.deciding:
             old = admission.find_endpoint(self.facts, ref)
             admission.publications(self.facts, old, ports, held)
@@ -50,10 +51,17 @@ class PublicationIntents(AddressIntents):
         await self.convergence.settle(self.keys_of(old))
         return endpoint
 
-    async def _held(self, ports: Iterable[Publication]) -> list[HeldPort]:
+    def published(self, container: str) -> frozenset[Publication]:
+        """By whichever of its interfaces."""
+        found = self.facts.where(Endpoint, "container", container)
+        return frozenset(port for endpoint in found for port in endpoint.ports)
+
+    async def _held(self, ports: Iterable[Publication], container: str) -> list[HeldPort]:
         """By processes of this host: the lists of a busy one are long, so not on the loop."""
         places = {(port.protocol, port.host_port) for port in ports}
-        return await asyncio.to_thread(self.surroundings.held_ports, places) if places else []
+        if not places:
+            return []
+        return await asyncio.to_thread(self.surroundings.held_ports, places, container)
 
     def _failure(self, endpoint: Endpoint) -> OSError | None:
         failures = (self.convergence.failure(t, k) for t, k in self.keys_of(endpoint))

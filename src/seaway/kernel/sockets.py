@@ -15,10 +15,12 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
+from seaway.kernel import placeholders
 from seaway.model.addresses import Address
 from seaway.model.publications import HeldPort
 
 _PROC: Final = Path("/proc")
+_RUN: Final = Path("/run")
 _LISTS: Final = {"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp"}
 _LISTENS: Final = "0A"  # TCP_LISTEN, of net/tcp_states.h; a datagram socket has its port at once
 _WORD: Final = 8  # digits of 32 bits, which are in the order of the machine
@@ -34,8 +36,11 @@ class _Bound:
     inode: int
 
 
-def held(places: Collection[tuple[str, int]], proc: Path = _PROC) -> list[HeldPort]:
-    """Of these protocols and ports, the ones that sockets of this namespace have.
+def held(
+    places: Collection[tuple[str, int]], container: str = "", proc: Path = _PROC, run: Path = _RUN
+) -> list[HeldPort]:
+    """Of these protocols and ports, the ones that sockets of this namespace have, but for those
+    that only keep them for the container.
 
     A socket on `::` has the port of IPv4 too, unless it was told otherwise, which nobody else
     can see: it counts for both.
@@ -43,6 +48,9 @@ def held(places: Collection[tuple[str, int]], proc: Path = _PROC) -> list[HeldPo
     bound = list(_bound(places, proc))
     if not bound:
         return []
+    if container:
+        kept = _kept(container, proc, run)
+        bound = [found for found in bound if found.inode not in kept]
     holders = _holders({found.inode for found in bound}, proc)
     return [
         HeldPort(found.protocol, address, found.port, holders.get(found.inode, _NOBODY))
@@ -77,17 +85,30 @@ def _address(text: str) -> Address:
     return address.ipv4_mapped or address
 
 
+def _kept(container: str, proc: Path, run: Path) -> set[int]:
+    found: set[int] = set()
+    for pid in placeholders.of_container(container, proc, run):
+        found.update(_sockets(proc / str(pid)))
+    return found
+
+
+def _sockets(process: Path) -> Iterator[int]:
+    """Their numbers. Processes end, and sockets are closed, while they are looked at."""
+    with suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with suppress(OSError):
+                if number := _SOCKET.fullmatch(str(descriptor.readlink())):
+                    yield int(number[1])
+
+
 def _holders(inodes: set[int], proc: Path) -> dict[int, str]:
-    """By socket, in words. Processes end while they are looked at."""
+    """By socket, in words."""
     found: dict[int, str] = {}
     for folder in proc.iterdir():
         if not folder.name.isdecimal() or len(found) == len(inodes):
             continue
-        with suppress(OSError):
-            for descriptor in (folder / "fd").iterdir():
-                with suppress(OSError):
-                    number = _SOCKET.fullmatch(str(descriptor.readlink()))
-                    if number and int(number[1]) in inodes:
-                        name = (folder / "comm").read_text().strip()
-                        found.setdefault(int(number[1]), f"{name} (process {folder.name})")
+        for inode in inodes.intersection(_sockets(folder)):
+            with suppress(OSError):
+                name = (folder / "comm").read_text().strip()
+                found.setdefault(inode, f"{name} (process {folder.name})")
     return found
