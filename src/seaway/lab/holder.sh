@@ -37,7 +37,7 @@ done
 # These begin empty, whatever the machine holds there. No overlay: container engines need their
 # layers on a file system that can itself be below an overlay.
 for private in etc/cni etc/seaway etc/docker opt/cni var/lib/seaway var/lib/cni \
-	var/lib/containerd var/lib/docker var/log/seaway; do
+	var/lib/containerd var/lib/containers var/lib/docker var/log/seaway; do
 	mkdir -p "private/$private" "/$private"
 	mount --bind "private/$private" "/$private"
 done
