@@ -321,6 +321,25 @@ def test_capabilities_are_read() -> None:
     assert Dns(nameservers=("10.0.0.2",), search=("a.b",), options=("ndots:2",)) == found.dns
 
 
+def test_capabilities_are_read_in_containerds_words_too() -> None:
+    found = wishes(
+        runtimeConfig={
+            "portMappings": [
+                {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""},
+                {"HostPort": 53, "ContainerPort": 53, "Protocol": "udp", "HostIP": "127.0.0.1"},
+            ],
+            "dns": {"Servers": ["10.0.0.2"], "Searches": ["a.b"], "Options": ["ndots:2"]},
+            "ipRanges": [[{"Subnet": "10.1.0.0/24", "RangeStart": "10.1.0.9"}]],
+            "aliases": {"Net": ["Web"]},
+        }
+    )
+
+    assert ["8080:80/tcp", "127.0.0.1:53:53/udp"] == [str(port) for port in found.ports]
+    assert Dns(nameservers=("10.0.0.2",), search=("a.b",), options=("ndots:2",)) == found.dns
+    assert ip_address("10.1.0.9") == found.ranges[0][0].start
+    assert ("Web",) == found.aliases
+
+
 @pytest.mark.parametrize("aliases", [["web", "front"], {"net": ["web", "front", "web"]}])
 def test_aliases_are_read_in_the_form_of_the_convention_and_in_podmans(aliases: Any) -> None:
     assert ("web", "front") == wishes(runtimeConfig={"aliases": aliases}).aliases

@@ -27,6 +27,7 @@ from seaway.doors.cni_result import (
     parse_dns,
     parse_result,
 )
+from seaway.doors.cni_words import in_words_of_cni
 from seaway.errors import IncompatibleVersion, Invalid, Undecodable, Unsupported
 from seaway.model import codec
 from seaway.model.addresses import Address, parse_mac
@@ -143,9 +144,13 @@ def check_fields(raw: Mapping[str, Any]) -> None:
     if ipam.get("type") in (None, *OWN_IPAM):
         for key in ipam.keys() - {"type"}:
             raise _unsupported(f"ipam.{key}", ipam[key], ("ipam.type of another plugin",))
-    for key, value in _typed(raw, "runtimeConfig", dict[str, Any], {}).items():
+    for key, value in _runtime(raw).items():
         if key not in CAPABILITIES and value:
             raise _unsupported(f"runtimeConfig.{key}", value, CAPABILITIES)
+
+
+def _runtime(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return in_words_of_cni(_typed(raw, "runtimeConfig", dict[str, Any], {}))
 
 
 def _unsupported(key: str, value: object, offered: tuple[str, ...]) -> Unsupported:
@@ -158,7 +163,7 @@ def _unsupported(key: str, value: object, offered: tuple[str, ...]) -> Unsupport
 def parse_wishes(raw: Mapping[str, Any], arguments: Arguments) -> Wishes:
     """`runtimeConfig` wins over `args`, and `args` over CNI_ARGS."""
     check_fields(raw)
-    runtime = _typed(raw, "runtimeConfig", dict[str, Any], {})
+    runtime = _runtime(raw)
     args = _typed(_typed(raw, "args", dict[str, Any], {}), "cni", dict[str, Any], {})
     texts = _typed(runtime, "ips", tuple[str, ...], ()) or _typed(args, "ips", tuple[str, ...], ())
     mac = _typed(runtime, "mac", str, "") or _typed(args, "mac", str, "")
@@ -252,8 +257,7 @@ def _aliases(runtime: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def parse_ports(raw: Mapping[str, Any]) -> tuple[Publication, ...]:
-    runtime = _typed(raw, "runtimeConfig", dict[str, Any], {})
-    return publications_of(_typed(runtime, "portMappings", tuple[PortMapping, ...], ()))
+    return publications_of(_typed(_runtime(raw), "portMappings", tuple[PortMapping, ...], ()))
 
 
 class _RuntimeDns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

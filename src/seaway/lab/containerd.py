@@ -32,10 +32,15 @@ SETTINGS = """\
 version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+disabled_plugins = [{disabled}]
 [grpc]
   address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  disable_cgroup = true  # the cgroups v2 of a machine with mixed versions may have no controllers
+  restrict_oom_score_adj = true
 """
+PODS = "k8s.io"  # containerd's namespace for the pods of its CRI plugin
 
 
 class Containerd(msgspec.Struct, frozen=True):
@@ -43,14 +48,20 @@ class Containerd(msgspec.Struct, frozen=True):
 
     host: LabHost
 
-    def start(self) -> None:
+    def start(self, pause: Image | None = None) -> None:
+        """With an image that pods begin with, its CRI plugin is there as well."""
         install_plugins(self.host)
-        self.host.write(CONFIG, SETTINGS)
+        disabled = "" if pause else '"io.containerd.grpc.v1.cri"'
+        settings = SETTINGS.format(disabled=disabled, pause=pause.name if pause else "")
+        self.host.write(CONFIG, settings)
         self.host.start("containerd", "--config", str(CONFIG), log=LOG)
         self.host.wait_for("containerd", lambda: self.host.call("ctr", "version").returncode == 0)
+        if pause:
+            self.load(pause, PODS)
 
-    def load(self, image: Image) -> None:
-        self.host.run("ctr", "images", "import", str(image.archive), timeout=60)
+    def load(self, image: Image, namespace: str = "default") -> None:
+        what = ["images", "import", str(image.archive)]
+        self.host.run("ctr", "--namespace", namespace, *what, timeout=60)
 
     def use(self, plugin: Mapping[str, Any] = NETWORK, *, name: str = "seaway") -> None:
         """Let the containers that follow join the network of this plugin configuration."""

@@ -40,6 +40,14 @@ def busybox(folder: Path) -> Image:
     return image
 
 
+def pause(folder: Path) -> Image:
+    """What keeps a pod's namespaces: it waits."""
+    image = Image("localhost/seaway/pause:1", folder / "pause.tar")
+    if not image.archive.exists():
+        _write(image, _busybox_layer(), "/bin/sleep", "infinity")
+    return image
+
+
 def python(folder: Path) -> Image:
     """Debian's Python and its standard library."""
     image = Image("localhost/seaway/python:1", folder / "python.tar")
@@ -114,12 +122,12 @@ def _known_sources() -> list[str]:
     return sorted({s for s, origin, code in rows if origin == "Debian" and code.startswith(SUITE)})
 
 
-def _write(image: Image, layer: bytes) -> None:
+def _write(image: Image, layer: bytes, *command: str) -> None:
     digest = hashlib.sha256(layer).hexdigest()
     config = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": list(command)},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     text = json.dumps(config).encode()
