@@ -15,6 +15,8 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -265,6 +267,58 @@ def test_published_ports_are_there_with_the_container_and_go_with_it(plugins):
     assert before == plugins.state()
     runtime.add("b")
     runtime.delete("b")
+    assert before == plugins.state()
+
+
+KEEPS = """
+import os, signal, socket
+kept = socket.create_server(("0.0.0.0", 8080))
+print(os.getpid(), flush=True)
+signal.pause()
+"""
+
+
+@contextmanager
+def port_kept_as_by_nerdctl(host, namespace, container):
+    """Its process has the port before the ADD, and nobody who connects there hears anything."""
+    with host.popen(sys.executable, "-c", KEEPS, stdout=subprocess.PIPE) as keeper:
+        pid_file = Path("/run/nerdctl") / namespace / container / "port-reserver.pid"
+        host.write(pid_file, keeper.stdout.readline().strip())
+        try:
+            yield
+        finally:
+            keeper.kill()
+            host.run("rm", "-r", str(pid_file.parent))
+
+
+def test_a_container_is_attached_as_nerdctl_asks_for_it(plugins):
+    mapping = {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "0.0.0.0"}
+    six = plugins.told("network", "inspect", "default")["network"]["subnets"][1]
+    asked = {"portMappings": [mapping], "ips": [str(ip_network(six)[0x44])]}
+    able = {"portMappings": True, "ips": True}
+    args = "IgnoreUnknown=1;IP=10.208.0.44;NERDCTL_CNI_DHCP_HOSTNAME=web"
+    plugins.seaway("network", "create", "back")
+    first = Runtime(plugins.host, network("1.0.0", capabilities=able), args, asked)
+    both = asked | {"ips": []}
+    back = network("1.0.0", name="back", network="back", capabilities=able)
+    second = Runtime(plugins.host, back, "IgnoreUnknown=1", both)
+    a, _ = plugins.container("blue-a"), plugins.container("b")
+    before = plugins.state()
+
+    with port_kept_as_by_nerdctl(plugins.host, "blue", "a"):
+        first.delete("blue-a")  # whatever a container of that name may have left
+        told = first.add("blue-a")
+        second.add("blue-a", "eth1")
+
+        assert ["10.208.0.44", asked["ips"][0]] == addresses(told) == a.addresses()
+        first.check("blue-a")
+        second.check("blue-a", "eth1")
+        published = plugins.told("endpoint", "inspect", "blue-a")["endpoint"]["ports"]
+        assert [8080] == [port["host_port"] for port in published]
+        second.delete("blue-a", "eth1")
+        first.delete("blue-a")
+        with pytest.raises(PluginFailed, match=r"8080/tcp of .* is taken by python3"):
+            first.add("b")
     assert before == plugins.state()
 
 

@@ -392,6 +392,12 @@ def test_the_runtimes_word_on_addresses_wins_over_args_and_those_over_cni_args(
     assert (ip_address(expected),) == found.addresses
 
 
+def test_nerdctls_two_ways_to_ask_for_an_address_of_each_family_go_together() -> None:
+    found = wishes("IgnoreUnknown=1;IP=10.1.0.7", runtimeConfig={"ips": ["fd00::7"]})
+
+    assert {ip_address("10.1.0.7"), ip_address("fd00::7")} == set(found.addresses)
+
+
 def test_labels_of_args_win_over_those_of_the_pod() -> None:
     labels = [{"key": "app", "value": "web"}, {"key": "io.kubernetes.pod.name", "value": "mine"}]
 

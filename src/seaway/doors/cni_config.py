@@ -18,6 +18,7 @@ import msgspec
 
 from seaway.doors.cni_env import Arguments, Attachment, parse_addresses
 from seaway.doors.cni_ports import PortMapping, publications_of
+from seaway.doors.cni_ranges import WireRange, ranges_of
 from seaway.doors.cni_result import (
     NEWEST,
     SUPPORTED,
@@ -41,9 +42,6 @@ _OF_RUNTIMES = {
     "prevResult", "disableCheck", "disableGC", "loadOnlyInlinedPlugins",
 }  # fmt: skip
 CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "portMappings", "cgroupPath")
-# Of the sets of ranges that a runtime may give.
-_FAMILIES: tuple[list[list[int]], ...] = ([], [[4]], [[6]], [[4], [6]], [[6], [4]])
-_MOST_RANGES = 16
 _FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _VERSION = re.compile(r"[0-9.]{1,15}")
 OWN_IPAM = ("", "seaway")
@@ -167,10 +165,12 @@ def parse_wishes(raw: Mapping[str, Any], arguments: Arguments) -> Wishes:
     args = _typed(_typed(raw, "args", dict[str, Any], {}), "cni", dict[str, Any], {})
     texts = _typed(runtime, "ips", tuple[str, ...], ()) or _typed(args, "ips", tuple[str, ...], ())
     mac = _typed(runtime, "mac", str, "") or _typed(args, "mac", str, "")
-    addresses = parse_addresses(texts) or arguments.addresses
+    addresses = _each_family(parse_addresses(texts), arguments.addresses)
     return Wishes(
         addresses=addresses,
-        ranges=_ranges(runtime, addresses),
+        ranges=ranges_of(
+            _typed(runtime, "ipRanges", tuple[tuple[WireRange, ...], ...], ()), addresses
+        ),
         mac=parse_mac(mac) if mac else arguments.mac,
         mtu=_mtu(raw),
         masquerade=_typed(raw, "ipMasq", bool, None),
@@ -183,58 +183,17 @@ def parse_wishes(raw: Mapping[str, Any], arguments: Arguments) -> Wishes:
     )
 
 
+def _each_family(first: tuple[Address, ...], second: tuple[Address, ...]) -> tuple[Address, ...]:
+    """nerdctl asks for an IPv4 address by the arguments, and for an IPv6 one by the capability."""
+    asked = {address.version for address in first}
+    return first + tuple(address for address in second if address.version not in asked)
+
+
 def _mtu(raw: Mapping[str, Any]) -> int:
     mtu: int = _typed(raw, "mtu", int, 0)
     if mtu and not 576 <= mtu <= 65535:
         raise Invalid(f"mtu {mtu} is out of range", "expected 576 to 65535, or 0: the network's")
     return mtu
-
-
-class _Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    subnet: str
-    range_start: str | None = None
-    range_end: str | None = None
-    gateway: str | None = None
-
-
-def _ranges(
-    runtime: Mapping[str, Any], addresses: tuple[Address, ...]
-) -> tuple[tuple[IpRange, ...], ...]:
-    """None of families that have a certain address already: that must lie in theirs."""
-    sets = _typed(runtime, "ipRanges", tuple[tuple[_Range, ...], ...], ())
-    ranges = [tuple(_range(wire) for wire in alternatives) for alternatives in sets]
-    families = [sorted({r.subnet.version for r in alternatives}) for alternatives in ranges]
-    if families not in _FAMILIES or any(len(r) > _MOST_RANGES for r in ranges):
-        raise Invalid(
-            "runtimeConfig.ipRanges is not one set of ranges for each family of addresses",
-            f"expected up to {_MOST_RANGES} IPv4 ranges in one set, and IPv6 ranges in another",
-        )
-    for wanted in addresses:
-        same = [r for s in ranges for r in s if r.subnet.version == wanted.version]
-        if same and not any(_holds(r, wanted) for r in same):
-            raise Invalid(
-                f"address {wanted} is in none of the ranges of runtimeConfig.ipRanges",
-                f"expected one of {', '.join(str(r.subnet) for r in same)}",
-            )
-    certain = {a.version for a in addresses}
-    return tuple(s for s in ranges if s[0].subnet.version not in certain)
-
-
-def _range(wire: _Range) -> IpRange:
-    told = {"subnet": wire.subnet, "start": wire.range_start, "end": wire.range_end}
-    found = codec.from_builtins(told | {"gateway": wire.gateway}, IpRange)
-    for address in (found.start, found.end):
-        if address is not None and address not in found.subnet:
-            raise Invalid(
-                f"{address} is outside the range's subnet {found.subnet}", "mend ipRanges"
-            )
-    return found
-
-
-def _holds(found: IpRange, address: Address) -> bool:
-    first = found.start or found.subnet.network_address
-    last = found.end or found.subnet.broadcast_address
-    return address in found.subnet and int(first) <= int(address) <= int(last)
 
 
 class _Label(msgspec.Struct, frozen=True):
