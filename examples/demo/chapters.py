@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from story import Story, check, tell, title
+from story import PORT, PUBLISHED, Story, check, tell, title
 
 from seaway import bench
 
@@ -14,6 +14,7 @@ BACKENDS = ("backend-1", "backend-2", "backend-3")
 IDLE = ("python3", "-c", "import signal; signal.pause()")
 FALSE_SOURCE = "192.0.2.66"  # an address of documentation: nobody's
 BREATH = 2.0  # seconds of requests between two events
+REFUSED = "[Errno 111] Connection refused"
 UNAVAILABLE = 7  # the exit status of a command that no agent answers
 
 
@@ -69,10 +70,35 @@ def networks_are_closed(story: Story) -> None:
     check("and disconnected they do not", not _is_served(story, gateway, "stranger"))
 
 
+def the_shop_opens(story: Story) -> None:
+    title("The gateway is reached from outside, though the host's firewall forwards nothing")
+    host, outside = story.host, story.outside
+    for tables in ("iptables", "ip6tables"):
+        tell(f"$ {tables} --policy FORWARD DROP")
+        host.run(tables, "--policy", "FORWARD", "DROP")
+    closed = story.ask_from(outside, host.address4, 0.01)
+    check("a port that is not published is refused", set(closed) == {REFUSED})
+    story.seaway("endpoint", "publish", "shop/default-gateway", f"{PUBLISHED}:{PORT}")
+    for address in (host.address4, host.address6):
+        answers = story.ask_from(outside, address, 0.5)
+        tell(f"  {address}, port {PUBLISHED}, from outside: {_spread(answers)}")
+        check("every backend answered, and nothing failed", set(answers) == set(BACKENDS))
+    for address in ("127.0.0.1", "::1"):
+        own = story.ask_from(host, address, 0.03)
+        check(f"the host itself is served at {address}", set(own) <= set(BACKENDS))
+    for name in BACKENDS:
+        seen = story.clients(name)
+        known = {str(outside.address4), str(outside.address6)} & seen
+        check(f"{name}'s log names the host outside: {', '.join(sorted(known))}", len(known) == 2)
+
+
 def the_agent_dies(story: Story) -> None:
-    title("The agent is killed while requests are running")
+    title("The agent is killed while requests are running, from inside and outside")
     before = story.told("endpoint", "ls")
-    with story.load(story.addresses["gateway"][0]) as answers:
+    with (
+        story.load(story.addresses["gateway"][0]) as answers,
+        story.load_from_outside() as from_outside,
+    ):
         _goes_on(BREATH)
         tell(f"$ kill -9 {story.host.agent_pid()}")
         story.host.kill_agent()
@@ -84,8 +110,9 @@ def the_agent_dies(story: Story) -> None:
         story.host.start_agent()
         tell(f"  a new agent is ready after {time.monotonic() - began:.1f} s")
         _goes_on(BREATH)
-    tell(f"  {_spread(answers)}")
-    check("no request was lost", set(answers) == set(BACKENDS))
+    for whence, asked in (("inside", answers), ("outside", from_outside)):
+        tell(f"  from {whence}: {_spread(asked)}")
+        check("no request was lost", set(asked) == set(BACKENDS))
     check("the new agent has every endpoint as it was", _same(before, story.told("endpoint", "ls")))
     check("and nothing had to be repaired", story.told("status")["drift_total"] == 0)
 
@@ -132,6 +159,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     requests_pass,
     a_lie_is_dropped,
     networks_are_closed,
+    the_shop_opens,
     the_agent_dies,
     a_container_vanishes,
     the_host_is_healthy,

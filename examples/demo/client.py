@@ -1,4 +1,4 @@
-"""A client that asks the gateway at a steady pace, and counts: client.py ADDRESS [SECONDS].
+"""A client that asks the gateway at a steady pace, and counts: client.py ADDRESS PORT [SECONDS].
 
 SIGTERM ends it early, or at all; it prints the answers, and how many got each, in the end.
 """
@@ -18,9 +18,9 @@ PACE = 0.01  # seconds between the starts of two requests
 PATIENCE = 3.0
 
 
-def ask(address: str) -> str:
+def ask(address: str, port: int) -> str:
     """The backend that answered, or why none did."""
-    gateway = HTTPConnection(address, 80, timeout=PATIENCE)
+    gateway = HTTPConnection(address, port, timeout=PATIENCE)
     try:
         gateway.request("GET", "/")
         answer = gateway.getresponse()
@@ -32,7 +32,7 @@ def ask(address: str) -> str:
         gateway.close()
 
 
-def main(address: str, seconds: float) -> None:
+def main(address: str, port: int, seconds: float) -> None:
     answers: Counter[str] = Counter()
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
@@ -41,9 +41,10 @@ def main(address: str, seconds: float) -> None:
         if ended or number * PACE >= seconds:
             break
         time.sleep(max(0.0, started + number * PACE - time.monotonic()))
-        answers[ask(address)] += 1
+        answers[ask(address, port)] += 1
     print(json.dumps(answers))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else math.inf)
+    address, port, *seconds = sys.argv[1:]
+    main(address, int(port), float(seconds[0]) if seconds else math.inf)

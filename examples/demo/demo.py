@@ -25,15 +25,17 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stage() -> Iterator[Story]:
-    """One virtual host with its agent and its container engine; gone in the end."""
-    tell("making a virtual host, its agent and its container engine ...")
+    """A virtual host with its agent and its container engine, and another; gone in the end."""
+    tell("making a virtual host, its agent and its container engine, and a host outside ...")
     image = images.python(IMAGES)
-    with lab.passing("demo", agents=True) as made:
+    with lab.passing("demo", hosts=2) as made:
         try:
-            engine = Containerd(made.hosts[0])
+            host, outside = made.hosts
+            host.start_agent()
+            engine = Containerd(host)
             engine.start()
             engine.load(image)
-            yield Story(engine.host, engine, image)
+            yield Story(host, outside, engine, image)
         finally:
             _on_ending(signal.SIG_IGN)  # whoever loses patience now would leave things behind
 

@@ -16,7 +16,7 @@ class Gateway(Quiet):
     def do_GET(self) -> None:  # noqa: N802, http.server's word
         backend = HTTPConnection(next(BACKENDS), 8080, timeout=PATIENCE)
         try:
-            backend.request("GET", self.path)
+            backend.request("GET", self.path, headers={"X-Forwarded-For": self.client_address[0]})
             status, body = 200, backend.getresponse().read()
         except OSError as error:
             status, body = 502, str(error).encode()

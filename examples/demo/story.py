@@ -1,4 +1,6 @@
-"""What the chapters are told with: a host with real containers, promises, and counted drops."""
+"""What the chapters are told with: a host with real containers, another one that stands for the
+outside, promises, and counted drops.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,9 @@ from seaway.lab.containerd import Containerd
 from seaway.lab.images import Image
 
 HERE = Path(__file__).resolve().parent
+CLIENT = ("python3", str(HERE / "client.py"))
+PORT, PUBLISHED = "80", "8080"  # of the gateway, and of its host
+READ_LOG = "print(open('/tmp/clients.log').read())"
 BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
 
@@ -40,6 +45,7 @@ def check(promise: str, kept: object) -> None:
 @dataclass
 class Story:
     host: LabHost
+    outside: LabHost
     engine: Containerd
     image: Image
     addresses: dict[str, list[str]] = field(default_factory=dict)
@@ -68,20 +74,43 @@ class Story:
         return self.engine.call(name, "python3", f"/app/{script}", *arguments)
 
     def ask(self, address: str, seconds: float, who: str = "client") -> dict[str, int]:
-        """Send requests at a steady pace: how many got which answer."""
-        answers: dict[str, int] = json.loads(self.python(who, "client.py", address, str(seconds)))
+        """Send requests from a container at a steady pace: how many got which answer."""
+        asked = (address, PORT, str(seconds))
+        answers: dict[str, int] = json.loads(self.python(who, "client.py", *asked))
+        return answers
+
+    def ask_from(self, host: LabHost, address: object, seconds: float) -> dict[str, int]:
+        """The same from a host, by the published port."""
+        asked = (str(address), PUBLISHED, str(seconds))
+        answers: dict[str, int] = json.loads(host.run(*CLIENT, *asked))
         return answers
 
     @contextmanager
     def load(self, address: str) -> Iterator[dict[str, int]]:
-        """The same in the background, for as long as it takes; the answers are there after it."""
+        """From the client in the background, for as long as it takes; the answers come after."""
         answers: dict[str, int] = {}
         task = ["ctr", "task", "exec", "--exec-id", "load", "client"]
-        script = ["python3", "/app/client.py", address]
+        script = ["python3", "/app/client.py", address, PORT]
         with self.host.popen(*task, *script, stdout=subprocess.PIPE) as load:
             yield answers
             self.host.run("ctr", "task", "kill", "--exec-id", "load", "--signal", "TERM", "client")
             answers |= json.loads(load.communicate(timeout=30)[0])
+
+    @contextmanager
+    def load_from_outside(self) -> Iterator[dict[str, int]]:
+        """The same from the host outside, by the published port."""
+        answers: dict[str, int] = {}
+        told = ["sh", "-c", 'echo $$; exec "$@"', "sh", *CLIENT, str(self.host.address4), PUBLISHED]
+        with self.outside.popen(*told, stdout=subprocess.PIPE) as load:
+            assert load.stdout is not None
+            number = load.stdout.readline().strip()
+            yield answers
+            self.outside.run("kill", "-TERM", number)
+            answers |= json.loads(load.communicate(timeout=30)[0])
+
+    def clients(self, backend: str) -> set[str]:
+        """Whom its log names."""
+        return set(self.engine.call(backend, "python3", "-c", READ_LOG).split())
 
     @contextmanager
     def counting(self, *command: str) -> Iterator[dict[str, int]]:
