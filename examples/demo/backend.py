@@ -15,8 +15,7 @@ class Backend(Quiet):
     def do_GET(self) -> None:  # noqa: N802, http.server's word
         """Of each request its client's address is noted, as the gateway saw it."""
         with LOG.open("a") as log:
-            log.write(self.headers["X-Forwarded-For"].removeprefix("::ffff:") + "
-")
+            log.write(self.headers["X-Forwarded-For"].removeprefix("::ffff:") + "\n")
         told = {"backend": sys.argv[1], "client": self.client_address[0]}
         self.answer(200, json.dumps(told).encode())
 

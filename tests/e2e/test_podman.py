@@ -192,6 +192,16 @@ def test_a_port_goes_from_one_container_to_the_next(scene):
         assert {} == scene.endpoints()
 
 
+def test_podmans_own_reload_of_the_network_takes_nothing_away(scene):
+    scene.tell("web", *NETWORK, "-p", "8080:80")
+    before = scene.endpoints()
+
+    scene.podman.call("network", "reload", "web")
+
+    assert before["web"]["addresses"] == scene.endpoints()["web"]["addresses"]
+    scene.wait_until_served("8080")
+
+
 def test_a_port_that_is_taken_is_refused_with_its_owner_and_nothing_is_left(scene):
     scene.tell("web", *NETWORK, "-p", "8080:80")
     before = scene.state()
