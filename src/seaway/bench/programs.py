@@ -15,7 +15,7 @@ from seaway.bench.rounds import Ledger
 from seaway.bench.stage import Stage
 from seaway.bench.statistics import best_quartile, estimate
 from seaway.bench.traffic import pin
-from seaway.bench.trials import TRIALS
+from seaway.bench.trials import PREPARATION, TRIALS
 from seaway.errors import SystemFailed
 from seaway.lab import LabHost
 
@@ -33,6 +33,8 @@ class Programs:
 
     @contextmanager
     def running(self, host: LabHost, cpu: int) -> Iterator[Runner]:
+        host.run("ip", "-batch", "-", stdin="\n".join(PREPARATION))
+        host.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         command = pin(cpu, sys.executable, "-m", "seaway.bench.trials")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with host.popen(*command, **pipes) as runner:
@@ -45,7 +47,9 @@ class Programs:
 def run(options: Options) -> Result:
     ledger, stage = Ledger[float](measured_cpu()), Stage(CASE, options)
     names = [name for name in TRIALS if options.wants_metric(name)]
-    with stage.set([Programs()], lambda system, host: system.running(host, ledger.cpu)) as running:
+    with stage.set(
+        [Programs()], lambda system, host: system.running(host, ledger.cpu)
+    ) as running:
         runner = running[Programs.name]
         for sweep in range(options.sweeps):
             stage.tell(f"round {sweep + 1}")

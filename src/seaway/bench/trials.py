@@ -2,20 +2,22 @@
 
 Runs inside a lab host, over a bpffs and maps of its own. Reads names of trials, one a line, and
 answers each by the median of many runs. A run leaves its mark on the frame for the next one, so
-the MACs are all the gateway's (written anew, they stay the same), and few runs share a frame
-(each takes one from its TTL).
+the MACs are all the gateway's (written anew, they stay the same), few runs share a frame (each
+takes one from its TTL), and two published ports lead to each other: what was translated is
+translated again.
 
     python -m seaway.bench.trials
 """
 
 from __future__ import annotations
 
+import socket
 import statistics
-import struct
 import sys
-from ipaddress import IPv6Address, ip_address, ip_network
-from typing import NamedTuple
+from ipaddress import ip_address, ip_network
+from typing import Any, NamedTuple
 
+from seaway.bench.frames import UDP, End, frame
 from seaway.bpf import abi, maps, trial
 from seaway.bpf.objects import DataPlane
 from seaway.errors import SystemFailed
@@ -25,81 +27,121 @@ from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
 CALLS = 50
 RUNS = 200  # of one frame, whose TTL is 255
 MAC = bytes.fromhex(GATEWAY_MAC.replace(":", ""))
-SENDER = {4: ip_address("10.212.0.1"), 6: ip_address("fd00:212::1")}
-RECEIVER = {4: ip_address("10.212.0.2"), 6: ip_address("fd00:212::2")}
-WORLD = {4: ip_address("192.0.2.7"), 6: ip_address("2001:db8::7")}
+HOST = 1  # the identity of the host's own addresses
 SUBNETS = (ip_network("10.212.0.0/16"), ip_network("fd00:212::/64"))
-PAYLOAD = bytes(18)  # the smallest Ethernet frame
+
+
+class Party(NamedTuple):
+    addresses: tuple[Address, Address]
+    port: int
+
+    def end(self, family: int) -> End:
+        return End(MAC, self.address(family), self.port)
+
+    def address(self, family: int) -> Address:
+        return next(a for a in self.addresses if a.version == family)
+
+
+def party(four: str, six: str, port: int = 7) -> Party:
+    return Party((ip_address(four), ip_address(six)), port)
+
+
+SENDER, RECEIVER = party("10.212.0.1", "fd00:212::1"), party("10.212.0.2", "fd00:212::2")
+WORLD = party("192.0.2.7", "2001:db8::7")
+CLIENT = party("198.18.0.99", "fd53:5759::99")  # on the wire of the lab
+NEIGHBOUR = party("10.213.0.1", "fd00:213::1")  # in no subnet: as a client it comes by the wire
+# The two published ports: each is the host's, and the other's backend.
+ONE, OTHER = party("10.212.1.1", "fd00:212::1:1", 80), party("10.212.1.2", "fd00:212::1:2", 8080)
+UPLINK = "eth0"
+PREPARATION = (
+    f"link set {UPLINK} address {GATEWAY_MAC}",
+    *(f"neigh add {a} lladdr {GATEWAY_MAC} dev {UPLINK}" for a in CLIENT.addresses),
+)
 
 
 class Trial(NamedTuple):
     program: str
-    source: dict[int, Address]
-    destination: dict[int, Address]
+    source: Party
+    target: Party
     family: int
     verdict: int
 
 
 TRIALS = {
-    f"{name}_v{family}": Trial(program, source, destination, family, verdict)
+    f"{name}_v{family}": Trial(program, source, target, family, verdict)
     for family in (4, 6)
-    for name, program, source, destination, verdict in (
+    for name, program, source, target, verdict in (
         ("local", "from_endpoint", SENDER, RECEIVER, trial.REDIRECT),
         ("world", "from_endpoint", SENDER, WORLD, trial.OK),
         ("spoofed", "from_endpoint", WORLD, RECEIVER, trial.SHOT),
         ("deliver", "to_endpoint", WORLD, SENDER, trial.OK),
+        ("published", "from_wire", CLIENT, ONE, trial.REDIRECT),
+        ("not_published", "from_wire", CLIENT, ONE._replace(port=81), trial.NEXT),
+        ("answer", "from_endpoint", ONE, CLIENT, trial.REDIRECT),
+        ("answer_inside", "from_endpoint", ONE, NEIGHBOUR, trial.REDIRECT),
     )
 }
 
 
-def frame(source: Address, destination: Address) -> bytes:
-    """A UDP datagram, in the smallest frame of its family."""
-    datagram = struct.pack("!HHHH", 7, 7, 8 + len(PAYLOAD), 0) + PAYLOAD
-    if isinstance(source, IPv6Address):
-        fixed = struct.pack("!IHBB", 6 << 28, len(datagram), 17, 255)
-        return MAC + MAC + b"\x86\xdd" + fixed + source.packed + destination.packed + datagram
-    fixed = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 255, 17, 0)
-    header = fixed + source.packed + destination.packed
-    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
-    return MAC + MAC + b"\x08\x00" + header + datagram
-
-
-def checksum(header: bytes) -> int:
-    total = sum(int.from_bytes(header[at : at + 2]) for at in range(0, len(header), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
 def prepare() -> DataPlane:
-    """Two endpoints of one network; the loopback stands for the device of the first."""
+    """Endpoints of one network; the loopback stands for the device of those that send."""
     plane = DataPlane.open(
         abi.Settings(bytes(16), bytes(16), mapped(GATEWAY4), mapped(GATEWAY6), 0, MAC)
     )
     targets = maps.targets(plane)
-    sender, receiver = (
-        abi.Endpoint(
-            container=number, network=1, mac=MAC, identity=256, flags=0, mtu=1500, ifindex=number
-        )
-        for number in (trial.LOOPBACK, 2)
-    )
+    sender, receiver = endpoint(trial.LOOPBACK), endpoint(2)
     targets["interfaces"].put({trial.LOOPBACK: sender})
-    targets["endpoints"].put(dict.fromkeys(SENDER.values(), sender))
-    targets["endpoints"].put(dict.fromkeys(RECEIVER.values(), receiver))
+    targets["endpoints"].put(dict.fromkeys(SENDER.addresses, sender))
+    targets["endpoints"].put(dict.fromkeys(RECEIVER.addresses + NEIGHBOUR.addresses, receiver))
     targets["subnets"].put(dict.fromkeys(SUBNETS, 1))
+    publish(targets)
+    ask(plane)
     return plane
+
+
+def endpoint(number: int, flags: int = 0) -> abi.Endpoint:
+    return abi.Endpoint(
+        container=number, network=1, mac=MAC, identity=256, flags=flags, mtu=1500, ifindex=number
+    )
+
+
+def publish(targets: dict[str, maps.MapTarget[Any, Any]]) -> None:
+    for asked, backend in ((ONE, OTHER), (OTHER, ONE)):
+        published = endpoint(trial.LOOPBACK, abi.ENDPOINT_PUBLISHED)
+        targets["endpoints"].put(dict.fromkeys(asked.addresses, published))
+        for family in (4, 6):
+            at, to = mapped(asked.address(family)), mapped(backend.address(family))
+            targets["identities"].put({ip_network(asked.address(family)): HOST})
+            key = abi.PortKey(at, asked.port.to_bytes(2), UDP)
+            leads = abi.Publication(to, backend.port.to_bytes(2), abi.PUBLICATION_SOLE)
+            targets["publications"].put({key: leads})
+
+
+def ask(plane: DataPlane) -> None:
+    """The flows that answers belong to."""
+    program = plane.programs["from_wire"].fd
+    for family in (4, 6):
+        for client in (CLIENT, NEIGHBOUR):
+            for asked in (ONE, OTHER):
+                question = frame(client.end(family), asked.end(family))
+                trial.run(program, question, context("from_wire"))
+
+
+def context(program: str) -> trial.Context:
+    """The device that a program's frames come from."""
+    if program == "from_wire":
+        return trial.Context(ifindex=socket.if_nametoindex(UPLINK))
+    return trial.Context()
 
 
 def measure(plane: DataPlane, name: str) -> float:
     wanted = TRIALS[name]
-    program = plane.programs[wanted.program].fd
-    packet = frame(wanted.source[wanted.family], wanted.destination[wanted.family])
-    found = trial.run(program, packet).verdict
-    if found != wanted.verdict:
+    program, device = plane.programs[wanted.program].fd, context(wanted.program)
+    packet = frame(wanted.source.end(wanted.family), wanted.target.end(wanted.family))
+    done = [trial.run(program, packet, device, RUNS) for _ in range(CALLS)]
+    for found in {outcome.verdict for outcome in done} - {wanted.verdict}:  # of the last run
         raise SystemFailed(f"{wanted.program} says {found} to '{name}', not {wanted.verdict}")
-    return statistics.median(
-        trial.run(program, packet, repeat=RUNS).nanoseconds for _ in range(CALLS)
-    )
+    return statistics.median(outcome.nanoseconds for outcome in done)
 
 
 def main() -> None:
