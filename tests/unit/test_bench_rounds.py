@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from seaway.bench.pulse import rate
 from seaway.bench.rounds import ENOUGH, PATIENCE, Ledger, Sample, pinned, rotated
 from seaway.bench.traffic import timetable
 
@@ -94,3 +95,7 @@ def test_sockperf_clients_are_awake_one_at_a_time():
 
     assert [("calibrate", c) for c in clients] == [(a.what, a.client) for a in awake[::2]]
     assert [("end", c) for c in clients] == [(a.what, a.client) for a in awake[1::2]]
+
+
+def test_a_step_that_takes_longer_than_the_round_is_measured_all_the_same():
+    assert 0 < rate(lambda: 1, 0.0)

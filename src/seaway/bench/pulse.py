@@ -1,10 +1,11 @@
 """Push packets or connections from one network namespace to another, from a single process.
 
 Both sockets belong to this process, each to its own namespace, so one CPU does the sending, the
-path between and the receiving in turn: no scheduler, no loss, little noise. Prints how many
-a second go through. Started anew for each round:
+path between and the receiving in turn: no scheduler, no loss, little noise. The server listens on
+every address that it has: a client may ask it by another one. Prints how many a second go through.
+Started anew for each round:
 
-    python -m seaway.bench.pulse udp|tcp CLIENT_NETNS SERVER_NETNS SERVER_ADDRESS SECONDS
+    python -m seaway.bench.pulse udp|tcp CLIENT_NETNS SERVER_NETNS ADDRESS SECONDS
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+
+from seaway.bench.ports import PULSE_PORT
 
 CLONE_NEWNET = 0x40000000
 BURST = 64  # datagrams that wait in the receiver's buffer at most
@@ -39,12 +42,11 @@ def datagrams(client: str, server: str, address: str) -> Callable[[], int]:
     """A burst of datagrams, all received: how many."""
     enter(server)
     receiver = socket.socket(family(address), socket.SOCK_DGRAM)
-    receiver.bind((address, 0))
+    receiver.bind(("", PULSE_PORT))
     receiver.settimeout(1.0)
-    port = receiver.getsockname()
     enter(client)
     sender = socket.socket(family(address), socket.SOCK_DGRAM)
-    sender.connect(port)
+    sender.connect((address, PULSE_PORT))
 
     def burst() -> int:
         for _ in range(BURST):
@@ -59,14 +61,13 @@ def datagrams(client: str, server: str, address: str) -> Callable[[], int]:
 def connections(client: str, server: str, address: str) -> Callable[[], int]:
     """One connection with a request and its answer."""
     enter(server)
-    listener = socket.create_server((address, 0), family=family(address), backlog=16)
-    port = listener.getsockname()
+    listener = socket.create_server(("", PULSE_PORT), family=family(address), backlog=16)
     enter(client)
 
     def connect() -> int:
         with socket.socket(family(address), socket.SOCK_STREAM) as asking:
             asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            asking.connect(port)
+            asking.connect((address, PULSE_PORT))
             with listener.accept()[0] as answering:
                 asking.send(b"?")
                 answering.recv(1)
@@ -81,11 +82,14 @@ KINDS = {"udp": datagrams, "tcp": connections}
 
 
 def rate(step: Callable[[], int], seconds: float) -> float:
-    """How many a second at the median step, after a tenth of the time to warm up."""
+    """How many a second at the median step, after a tenth of the time to warm up.
+
+    There is one at least: on a busy machine the first may take longer than all of the time.
+    """
     count, times = 1, list[float]()
     start = time.perf_counter()
     warm, end = start + seconds / 10, start + seconds
-    while (now := time.perf_counter()) < end:
+    while (now := time.perf_counter()) < end or not times:
         count = step()
         if now >= warm:
             times.append(time.perf_counter() - now)
