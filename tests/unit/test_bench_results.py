@@ -97,6 +97,20 @@ def test_a_promise_is_held_to_the_ratio(ratio, verdict):
     assert f"promised <= 1.1 x veth: {verdict}" in render(found)
 
 
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.01, "kept"), (1.0, "broken")])
+def test_more_connections_than_a_peers_are_promised_of_a_published_port(ratio, verdict):
+    ours = row("seaway", 9000.0, metric="tcp_cps", ratios=against("docker", ratio))
+    found = result(ours, case="ingress")
+
+    assert [("> 1 x docker", verdict)] == [(str(p), v) for p, v in verdicts(found)]
+
+
+def test_a_tracked_flow_is_held_to_the_veth_pair():
+    ours = row("seaway-tracked", 11.0, ratios=against("veth", 1.1))
+
+    assert [("<= 1.15 x veth", "kept")] == [(str(p), v) for p, v in verdicts(result(ours))]
+
+
 def test_too_few_rounds_keep_no_promise():
     found = result(row("seaway", 10.0, ratios=against("veth", 1.0, good=False)))
 
@@ -112,6 +126,8 @@ def test_a_sockperf_that_measured_nothing_is_an_error():
         median("sockperf: No messages were received from the server.")
 
 
-def test_a_sockperf_that_was_woken_up_too_late_gives_no_round():
-    assert None is median("sockperf: No valid observations found. Try tune parameters")
-    assert None is median("sockperf: No messages were sent")
+@pytest.mark.parametrize(
+    "words", ["No valid observations found. Try tune parameters", "No messages were sent"]
+)
+def test_a_sockperf_that_was_woken_up_too_late_gives_no_round(words):
+    assert None is median(f"sockperf: {words}")

@@ -58,7 +58,7 @@ METRICS: dict[str, Figure] = {
 
 def run(systems: Sequence[Attacher], options: Options) -> Result:
     ledger, stage = Ledger[Round](measured_cpu()), Stage(CASE, options)
-    with stage.set(systems, lambda system, host: system.attaching(host)) as callers:
+    with stage.set(systems, lambda system, hosts: system.attaching(hosts[0])) as callers:
         for endpoints in sorted(options.endpoints):
             _fill(callers, endpoints, stage)
             for parallel in options.parallel:

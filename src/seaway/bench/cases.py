@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from seaway.bench import attach, programs, same_host
-from seaway.bench.cni import ReferencePlugin
-from seaway.bench.docker import DockerBridge
+from seaway.bench import attach, ingress, programs, same_host
+from seaway.bench.cni import Portmap, ReferencePlugin
+from seaway.bench.docker import DockerBridge, DockerPublished
 from seaway.bench.options import Options
-from seaway.bench.ours import Seaway
+from seaway.bench.ours import Seaway, SeawayTracked
 from seaway.bench.results import Result
-from seaway.bench.systems import Veth
+from seaway.bench.systems import BareHost, Veth
 from seaway.errors import Invalid, NotFound
 
 BRIDGE, PTP = ReferencePlugin("bridge"), ReferencePlugin("ptp")
 OURS = Seaway()
-PAIRS = (Veth(), OURS, BRIDGE, PTP, DockerBridge())
+PAIRS = (Veth(), OURS, SeawayTracked(), BRIDGE, PTP, DockerBridge())
+PUBLISHERS = (
+    BareHost(),
+    OURS,
+    DockerPublished("docker"),
+    DockerPublished("docker-no-proxy", "--userland-proxy=false"),
+    Portmap(),
+)
 ATTACHERS = (OURS, BRIDGE, PTP)
-CASES = (same_host.CASE, attach.CASE, programs.CASE)
-SYSTEMS = tuple(system.name for system in PAIRS)
+CASES = (same_host.CASE, ingress.CASE, attach.CASE, programs.CASE)
+SYSTEMS = {
+    same_host.CASE: tuple(system.name for system in PAIRS),
+    ingress.CASE: tuple(system.name for system in PUBLISHERS),
+    attach.CASE: tuple(system.name for system in ATTACHERS),
+}
 
 
 def run(case: str, options: Options) -> Result:
-    unknown = set(options.systems) - set(SYSTEMS)
+    known = list(dict.fromkeys(name for names in SYSTEMS.values() for name in names))
+    unknown = set(options.systems).difference(known)
     if unknown:
-        raise Invalid(f"no such system: {', '.join(sorted(unknown))}", f"one of {SYSTEMS}")
+        raise Invalid(f"no such system: {', '.join(sorted(unknown))}", f"one of {known}")
     if case == same_host.CASE:
         return same_host.run([s for s in PAIRS if options.wants_system(s.name)], options)
+    if case == ingress.CASE:
+        return ingress.run([s for s in PUBLISHERS if options.wants_system(s.name)], options)
     if case == attach.CASE:
         return attach.run([s for s in ATTACHERS if options.wants_system(s.name)], options)
     if case == programs.CASE:

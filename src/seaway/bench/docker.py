@@ -1,4 +1,4 @@
-"""Docker's default bridge as a peer: an engine inside a lab host, two containers on `docker0`."""
+"""Docker's default bridge as a peer: an engine inside a lab host, its containers on `docker0`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seaway.bench.systems import Pair, Place, of_family
+from seaway.bench.ports import PUBLISH
+from seaway.bench.systems import Pair, Place, host_address, host_netns, of_family
 from seaway.lab import LabHost
 
 PROGRAMS = ("dockerd", "docker", "containerd", "runc", "busybox")
@@ -23,23 +24,51 @@ ENGINE = (
     "--containerd=",
 )
 MORE = {4: (), 6: ("--ipv6", "--fixed-cidr-v6=fd00:211::/64")}
+NAT = {4: (), 6: ("--experimental", "--ip6tables")}  # without it, ports of IPv6 are not published
 
 
 class DockerBridge:
     name = "docker-bridge"
 
     def missing(self) -> str:
-        lacking = [program for program in PROGRAMS if shutil.which(program) is None]
-        return f"{', '.join(lacking)} (docker.io, busybox-static)" if lacking else ""
+        return lacking()
 
     @contextmanager
     def running(self, host: LabHost, family: int) -> Iterator[Pair]:
-        host.start(*ENGINE, *MORE[family], log=LOG)
-        host.wait_for("dockerd", lambda: host.call("docker", "version").returncode == 0, within=60)
-        Path(f"/proc/{host.pid}/root{ARCHIVE}").write_bytes(image())
-        host.run("docker", "import", ARCHIVE, IMAGE)
+        start(host, family)
         client, server = (container(host, name, family) for name in ("client", "server"))
-        yield Pair(client, server)
+        yield Pair(client, server, host_netns(host))
+
+
+class DockerPublished:
+    """A container with published ports. `options`: how the engine is to publish them."""
+
+    def __init__(self, name: str, *options: str) -> None:
+        self.name = name
+        self.options = options
+
+    def missing(self) -> str:
+        return lacking()
+
+    @contextmanager
+    def publishing(self, host: LabHost, family: int) -> Iterator[Place]:
+        start(host, family, *NAT[family], *self.options)
+        server = container(host, "server", family, *PUBLISH)
+        yield server._replace(address=host_address(host, family))
+
+
+def lacking() -> str:
+    """What this machine does not have, with the packages that have it."""
+    programs = [program for program in PROGRAMS if shutil.which(program) is None]
+    return f"{', '.join(programs)} (docker.io, busybox-static)" if programs else ""
+
+
+def start(host: LabHost, family: int, *options: str) -> None:
+    """An engine, with an image to make containers of."""
+    host.start(*ENGINE, *MORE[family], *options, log=LOG)
+    host.wait_for("dockerd", lambda: host.call("docker", "version").returncode == 0, within=60)
+    Path(f"/proc/{host.pid}/root{ARCHIVE}").write_bytes(image())
+    host.run("docker", "import", ARCHIVE, IMAGE)
 
 
 def image() -> bytes:
@@ -50,9 +79,10 @@ def image() -> bytes:
     return archive.getvalue()
 
 
-def container(host: LabHost, name: str, family: int) -> Place:
+def container(host: LabHost, name: str, family: int, *options: str) -> Place:
     idle = ("/bin/busybox", "sleep", "1000000")
-    host.run("docker", "run", "--detach", "--network=bridge", f"--name={name}", IMAGE, *idle)
+    how = ("--detach", "--network=bridge", f"--name={name}", *options)
+    host.run("docker", "run", *how, IMAGE, *idle)
     form = "{{.State.Pid}} {{.NetworkSettings.IPAddress}} {{.NetworkSettings.GlobalIPv6Address}}"
     pid, *addresses = host.run("docker", "inspect", f"--format={form}", name).split()
     return Place(f"/proc/{host.pid}/root/proc/{pid}/ns/net", of_family(addresses, family))

@@ -20,7 +20,7 @@ class Options:
     rounds: int = ROUNDS
     systems: tuple[str, ...] = ()  # empty: all
     metrics: tuple[str, ...] = ()  # empty: all
-    family: int = 4  # same-host: of the addresses
+    family: int = 4  # same-host, ingress: of the addresses
     endpoints: tuple[int, ...] = (1, 100, 1000)  # attach: present while it is measured
     parallel: tuple[int, ...] = (1, 16)  # attach: at a time
     progress: Callable[[str], None] = _quiet

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 
 from seaway import names
 from seaway.bench.plugins import Caller, calling
-from seaway.bench.systems import Pair, Place, make_netns, netns_path, of_family
+from seaway.bench.ports import PUBLISH
+from seaway.bench.systems import (
+    Pair,
+    Place,
+    host_address,
+    host_netns,
+    make_netns,
+    netns_path,
+    of_family,
+)
 from seaway.lab import LabHost
 from seaway.model.addresses import Address
 
@@ -31,7 +40,13 @@ class Seaway:
             Place(netns_path(host, name), attach(host, name, family))
             for name in ("client", "server")
         )
-        yield Pair(client, server)
+        yield Pair(client, server, host_netns(host))
+
+    @contextmanager
+    def publishing(self, host: LabHost, family: int) -> Iterator[Place]:
+        host.start_agent()
+        make_netns(host, "server")
+        yield publish(host, "server", family)
 
     @contextmanager
     def attaching(self, host: LabHost) -> Iterator[Caller]:
@@ -40,6 +55,30 @@ class Seaway:
             yield caller
 
 
-def attach(host: LabHost, name: str, family: int) -> Address:
-    told = host.seaway("attach", f"/run/netns/{name}", f"--name={name}", "--output=json")
-    return of_family(json.loads(told)["addresses"], family)
+class SeawayTracked:
+    """The same two containers, but the server is asked by a published port of their host: every
+    packet belongs to a flow that is tracked and translated.
+    """
+
+    name = "seaway-tracked"
+
+    def missing(self) -> str:
+        return ""
+
+    @contextmanager
+    def running(self, host: LabHost, family: int) -> Iterator[Pair]:
+        host.start_agent()
+        make_netns(host, "client", "server")
+        client = Place(netns_path(host, "client"), attach(host, "client", family))
+        yield Pair(client, publish(host, "server", family), host_netns(host))
+
+
+def attach(host: LabHost, name: str, family: int, *options: str) -> Address:
+    place = (f"/run/netns/{name}", f"--name={name}", "--output=json")
+    return of_family(json.loads(host.seaway("attach", *place, *options))["addresses"], family)
+
+
+def publish(host: LabHost, name: str, family: int) -> Place:
+    """Attach a container whose ports are the host's too, and ask it by those."""
+    attach(host, name, family, *PUBLISH)
+    return Place(netns_path(host, name), host_address(host, family))

@@ -48,7 +48,7 @@ def run(options: Options) -> Result:
     ledger, stage = Ledger[float](measured_cpu()), Stage(CASE, options)
     names = [name for name in TRIALS if options.wants_metric(name)]
     with stage.set(
-        [Programs()], lambda system, host: system.running(host, ledger.cpu)
+        [Programs()], lambda system, hosts: system.running(hosts[0], ledger.cpu)
     ) as running:
         runner = running[Programs.name]
         for sweep in range(options.sweeps):

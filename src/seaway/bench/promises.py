@@ -15,7 +15,7 @@ class Promise(NamedTuple):
     metric: str
     row: str  # system, or system@endpointsxparallel
     reference: str
-    relation: Literal["<=", "<", ">="]
+    relation: Literal["<=", "<", ">=", ">"]
     bound: float
 
     def __str__(self) -> str:
@@ -26,13 +26,19 @@ class Promise(NamedTuple):
             "<=": ratio <= self.bound,
             "<": ratio < self.bound,
             ">=": ratio >= self.bound,
+            ">": ratio > self.bound,
         }[self.relation]
 
 
 PEERS = ("cni-bridge", "cni-ptp", "docker-bridge")
+PUBLISHERS = ("docker", "docker-no-proxy", "cni-portmap")
 PROMISES = (
     *(
         Promise("same-host", metric, OURS, "veth", "<=", 1.10)
+        for metric in ("udp_rr_p50", "tcp_rr_p50")
+    ),
+    *(
+        Promise("same-host", metric, f"{OURS}-tracked", "veth", "<=", 1.15)
         for metric in ("udp_rr_p50", "tcp_rr_p50")
     ),
     *(
@@ -41,6 +47,8 @@ PROMISES = (
         for peer in PEERS
     ),
     Promise("same-host", "tcp_gbps", OURS, "veth", ">=", 0.95),
+    *(Promise("ingress", "tcp_rr_p50", OURS, peer, "<", 1.00) for peer in PUBLISHERS),
+    *(Promise("ingress", "tcp_cps", OURS, peer, ">", 1.00) for peer in PUBLISHERS),
     *(
         Promise("attach", "add_p50", f"{OURS}@{n}x1", f"cni-ptp@{n}x1", "<=", 0.60)
         for n in (1, 1000)

@@ -1,4 +1,4 @@
-"""Every system on a lab host of its own, all at the same time; nothing is left afterwards."""
+"""Every system on lab hosts of its own, all at the same time; nothing is left afterwards."""
 
 from __future__ import annotations
 
@@ -40,18 +40,22 @@ class Stage:
     def set(
         self,
         systems: Sequence[AnySystem],
-        start: Callable[[AnySystem, LabHost], AbstractContextManager[Running]],
+        start: Callable[[AnySystem, tuple[LabHost, ...]], AbstractContextManager[Running]],
+        each: int = 1,
     ) -> Iterator[dict[str, Running]]:
-        """Start them. One that does not start is a missing one."""
+        """Start them, each on so many hosts. One that does not start is a missing one."""
         self.missing |= {system.name: why for system in systems if (why := system.missing())}
         present = [system for system in systems if system.name not in self.missing]
         running: dict[str, Running] = {}
         with ExitStack() as stack:
-            hosts = stack.enter_context(lab.passing("bench", hosts=max(1, len(present)))).hosts
-            for system, host in zip(present, hosts, strict=False):
+            hosts = stack.enter_context(
+                lab.passing("bench", hosts=each * max(1, len(present)))
+            ).hosts
+            for number, system in enumerate(present):
                 self.tell(f"setting up {system.name}")
                 try:
-                    running[system.name] = stack.enter_context(start(system, host))
+                    own = hosts[number * each : (number + 1) * each]
+                    running[system.name] = stack.enter_context(start(system, own))
                 except (SeawayError, OSError, subprocess.SubprocessError) as error:
                     self.missing[system.name] = f"it did not start: {_told(error)}"
             yield running

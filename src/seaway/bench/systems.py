@@ -1,4 +1,4 @@
-"""What is compared: each system gives two endpoints on a lab host of its own."""
+"""What is compared: each system gives a client and a server, on lab hosts of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from seaway.model.addresses import Address
 
 
 class Place(NamedTuple):
-    """One end: a network namespace, by a path that the machine can open, and its address."""
+    """One end: a network namespace, by a path that the machine can open, and the address that
+    others ask it by: its own, or its host's where its ports are published.
+    """
 
     netns: str
     address: Address
@@ -25,6 +27,7 @@ class Place(NamedTuple):
 class Pair(NamedTuple):
     client: Place
     server: Place
+    host: str  # the network namespace of the server's host, where flows may be tracked
 
 
 class System(Protocol):
@@ -37,9 +40,28 @@ class System(Protocol):
         """Set it up on a host of its own, with two endpoints and their addresses of a family."""
 
 
+class Publisher(Protocol):
+    name: str
+
+    def missing(self) -> str:
+        """What this machine lacks to run it; empty if nothing."""
+
+    def publishing(self, host: LabHost, family: int) -> AbstractContextManager[Place]:
+        """Set it up on a host of its own, with a server that others ask by the host's address."""
+
+
 def netns_path(host: LabHost, name: str) -> str:
     """A named namespace of a lab host, as the machine sees it."""
     return f"/proc/{host.pid}/root/run/netns/{name}"
+
+
+def host_netns(host: LabHost) -> str:
+    return f"/proc/{host.pid}/ns/net"
+
+
+def host_address(host: LabHost, family: int) -> Address:
+    """Of its uplink."""
+    return host.address4 if family == 4 else host.address6
 
 
 def of_family(interfaces: Iterable[str], family: int) -> Address:
@@ -90,4 +112,17 @@ class Veth:
         client, server = (
             Place(netns_path(host, name), of_family(own, family)) for name, own in self.ends.items()
         )
-        yield Pair(client, server)
+        yield Pair(client, server, host_netns(host))
+
+
+class BareHost:
+    """A server on the host itself, in no container: the reference of what publishing costs."""
+
+    name = "host"
+
+    def missing(self) -> str:
+        return ""
+
+    @contextmanager
+    def publishing(self, host: LabHost, family: int) -> Iterator[Place]:
+        yield Place(host_netns(host), host_address(host, family))

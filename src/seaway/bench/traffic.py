@@ -14,21 +14,23 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from seaway.bench.ports import STREAM_PORT, TCP_PORT, UDP_PORT
 from seaway.bench.rounds import Ledger, Sample
 from seaway.bench.statistics import Better
 from seaway.bench.systems import Pair
 from seaway.errors import SystemFailed
 
-UDP_PORT, TCP_PORT, STREAM_PORT = 11111, 11112, 11113
 LEAD = 2.1  # seconds that sockperf sleeps before it begins: others are measured meanwhile
 WINDOW = 0.85  # seconds that belong to one sockperf client, of which it warms up for 0.4
 TAIL = 0.1  # seconds of that, in which it ends
 PULSE = 0.3  # seconds
 STREAM = "512M"  # bytes of one stream
+FLOWS = 1_000_000  # of one round
 LIMIT = 20.0  # seconds for anything
+FLOOD_LIMIT = 180.0  # but for so many flows
 SOCKPERF = (4,)  # the families of Debian's, 3.7
-# sockperf's words where the machine was so busy that its time ended as it began.
-NOTHING_OBSERVED = ("No valid observations found", "No messages were sent")
+# sockperf's words when its time ended as it began: awake too late, or still warming up.
+TOO_LATE = ("No valid observations found", "No messages were sent")
 
 
 Client = tuple[str, str]  # system, metric
@@ -49,6 +51,7 @@ METRICS = {
         Metric("udp_pps", "packets/s", "higher"),
         Metric("tcp_gbps", "Gbit/s", "higher"),
         Metric("tcp_cps", "connections/s", "higher"),
+        Metric("new_flows", "flows/s", "higher"),
     )
 }
 
@@ -102,9 +105,21 @@ def measure(metrics: Sequence[str], pairs: Mapping[str, Pair], ledger: Ledger[fl
             ledger.measure((system, metric), _single(metric, pair, ledger.cpu))
 
 
+def warm_up(metrics: Sequence[str], pairs: Mapping[str, Pair], cpu: int) -> None:
+    """What the first round would find otherwise than all others: neighbours that do not know each
+    other yet, and tables of flows that are not full.
+    """
+    for pair in pairs.values():
+        pulse("tcp", pair, cpu)
+        if "new_flows" in metrics:
+            flood(pair, cpu)
+
+
 def _single(metric: str, pair: Pair, cpu: int) -> Callable[[], float]:
     if metric == "tcp_gbps":
         return lambda: stream(pair, cpu)
+    if metric == "new_flows":
+        return lambda: flood(pair, cpu)
     return lambda: pulse({"udp_pps": "udp", "tcp_cps": "tcp"}[metric], pair, cpu)
 
 
@@ -123,8 +138,14 @@ def pulse(kind: str, pair: Pair, cpu: int) -> float:
     return float(_output(pin(cpu, *command)))
 
 
-def _output(argv: list[str]) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=False)
+def flood(pair: Pair, cpu: int) -> float:
+    ends = (pair.client.netns, pair.server.netns, pair.host, str(pair.server.address))
+    command = (sys.executable, "-m", "seaway.bench.flood", *ends, str(FLOWS))
+    return float(_output(pin(cpu, *command), FLOOD_LIMIT))
+
+
+def _output(argv: list[str], limit: float = LIMIT) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=limit, check=False)
     if done.returncode:
         raise SystemFailed(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
@@ -189,7 +210,7 @@ def _ping_pong(metric: str, pair: Pair, cpu: int) -> list[str]:
 
 def median(output: str) -> float | None:
     """The median round trip in microseconds, as sockperf prints it; none if it woke too late."""
-    if any(words in output for words in NOTHING_OBSERVED):
+    if any(words in output for words in TOO_LATE):
         return None
     found = re.search(r"percentile 50\.000 =\s*([\d.]+)", output)
     if found is None:

@@ -11,7 +11,7 @@ from seaway.cli import options
 from seaway.cli.ending import clean_up_first
 from seaway.errors import Invalid
 
-CASES = ["same-host", "attach", "programs"]
+CASES = ["same-host", "ingress", "attach", "programs"]
 
 
 def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...]:
@@ -34,7 +34,10 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 @click.option("--system", multiple=True, help="Only this one, e.g. seaway,veth.")
 @click.option("--metric", multiple=True, help="Only this one, e.g. tcp_rr_p50.")
 @click.option(
-    "--family", type=click.Choice(["4", "6"]), default="4", help="same-host: IPv4 or IPv6."
+    "--family",
+    type=click.Choice(["4", "6"]),
+    default="4",
+    help="same-host, ingress: IPv4 or IPv6.",
 )
 @click.option(
     "--endpoints", multiple=True, help="attach: how many are present. [default: 1,100,1000]"
@@ -43,7 +46,7 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any) -> None:
     """Measure side by side with what is installed here.
 
-    Cases: same-host, attach, programs; all of them if none is named.
+    Cases: same-host, ingress, attach, programs; all of them if none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
 

@@ -1,0 +1,107 @@
+"""What the cases have in common that send traffic: systems side by side, in interleaved rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from seaway.bench import traffic
+from seaway.bench.machine import describe, measured_cpu
+from seaway.bench.options import Options
+from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
+from seaway.bench.rounds import Ledger, rotated
+from seaway.bench.stage import AnySystem, Stage
+from seaway.bench.statistics import best_quartile, estimate, ratio
+from seaway.bench.systems import Pair
+from seaway.lab import LabHost
+
+OURS = "seaway"
+
+
+class Course(NamedTuple):
+    """One case."""
+
+    case: str
+    metrics: tuple[str, ...]
+    reference: str  # the system that all others are compared with
+    hosts: int = 1  # that each system needs
+
+
+def run(
+    course: Course,
+    systems: Sequence[AnySystem],
+    start: Callable[[AnySystem, tuple[LabHost, ...]], AbstractContextManager[Pair]],
+    options: Options,
+) -> Result:
+    metrics = [name for name in course.metrics if options.wants_metric(name)]
+    measured = [name for name in metrics if options.family in traffic.METRICS[name].families]
+    ledger, stage = Ledger[float](measured_cpu()), Stage(course.case, options)
+    with (
+        stage.set(systems, start, course.hosts) as pairs,
+        traffic.servers(pairs, ledger.cpu),
+    ):
+        stage.tell("warming up")
+        traffic.warm_up(measured, pairs, ledger.cpu)
+        _measure(pairs, measured, ledger, stage)
+    names = [system.name for system in systems]
+    rows = tuple(
+        _row((name, metric), _against(name, names, course.reference), ledger, stage)
+        for metric in metrics
+        for name in names
+    )
+    machine = describe(ledger.cpu, ledger.fastest)
+    return Result(case=course.case, machine=machine, rows=rows, ratios=collect_ratios(rows))
+
+
+def _measure(
+    pairs: dict[str, Pair], metrics: list[str], ledger: Ledger[float], stage: Stage
+) -> None:
+    """If one system needs one more round of a metric, all get it: they stay interleaved."""
+    rounds = stage.options.rounds
+    for sweep in range(stage.options.sweeps):
+        due = [m for m in metrics if any(ledger.is_short((s, m), rounds) for s in pairs)]
+        if not due:
+            return
+        stage.tell(f"round {sweep + 1} for {rounds}: {', '.join(due)}")
+        order = rotated(list(pairs), sweep)
+        traffic.measure(due, {system: pairs[system] for system in order}, ledger)
+
+
+def _against(system: str, systems: list[str], reference: str) -> list[str]:
+    """Whom a system is compared with: ours with all, the others with the reference."""
+    wanted = systems if system == OURS else [reference]
+    return [name for name in wanted if name != system]
+
+
+def _row(key: traffic.Client, against: list[str], ledger: Ledger[float], stage: Stage) -> Row:
+    (system, metric), family = key, stage.options.family
+    of = traffic.METRICS[metric]
+    unknown = "" if family in of.families else f"its program knows no IPv{family}"
+    kept = ledger.told(key)
+    found = estimate(kept, best_quartile(of.better)) if kept else None
+    return Row(
+        system=system,
+        metric=metric,
+        unit=of.unit,
+        value=found and found.value,
+        low=found and found.low,
+        high=found and found.high,
+        runs=len(ledger.kept(key)),
+        discarded=ledger.discarded(key),
+        good=ledger.is_enough(key),
+        family=family,
+        ratios=tuple(
+            _ratio(key, (other, metric), ledger)
+            for other in against
+            if kept and ledger.told((other, metric))
+        ),
+        note=stage.missing.get(system) or unknown or ledger.judge(key),
+    )
+
+
+def _ratio(key: traffic.Client, reference: traffic.Client, ledger: Ledger[float]) -> Ratio:
+    statistic = best_quartile(traffic.METRICS[key[1]].better)
+    found = ratio(ledger.told(key), ledger.told(reference), statistic)
+    good = ledger.is_enough(key) and ledger.is_enough(reference)
+    return ratio_of(reference[0], found, good=good)
