@@ -10,10 +10,13 @@ import subprocess
 import pytest
 
 from seaway import bench, lab
+from seaway.bench import ingress, same_host
 from seaway.bench.traffic import METRICS
+from seaway.bench.trials import TRIALS
 from seaway.lab.hosts import SEAWAY
 
 TINY = {"rounds": 1, "endpoints": (1,), "parallel": (1, 2)}
+OURS_AND_VETH = ("veth", "seaway", "seaway-tracked")
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -21,11 +24,16 @@ def measured(case: str, **more: object) -> bench.Result:
     return bench.run(case, bench.Options(**(TINY | more)))
 
 
-def test_same_host_tells_every_metric():
-    systems = ("veth", "seaway")
-    found = measured("same-host", systems=systems)
+def measured_by(found: bench.Result) -> set[tuple[str, str]]:
+    return {(row.system, row.metric) for row in found.rows if row.value is not None}
 
-    assert {(s, m) for s in systems for m in METRICS} == {(r.system, r.metric) for r in found.rows}
+
+def test_same_host_tells_every_metric():
+    found = measured("same-host", systems=OURS_AND_VETH)
+
+    assert {(s, m) for s in OURS_AND_VETH for m in same_host.METRICS} == {
+        (row.system, row.metric) for row in found.rows
+    }
     assert found.case == json.loads(bench.encode(found))["case"]
     assert "udp_rr_p50 (us)" in bench.render(found)
 
@@ -33,21 +41,40 @@ def test_same_host_tells_every_metric():
 def test_same_host_has_every_system_that_is_installed():
     found = measured("same-host", metrics=("udp_pps",))
 
-    assert bench.SYSTEMS == tuple(row.system for row in found.rows)
+    assert bench.SYSTEMS["same-host"] == tuple(row.system for row in found.rows)
     assert [] == [row.note for row in found.rows if "start" in row.note]
 
 
 def test_same_host_measures_ipv6_with_every_program_that_knows_it():
     found = measured("same-host", family=6)
-    told = {metric for metric, of in METRICS.items() if 6 in of.families}
+    told = {metric for metric in same_host.METRICS if 6 in METRICS[metric].families}
     lacking = {(r.system, r.metric): r.note for r in found.rows if r.value is None}
 
     assert {6} == {row.family for row in found.rows}
     assert {"udp_pps", "tcp_gbps", "tcp_cps"} == told
-    assert [] == [key for key in lacking if key[0] in ("veth", "seaway") and key[1] in told]
+    assert [] == [key for key in lacking if key[0] in OURS_AND_VETH and key[1] in told]
     assert [] == [note for note in lacking.values() if "start" in note]
     assert "its program knows no IPv6" == lacking["seaway", "udp_rr_p50"]
     assert "tcp_cps (connections/s), IPv6" in bench.render(found)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_ingress_has_every_system_that_is_installed(family):
+    found = measured("ingress", metrics=("tcp_cps",), family=family)
+
+    assert bench.SYSTEMS["ingress"] == tuple(row.system for row in found.rows)
+    assert [] == [row.note for row in found.rows if "start" in row.note]
+    assert {(system, "tcp_cps") for system in ("host", "seaway")} <= measured_by(found)
+
+
+def test_ingress_tells_every_metric():
+    systems = ("host", "seaway")
+    found = measured("ingress", systems=systems)
+
+    assert {(s, m) for s in systems for m in ingress.METRICS} == {
+        (row.system, row.metric) for row in found.rows
+    }
+    assert {(s, "new_flows") for s in systems} <= measured_by(found)
 
 
 def test_attach_tells_add_and_del_of_every_cell():
@@ -64,7 +91,8 @@ def test_attach_tells_add_and_del_of_every_cell():
 def test_programs_tells_the_time_of_every_program():
     found = measured("programs")
 
-    assert {"from_endpoint", "to_endpoint"} <= {row.system for row in found.rows}
+    assert {"from_endpoint", "to_endpoint", "from_wire"} == {row.system for row in found.rows}
+    assert set(TRIALS) == {metric for _, metric in measured_by(found)}
 
 
 def test_a_bench_leaves_no_lab_behind():
