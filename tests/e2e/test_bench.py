@@ -15,7 +15,7 @@ from seaway.bench.traffic import METRICS
 from seaway.bench.trials import TRIALS
 from seaway.lab.hosts import SEAWAY
 
-TINY = {"rounds": 1, "endpoints": (1,), "parallel": (1, 2)}
+TINY = {"rounds": 1, "flows": 20_000, "endpoints": (1,), "parallel": (1, 2)}
 OURS_AND_VETH = ("veth", "seaway", "seaway-tracked")
 pytestmark = pytest.mark.timeout(300)
 

@@ -21,6 +21,7 @@ class Options:
     systems: tuple[str, ...] = ()  # empty: all
     metrics: tuple[str, ...] = ()  # empty: all
     family: int = 4  # same-host, ingress: of the addresses
+    flows: int = 1_000_000  # ingress: random ones in a round of new_flows
     endpoints: tuple[int, ...] = (1, 100, 1000)  # attach: present while it is measured
     parallel: tuple[int, ...] = (1, 16)  # attach: at a time
     progress: Callable[[str], None] = _quiet

@@ -42,7 +42,7 @@ def run(
         traffic.servers(pairs, ledger.cpu),
     ):
         stage.tell("warming up")
-        traffic.warm_up(measured, pairs, ledger.cpu)
+        traffic.warm_up(measured, pairs, ledger.cpu, options.flows)
         _measure(pairs, measured, ledger, stage)
     names = [system.name for system in systems]
     rows = tuple(
@@ -64,8 +64,8 @@ def _measure(
         if not due:
             return
         stage.tell(f"round {sweep + 1} for {rounds}: {', '.join(due)}")
-        order = rotated(list(pairs), sweep)
-        traffic.measure(due, {system: pairs[system] for system in order}, ledger)
+        order = {system: pairs[system] for system in rotated(list(pairs), sweep)}
+        traffic.measure(due, order, ledger, stage.options.flows)
 
 
 def _against(system: str, systems: list[str], reference: str) -> list[str]:

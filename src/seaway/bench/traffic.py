@@ -25,7 +25,6 @@ WINDOW = 0.85  # seconds that belong to one sockperf client, of which it warms u
 TAIL = 0.1  # seconds of that, in which it ends
 PULSE = 0.3  # seconds
 STREAM = "512M"  # bytes of one stream
-FLOWS = 1_000_000  # of one round
 LIMIT = 20.0  # seconds for anything
 FLOOD_LIMIT = 180.0  # but for so many flows
 SOCKPERF = (4,)  # the families of Debian's, 3.7
@@ -95,31 +94,33 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
         time.sleep(0.01)
 
 
-def measure(metrics: Sequence[str], pairs: Mapping[str, Pair], ledger: Ledger[float]) -> None:
+def measure(
+    metrics: Sequence[str], pairs: Mapping[str, Pair], ledger: Ledger[float], flows: int
+) -> None:
     """One round of these metrics for each of these systems, in their order."""
     waiting = [(system, metric) for metric in metrics if metric in PING_PONG for system in pairs]
     if waiting:
         ping_pongs(waiting, pairs, ledger)
     for metric in metrics:
         for system, pair in pairs.items() if metric not in PING_PONG else ():
-            ledger.measure((system, metric), _single(metric, pair, ledger.cpu))
+            ledger.measure((system, metric), _single(metric, pair, ledger.cpu, flows))
 
 
-def warm_up(metrics: Sequence[str], pairs: Mapping[str, Pair], cpu: int) -> None:
+def warm_up(metrics: Sequence[str], pairs: Mapping[str, Pair], cpu: int, flows: int) -> None:
     """What the first round would find otherwise than all others: neighbours that do not know each
     other yet, and tables of flows that are not full.
     """
     for pair in pairs.values():
         pulse("tcp", pair, cpu)
         if "new_flows" in metrics:
-            flood(pair, cpu)
+            flood(pair, cpu, flows)
 
 
-def _single(metric: str, pair: Pair, cpu: int) -> Callable[[], float]:
+def _single(metric: str, pair: Pair, cpu: int, flows: int) -> Callable[[], float]:
     if metric == "tcp_gbps":
         return lambda: stream(pair, cpu)
     if metric == "new_flows":
-        return lambda: flood(pair, cpu)
+        return lambda: flood(pair, cpu, flows)
     return lambda: pulse({"udp_pps": "udp", "tcp_cps": "tcp"}[metric], pair, cpu)
 
 
@@ -138,9 +139,9 @@ def pulse(kind: str, pair: Pair, cpu: int) -> float:
     return float(_output(pin(cpu, *command)))
 
 
-def flood(pair: Pair, cpu: int) -> float:
+def flood(pair: Pair, cpu: int, flows: int) -> float:
     ends = (pair.client.netns, pair.server.netns, pair.host, str(pair.server.address))
-    command = (sys.executable, "-m", "seaway.bench.flood", *ends, str(FLOWS))
+    command = (sys.executable, "-m", "seaway.bench.flood", *ends, str(flows))
     return float(_output(pin(cpu, *command), FLOOD_LIMIT))
 
 

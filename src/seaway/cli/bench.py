@@ -40,6 +40,11 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
     help="same-host, ingress: IPv4 or IPv6.",
 )
 @click.option(
+    "--flows",
+    type=click.IntRange(min=4000),
+    help="ingress: random flows in one round. [default: 1000000]",
+)
+@click.option(
     "--endpoints", multiple=True, help="attach: how many are present. [default: 1,100,1000]"
 )
 @click.option("--parallel", multiple=True, help="attach: how many at a time. [default: 1,16]")
@@ -58,6 +63,7 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
         systems=tuple(options.items(given["system"])),
         metrics=tuple(options.items(given["metric"])),
         family=int(given["family"]),
+        flows=given["flows"] or benches.Options.flows,
         endpoints=_numbers(given["endpoints"], benches.Options.endpoints),
         parallel=_numbers(given["parallel"], benches.Options.parallel),
         progress=lambda text: click.echo(text, err=True),
