@@ -51,7 +51,9 @@ from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
 from seaway.surroundings import HostSurroundings
 from seaway.uplinks import Lookout
-from seaway.vigil import Lookouts, Vigil
+from seaway.vigil import RETRY, Lookouts, Vigil
+
+_PROGRAMS = (Attachments.name, UplinkTarget.name, SocketTarget.name)
 
 log = structlog.get_logger(__name__)
 
@@ -95,18 +97,29 @@ class Agent:
             tasks = [group.create_task(self.convergence.run(), name="converge")]
             await server.start()
             await self.convergence.settle([TABLE, *self.adopted])
-            self.plane.retire()
+            if not self._old_ones_run():
+                self.plane.retire()
             await self.vigil.release_vanished()
             self.intents.serving = True
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
             vigil = self.vigil
-            works = (vigil.look_into, vigil.sweep, vigil.retry, self.cni.watch)
+            works = (vigil.look_into, vigil.sweep, vigil.retry, self.cni.watch, self.retire)
             tasks += [group.create_task(work(), name=work.__name__) for work in works]
             await ended.wait()
             await server.stop()
             for task in tasks:
                 task.cancel()
         log.info("ended; the data plane goes on")
+
+    async def retire(self) -> None:
+        """What a build before left, once ours stands everywhere: the old one needs its maps."""
+        while self._old_ones_run():  # noqa: ASYNC110, of no retry's end is anybody told
+            await asyncio.sleep(RETRY)
+        self.plane.retire()
+
+    def _old_ones_run(self) -> bool:
+        """Perhaps: where a program of ours could not be put."""
+        return any(f.target in _PROGRAMS for f in self.convergence.failures())
 
 
 async def _wire(config: Config, store: SqliteStore) -> Agent:
