@@ -313,6 +313,24 @@ def test_who_asked_is_told_the_number_of_every_link(host, container):
     links.close()
 
 
+class VanishingLinks(LinkTarget):
+    """Whose containers end as soon as they are attached."""
+
+    def _put(self, link: Link) -> None:
+        super()._put(link)
+        self.delete({link.name})
+
+
+def test_a_link_that_went_away_again_has_no_number_and_failed(host, container):
+    told: list[tuple[str, int]] = []
+    links = VanishingLinks(host.path, created=lambda name, ifindex: told.append((name, ifindex)))
+    error = put(links, inside(container))
+
+    assert error is not None
+    assert (errno.ENODEV, []) == (error.errno, told)
+    links.close()
+
+
 def test_many_links_are_deleted_as_one_and_strangers_of_the_same_name_stay(target, host, container):
     for number in range(1, 6):
         own = inside(container, name=f"eth{number}", default_route=False, addresses=())

@@ -75,11 +75,12 @@ class LinkTarget:
         for name, link in objects.items():
             try:
                 self._put(link)
+                ifindex = self._there(name)
             except OSError as error:
                 failed[name] = error
             else:
                 if self._created:
-                    self._created(name, self._rtnl.ifindex(name))
+                    self._created(name, ifindex)
         return failed
 
     def delete(self, keys: set[str]) -> dict[str, OSError]:
@@ -120,6 +121,13 @@ class LinkTarget:
         if link.inside is None:
             raise OSError(errno.ENODEV, f"no container is known for {link.name}")
         self._create(link, link.inside)
+
+    def _there(self, name: str) -> int:
+        """Its number, unless it went away with its container meanwhile."""
+        ifindex = self._rtnl.ifindex(name)
+        if not ifindex:
+            raise OSError(errno.ENODEV, f"interface {name} went away again")
+        return ifindex
 
     def _create(self, link: Link, inside: Inside) -> None:
         with ExitStack() as stack:
