@@ -103,7 +103,8 @@ class Agent:
             self.intents.serving = True
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
             vigil = self.vigil
-            works = (vigil.look_into, vigil.sweep, vigil.retry, self.cni.watch, self.retire)
+            watches = (vigil.finish, vigil.look_into, vigil.sweep, vigil.retry)
+            works = (*watches, self.cni.watch, self.retire)
             tasks += [group.create_task(work(), name=work.__name__) for work in works]
             await ended.wait()
             await server.stop()

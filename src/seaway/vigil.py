@@ -106,10 +106,12 @@ class Vigil:
         self._vanished = Vanished(intents, links.ifindex)
         self._woken = asyncio.Event()
         self._turn: deque[str] = deque()
+        self._adopted: list[str] = []
 
     def look(self) -> None:
         """At start: which links of ours are there, and which addresses the host has."""
         found = self._links.ifindexes()
+        self._adopted = [endpoint.id for endpoint in self._intents.facts.all(Endpoint)]
         for endpoint in self._intents.facts.all(Endpoint):
             if ifindex := found.get(link_name(endpoint.id)):
                 attached = Attached(endpoint=endpoint.id, ifindex=ifindex)
@@ -176,6 +178,15 @@ class Vigil:
                     await self._look_out(name)
             for target in (kind for kind in KINDS if kind in suspected):
                 self._convergence.audit(target)
+
+    async def finish(self) -> None:
+        """What an agent began that was killed over it: seen from the host, its link is whole.
+
+        Once, at every container of an earlier agent; not drift: we were away.
+        """
+        for endpoint in self._adopted:
+            self._intents.repair_inside(endpoint, drift=False)
+            await asyncio.sleep(0)
 
     async def sweep(self) -> None:
         sweeps = 0

@@ -193,6 +193,21 @@ def test_the_data_plane_outlives_the_agent_and_the_next_agent_adopts_it(one_host
     ]
 
 
+def test_an_attachment_that_an_agent_was_killed_over_is_finished_by_the_next(one_host):
+    """The pair was made, and nothing inside it yet."""
+    a, b = one_host.attach("a"), one_host.attach("b")
+    addresses = b.addresses()
+    one_host.host.kill_agent()
+    for family in ("-4", "-6"):
+        b.run("ip", family, "addr", "flush", "dev", "eth0")
+    b.run("ip", "link", "set", "eth0", "down")
+
+    one_host.host.start_agent()
+    one_host.host.wait_for("the addresses", lambda: b.addresses() == addresses, within=5)
+    assert a.reaches(addresses[0])
+    assert 0 == one_host.told("status")["drift_total"]
+
+
 def test_an_endpoint_whose_container_vanished_is_released(one_host):
     one_host.attach("a")
     one_host.host.run("ip", "netns", "del", "a")

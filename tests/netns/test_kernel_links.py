@@ -95,6 +95,14 @@ def test_a_new_pair_is_down_on_the_host_and_has_its_marks(target, host, containe
     assert (1400, "02:00:00:00:00:07") == (peer["mtu"], peer["address"])
 
 
+def test_a_link_that_somebody_died_over_gets_no_link_local_address_either(target, host, container):
+    put(target, inside(container))
+    host.run(f"ip link set {NAME} addrgenmode eui64")
+    target.set_up(target.ifindexes()[NAME])
+
+    assert "" == host.run(f"ip -6 addr show dev {NAME} scope link")
+
+
 def test_a_link_that_is_set_up_has_no_route_for_groups(target, host, container):
     put(target, inside(container))
     for _ in range(2):

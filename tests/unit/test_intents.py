@@ -424,6 +424,9 @@ def test_what_is_missing_inside_a_container_is_put_back_and_reported(tmp_path: P
         assert ["eth0"] == agent.host.repaired
         assert [] == await agent.intents.check_endpoint("web")
         assert ["inside"] == [drift.target for drift in agent.intents.status().drift]
+        agent.host.problems = ["no address 10.208.0.1"]
+        agent.intents.repair_inside(endpoint.id, drift=False)
+        assert (2, 1) == (len(agent.host.repaired), agent.intents.status().drift_total)
 
     run(tmp_path, scenario)
 

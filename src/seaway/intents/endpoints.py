@@ -263,8 +263,8 @@ class EndpointIntents(PublicationIntents):
             elif not there:
                 self.convergence.audit("links")
 
-    def repair_inside(self, endpoint_id: str) -> None:
-        """Put back what somebody took away inside a container, and report it as drift."""
+    def repair_inside(self, endpoint_id: str, *, drift: bool = True) -> None:
+        """Put back what is missing inside a container; it is drift if somebody took it away."""
         endpoint = self.facts.get(Endpoint, endpoint_id)
         if endpoint is None or self.facts.get(Attached, endpoint_id) is None:
             return
@@ -279,7 +279,9 @@ class EndpointIntents(PublicationIntents):
         except OSError as error:  # its namespace is going away
             log.debug("cannot look inside", endpoint=endpoint_id, error=str(error))
             return
-        for problem in problems:
+        if problems and not drift:
+            log.info("mended inside", endpoint=endpoint_id, problems=problems)
+        for problem in problems if drift else ():
             self.convergence.report("inside", endpoint.name, problem, "as attached")
 
     async def check_endpoint(self, ref: str, listed: Listed | None = None) -> list[str]:

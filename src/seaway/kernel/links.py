@@ -55,6 +55,7 @@ class LinkTarget:
 
     def set_up(self, ifindex: int) -> None:
         """Its other end sends a little later: ask `idle`."""
+        self._no_link_local(ifindex)  # once more: who made it may have died over it
         self._rtnl.one(wire.set_flags(ifindex, wire.UP))
         self._no_multicast(ifindex)
 
