@@ -363,7 +363,7 @@ def test_ranges_are_read_and_one_address_is_taken_of_each() -> None:
                 end=ip_address("10.1.0.20"),
             ),
         ),
-        (IpRange(subnet=ip_network("fd00::/64"), gateway=ip_address("fd00::1")),),
+        (IpRange(subnet=ip_network("fd00::/64")),),
     ) == found.ranges
 
 

@@ -180,6 +180,18 @@ def test_an_address_is_taken_from_the_range_that_the_runtime_names(tmp_path: Pat
     play(tmp_path, scenario)
 
 
+def test_a_gateway_of_a_range_is_read_and_ours_is_told(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        wanted = {"subnet": "10.208.0.0/24", "gateway": "10.208.0.9"}
+        told = await caller.call("ADD", conf={"runtimeConfig": {"ipRanges": [[wanted]]}})
+        assert ["169.254.1.1", "fe80::1"] == [ip["gateway"] for ip in told["ips"]]
+
+        bad = {"runtimeConfig": {"ipRanges": [[wanted | {"gateway": "10.208.0.x"}]]}}
+        assert 7 == (await caller.call("ADD", "c2", conf=bad))["code"]
+
+    play(tmp_path, scenario)
+
+
 def test_a_range_that_is_full_leads_to_the_next_of_its_set(tmp_path: Path) -> None:
     async def scenario(caller: Caller) -> None:
         full = {"subnet": "10.208.0.0/24", "rangeStart": "10.208.0.50", "rangeEnd": "10.208.0.50"}

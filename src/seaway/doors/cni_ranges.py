@@ -8,7 +8,7 @@ import msgspec
 
 from seaway.errors import Invalid
 from seaway.model import codec
-from seaway.model.addresses import Address
+from seaway.model.addresses import Address, parse_address
 from seaway.model.requests import IpRange
 
 # Of the sets of ranges that a runtime may give.
@@ -20,7 +20,7 @@ class WireRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     subnet: str
     range_start: str | None = None
     range_end: str | None = None
-    gateway: str | None = None
+    gateway: str | None = None  # not used: docs/cni.md says why
 
 
 def ranges_of(
@@ -47,7 +47,9 @@ def ranges_of(
 
 def _range(wire: WireRange) -> IpRange:
     told = {"subnet": wire.subnet, "start": wire.range_start, "end": wire.range_end}
-    found = codec.from_builtins(told | {"gateway": wire.gateway}, IpRange)
+    found = codec.from_builtins(told, IpRange)
+    if wire.gateway is not None:
+        parse_address(wire.gateway)
     for address in (found.start, found.end):
         if address is not None and address not in found.subnet:
             raise Invalid(

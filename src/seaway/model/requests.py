@@ -33,7 +33,6 @@ class IpRange(Value):
     subnet: Prefix
     start: Address | None = None
     end: Address | None = None
-    gateway: Address | None = None
 
 
 class Listed(Value):
