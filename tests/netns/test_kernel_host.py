@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from namespaces import Netns, namespaces
+from seaway.bpf import syscall
+from seaway.errors import HostUnfit
 from seaway.kernel import host as hosts
 from seaway.kernel import netns
 
@@ -137,6 +139,23 @@ print(before, has_bpffs(folder), has_bpffs())
 
 
 def test_root_on_a_present_kernel_is_fit():
-    hosts.require()
+    hosts.require(syscall.probe)
 
     assert [] == [finding for finding in hosts.findings() if finding.level == "error"]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSYS, r"this kernel has no bpf\(2\)"), (errno.EPERM, r"bpf\(2\) is not allowed")],
+)
+def test_a_kernel_without_bpf_is_unfit(number, told):
+    def probe() -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(HostUnfit, match=told):
+        hosts.require(probe)
+
+
+def test_a_kernel_without_btf_is_unfit(tmp_path):
+    with pytest.raises(HostUnfit, match="this kernel has no BTF"):
+        hosts.require(syscall.probe, tmp_path / "vmlinux")

@@ -5,6 +5,7 @@ Numbers are those of linux/bpf.h. Every call raises OSError as the kernel says.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -17,7 +18,13 @@ from typing import Final
 _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 
 _MAP_LOOKUP, _OBJ_PIN, _OBJ_GET = 1, 6, 7
-_PROG_TEST_RUN, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID, _OBJ_GET_INFO = 10, 13, 14, 15
+_PROG_TEST_RUN, _PROG_GET_NEXT_ID, _PROG_GET_FD_BY_ID, _MAP_GET_FD_BY_ID, _OBJ_GET_INFO = (
+    10,
+    11,
+    13,
+    14,
+    15,
+)
 _PROG_QUERY, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 16, 24, 26, 27
 _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 28, 29, 34
 
@@ -124,6 +131,12 @@ def lookup(descriptor: int, key: bytes, size: int) -> bytes | None:
     except FileNotFoundError:
         return None
     return value.content()
+
+
+def probe() -> None:
+    """Raise what keeps us from using bpf(2) at all. Makes nothing."""
+    with contextlib.suppress(FileNotFoundError):  # there is no program yet
+        call(_PROG_GET_NEXT_ID, _ID, 0, 0, 0)
 
 
 def pin(fd: int, path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seaway.errors import Forbidden, HostUnfit
@@ -32,19 +32,36 @@ _LOCAL_TABLE = 255
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
-def require() -> None:
-    """Raise the first thing that makes it impossible, before anything is touched."""
+def require(probe: Callable[[], None], btf: Path = _BTF) -> None:
+    """Raise the first thing that makes it impossible, before anything is touched.
+
+    `probe` raises what keeps us from bpf(2).
+    """
     if missing := missing_capabilities():
         raise Forbidden(f"{', '.join(missing)} missing", "run as root, not in a container")
     if kernel_version() < KERNEL_FLOOR:
         floor = ".".join(map(str, KERNEL_FLOOR))
         raise HostUnfit(f"kernel {platform.release()} is too old", f"expected {floor} or newer")
-    if not _BTF.exists():
+    if not btf.exists():
         raise HostUnfit(
             "this kernel has no BTF", "use one built with CONFIG_DEBUG_INFO_BTF, as Debian's are"
         )
+    _require_bpf(probe)
     if nft.program() is None:
         raise HostUnfit("there is no program 'nft'", "apt-get install nftables")
+
+
+def _require_bpf(probe: Callable[[], None]) -> None:
+    try:
+        probe()
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            told = "this kernel has no bpf(2)", "use one built with CONFIG_BPF_SYSCALL"
+        elif error.errno in (errno.EPERM, errno.EACCES):
+            told = "bpf(2) is not allowed here", "run on the host itself, outside of any sandbox"
+        else:
+            raise
+        raise HostUnfit(*told) from None
 
 
 def kernel_version() -> tuple[int, int]:
