@@ -20,13 +20,13 @@ struct {
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct prefix);
-	__type(value, __u32);
+	__type(value, enum identity);
 } identities SEC(".maps");
 
-static __always_inline __u32 identity_of(const struct addr *addr)
+static __always_inline enum identity identity_of(const struct addr *addr)
 {
 	struct prefix key = { .length = 128, .addr = *addr };
-	__u32 *identity = bpf_map_lookup_elem(&identities, &key);
+	enum identity *identity = bpf_map_lookup_elem(&identities, &key);
 
 	return identity ? *identity : IDENTITY_UNKNOWN;
 }

@@ -12,6 +12,7 @@ from seaway.bpf import abi
 from seaway.bpf.btf import Btf, layout_hash
 from seaway.bpf.maps import _CODECS
 from seaway.bpf.objects import OBJECTS, STATE, read_objects
+from seaway.desired.network import host
 
 MIRRORS = [m for m in vars(abi).values() if hasattr(m, "c_name")]
 FILES = {name: Btf(elf) for name, elf in read_objects(OBJECTS).items()}
@@ -44,6 +45,14 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
     }
 
     assert samples[name] == (FROM_ENDPOINT.size(found.key), FROM_ENDPOINT.size(found.value))
+
+
+def test_identities_have_the_numbers_that_they_have_in_c():
+    named = {name: number for number, name in FROM_ENDPOINT.enumeration("identity").items()}
+
+    ours = {name: n for name, n in vars(host).items() if name.startswith("IDENTITY_")}
+    assert {"IDENTITY_HOST", "IDENTITY_FIRST"} == ours.keys()
+    assert ours == {name: named[name] for name in ours}
 
 
 def test_every_program_defines_a_shared_map_alike():
