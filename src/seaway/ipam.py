@@ -8,7 +8,7 @@ the free ones were given back: the one that has been free the longest is given f
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from seaway.desired.network.blocks import block_of, free_block, overlaps, usable
 from seaway.errors import Conflict, Exhausted, Invalid, Unavailable
@@ -107,7 +107,8 @@ class Allocator:
 
     def first_of(self, network: Network, wanted: IpRange) -> Address:
         """The first free address of a range that a runtime asked for (CNI `ipRanges`)."""
-        if not any(_covers(subnet, wanted.subnet) for subnet in network.subnets):
+        subnet = next((s for s in network.subnets if _covers(s, wanted.subnet)), None)
+        if subnet is None:
             pool = ", ".join(str(s) for s in network.subnets)
             raise Invalid(
                 f"range {wanted.subnet} is outside network '{network.name}'",
@@ -115,19 +116,27 @@ class Allocator:
             )
         first = int(wanted.start or wanted.subnet.network_address)
         last = int(wanted.end or wanted.subnet.broadcast_address)
-        kind = type(wanted.subnet.network_address)
-        for number in range(first, min(last, first + 65535) + 1):
-            address: Address = kind(number)
-            if self._allowed(network, address) and self._is_free(network, address):
-                return address
+        for block in self._blocks(network, subnet, first, last):
+            free = self._free[network.name].get(block)
+            found = [
+                address
+                for address in (usable(subnet, block) if free is None else free)
+                if first <= int(address) <= last and not self._holder(address)
+            ]
+            if found:
+                return min(found, key=int)
         raise Exhausted(f"no free address in range {wanted.subnet}", "detach endpoints of it")
 
-    def _allowed(self, network: Network, address: Address) -> bool:
-        try:
-            self._subnet_of(network, address)
-        except Invalid:
-            return False
-        return True
+    def _blocks(self, network: Network, subnet: Prefix, first: int, last: int) -> Iterator[Prefix]:
+        """Those of a range that may have a free address, in their order: full ones are many."""
+        blocks = (p for p in self._free[network.name] if p.version == subnet.version)
+        held = {int(p.network_address): p for p in blocks}
+        kind = type(subnet.network_address)
+        block = block_of(subnet, kind(first))
+        for start in range(int(block.network_address), last + 1, block.num_addresses):
+            known = held.get(start)
+            if known is None or self._free[network.name][known]:
+                yield known or block_of(subnet, kind(start))
 
     def release(self, network: str, address: Address, *, used: bool = True) -> None:
         """Free again: last in the queue; first, if nobody ever used it."""

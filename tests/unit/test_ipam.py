@@ -151,6 +151,52 @@ def test_a_range_gives_its_first_free_address(
         assert ip_address(expected) == allocator.first_of(network, wanted)
 
 
+@given(
+    st.sets(st.integers(0, 255)),
+    st.sets(st.integers(0, 3)),
+    st.integers(0, 255),
+    st.integers(0, 255),
+)
+def test_the_first_free_address_of_a_range_is_the_lowest_that_nobody_has(
+    taken: set[int], held: set[int], start: int, end: int
+) -> None:
+    """Also beside the blocks that this host has claimed."""
+    base = int(ip_address("10.9.0.0"))
+    network = Network(name="n", number=1, subnets=(ip_network("10.9.0.0/24"),))
+    out = {ip_address(base + n) for n in taken}
+    allocator = Allocator("h", lambda a: "x" if a in out else "")
+    for number in held:
+        block = allocator.missing_block(network, ip_address(base + number * 64 + 1))
+        assert block is not None
+        allocator.add(block, network.subnets[0])
+    wanted = IpRange(
+        subnet=network.subnets[0], start=ip_address(base + start), end=ip_address(base + end)
+    )
+    expected = [ip_address(base + n) for n in range(max(start, 1), min(end, 254) + 1)]
+    free = [address for address in expected if address not in out]
+    if free:
+        assert free[0] == allocator.first_of(network, wanted)
+    else:
+        with pytest.raises(Exhausted):
+            allocator.first_of(network, wanted)
+
+
+def test_a_range_of_full_blocks_is_told_without_asking_for_each_address() -> None:
+    network = Network(name="n", number=1, subnets=(ip_network("10.9.0.0/20"),))
+    asked: list[Address] = []
+    allocator = Allocator("h", lambda a: asked.append(a) or "")  # type: ignore[func-returns-value]
+    for number in range(64):
+        block = allocator.missing_block(network, ip_address("10.9.0.1") + 64 * number)
+        assert block is not None
+        allocator.add(block, network.subnets[0])
+    while allocator.take(network, 4):
+        continue
+    asked.clear()
+    with pytest.raises(Exhausted):
+        allocator.first_of(network, IpRange(subnet=network.subnets[0]))
+    assert [] == asked
+
+
 prefixes = st.builds(
     lambda number, length: ip_network((number << (32 - length), length)),
     st.integers(0, 255),
