@@ -17,7 +17,7 @@ import structlog
 from seaway import names
 from seaway.api.routes import Doors
 from seaway.api.server import Server
-from seaway.bpf import abi, maps, syscall
+from seaway.bpf import abi, maps, objects
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. The data plane stays as it is."""
-    surrounding.require(syscall.probe)
+    surrounding.require(objects.probe)
 
     async def work() -> None:
         store = SqliteStore(names.STORE_FILE)

@@ -149,6 +149,11 @@ def _places(pins: Path, folder: Path, digests: Mapping[str, str]) -> dict[str, P
     }
 
 
+def probe() -> None:
+    """Raise what keeps us from using bpf(2) at all."""
+    syscall.probe()
+
+
 def read_objects(folder: Path) -> dict[str, bytes]:
     """The object files of this build."""
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seaway import bootstrap, config, names
-from seaway.bpf import syscall
+from seaway.bpf import objects
 from seaway.errors import Forbidden, Unavailable
 from seaway.kernel import host
 from seaway.setup import files, health, service
@@ -58,7 +58,7 @@ def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised
 def require_fit() -> config.Config:
     """The settings; raise what is wrong with them, or keeps the data plane from being loaded."""
     settings = config.load()
-    host.require(syscall.probe)
+    host.require(objects.probe)
     health.require_programs()
     return settings
 
