@@ -7,7 +7,7 @@ that it brings into being. Level-triggered and pure: no I/O, and no order of eve
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -92,6 +92,7 @@ class Facts:
         for index in indexes:
             self._indexes[index.kind].append(index)
         self._found: dict[Name, dict[Hashable, Fact]] = {}
+        self._asked: Counter[Target] = Counter()  # by how many source facts
         self._looked: dict[Target, set[Name]] = {}
         self._readers: dict[Name, set[Target]] = {}
         self._stale: set[Target] = set()
@@ -128,9 +129,16 @@ class Facts:
         for name in names:
             self._stale |= self._readers.get(name, set())
         for derivation, source in self._sources[kind]:
-            for fact in (old, new):
+            for fact, more in ((old, -1), (new, 1)):
                 if fact is not None:
-                    self._stale |= {(derivation, k) for k in source.keys(fact)}
+                    self._ask([(derivation, k) for k in source.keys(fact)], more)
+
+    def _ask(self, targets: list[Target], more: int) -> None:
+        for target in targets:
+            self._asked[target] += more
+            if not self._asked[target]:
+                del self._asked[target]
+        self._stale.update(targets)
 
     def _index(self, kind: type, key: Hashable, fact: Fact) -> set[Name]:
         names: set[Name] = set()
@@ -168,6 +176,8 @@ class Facts:
                 del self._readers[name]
         view = View(self)
         desired = self._derivations[target[0]].desired(target[1], view)
+        if desired is None and target not in self._asked:
+            return None  # until somebody asks for it anew
         self._looked[target] = view.looked
         for name in view.looked:
             self._readers.setdefault(name, set()).add(target)

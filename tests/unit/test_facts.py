@@ -156,6 +156,25 @@ def test_a_fact_learnt_twice_makes_nothing_stale(
     assert {} == facts.derive()
 
 
+@given(events, st.data())
+def test_of_facts_that_are_forgotten_nothing_is_kept(
+    events: list[tuple[type, str, Value | None]], data: st.DataObject
+) -> None:
+    facts, known = Facts(DERIVATIONS, INDEXES), {}
+    for kind, key, new in events:
+        facts.change(kind, key, new)
+        known[kind, key] = new
+        if data.draw(st.booleans()):
+            facts.derive()
+    for kind, key in data.draw(st.permutations(list(known))):
+        facts.change(kind, key, None)
+        if data.draw(st.booleans()):
+            facts.derive()
+    facts.derive()
+
+    assert ({}, {}, {}) == (facts._looked, facts._readers, facts._asked)
+
+
 def test_a_host_that_learns_its_routes_from_routers_goes_on_learning() -> None:
     facts = Facts(DERIVATIONS, INDEXES)
     facts.change(Uplinks, "host", uplinks(True, 0))

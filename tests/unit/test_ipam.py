@@ -151,12 +151,10 @@ def test_a_range_gives_its_first_free_address(
         assert ip_address(expected) == allocator.first_of(network, wanted)
 
 
-@given(
-    st.sets(st.integers(0, 255)),
-    st.sets(st.integers(0, 3)),
-    st.integers(0, 255),
-    st.integers(0, 255),
-)
+octet = st.integers(0, 255)
+
+
+@given(st.sets(octet), st.sets(st.integers(0, 3)), octet, octet)
 def test_the_first_free_address_of_a_range_is_the_lowest_that_nobody_has(
     taken: set[int], held: set[int], start: int, end: int
 ) -> None:
