@@ -243,24 +243,25 @@ def test_a_namespace_that_is_gone_or_another_one_is_refused(target, container):
 
 
 def test_a_namespace_that_has_the_inode_of_an_earlier_one_is_another(target, make_netns):
-    first = make_netns()
-    noted = netns.known(first.path)
-    earlier = inside(first, netns_cookie=noted.cookie)
-    assert put(target, earlier) is None
-    assert [] == target.check_inside(earlier)
-    first.remove()
+    earlier = [make_netns() for _ in range(8)]
+    noted = {netns.inode(space.path): inside(space) for space in earlier}
+    known = {netns.inode(space.path): netns.known(space.path) for space in earlier}
+    for space in earlier:
+        space.remove()
 
-    for _ in range(200):  # within a few, the inode comes again
-        later = make_netns()
-        if later.inode == noted.inode:
-            break
+    later, end = make_netns(), time.monotonic() + 10
+    while later.inode not in noted:  # it comes again soon, once the kernel is done with them
         later.remove()
-    assert noted.inode == later.inode
-    assert not noted.is_(netns.known(later.path))
-    error = put(target, replace(earlier, netns=str(later.path)))
+        assert time.monotonic() < end
+        later = make_netns()
+    before = known[later.inode]
+    assert not before.is_(netns.known(later.path))
+    stale = replace(noted[later.inode], netns=str(later.path), netns_cookie=before.cookie)
+    error = put(target, stale)
     assert error is not None
     assert errno.ESTALE == error.errno
     assert ["lo"] == [link["ifname"] for link in shown(later, "link")]
+    assert put(target, inside(later, netns_cookie=netns.known(later.path).cookie)) is None
 
 
 def test_an_existing_pair_is_brought_to_new_values_on_both_sides(target, container):
@@ -300,6 +301,41 @@ def test_check_names_what_is_missing_and_repair_brings_it_back(target, container
         assert problem in "\n".join(target.check_inside(wanted))
         target.repair_inside(wanted)
         assert [] == target.check_inside(wanted)
+
+
+MANY = 3000
+
+
+def test_what_other_interfaces_of_a_container_have_is_not_gone_through(target, container):
+    wanted = inside(container)
+    put(target, wanted)
+    container.run("ip link add x type veth peer name y; ip link set x up")
+    more = [f"route add 10.{n // 250}.{n % 250}.0/24 dev x table 7" for n in range(MANY)]
+    container.run("ip -batch -", "\n".join(more))
+    container.run("ip route del default")
+
+    assert ["interface eth0: route 0.0.0.0/0 via 169.254.1.1 is missing"] == (
+        target.check_inside(wanted)
+    )
+    target.repair_inside(wanted)
+    assert [] == target.check_inside(wanted)
+
+
+@pytest.mark.parametrize("what", ["route add {} dev eth0 table 7", "addr add {} dev eth0"])
+def test_an_interface_that_has_more_than_anybody_looks_through_is_left_alone(
+    target, container, what
+):
+    wanted = inside(container)
+    put(target, wanted)
+    more = [what.format(f"10.{n // 250}.{n % 250}.1/32") for n in range(MANY)]
+    container.run("ip -batch -", "\n".join(more))
+    container.run("ip -6 route del default")
+
+    assert [] == target.check_inside(wanted)
+    with pytest.raises(OSError, match="more is listed than anybody wants to know"):
+        target.repair_inside(wanted)
+    assert put(target, wanted, mtu=1400) is None
+    assert ("default", "fe80::1") in routes(container)
 
 
 def test_check_says_that_the_interface_or_the_namespace_is_gone(target, container):

@@ -35,6 +35,7 @@ from seaway.model.kernel import Inside
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
 
 _LOOPBACK = 1  # the ifindex of `lo` in every network namespace
+_MOST = 1000  # addresses, neighbours, routes of one interface, each
 _IPV6_METRIC = 1024  # what the kernel makes of 0
 
 
@@ -77,7 +78,7 @@ def _add(rtnl: Rtnl, inside: Inside, ifindex: int, wanted: list[Part]) -> None:
 
 
 def check(inside: Inside) -> list[str]:
-    """What is wrong, in words; empty if nothing."""
+    """What is wrong, in words; empty if nothing, or if there is too much to look through."""
     try:
         with netns.entered(inside) as (_, rtnl):
             ifindex = rtnl.ifindex(inside.name)
@@ -86,11 +87,16 @@ def check(inside: Inside) -> list[str]:
             entry = parse_link(rtnl.get(*get_link(ifindex)))
             return _problems(rtnl, inside, entry)
     except OSError as error:
+        if error.errno == errno.EMSGSIZE:
+            return []
         return [f"network namespace {inside.netns}: {error.strerror}"]
 
 
 def repair(inside: Inside) -> None:
-    """Bring the container's interface to what it should be. ENODEV if there is none."""
+    """Bring the container's interface to what it should be.
+
+    ENODEV: there is none; EMSGSIZE: it has so much that it is left alone.
+    """
     with netns.entered(inside) as (_, rtnl):
         ifindex = rtnl.ifindex(inside.name)
         if not ifindex:
@@ -123,7 +129,12 @@ def _real(
     rtnl: Rtnl, ifindex: int, failures: list[tuple[Part, OSError]]
 ) -> list[tuple[Part, OSError]]:
     """Leave out what failed only because it is there already, on this interface."""
-    present = _present(rtnl, ifindex)
+    try:
+        present = _present(rtnl, ifindex)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        return [(part, error) for part, error in failures if error.errno != errno.EEXIST]
     return [
         (part, error)
         for part, error in failures
@@ -206,21 +217,24 @@ def _moved_mark(route: RouteEntry) -> tuple[object, ...]:
 
 
 def _present(rtnl: Rtnl, ifindex: int) -> set[object]:
-    """The marks of all that is there."""
+    """The marks of all that is on this interface.
+
+    A container has as much as it likes, and the loop waits: EMSGSIZE where it is too much.
+    """
     present: set[object] = set()
     for index in (_LOOPBACK, ifindex):
         entry = parse_link(rtnl.get(*get_link(index)))
         present.add((index, entry.flags & UP))
-    for body in rtnl.dump(*list_addresses(ifindex)):
+    for body in rtnl.dump(*list_addresses(ifindex), most=_MOST):
         address = parse_address(body)
         if address:
             present.add(address.address)
-    for body in rtnl.dump(*list_neighbours(ifindex)):
+    for body in rtnl.dump(*list_neighbours(ifindex), most=_MOST):
         neighbour = parse_neighbour(body)
         if neighbour and neighbour.permanent:
             present.add((neighbour.address, neighbour.mac))
     for af in (socket.AF_INET, socket.AF_INET6):
-        for body in rtnl.dump(*list_routes(af)):
+        for body in rtnl.dump(*list_routes(af, ifindex=ifindex), most=_MOST):
             route = parse_route(body)
             if route:
                 present |= {_route_mark(route), _moved_mark(route)}

@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Self
 
@@ -193,12 +194,16 @@ class Rtnl:
                     raise error_of(frame) or OSError(errno.EPROTO, "a question was acknowledged")
                 return frame.body
 
-    def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """The body of every object that the kernel lists; a consistent list, or OSError."""
+    def dump(self, kind: int, body: bytes, most: int = sys.maxsize) -> list[bytes]:
+        """The body of every object that the kernel lists; a consistent list, or OSError.
+
+        EMSGSIZE: more than `most`, in all tries together; nothing else may be asked here then.
+        """
         for _ in range(_DUMP_TRIES):
-            listed, consistent = self._dump(kind, body)
+            listed, consistent = self._dump(kind, body, most)
             if consistent:
                 return listed
+            most -= len(listed)
         raise OSError(errno.EBUSY, "what should be listed changed during every listing")
 
     def ifindex(self, name: str) -> int:
@@ -253,7 +258,7 @@ class Rtnl:
                     missing -= 1
         return outcome
 
-    def _dump(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
+    def _dump(self, kind: int, body: bytes, most: int) -> tuple[list[bytes], bool]:
         self._sequence += 1
         self.socket.send(_encoded(Request(kind, NLM_F_DUMP, body), self._sequence, 0))
         listed: list[bytes] = []
@@ -269,6 +274,8 @@ class Rtnl:
                 if frame.kind == _NLMSG_ERROR:
                     raise error_of(frame) or OSError(errno.EPROTO, "a listing was acknowledged")
                 listed.append(frame.body)
+            if len(listed) > most:
+                raise OSError(errno.EMSGSIZE, "more is listed than anybody wants to know")
 
 
 def _encoded(request: Request, sequence: int, flags: int) -> bytes:

@@ -99,10 +99,11 @@ def _metrics(route: RouteEntry) -> list[bytes]:
     return [u32(kind, value) for kind, value in wanted if value]
 
 
-def list_routes(af: int, protocol: int = 0, table: int = 0) -> tuple[int, bytes]:
-    """The arguments of `Rtnl.dump`. 0: of every protocol, of every table."""
+def list_routes(af: int, protocol: int = 0, table: int = 0, ifindex: int = 0) -> tuple[int, bytes]:
+    """The arguments of `Rtnl.dump`. 0: of every protocol, of every table, by every interface."""
     head = _HEAD.pack(af, 0, 0, 0, table if table < 256 else 0, protocol, 0, 0, 0)
-    return RTM_GETROUTE, head + (u32(_TABLE, table) if table else b"")
+    wanted = ((_TABLE, table), (_OIF, ifindex))
+    return RTM_GETROUTE, head + b"".join(u32(kind, value) for kind, value in wanted if value)
 
 
 def parse_protocol(body: bytes) -> int:
