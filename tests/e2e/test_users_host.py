@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.conftest import Bare, OneHost
 from tests.masters import (
     INTERNET,
+    MARK,
     accepts,
     chain,
     exchanging,
@@ -146,6 +147,51 @@ def _dockers_containers_reach_the_world_and_none_of_ours(host: LabHost, a: Bare)
     ping = ("docker", "run", "--rm", docker.IMAGE, "/bin/busybox", "ping", "-c1", "-W1")
     assert 0 == host.call(*ping, INTERNET[0]).returncode
     assert 0 != host.call(*ping, a.addresses()[0]).returncode
+
+
+def test_dockers_containers_are_reached_by_ours_where_they_publish_and_nowhere_else(scene):
+    host = scene.host
+    start_docker(host)
+    a = scene.begin()
+    Path(f"/proc/{host.pid}/root{docker.ARCHIVE}").write_bytes(docker.image())
+    host.run("docker", "import", docker.ARCHIVE, docker.IMAGE)
+    scene.wait("the accepts", NFT4, "DOCKER-USER")
+    closed = _web(host, "closed")
+    _web(host, "open", "--publish=8080:80")
+    host.run("docker", "network", "create", "later")
+    host.wait_for("the second bridge", lambda: len(_left_to_docker(host)) == 2)
+    later = _web(host, "later", "--network=later")
+
+    for address in (closed, later):
+        host.wait_for("its server", lambda at=address: _connects(host, at))
+        assert not a.connects(address, 80)
+    assert a.connects(host.address4, 8080)
+    scene.reaches_all(a)
+
+    host.run("docker", "rm", "-f", "later")
+    host.run("docker", "network", "rm", "later")
+    host.wait_for("the first alone", lambda: len(_left_to_docker(host)) == 1)
+    assert not a.connects(closed, 80)
+    assert set() == scene.drift()
+
+
+def _web(host: LabHost, name: str, *options: str) -> str:
+    """A container of Docker's that serves port 80; its address."""
+    serve = ("/bin/busybox", "httpd", "-f", "-p", "80")
+    host.run("docker", "run", "--detach", f"--name={name}", *options, docker.IMAGE, *serve)
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return host.run("docker", "inspect", f"--format={form}", name).strip()
+
+
+def _connects(host: LabHost, address: str) -> bool:
+    inside = ["timeout", "1", "bash", "-c", f": < /dev/tcp/{address}/80"]
+    return host.call(*inside).returncode == 0
+
+
+def _left_to_docker(host: LabHost) -> list[str]:
+    """Our rules that leave a bridge to Docker's own."""
+    rules = chain(host, NFT4, "DOCKER-USER")
+    return [rule for rule in rules if MARK in rule and rule.endswith("-j RETURN")]
 
 
 def test_ufw_is_enabled_reloaded_and_disabled_while_traffic_runs(scene):

@@ -40,6 +40,8 @@ def target(host: Netns) -> Iterator[AcceptTarget]:
 def test_accepts_keep_the_contract_of_targets(target):
     puts_and_deletes(target, WANTED)
     changes_what_is_there(target, WANTED, {FORWARD: Accept(("-o swy+",))})
+    behind = Accept(("-i swy+ -o docker0 -j RETURN", "-i swy+", "-o swy+"))
+    changes_what_is_there(target, WANTED, {FORWARD: behind})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,10 @@ def test_firewalls_are_looked_at_again_only_when_something_changed(host, target)
     host.run("iptables-nft -N DOCKER-USER; iptables-nft -I FORWARD -j DOCKER-USER")
     assert target.stirred()
     (asks,) = target.observe().barriers - drops
-    assert asks.docker_user
+    assert (True, ()) == (asks.docker_user, asks.bridges)
+    host.run("iptables-nft -N DOCKER; iptables-nft -A FORWARD -o docker0 -j DOCKER")
+    (asks,) = target.observe().barriers - drops
+    assert ("docker0",) == asks.bridges
 
 
 def test_a_table_that_is_none_of_iptables_hides_no_other(host, target):

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
@@ -192,14 +193,16 @@ def test_a_host_that_learns_its_routes_from_routers_goes_on_learning() -> None:
 def test_other_firewalls_let_our_packets_through_where_they_refuse_and_want_it() -> None:
     facts = Facts(DERIVATIONS, INDEXES)
     barriers = (
-        barrier("iptables-nft", "FORWARD", docker_user=True),
+        replace(barrier("iptables-nft", "FORWARD", docker_user=True), bridges=("docker0",)),
         barrier("ip6tables-legacy", "FORWARD", docker_user=False),
         barrier("ip6tables-legacy", "INPUT", docker_user=False),
         Barrier(program="firewalld", chain="trusted"),
     )
     facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers)))
     assert {
-        ("iptables-nft", "DOCKER-USER"): Accept(("-i swy+", "-o swy+")),
+        ("iptables-nft", "DOCKER-USER"): Accept(
+            ("-i swy+ -o docker0 -j RETURN", "-i swy+", "-o swy+")
+        ),
         ("ip6tables-legacy", "FORWARD"): Accept(("-i swy+", "-o swy+")),
         ("ip6tables-legacy", "INPUT"): Accept(("-i swy+",)),
         ("firewalld", "trusted"): Accept(("swy+",)),

@@ -61,6 +61,20 @@ def test_a_chain_that_is_not_there_refuses_nothing():
     assert not iptables.parse("").refuses("INPUT")
 
 
+def test_dockers_bridges_are_those_that_its_rules_name():
+    """The first two as Docker 20.10 writes them, the third as 28 does."""
+    found = table(
+        "-A FORWARD -o docker0 -j DOCKER",
+        "-A FORWARD -o br-0123456789ab -j DOCKER",
+        "-A DOCKER-BRIDGE -o br-ffffffffffff -j DOCKER",
+        "-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-A FORWARD -o eth9 -j ACCEPT",
+        "-A FORWARD -o eth8 -i eth7 -j DOCKER",
+        "-A DOCKER -j RETURN",
+    )
+    assert ("br-0123456789ab", "br-ffffffffffff", "docker0") == found.docker_bridges()
+
+
 def test_a_chain_for_the_user_counts_only_if_all_passes_it():
     assert not table("-A FORWARD -i eth0 -j DOCKER-USER").asks_docker_user()
     assert not table("-A DOCKER-USER -j RETURN").asks_docker_user()

@@ -148,11 +148,12 @@ def _barriers(looked: Mapping[str, Filter | str]) -> Iterator[Barrier]:
             continue
         for chain in filter(listed.refuses, iptables.BASES):
             docker = chain == "FORWARD" and listed.asks_docker_user()
-            yield Barrier(program=program, chain=chain, docker_user=docker)
+            bridges = listed.docker_bridges() if docker else ()
+            yield Barrier(program=program, chain=chain, docker_user=docker, bridges=bridges)
 
 
 def _marked(listed: Filter) -> dict[str, tuple[str, ...]]:
-    """Our rules by chain: the conditions alone, if they accept."""
+    """Our rules by chain: the conditions alone, if they accept, else with their target."""
     found = {}
     for chain, rules in listed.rules.items():
         if ours := tuple(_condition(words) for words in rules if _is_ours(words)):
@@ -170,6 +171,13 @@ def _condition(words: tuple[str, ...]) -> str:
     return " ".join(words[:at] + (() if rest == ("-j", "ACCEPT") else rest))
 
 
+def _rule(condition: str) -> tuple[str, ...]:
+    """Its words with our mark; the inverse of `_condition`."""
+    words = tuple(condition.split())
+    at = words.index("-j") if "-j" in words else len(words)
+    return (*words[:at], *_MARK, *(words[at:] or ("-j", "ACCEPT")))
+
+
 def _write(program: str, chain: str, wanted: Accept) -> None:
     """In one transaction: what is there of ours goes, what is wanted comes first."""
     there = iptables.read(program)
@@ -178,10 +186,7 @@ def _write(program: str, chain: str, wanted: Accept) -> None:
             raise OSError(2, f"{program}: there is no chain {chain} any more")
         return
     old = [("-D", chain, *words) for words in there.rules[chain] if _is_ours(words)]
-    new = [
-        ("-I", chain, str(n), *condition.split(), *_MARK, "-j", "ACCEPT")
-        for n, condition in enumerate(wanted.rules, 1)
-    ]
+    new = [("-I", chain, str(n), *_rule(condition)) for n, condition in enumerate(wanted.rules, 1)]
     if old or new:
         lines = ["*filter", *(_quoted(words) for words in (*old, *new)), "COMMIT", ""]
         restore = (f"{program}-restore", "--noflush", "-w", _LOCK_WAIT)

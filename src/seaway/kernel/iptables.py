@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from seaway.model.kernel import DOCKER_CHAIN
+from seaway.model.kernel import DOCKER_BRIDGES, DOCKER_CHAIN
 
 NFT: Final = ("iptables-nft", "ip6tables-nft")
 LEGACY: Final = ("iptables-legacy", "ip6tables-legacy")
@@ -42,6 +42,12 @@ class Filter:
     def asks_docker_user(self) -> bool:
         """Whether all that is forwarded passes the chain that Docker leaves to the user."""
         return ("-j", DOCKER_CHAIN) in self.rules.get("FORWARD", ())
+
+    def docker_bridges(self) -> tuple[str, ...]:
+        """Docker's, as its rules name them: a chain of its own decides what goes to each."""
+        rules = (words for found in self.rules.values() for words in found)
+        ours_end = ("-j", DOCKER_BRIDGES)
+        return tuple(sorted({w[1] for w in rules if w[0] == "-o" and w[2:] == ours_end}))
 
     def _end(self, chain: str, seen: frozenset[str]) -> bool | None:
         """What becomes of a packet that no condition meets; None: it comes back."""

@@ -162,6 +162,7 @@ class Barrier(Value):
     program: str  # by which it is changed: ip[6]tables-nft, ip[6]tables-legacy, firewalld
     chain: str  # or zone
     docker_user: bool = False  # all that is forwarded passes DOCKER-USER
+    bridges: tuple[str, ...] = ()  # then: those to which only Docker's own rules let others
 
 
 class Firewalls(Value):

@@ -23,6 +23,7 @@ SOCKET_HOOKS: Final = tuple(
     for family in (4, 6)
 )
 DOCKER_CHAIN: Final = "DOCKER-USER"  # which Docker asks first, and leaves alone
+DOCKER_BRIDGES: Final = "DOCKER"  # which it asks about what goes to one of its bridges
 FIREWALLD: Final = "firewalld"
 TRUSTED: Final = "trusted"  # its zone that accepts all
 
@@ -130,4 +131,5 @@ class Sysctl:
 class Accept:
     """What another firewall lets through for us. Key: (program, chain or zone)."""
 
-    rules: tuple[str, ...]  # conditions in the words of iptables, in their order
+    # In the words of iptables, in their order: conditions, with a target where it is no accept.
+    rules: tuple[str, ...]

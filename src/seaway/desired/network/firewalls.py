@@ -1,11 +1,13 @@
 """What other firewalls of the host must let through: all that our endpoints send and get.
 
 Nothing is opened by it that we keep closed: our programs judge every packet of an endpoint, and
-our own nftables table what is forwarded to it from elsewhere.
+our own nftables table what is forwarded to it from elsewhere. Nor what Docker keeps closed: what
+goes to one of its bridges is left to its own rules.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 
 from seaway.facts import Derivation, Source, View
@@ -31,8 +33,15 @@ def _place(barrier: Barrier) -> tuple[str, str]:
 
 def _accept(place: tuple[str, str], view: View) -> Accept | None:
     firewalls = view.get(Firewalls, "host")
-    needed = firewalls is not None and place in map(_place, firewalls.barriers)
-    return _RULES[place[1]] if needed else None
+    for barrier in firewalls.barriers if firewalls else ():
+        if _place(barrier) == place:
+            return Accept((*_left_to_docker(barrier), *_RULES[place[1]].rules))
+    return None
+
+
+def _left_to_docker(barrier: Barrier) -> Iterator[str]:
+    for bridge in barrier.bridges:
+        yield f"-i {LINK_PREFIX}+ -o {bridge} -j RETURN"
 
 
 ACCEPTS = Derivation(
