@@ -83,9 +83,9 @@ class Scene:
 def hosts(make_module_lab: Callable[..., Lab], python_image: Image, busybox: Image) -> Scene:
     lab = make_module_lab(hosts=2)
     one, outside = lab.hosts
-    one.start_agent()
     for tables in ("iptables", "ip6tables"):
         one.run(tables, "-P", "FORWARD", "DROP")
+    one.start_agent()
     podman = Podman(one)
     podman.start(python_image, busybox)
     tentative = ("ip", "-6", "addr", "show", "tentative")

@@ -58,9 +58,9 @@ class Scene:
 def scene(make_module_lab: Callable[..., Lab]) -> Scene:
     lab = make_module_lab(hosts=2)
     one, outside = lab.hosts
-    one.start_agent()
     for tables in ("iptables", "ip6tables"):
         one.run(tables, "-P", "FORWARD", "DROP")
+    one.start_agent()
     Containerd(one).start(images.pause(IMAGES))
     tentative = ("ip", "-6", "addr", "show", "tentative")
     one.wait_for("addresses that stay", lambda: not one.run(*tentative))
