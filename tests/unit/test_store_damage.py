@@ -216,14 +216,26 @@ def test_a_file_that_was_cut_or_changed_anywhere_is_right_or_refused_and_kept(
     else:
         content[at] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
-    was = contents(path)
+    assert_right_or_refused_and_kept(path)
 
+
+def assert_right_or_refused_and_kept(path: Path) -> None:
+    was = contents(path)
     try:
         found = state(path)
     except StoreDamaged:
         assert was == contents(path)
     else:
         assert STATES[-1] == found
+
+
+def test_a_file_that_is_cut_within_its_first_page_keeps_its_log(
+    killed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for size in (0, 1, 16, 99, 100, 511, 512, 600, 4095):
+        path = copy_of(killed, tmp_path_factory)
+        path.write_bytes(path.read_bytes()[:size])
+        assert_right_or_refused_and_kept(path)
 
 
 def test_a_changed_value_is_found_though_the_database_is_well_formed(path: Path) -> None:

@@ -32,6 +32,7 @@ CREATE TABLE store (revision INTEGER NOT NULL, digest BLOB NOT NULL);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 """
+_MAGIC, _PAGE = b"SQLite format 3\0", 512  # how a database begins; the smallest of its pages
 _DIGEST_BYTES = 16
 _OF_THE_SYSTEM = {  # primary result codes that say nothing of the file itself
     sqlite3.SQLITE_PERM,
@@ -146,8 +147,7 @@ def finish(path: Path) -> Path | None:
 
 def look_at(path: Path) -> None:
     """Raise what is wrong with a file. It is not written to, not even from its own log."""
-    if not path.stat().st_size:  # SQLite would throw its log away
-        raise StoreDamaged(f"the store {path} is damaged: it is empty", KEPT)
+    _look_at_begin(path)
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
         application, version = pragma(db, "application_id"), pragma(db, "user_version")
         if application != APPLICATION:
@@ -162,6 +162,16 @@ def look_at(path: Path) -> None:
         if answer != "ok":
             raise sqlite3.DatabaseError(str(answer))
         _compare(db, version)
+
+
+def _look_at_begin(path: Path) -> None:
+    """A file that is cut within its first page SQLite takes for a new one: its log would go."""
+    with path.open("rb") as file:
+        begin = file.read(_PAGE)
+    if not begin:
+        raise StoreDamaged(f"the store {path} is damaged: it is empty", KEPT)
+    if len(begin) < _PAGE or not begin.startswith(_MAGIC):
+        raise StoreDamaged(f"the store {path} is damaged: it is no database", KEPT)
 
 
 def _compare(db: sqlite3.Connection, version: int) -> None:
