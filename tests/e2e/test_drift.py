@@ -71,6 +71,7 @@ def scene(host: LabHost, way: str) -> Iterator[Scene]:
     for name, network in (("a", "default"), ("b", "default"), ("c", "other")):
         host.run("ip", "netns", "add", name)
         host.seaway("attach", name, "--network", network, "--name", name)
+    host.seaway("endpoint", "publish", "b", "9999:7000")
     evidence = Evidence(host)
     reports = {r.endpoint.name: r for r in evidence.client.endpoints()}
     links = {name: report.link for name, report in reports.items()}
