@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from heapq import nlargest
 
 import structlog
 
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 SWEEP = 8.0  # seconds; what is deleted by hand is repaired within ten
 ROUND = 75  # sweeps between full readings of what notifies: ten minutes
 INSIDE = 0.008  # seconds of CPU for each sweep
+LATEST = 64  # containers that an earlier agent may have been at when it was killed
 RETRY = 1.0  # seconds until what failed is tried again
 
 UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
@@ -111,8 +113,9 @@ class Vigil:
     def look(self) -> None:
         """At start: which links of ours are there, and which addresses the host has."""
         found = self._links.ifindexes()
-        self._adopted = [endpoint.id for endpoint in self._intents.facts.all(Endpoint)]
-        for endpoint in self._intents.facts.all(Endpoint):
+        endpoints = self._intents.facts.all(Endpoint)
+        self._adopted = [e.id for e in nlargest(LATEST, endpoints, key=lambda e: e.created)]
+        for endpoint in endpoints:
             if ifindex := found.get(link_name(endpoint.id)):
                 attached = Attached(endpoint=endpoint.id, ifindex=ifindex)
                 self._intents.facts.change(Attached, endpoint.id, attached)
@@ -182,7 +185,8 @@ class Vigil:
     async def finish(self) -> None:
         """What an agent began that was killed over it: seen from the host, its link is whole.
 
-        Once, at every container of an earlier agent; not drift: we were away.
+        Once, at the latest containers of an earlier agent, as it began no more at once; not drift:
+        we were away. A look into all of a thousand would cost seconds.
         """
         for endpoint in self._adopted:
             self._intents.repair_inside(endpoint, drift=False)
