@@ -145,7 +145,7 @@ def figures(_: Story) -> None:
     tell("$ seaway bench same-host --rounds 1")
     result = bench.run("same-host", bench.Options(rounds=1))
     tell(bench.render(result))
-    for name in bench.SYSTEMS:
+    for name in bench.SYSTEMS["same-host"]:
         rows = [row for row in result.rows if row.system == name]
         taken = sum(row.value is not None for row in rows)
         tell(f"  {name}: {taken} of {len(rows)} figures {'' if taken else rows[0].note}".rstrip())
