@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
 from seaway.kernel import host, netns, sockets
+from seaway.kernel import inside as container
 from seaway.kernel.whereabouts import whereabouts
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from seaway.model.kernel import Inside
     from seaway.model.publications import HeldPort
 
-_TRIES, _BETWEEN_TRIES = 50, 0.001  # seconds: of a container's first packet
+_TRIES, _BETWEEN_TRIES = 50, 0.001  # seconds: of the first packet to a container
 
 
 @dataclass
@@ -61,10 +62,10 @@ class HostSurroundings:
             await asyncio.sleep(_BETWEEN_TRIES)
 
     def check_inside(self, inside: Inside) -> list[str]:
-        return self.links.check_inside(inside)
+        return container.check(inside)
 
     def repair_inside(self, inside: Inside) -> None:
-        self.links.repair_inside(inside)
+        container.repair(inside)
 
     def foreign_prefixes(self) -> list[Prefix]:
         return host.foreign_prefixes()

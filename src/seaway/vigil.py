@@ -38,8 +38,9 @@ RETRY = 1.0  # seconds until what failed is tried again
 
 UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
-NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
-SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
+# Of containers' ends nobody tells, but they are looked at in turn besides.
+NOTIFIED = tuple(kind for kind in KINDS if kind in (*TOLD, "interiors"))
+SILENT = tuple(kind for kind in KINDS if kind not in NOTIFIED)
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,7 @@ class Vigil:
             await asyncio.sleep(RETRY)
             self._convergence.retry()
             self._intents.give_back()
+            self._links.tidy()
             if self._lookouts.firewalls.stirred():
                 self.suspect(FIREWALLS)
                 self.suspect("accepts")

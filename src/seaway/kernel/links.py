@@ -1,4 +1,4 @@
-"""The veth pairs of endpoints: made with the peer in its container, configured, removed.
+"""The veth pairs of endpoints: made with the peer in its container, set up, removed.
 
 An agent without memory knows its own by three marks together: the name begins with `swy`, the
 kind is veth, and the MAC is that of every gateway of ours (`names`). Half a pair is never left:
@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
 
-from seaway.kernel import inside as container
 from seaway.kernel import netns
 from seaway.kernel.messages import link as wire
 from seaway.kernel.messages.route import delete_multicast
-from seaway.kernel.rtnl import Request
+from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
 
@@ -33,6 +32,7 @@ class LinkTarget:
     def __init__(self, netns_path: Path | None = None, created: Created | None = None) -> None:
         self._created = created
         self._rtnl = netns.open_rtnl(netns_path)
+        self._untidy: set[int] = set()  # set up since the last `tidy`
         self._deleter = netns.open_rtnl(netns_path)
 
     def close(self) -> None:
@@ -40,10 +40,10 @@ class LinkTarget:
         self._deleter.close()
 
     def read(self) -> dict[str, Link]:
-        return {entry.name: as_link(entry) for entry in self._ours()}
+        return {entry.name: as_link(entry) for entry in our_links(self._rtnl)}
 
     def ifindexes(self) -> dict[str, int]:
-        return {entry.name: entry.ifindex for entry in self._ours()}
+        return {entry.name: entry.ifindex for entry in our_links(self._rtnl)}
 
     def ifindex(self, name: str) -> int:
         """0: there is none."""
@@ -51,25 +51,32 @@ class LinkTarget:
 
     def up(self) -> set[int]:
         """Those of our links that are set up."""
-        return {entry.ifindex for entry in self._ours() if entry.flags & wire.UP}
+        return {entry.ifindex for entry in our_links(self._rtnl) if entry.flags & wire.UP}
 
     def set_up(self, ifindex: int) -> None:
-        """Its other end sends a little later: ask `idle`."""
+        """It sends a little later, when the kernel took notice of its carrier: ask `idle`."""
         self._no_link_local(ifindex)  # once more: who made it may have died over it
         self._rtnl.one(wire.set_flags(ifindex, wire.UP))
-        self._no_multicast(ifindex)
+        self._untidy.add(ifindex)
 
     def idle(self, name: str) -> bool:
-        """Whether the other end is up, but still drops all that it should send.
+        """Whether it is set up, but still drops all that it should send.
 
-        The kernel puts it to work a little later (linkwatch). Being asked about it, it does so
-        at once since 6.8; before, milliseconds pass.
+        The kernel puts it to work a little later (linkwatch): its state, dormant until then, is
+        read without the lock that the kernel works under.
         """
-        ifindex = self._rtnl.ifindex(name)
-        if not ifindex:
-            return False
-        peer = wire.get_peer(self._rtnl.get(*wire.get_link(ifindex)))
-        return peer is not None and wire.parse_idle(self._rtnl.get(*peer))
+        return self._rtnl.flags(name) & (wire.UP | wire.RUNNING) == wire.UP
+
+    def tidy(self) -> None:
+        """The kernel gives each device that it puts to work a route for ff00::/8, all in one list
+        that it walks with every device more; nothing of ours is sent by it
+        (docs/decisions/raw-netlink.md). Asked about a device, it is done with it (since 6.8).
+        """
+        untidy, self._untidy = self._untidy, set()
+        for ifindex in untidy:
+            with suppress(OSError):  # it is gone
+                self._rtnl.get(*wire.get_link(ifindex))
+        self._rtnl.request([delete_multicast(ifindex) for ifindex in untidy])
 
     def put(self, objects: Mapping[str, Link]) -> dict[str, OSError]:
         failed = {}
@@ -94,21 +101,6 @@ class LinkTarget:
             return dict.fromkeys(names, error)
         return {name: left[ifindex] for name, ifindex in names.items() if ifindex in left}
 
-    def check_inside(self, inside: Inside) -> list[str]:
-        """What is wrong inside the container, in words; empty if nothing."""
-        return container.check(inside)
-
-    def repair_inside(self, inside: Inside) -> None:
-        container.repair(inside)
-
-    def _ours(self) -> Iterable[wire.LinkEntry]:
-        for body in self._rtnl.dump(*wire.list_links("veth")):
-            if not wire.parse_name(body).startswith(LINK_PREFIX):
-                continue
-            entry = wire.parse_link(body)
-            if entry.kind == "veth" and entry.mac == GATEWAY_MAC:
-                yield entry
-
     def _put(self, link: Link) -> None:
         ifindex = self._rtnl.ifindex(link.name)
         if ifindex:
@@ -131,18 +123,17 @@ class LinkTarget:
         return ifindex
 
     def _create(self, link: Link, inside: Inside) -> None:
-        with ExitStack() as stack:
-            descriptor, inner = stack.enter_context(netns.entered(inside))
+        with netns.entered(inside) as (descriptor, _):
             self._new_veth(link, inside, descriptor)
-            ifindex = self._rtnl.ifindex(link.name)
-            undo = stack.enter_context(ExitStack())
-            undo.callback(self._rtnl.request, [wire.delete_link(ifindex)])
+        ifindex = self._rtnl.ifindex(link.name)
+        try:
             self._no_link_local(ifindex)
-            container.configure(inner, inside, inner.ifindex(inside.name))
-            undo.pop_all()
+        except OSError:
+            self._rtnl.request([wire.delete_link(ifindex)])
+            raise
 
     def _new_veth(self, link: Link, inside: Inside, descriptor: int) -> None:
-        host = wire.VethEnd(link.name, link.mac, link.mtu, wire.NOARP)
+        host = wire.VethEnd(link.name, link.mac, link.mtu, wire.NOARP, wire.DORMANT)
         peer = wire.VethEnd(inside.name, inside.mac, link.mtu)
         try:
             self._rtnl.one(wire.new_veth(host, peer, descriptor))
@@ -179,23 +170,12 @@ class LinkTarget:
                 inner.one(wire.change_mtu(ifindex, link.mtu))
             if peer.mac != inside.mac:
                 inner.one(wire.change_mac(ifindex, inside.mac))
-            container.configure(inner, inside, ifindex)
             return True
 
     def _no_link_local(self, ifindex: int) -> None:
         """A host without IPv6 has nothing to forbid."""
         (error,) = self._rtnl.request([wire.no_link_local(ifindex)])
         if error and error.errno != errno.EAFNOSUPPORT:
-            raise error
-
-    def _no_multicast(self, ifindex: int) -> None:
-        """The kernel gives each device a route for ff00::/8, all in one list that it walks with
-        every device more; nothing of ours is sent by it (docs/decisions/raw-netlink.md). It may
-        come a little later: asked about the device, the kernel is done with it (since 6.8).
-        """
-        self._rtnl.get(*wire.get_link(ifindex))
-        (error,) = self._rtnl.request([delete_multicast(ifindex)])
-        if error and error.errno not in (errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
             raise error
 
     def _deletable(self, name: str) -> int:
@@ -232,6 +212,16 @@ class LinkTarget:
 def _real(error: OSError | None) -> TypeGuard[OSError]:
     """Of a delete: what is gone already is as it should be."""
     return error is not None and error.errno != errno.ENODEV
+
+
+def our_links(rtnl: Rtnl) -> Iterator[wire.LinkEntry]:
+    """Those that are there, known without any memory."""
+    for body in rtnl.dump(*wire.list_links("veth")):
+        if not wire.parse_name(body).startswith(LINK_PREFIX):
+            continue
+        entry = wire.parse_link(body)
+        if entry.kind == "veth" and entry.mac == GATEWAY_MAC:
+            yield entry
 
 
 def as_link(entry: wire.LinkEntry) -> Link:

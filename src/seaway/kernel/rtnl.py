@@ -228,13 +228,17 @@ class Rtnl:
 
     def is_up(self, name: str) -> bool:
         """Whether there is such an interface, and it is set up."""
+        return bool(self.flags(name) & 1)
+
+    def flags(self, name: str) -> int:
+        """The lower 16 of them (IFF_…); 0 if there is no such interface."""
         try:
             answer = fcntl.ioctl(self.socket, _SIOCGIFFLAGS, _ifreq(name))
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
-            return False
-        return bool(struct.unpack_from("=H", answer, 16)[0] & 1)
+            return 0
+        return int(struct.unpack_from("=H", answer, 16)[0])
 
     def receive(self) -> list[Frame]:
         """What came unasked. ENOBUFS: some was lost."""

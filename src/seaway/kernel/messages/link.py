@@ -20,13 +20,16 @@ from seaway.kernel.rtnl import (
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 GROUP: Final = 1  # of notifications
 UP: Final = 0x1
+RUNNING: Final = 0x40  # it has its carrier, and the kernel took notice
 NOARP: Final = 0x80
+LOWER_UP: Final = 0x10000  # it has its carrier
+DORMANT: Final = 5  # IF_OPER_DORMANT (RFC 2863): until the kernel takes notice of its carrier
 ETHERNET: Final = 1  # ARPHRD_ETHER
 
 _HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which of the flags to change
-_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _AF_SPEC, _GROUP = 1, 3, 4, 5, 18, 26, 27
+_ADDRESS, _IFNAME, _MTU, _LINK, _OPERSTATE = 1, 3, 4, 5, 16
+_LINKINFO, _AF_SPEC, _GROUP = 18, 26, 27
 _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES = 28, 29, 31, 32
-_QDISC, _LINK_NETNSID, _TARGET_NETNSID = 6, 37, 46
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATS = 1 << 3
@@ -52,6 +55,7 @@ class VethEnd(NamedTuple):
     mac: str
     mtu: int
     flags: int = 0
+    state: int = 0  # of operation: DORMANT, or what the kernel makes of it
 
 
 def new_veth(host: VethEnd, peer: VethEnd, peer_netns: int) -> Request:
@@ -63,6 +67,7 @@ def new_veth(host: VethEnd, peer: VethEnd, peer_netns: int) -> Request:
 
 def _veth_end(end: VethEnd) -> bytes:
     """One queue each way: one per CPU, the default, costs time at creation and gives nothing."""
+    state = attribute(_OPERSTATE, bytes([end.state])) if end.state else b""
     return b"".join(
         (
             _HEAD.pack(0, 0, 0, end.flags, end.flags),
@@ -71,6 +76,7 @@ def _veth_end(end: VethEnd) -> bytes:
             u32(_MTU, end.mtu),
             u32(_NUM_TX_QUEUES, 1),
             u32(_NUM_RX_QUEUES, 1),
+            state,
         )
     )
 
@@ -110,21 +116,6 @@ def delete_group(group: int) -> Request:
 def get_link(ifindex: int) -> tuple[int, bytes]:
     """The arguments of `Rtnl.get`."""
     return RTM_GETLINK, _head(ifindex) + u32(_EXT_MASK, _SKIP_STATS)
-
-
-def get_peer(body: bytes) -> tuple[int, bytes] | None:
-    """The same for the other end, in whatever namespace; None if there is none elsewhere."""
-    found = attributes(body, _HEAD.size)
-    if _LINK not in found or _LINK_NETNSID not in found:
-        return None
-    namespace = attribute(_TARGET_NETNSID, found[_LINK_NETNSID])
-    return RTM_GETLINK, _head(number(found[_LINK])) + namespace + u32(_EXT_MASK, _SKIP_STATS)
-
-
-def parse_idle(body: bytes) -> bool:
-    """Whether it is up, but drops all that it should send: the kernel has yet to put it to work."""
-    _family, _type, _ifindex, flags, _change = unpack(_HEAD, body)
-    return bool(flags & UP) and text(attributes(body, _HEAD.size).get(_QDISC, b"")) == "noop"
 
 
 def list_links(kind: str = "") -> tuple[int, bytes]:
