@@ -110,6 +110,10 @@ class Facts:
     def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
         return _in_order(self._found.get((kind, index, value), {}))
 
+    def count(self, kind: type, index: str, value: Hashable) -> int:
+        """How many `where` would give, at the same cost for few and for many."""
+        return len(self._found.get((kind, index, value), ()))
+
     def parts(self, kind: type, index: str, value: Hashable) -> list[Any]:
         """As `where`, of an index that gives a mapping: what that holds for each fact."""
         return self.where(kind, index, value)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from seaway.model.kernel import Inside
     from seaway.model.publications import HeldPort
 
-_TRIES, _BETWEEN_TRIES = 50, 0.001  # seconds: of the first packet to a container
+# Seconds between looks at a link that is being put to work: a tenth of a millisecond is usual, and
+# the loop cannot sleep for less than one.
+_PAUSES = 30 * (0.0,) + 50 * (0.001,)
 
 
 @dataclass
@@ -53,13 +55,13 @@ class HostSurroundings:
         return netns.own()
 
     async def at_work(self, link: str) -> None:
-        for _ in range(_TRIES):
+        for pause in _PAUSES:
             try:
                 if not self.links.idle(link):
                     return
             except OSError:  # it goes away again
                 return
-            await asyncio.sleep(_BETWEEN_TRIES)
+            await asyncio.sleep(pause)
 
     def check_inside(self, inside: Inside) -> list[str]:
         return container.check(inside)

@@ -35,7 +35,7 @@ def gone() -> Iterator[bool]:
     [
         (repeat(False), 1),
         (chain([True] * 3, repeat(False)), 4),
-        (repeat(True), 50),
+        (repeat(True), 80),
         (gone(), 2),
     ],
     ids=["at once", "soon", "never", "gone"],

@@ -49,7 +49,7 @@ from seaway.errors import (
     SeawayError,
     SystemFailed,
 )
-from seaway.model.facts import Endpoint, Publication
+from seaway.model.facts import Endpoint, Network, Publication
 from seaway.model.reports import EndpointReport, NetworkReport
 from seaway.model.requests import Listed, NewEndpoint
 
@@ -63,6 +63,7 @@ class Intents(Protocol):
     def ready(self) -> None: ...
     def healthy(self) -> None: ...
     def network(self, name: str) -> NetworkReport: ...
+    def known_network(self, name: str) -> Network: ...
     def container_netns(self, given: str) -> str: ...
     def attached(self, exactly: str) -> Endpoint | None: ...
     def endpoints(self, network: str | None = None) -> list[EndpointReport]: ...
@@ -107,7 +108,7 @@ class Verbs:
             requests = requests_of(call.env, call.header, wishes, foreign)
             endpoint = await self._attach(list(requests))
             undo.pop_all()
-        own = result_of(endpoint, call.env, network.network.subnets, foreign)
+        own = result_of(endpoint, call.env, network.subnets, foreign)
         return render_result(answer_of(own, wishes), call.header.version)
 
     def _to_be_had(self, call: Call, wishes: Wishes) -> Wishes:
@@ -142,7 +143,7 @@ class Verbs:
                 return await self._intents.attach(request)
         return await self._intents.attach(requests[-1])
 
-    def _admit(self, call: Call, wishes: Wishes) -> NetworkReport:
+    def _admit(self, call: Call, wishes: Wishes) -> Network:
         """What can be refused is refused before another IPAM is asked for an address.
 
         Its DEL after a failed ADD would free what an earlier ADD of the same attachment holds.
@@ -166,9 +167,9 @@ class Verbs:
         except Invalid as error:
             raise InvalidEnvironment(f"CNI_NETNS {error.message}", error.hint) from None
 
-    def _masquerading(self, name: str, wishes: Wishes) -> NetworkReport:
-        network = self._intents.network(name)
-        masquerade = network.network.masquerade
+    def _masquerading(self, name: str, wishes: Wishes) -> Network:
+        network = self._intents.known_network(name)
+        masquerade = network.masquerade
         if wishes.masquerade is not None and wishes.masquerade != masquerade:
             raise Invalid(
                 f"ipMasq is {wishes.masquerade}, but network '{name}' has masquerade {masquerade}",
@@ -260,10 +261,10 @@ class Verbs:
         self._intents.healthy()
         self._intents.ready()
         try:
-            network = self._masquerading(call.header.network, wishes)
+            self._masquerading(call.header.network, wishes)
         except NotFound as error:
             raise NotReady(error.message, error.hint) from None
-        _check_room(network)
+        _check_room(self._intents.network(call.header.network))
         if call.delegate:
             await call.delegate.forward()
         return ""

@@ -22,12 +22,16 @@ class NetworkIntents(Desk):
     def network(self, name: str) -> NetworkReport:
         return self._network_report(admission.network(self.facts, name))
 
+    def known_network(self, name: str) -> Network:
+        """NotFound: there is none of this name."""
+        return admission.network(self.facts, name)
+
     def _network_report(self, network: Network) -> NetworkReport:
         connected = (self.facts.where(Network, "number", n) for n in network.connected)
         return NetworkReport(
             network=network,
             connected=tuple(sorted(other.name for found in connected for other in found)),
-            endpoints=len(self.facts.where(Endpoint, "network", network.name)),
+            endpoints=self.facts.count(Endpoint, "network", network.name),
         )
 
     async def create_network(self, request: NewNetwork) -> Network:
