@@ -22,10 +22,9 @@ from seaway.bpf.counters import Counters
 from seaway.bpf.objects import OBJECTS, DataPlane
 from seaway.bpf.promotion import Patience
 from seaway.kernel import netns
-from seaway.kernel.interiors import InteriorTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
-from seaway.model.kernel import HOOKS, Attachment, Inside, Interior, Link, Route
+from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
 from waiting import wait
@@ -72,7 +71,6 @@ class Host:
         self.links = place.run(LinkTarget)
         self._open(objects)
         self.routes = place.run(RouteTarget)
-        self.interiors = place.run(InteriorTarget)
         self.containers: list[Container] = []
         place.shell(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; "
@@ -80,7 +78,7 @@ class Host:
         )
 
     def close(self) -> None:
-        for part in (self.links, self.routes, self.interiors, self.attachments, self.plane):
+        for part in (self.links, self.routes, self.attachments, self.plane):
             part.close()
 
     def _open(self, objects: Path) -> None:
@@ -119,16 +117,14 @@ class Host:
             inside = Inside(path, space.inode, "eth0", mac, addresses, True, ())
             link = Link(name=name, mac=GATEWAY_MAC, mtu=mtu, inside=inside)
             assert {} == self.place.run(self.links.put, {name: link})
-            ifindex = self.place.run(self.links.ifindex, name)
-            usual: dict[str, Any] = {"container": number, "ifindex": ifindex}
-            record = replace(container.record, **(usual | {"mac": mac_octets(mac)} | other))
-            made = replace(container, ifindex=ifindex, record=record)
-            self._enter(made)
-            self.attach(made)
-            routes = [Route(ip_network(a.ip), name, ip_address(HOST[a.version])) for a in addresses]
-            assert {} == self.place.run(self.routes.put, {r.dst: r for r in routes})
-            interior = Interior(ifindex, inside)
-            assert {} == self.place.run(self.interiors.put, {name: interior})
+        ifindex = self.place.run(self.links.ifindex, name)
+        usual: dict[str, Any] = {"container": number, "ifindex": ifindex, "mac": mac_octets(mac)}
+        record = replace(container.record, **(usual | other))
+        made = replace(container, ifindex=ifindex, record=record)
+        self._enter(made)
+        self.attach(made)
+        routes = [Route(ip_network(a.ip), name, ip_address(HOST[a.version])) for a in addresses]
+        assert {} == self.place.run(self.routes.put, {r.dst: r for r in routes})
         assert wait(lambda: not self.links.idle(name))
         self.containers.append(made)
 

@@ -39,7 +39,6 @@ from seaway.kernel import host as surrounding
 from seaway.kernel import netns
 from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
-from seaway.kernel.interiors import InteriorTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
 from seaway.kernel.routes import RouteTarget
@@ -147,7 +146,6 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         accepts,
         links,
         RouteTarget(),
-        InteriorTarget(),
         *maps.targets(plane).values(),
         attachments,
         UplinkTarget(plane, config.agent.attach),

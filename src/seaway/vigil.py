@@ -38,9 +38,8 @@ RETRY = 1.0  # seconds until what failed is tried again
 
 UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
-# Of containers' ends nobody tells, but they are looked at in turn besides.
-NOTIFIED = tuple(kind for kind in KINDS if kind in (*TOLD, "interiors"))
-SILENT = tuple(kind for kind in KINDS if kind not in NOTIFIED)
+NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
+SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
 
 
 @dataclass(frozen=True)

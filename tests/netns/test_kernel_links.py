@@ -20,12 +20,10 @@ import pytest
 
 from namespaces import Netns, namespaces
 from seaway.kernel import netns
-from seaway.kernel.inside import check, repair
-from seaway.kernel.interiors import InteriorTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.facts import ExtraRoute
-from seaway.model.kernel import Inside, Interior, Link
+from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC
 from waiting import wait
 
@@ -69,15 +67,7 @@ def inside(container: Netns, **other: Any) -> Inside:
 
 
 def put(target: LinkTarget, wanted: Inside, name: str = NAME, mtu: int = 1500) -> OSError | None:
-    """The pair, and then its inside; in between it is set up on the host, where that is asked."""
-    if failed := target.put({name: Link(name, GATEWAY_MAC, mtu, wanted)}):
-        return failed[name]
-    interiors = InteriorTarget()
-    interior = Interior(target.ifindex(name), wanted)
-    try:
-        return interiors.put({name: interior}).get(name)
-    finally:
-        interiors.close()
+    return target.put({name: Link(name, GATEWAY_MAC, mtu, wanted)}).get(name)
 
 
 def shown(netns: Netns, command: str) -> Any:
@@ -123,30 +113,14 @@ def test_a_link_that_is_set_up_has_no_route_for_groups(target, host, container):
         assert "" == host.run(f"ip -6 route show table local ff00::/8 dev {NAME}")
 
 
-def test_a_pair_that_is_set_up_from_the_host_on_sends_at_once_and_is_seen_to(
-    target, host, container
-):
-    wanted = inside(container)
-    target.put({NAME: Link(NAME, GATEWAY_MAC, 1500, wanted)})
-    target.set_up(target.ifindex(NAME))
-    interior = Interior(target.ifindex(NAME), wanted)
-    interiors = InteriorTarget(host.path)
-    assert ({}, {}) == (interiors.read(), interiors.look({NAME}))
-    assert {} == interiors.put({NAME: interior})
-
-    assert "qdisc noqueue" in container.run("ip link show eth0")
-    assert {NAME: interior} == interiors.read() == interiors.look({NAME, "swynone"})
-    assert wait(lambda: not target.idle(NAME))
-    assert "qdisc noqueue" in host.run(f"ip link show {NAME}")
-    assert not target.idle("swynone")
-    container.run("ip link set eth0 down")
-    assert ({}, {}) == (interiors.read(), interiors.look({NAME}))
-    interiors.close()
-
-
-def test_the_inside_has_addresses_neighbours_and_routes_at_once(target, container):
+def test_the_inside_has_addresses_neighbours_and_routes_at_once(target, host, container):
     put(target, inside(container))
+    target.set_up(target.ifindexes()[NAME])
+    assert wait(lambda: not target.idle(NAME))
+    assert "qdisc noqueue" in container.run("ip link show eth0")
+    assert "state UP" in host.run(f"ip link show {NAME}")
 
+    assert not target.idle("swynone")
     assert {"10.208.0.7/32", "fd00::7/128"} == addresses(container, "eth0")
     assert "tentative" not in container.run("ip addr show to fd00::7")
     assert {("169.254.1.1", "eth0"), ("default", "169.254.1.1"), ("default", "fe80::1")} <= routes(
@@ -158,7 +132,7 @@ def test_the_inside_has_addresses_neighbours_and_routes_at_once(target, containe
         ("fe80::1", GATEWAY_MAC, "PERMANENT"),
     } == neighbours
     assert "UP" in shown(container, "link show lo")[0]["flags"]
-    assert [] == check(inside(container))
+    assert [] == target.check_inside(inside(container))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +152,7 @@ def test_a_container_that_forbids_ipv6_gets_it_on_our_interface(target, containe
 
     assert put(target, inside(container)) is None
     assert "fd00::7/128" in addresses(container, "eth0")
-    assert [] == check(inside(container))
+    assert [] == target.check_inside(inside(container))
 
 
 def test_routes_of_a_foreign_ipam_are_taken_as_they_are(target, container):
@@ -207,7 +181,7 @@ def test_routes_of_a_foreign_ipam_are_taken_as_they_are(target, container):
     assert 7 == shown(container, "route show table 300")[0]["metric"]
     (narrow,) = shown(container, "route show 198.51.100.0/24")
     assert 1300 == narrow["metrics"][0]["mtu"]
-    assert [] == check(wanted)
+    assert [] == target.check_inside(wanted)
 
 
 def test_a_default_route_that_is_given_takes_the_place_of_ours(target, container):
@@ -231,8 +205,8 @@ def test_a_container_may_have_two_of_our_interfaces(target, container):
 
     assert put(target, inside(container)) is None
     assert put(target, second, "swy2") is None
-    assert [] == check(inside(container))
-    assert [] == check(second)
+    assert [] == target.check_inside(inside(container))
+    assert [] == target.check_inside(second)
 
 
 def test_an_interface_name_that_exists_is_refused_and_stays(target, container):
@@ -247,7 +221,7 @@ def test_an_interface_name_that_exists_is_refused_and_stays(target, container):
     assert {} == target.read()
 
 
-def test_what_another_interface_of_the_container_has_is_refused(target, container):
+def test_what_fails_half_way_leaves_nothing(target, host, container):
     container.run("ip link set lo up; ip link add x type veth peer name y; ip link set x up")
     container.run("ip route add default dev x")
 
@@ -256,6 +230,8 @@ def test_what_another_interface_of_the_container_has_is_refused(target, containe
     assert error is not None
     assert errno.EADDRINUSE == error.errno  # another interface's route is no interface of that name
     assert "route 0.0.0.0/0 via 169.254.1.1 in the container" in str(error)
+    assert ["lo"] == [link["ifname"] for link in shown(host, "link")]
+    assert "eth0" not in [link["ifname"] for link in shown(container, "link")]
 
 
 def test_a_namespace_that_is_gone_or_another_one_is_refused(target, container):
@@ -309,7 +285,7 @@ def test_a_pair_left_by_an_earlier_container_is_made_anew(target, container, mak
     assert put(target, inside(successor)) is None
     assert before != target.ifindexes()[NAME]
     assert ["lo"] == [link["ifname"] for link in shown(container, "link")]
-    assert [] == check(inside(successor))
+    assert [] == target.check_inside(inside(successor))
 
 
 def test_check_names_what_is_missing_and_repair_brings_it_back(target, container):
@@ -324,9 +300,9 @@ def test_check_names_what_is_missing_and_repair_brings_it_back(target, container
         "ip link set eth0 address 02:00:00:00:00:55": "has MAC 02:00:00:00:00:55, expected",
     }.items():
         container.run(damage)
-        assert problem in "\n".join(check(wanted))
-        repair(wanted)
-        assert [] == check(wanted)
+        assert problem in "\n".join(target.check_inside(wanted))
+        target.repair_inside(wanted)
+        assert [] == target.check_inside(wanted)
 
 
 MANY = 3000
@@ -340,9 +316,11 @@ def test_what_other_interfaces_of_a_container_have_is_not_gone_through(target, c
     container.run("ip -batch -", "\n".join(more))
     container.run("ip route del default")
 
-    assert ["interface eth0: route 0.0.0.0/0 via 169.254.1.1 is missing"] == (check(wanted))
-    repair(wanted)
-    assert [] == check(wanted)
+    assert ["interface eth0: route 0.0.0.0/0 via 169.254.1.1 is missing"] == (
+        target.check_inside(wanted)
+    )
+    target.repair_inside(wanted)
+    assert [] == target.check_inside(wanted)
 
 
 @pytest.mark.parametrize("what", ["route add {} dev eth0 table 7", "addr add {} dev eth0"])
@@ -355,9 +333,9 @@ def test_an_interface_that_has_more_than_anybody_looks_through_is_left_alone(
     container.run("ip -batch -", "\n".join(more))
     container.run("ip -6 route del default")
 
-    assert [] == check(wanted)
+    assert [] == target.check_inside(wanted)
     with pytest.raises(OSError, match="more is listed than anybody wants to know"):
-        repair(wanted)
+        target.repair_inside(wanted)
     assert put(target, wanted, mtu=1400) is None
     assert ("default", "fe80::1") in routes(container)
 
@@ -365,10 +343,10 @@ def test_an_interface_that_has_more_than_anybody_looks_through_is_left_alone(
 def test_check_says_that_the_interface_or_the_namespace_is_gone(target, container):
     wanted = inside(container)
 
-    assert ["interface eth0 is missing in the container"] == check(wanted)
+    assert ["interface eth0 is missing in the container"] == target.check_inside(wanted)
     elsewhere = replace(wanted, netns="/run/netns/swt-none")
     assert ["network namespace /run/netns/swt-none: No such file or directory"] == (
-        check(elsewhere)
+        target.check_inside(elsewhere)
     )
 
 

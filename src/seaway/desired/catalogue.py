@@ -1,19 +1,12 @@
 """Every kind of kernel object there is, in the order in which they are put.
 
 A thing exists before what refers to it: devices before the programs on them, programs and
-map entries before the routes that bring packets, and a container's end last.
+map entries before the routes that bring packets.
 """
 
 from __future__ import annotations
 
-from seaway.desired.network.endpoints import (
-    ATTACHMENTS,
-    ENDPOINTS,
-    INTERFACES,
-    INTERIORS,
-    LINKS,
-    ROUTES,
-)
+from seaway.desired.network.endpoints import ATTACHMENTS, ENDPOINTS, INTERFACES, LINKS, ROUTES
 from seaway.desired.network.firewalls import ACCEPTS
 from seaway.desired.network.host import (
     HOST_ADDRESSES,
@@ -42,7 +35,6 @@ DERIVATIONS = (
     ORIGINS,
     ATTACHMENTS,
     ROUTES,
-    INTERIORS,
     UPLINKS,
     SOCKETS,
 )

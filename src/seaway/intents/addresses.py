@@ -132,7 +132,7 @@ class AddressIntents(Desk):
     def keys_of(self, endpoint: Endpoint) -> list[Key]:
         """Every kernel object that an endpoint asks for."""
         link = link_name(endpoint.id)
-        keys: list[Key] = [("links", link), ("interiors", link)]
+        keys: list[Key] = [("links", link)]
         keys += [("attachments", (link, hook)) for hook in HOOKS]
         keys += [("endpoints", i.ip) for i in endpoint.addresses]
         keys += [("publications", key) for key in publications_of(endpoint)]

@@ -35,9 +35,9 @@ class Surroundings(Protocol):
         """The inode of the host's own network namespace, which no later one gets."""
 
     async def at_work(self, link: str) -> None:
-        """Return when the host's end of this veth sends, or after a moment.
+        """Return when the container's end of this veth sends, or after a moment.
 
-        Else the first packets to the container would get lost.
+        Else its first packets would get lost.
         """
 
     def check_inside(self, inside: Inside) -> list[str]:

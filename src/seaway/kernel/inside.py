@@ -148,10 +148,9 @@ def _parts(inside: Inside, ifindex: int) -> list[Part]:
     gateways = [g for g in (GATEWAY4, GATEWAY6) if g.version in versions]
     return [
         *(Part(("address", a), a, new_address(ifindex, a)) for a in inside.addresses),
+        Part(("the flag UP",), (ifindex, UP), set_flags(ifindex, UP)),
         Part(("a loopback that is up",), (_LOOPBACK, UP), set_flags(_LOOPBACK, UP)),
         *_neighbours(inside, gateways, ifindex),
-        # Late: what follows waits for the kernel, which takes notice of the host's end then.
-        Part(("the flag UP",), (ifindex, UP), set_flags(ifindex, UP)),
         *(_gateway_route(g, ifindex) for g in gateways if g.version == 4),
         *(_route_part(r) for r in _routes(inside, gateways, ifindex)),
     ]

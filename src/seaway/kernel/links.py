@@ -1,4 +1,4 @@
-"""The veth pairs of endpoints: made with the peer in its container, set up, removed.
+"""The veth pairs of endpoints: made with the peer in its container, configured, removed.
 
 An agent without memory knows its own by three marks together: the name begins with `swy`, the
 kind is veth, and the MAC is that of every gateway of ours (`names`). Half a pair is never left:
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeGuard
 
+from seaway.kernel import inside as container
 from seaway.kernel import netns
 from seaway.kernel.messages import link as wire
 from seaway.kernel.messages.route import delete_multicast
-from seaway.kernel.rtnl import Request, Rtnl
+from seaway.kernel.rtnl import Request
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
 
@@ -40,10 +41,10 @@ class LinkTarget:
         self._deleter.close()
 
     def read(self) -> dict[str, Link]:
-        return {entry.name: as_link(entry) for entry in our_links(self._rtnl)}
+        return {entry.name: as_link(entry) for entry in self._ours()}
 
     def ifindexes(self) -> dict[str, int]:
-        return {entry.name: entry.ifindex for entry in our_links(self._rtnl)}
+        return {entry.name: entry.ifindex for entry in self._ours()}
 
     def ifindex(self, name: str) -> int:
         """0: there is none."""
@@ -51,31 +52,32 @@ class LinkTarget:
 
     def up(self) -> set[int]:
         """Those of our links that are set up."""
-        return {entry.ifindex for entry in our_links(self._rtnl) if entry.flags & wire.UP}
+        return {entry.ifindex for entry in self._ours() if entry.flags & wire.UP}
 
     def set_up(self, ifindex: int) -> None:
-        """It sends a little later, when the kernel took notice of its carrier: ask `idle`."""
+        """Its other end sends a little later: ask `idle`."""
         self._no_link_local(ifindex)  # once more: who made it may have died over it
         self._rtnl.one(wire.set_flags(ifindex, wire.UP))
         self._untidy.add(ifindex)
 
     def idle(self, name: str) -> bool:
-        """Whether it is set up, but still drops all that it should send.
+        """Whether a new pair is set up, but its other end still drops all that it should send.
 
-        The kernel puts it to work a little later (linkwatch): its state, dormant until then, is
-        read without the lock that the kernel works under.
+        The kernel puts both ends to work a little later (linkwatch), that one first. Until then
+        the host's end is dormant, which is seen without the lock that the kernel works under.
         """
         return self._rtnl.flags(name) & (wire.UP | wire.RUNNING) == wire.UP
 
     def tidy(self) -> None:
-        """The kernel gives each device that it puts to work a route for ff00::/8, all in one list
-        that it walks with every device more; nothing of ours is sent by it
-        (docs/decisions/raw-netlink.md). Asked about a device, it is done with it (since 6.8).
+        """Take away the route for ff00::/8 that the kernel gave each device that it put to work.
+
+        All of them lie in one list, which it walks with every device more, and nothing of ours is
+        sent by them (docs/decisions/raw-netlink.md).
         """
         untidy, self._untidy = self._untidy, set()
         for ifindex in untidy:
             with suppress(OSError):  # it is gone
-                self._rtnl.get(*wire.get_link(ifindex))
+                self._rtnl.get(*wire.get_link(ifindex))  # asked, it is done with it (since 6.8)
         self._rtnl.request([delete_multicast(ifindex) for ifindex in untidy])
 
     def put(self, objects: Mapping[str, Link]) -> dict[str, OSError]:
@@ -101,6 +103,21 @@ class LinkTarget:
             return dict.fromkeys(names, error)
         return {name: left[ifindex] for name, ifindex in names.items() if ifindex in left}
 
+    def check_inside(self, inside: Inside) -> list[str]:
+        """What is wrong inside the container, in words; empty if nothing."""
+        return container.check(inside)
+
+    def repair_inside(self, inside: Inside) -> None:
+        container.repair(inside)
+
+    def _ours(self) -> Iterable[wire.LinkEntry]:
+        for body in self._rtnl.dump(*wire.list_links("veth")):
+            if not wire.parse_name(body).startswith(LINK_PREFIX):
+                continue
+            entry = wire.parse_link(body)
+            if entry.kind == "veth" and entry.mac == GATEWAY_MAC:
+                yield entry
+
     def _put(self, link: Link) -> None:
         ifindex = self._rtnl.ifindex(link.name)
         if ifindex:
@@ -123,14 +140,15 @@ class LinkTarget:
         return ifindex
 
     def _create(self, link: Link, inside: Inside) -> None:
-        with netns.entered(inside) as (descriptor, _):
+        with ExitStack() as stack:
+            descriptor, inner = stack.enter_context(netns.entered(inside))
             self._new_veth(link, inside, descriptor)
-        ifindex = self._rtnl.ifindex(link.name)
-        try:
+            ifindex = self._rtnl.ifindex(link.name)
+            undo = stack.enter_context(ExitStack())
+            undo.callback(self._rtnl.request, [wire.delete_link(ifindex)])
             self._no_link_local(ifindex)
-        except OSError:
-            self._rtnl.request([wire.delete_link(ifindex)])
-            raise
+            container.configure(inner, inside, inner.ifindex(inside.name))
+            undo.pop_all()
 
     def _new_veth(self, link: Link, inside: Inside, descriptor: int) -> None:
         host = wire.VethEnd(link.name, link.mac, link.mtu, wire.NOARP, wire.DORMANT)
@@ -170,6 +188,7 @@ class LinkTarget:
                 inner.one(wire.change_mtu(ifindex, link.mtu))
             if peer.mac != inside.mac:
                 inner.one(wire.change_mac(ifindex, inside.mac))
+            container.configure(inner, inside, ifindex)
             return True
 
     def _no_link_local(self, ifindex: int) -> None:
@@ -212,16 +231,6 @@ class LinkTarget:
 def _real(error: OSError | None) -> TypeGuard[OSError]:
     """Of a delete: what is gone already is as it should be."""
     return error is not None and error.errno != errno.ENODEV
-
-
-def our_links(rtnl: Rtnl) -> Iterator[wire.LinkEntry]:
-    """Those that are there, known without any memory."""
-    for body in rtnl.dump(*wire.list_links("veth")):
-        if not wire.parse_name(body).startswith(LINK_PREFIX):
-            continue
-        entry = wire.parse_link(body)
-        if entry.kind == "veth" and entry.mac == GATEWAY_MAC:
-            yield entry
 
 
 def as_link(entry: wire.LinkEntry) -> Link:

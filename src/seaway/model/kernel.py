@@ -54,21 +54,11 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Interior:
-    """The container's end of a pair, set up with all that belongs there. Key: the link's name.
-
-    It is put last: nothing can be sent before all else is there.
-    """
-
-    ifindex: int  # of the host side
-    inside: Inside | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Attachment:
     """One of our programs on one hook of one device. Key: (device, hook).
 
-    The target also sets the device up, once the programs of both its hooks are attached.
+    The target also sets the device up, once the programs of both its hooks are attached: no
+    packet moves before.
     """
 
     device: str

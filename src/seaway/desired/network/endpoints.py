@@ -14,7 +14,7 @@ from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import EVERYWHERE, Address, Prefix, host_prefix
 from seaway.model.facts import Attached, Endpoint, ExtraRoute, Host, Network
-from seaway.model.kernel import HOOKS, Attachment, Inside, Interior, Link, Route
+from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.model.requests import Listed
 from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
 
@@ -72,19 +72,6 @@ def _attachment(key: tuple[str, str], view: View) -> Attachment | None:
             return Attachment(device, attached.ifindex, hook, HOOKS[hook])
     return None
 
-
-def _interior(name: str, view: View) -> Interior | None:
-    for endpoint in view.where(Endpoint, "link", name):
-        attached = view.get(Attached, endpoint.id)
-        network = view.get(Network, endpoint.network)
-        if attached and network:
-            return Interior(attached.ifindex, inside_of(endpoint, network))
-    return None
-
-
-INTERIORS = Derivation(
-    "interiors", (Source(Attached, lambda a: [link_name(a.endpoint)]),), _interior
-)
 
 ATTACHMENTS = Derivation(
     "attachments",

@@ -12,7 +12,6 @@ from seaway.kernel.rtnl import (
     NLM_F_EXCL,
     Request,
     attribute,
-    attributes,
     chosen,
     nested,
 )
@@ -20,10 +19,9 @@ from seaway.kernel.rtnl import (
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 GROUP: Final = 1  # of notifications
 UP: Final = 0x1
-RUNNING: Final = 0x40  # it has its carrier, and the kernel took notice
+RUNNING: Final = 0x40  # up, and in operation
 NOARP: Final = 0x80
-LOWER_UP: Final = 0x10000  # it has its carrier
-DORMANT: Final = 5  # IF_OPER_DORMANT (RFC 2863): until the kernel takes notice of its carrier
+DORMANT: Final = 5  # IF_OPER_DORMANT (RFC 2863): until the kernel takes notice of the carrier
 ETHERNET: Final = 1  # ARPHRD_ETHER
 
 _HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which of the flags to change
