@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from msgspec import structs
+
 from seaway.errors import StoreDamaged, Undecodable
 from seaway.facts import Facts
 from seaway.model import codec
-from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Value
+from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Peer, Value
 from seaway.store.base import Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
@@ -71,12 +73,25 @@ def parse(key: str, data: bytes) -> Value:
     return record
 
 
-class Records:
-    """The store and the facts, changed together."""
+def as_fact(record: Value, host: str) -> Value | None:
+    """What a record is to this host (empty: the only one): other hosts are peers to it, and what is
+    attached there is their own affair.
+    """
+    match record:
+        case Host(name=name) if host and name != host:
+            return Peer(**structs.asdict(record))
+        case Endpoint(host=other) | Before(host=other) if host and other != host:
+            return None
+    return record
 
-    def __init__(self, store: Store, facts: Facts) -> None:
+
+class Records:
+    """The store and the facts, changed together. `host`: whose facts; empty: of the only one."""
+
+    def __init__(self, store: Store, facts: Facts, host: str = "") -> None:
         self._store = store
         self._facts = facts
+        self._host = host
         self._revisions: dict[str, int] = {}
 
     async def load(self) -> None:
@@ -88,7 +103,11 @@ class Records:
             except Undecodable as error:
                 raise StoreDamaged(f"the store holds {error.message}", _MEND) from error
             self._revisions[key] = item.revision
-            self._facts.change(type(record), fact_key(record), record)
+            self._learn(record)
+
+    def _learn(self, record: Value) -> None:
+        if fact := as_fact(record, self._host):
+            self._facts.change(type(fact), fact_key(fact), fact)
 
     async def snapshot(self) -> Snapshot:
         """All of it at one moment, as it is stored."""
@@ -104,7 +123,8 @@ class Records:
         commit = await self._store.commit(changes, expect)
         for key, record in new.items():
             self._revisions[key] = commit.revision
-            self._facts.change(type(record), fact_key(record), record)
+            self._learn(record)
         for key, record in gone.items():
             self._revisions.pop(key, None)
-            self._facts.change(type(record), fact_key(record), None)
+            if fact := as_fact(record, self._host):
+                self._facts.change(type(fact), fact_key(fact), None)

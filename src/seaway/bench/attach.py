@@ -135,11 +135,14 @@ def _row(
 def _ratios(
     figure: Figure, cell: Cell, systems: list[str], ledger: Ledger[Round]
 ) -> tuple[Ratio, ...]:
-    """Ours over each peer in the same cell, and over ourselves with the fewest endpoints."""
+    """Ours over each peer in the same cell; alone, over ourselves with the fewest endpoints.
+
+    With peers beside us the kernel holds their endpoints as well: it is no growth of ours.
+    """
     if cell.system != OURS:
         return ()
     others = [cell._replace(system=name) for name in systems if name != OURS]
-    if cell.endpoints != FEWEST:
+    if not others and cell.endpoints != FEWEST:
         others.append(cell._replace(endpoints=FEWEST))
     return tuple(_ratio(figure, cell, other, ledger) for other in others if ledger.told(other))
 

@@ -31,6 +31,20 @@ class Host(Value):
 
     name: str
     addresses: tuple[Address, ...]  # one per family, inside the cluster
+    number: int = 1  # 1.., what BPF maps carry; never used again for another host
+    underlay: tuple[Address, ...] = ()  # where other hosts reach it: at most one per family
+
+
+class Peer(Host):
+    """Another host of the cluster: its record, as a fact of this host. Key: its name."""
+
+
+class Path(Value):
+    """Observed: the way to another host. Key: that host's name."""
+
+    host: str
+    via: str  # the next hop: a peer that is reached directly, perhaps that host itself
+    backup: str = ""  # another one that leads there without a loop; empty: there is none
 
 
 class Network(Value):
