@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,13 @@ def wait(condition: Callable[[], object], within: float = 5.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+async def until(condition: Callable[[], object], within: float = 10.0) -> None:
+    """The same for a test that lives in a loop; TimeoutError where it does not."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110, it tells nobody when it comes true
+            await asyncio.sleep(0.01)
 
 
 def span(seconds: float) -> None:

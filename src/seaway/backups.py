@@ -50,17 +50,18 @@ class Restored:
         return {r.id: r for r in self.records if isinstance(r, Endpoint)}
 
 
-def take(snapshot: Snapshot, whereabouts: Whereabouts) -> Backup:
+def take(snapshot: Snapshot, whereabouts: Whereabouts, host: str) -> Backup:
+    """`host`: whose agent makes it."""
     records = {key: msgspec.Raw(item.value) for key, item in snapshot.items.items()}
     found = [parse(key, bytes(data)) for key, data in records.items()]
     clusters = [record for record in found if isinstance(record, Cluster)]
-    hosts = [record for record in found if isinstance(record, Host)]
-    if not clusters or not hosts:
+    hosts = {record.name for record in found if isinstance(record, Host)}
+    if not clusters or host not in hosts:
         raise NotFound("this host has no cluster yet", "run: seaway init")
     return Backup(
         version=__version__,
         cluster=clusters[0].id,
-        host=hosts[0].name,
+        host=host,
         whereabouts=whereabouts,
         at=time.time(),
         revision=snapshot.revision,
@@ -78,7 +79,7 @@ def records_of(backup: Backup) -> list[Value]:
     hosts = {record.name for record in found if isinstance(record, Host)}
     networks = {record.name for record in found if isinstance(record, Network)}
     needed = {record.network for record in found if isinstance(record, Block | Endpoint)}
-    if clusters != {backup.cluster} or hosts != {backup.host} or needed - networks:
+    if clusters != {backup.cluster} or backup.host not in hosts or needed - networks:
         raise Undecodable("the backup's records do not belong together", "use another one")
     return found
 

@@ -10,4 +10,5 @@ from seaway.model.backup import Backup
 class BackupIntents(Desk):
     async def backup(self) -> Backup:
         """Every record at one moment; what is decided just now is in it whole, or not at all."""
-        return backups.take(await self.records.snapshot(), self.surroundings.whereabouts())
+        snapshot = await self.records.snapshot()
+        return backups.take(snapshot, self.surroundings.whereabouts(), self.host.name)

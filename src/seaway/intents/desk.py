@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
 from seaway.facts import Facts
 from seaway.ipam import Allocator
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import Address, Prefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Endpoint, Host, Namespace
 from seaway.model.kernel import Inside
+from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
 from seaway.records import Records
+from seaway.store.base import Changed, Store
+from seaway.trust.keeper import Keeper
+
+T = TypeVar("T")
+_TRIES = 8  # of a commit that others' commits come before
 
 
 class Surroundings(Protocol):
@@ -69,6 +75,18 @@ class Surroundings(Protocol):
     def whereabouts(self) -> Whereabouts:
         """By what this host is told from every other one."""
 
+    def underlay(self) -> tuple[Address, ...]:
+        """Where other hosts reach this one, as far as it can tell: at most one a family."""
+
+
+class Others(Protocol):
+    """The agents of other hosts of the cluster."""
+
+    async def ask(
+        self, host: Host, method: str, path: str, body: object = None, answers: Any = bytes
+    ) -> Any:
+        """What it answers. `Unavailable`: it does not."""
+
 
 @dataclass
 class Desk:
@@ -78,9 +96,28 @@ class Desk:
     convergence: Convergence
     surroundings: Surroundings
     allocator: Allocator
+    member: Membership
+    trust: Keeper
+    others: Others
+    store: Store  # where all records lie, other hosts' too
     serving: bool = False  # ADD is served
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     # Between the check of a request and its commit no other one may be checked.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def decide(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Check a request and commit it, one at a time; anew where another host was faster."""
+        async with self.deciding:
+            for _ in range(_TRIES):
+                try:
+                    return await act()
+                except Changed:
+                    await self.records.reload()
+            return await act()
+
+    @property
+    def here(self) -> Host:
+        """This host as it is recorded now."""
+        return self.facts.get(Host, self.host.name) or self.host

@@ -71,6 +71,7 @@ class EndpointIntents(PublicationIntents):
         await self.convergence.settle([("links", link)])  # of the last endpoint of this id
         held = await self._held(request.ports, request.container)
         async with self.deciding:
+            self._refuse_draining()
             network = admission.network(self.facts, request.network)
             with self._taken(network, request) as (addresses, blocks):
                 endpoint = self._endpoint(request, network, addresses, (netns, here))
@@ -86,6 +87,13 @@ class EndpointIntents(PublicationIntents):
             raise _told(failure, endpoint)
         await self.surroundings.at_work(link)
         return endpoint
+
+    def _refuse_draining(self) -> None:
+        if self.here.draining:
+            raise Conflict(
+                f"host '{self.host.name}' drains: it takes no new endpoint",
+                f"start the container elsewhere; or: seaway host drain {self.host.name} --undo",
+            )
 
     async def _take_back(self, endpoint: Endpoint, failure: OSError) -> None:
         """What could not be attached. That it cannot be detached either, is told by status."""

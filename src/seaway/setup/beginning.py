@@ -13,10 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seaway import bootstrap, config, names
+from seaway import bootstrap, config, membership, names
 from seaway.bpf import objects
-from seaway.errors import Forbidden, Unavailable
+from seaway.errors import Conflict, Forbidden, Unavailable
 from seaway.kernel import host
+from seaway.model.membership import Membership
 from seaway.setup import files, health, service
 from seaway.store import file
 from seaway.store.sqlite import SqliteStore
@@ -24,7 +25,7 @@ from seaway.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     from seaway.bootstrap import Initialised
     from seaway.client import Client
-    from seaway.model.addresses import Prefix
+    from seaway.model.addresses import Address, Prefix
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Wish:
 
     pools: tuple[Prefix, ...] = ()
     service_subnets: tuple[Prefix, ...] = ()
+    advertise: tuple[Address, ...] = ()  # empty: as it was, or what the host can tell
     cni: bool = True
 
 
@@ -41,18 +43,37 @@ def must_be_root(what: str) -> None:
         raise Forbidden(f"this user may not {what}", "use root, e.g. by sudo")
 
 
-def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised:
-    """Set the host up; return when its agent is ready. `say` gets a line for each step."""
+def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> tuple[Address, ...]:
+    """Set the host up; return its own addresses when its agent is ready. `say` gets a line for
+    each step.
+    """
     must_be_root("set this host up")
     settings = require_fit()
-    begun = asyncio.run(_initialise(wish, settings.network.mtu))
-    _tell(begun, say)
+    member = membership.load()
+    if member and member.elsewhere:
+        _refuse_wish(wish, member)
+        say(f"this host is set up already: '{member.host}' of cluster {member.cluster}")
+    else:
+        if wish.advertise and service.stop():
+            say("the agent was stopped, to be told the new address")
+        begun = asyncio.run(_initialise(wish, settings.network.mtu, member))
+        membership.save(Membership(cluster=begun.cluster.id, host=begun.host.name))
+        _tell(begun, say)
     put_files(say, cni=wish.cni)
     if _is_ready(client):
         say("the agent is running already")
     else:
         start_agent(client, say)
-    return begun
+    return client.status().addresses
+
+
+def _refuse_wish(wish: Wish, member: Membership) -> None:
+    """What only the first host of a cluster may decide."""
+    if wish.pools or wish.service_subnets or wish.advertise:
+        raise Conflict(
+            f"this host is '{member.host}' of cluster {member.cluster} already",
+            "leave out the options, or run 'seaway leave' first",
+        )
 
 
 def require_fit() -> config.Config:
@@ -70,13 +91,14 @@ def start_agent(client: Client, say: Callable[[str], None]) -> None:
     say("the agent is ready")
 
 
-async def _initialise(wish: Wish, mtu: int) -> Initialised:
+async def _initialise(wish: Wish, mtu: int, member: Membership | None) -> Initialised:
     plan = bootstrap.Plan(
-        host=socket.gethostname(),
+        host=member.host if member else socket.gethostname(),
         pools=wish.pools,
         service_subnets=wish.service_subnets,
         routed=tuple(host.foreign_prefixes()),
         mtu=mtu or host.uplink_mtu(),
+        underlay=wish.advertise,
     )
     with ExitStack() as undo:
         if not file.exists(names.STORE_FILE):

@@ -7,7 +7,6 @@ that whatever happens the host has the old state or the new one; the agent is st
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -26,11 +25,10 @@ from seaway.kernel.whereabouts import whereabouts
 from seaway.model.backup import Backup, from_bytes
 from seaway.model.facts import Before, Cluster, Endpoint
 from seaway.presence import alone
-from seaway.records import Records
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
+from seaway.setup.reading import read_own_store
 from seaway.store import file as store_file
-from seaway.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from seaway.client import Client
@@ -86,9 +84,7 @@ def restore(wish: Wish, client: Client, say: Say) -> Restored:
 
 def _refuse_state() -> None:
     """A host that has a state already, and one that is damaged, which raises by itself."""
-    if not store_file.exists(names.STORE_FILE):
-        return
-    if cluster := asyncio.run(_read()).get(Cluster, "cluster"):
+    if cluster := read_own_store().get(Cluster, "cluster"):
         raise Conflict(
             f"this host is of cluster {cluster.id} already",
             "give --replace to put the backup's state in its place",
@@ -97,22 +93,10 @@ def _refuse_state() -> None:
 
 def _known() -> Facts:
     """What the store says that is to be replaced; nothing, if it can say nothing any more."""
-    if not store_file.exists(names.STORE_FILE):
-        return Facts(())
     try:
-        return asyncio.run(_read())
+        return read_own_store()
     except StoreDamaged:
         return Facts(())
-
-
-async def _read() -> Facts:
-    facts = Facts(())
-    store = SqliteStore(names.STORE_FILE)
-    try:
-        await Records(store, facts).load()
-    finally:
-        await store.close()
-    return facts
 
 
 def _here(known: Facts) -> Here:

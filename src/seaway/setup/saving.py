@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seaway import backups, names
+from seaway import backups, membership, names
 from seaway.errors import Conflict, Invalid, NotFound, SystemFailed, Unavailable
 from seaway.kernel.whereabouts import whereabouts
 from seaway.presence import alone
+from seaway.records import parse
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root
 from seaway.store import file as store_file
@@ -40,9 +41,12 @@ def whole(client: Client) -> Backup:
 async def _read() -> Backup:
     store = SqliteStore(names.STORE_FILE)
     try:
-        return backups.take(await store.load(), whereabouts())
+        snapshot = await store.load()
     finally:
         await store.close()
+    records = (parse(key, item.value) for key, item in snapshot.items.items())
+    member = membership.load() or membership.of_alone(records)
+    return backups.take(snapshot, whereabouts(), member.host if member else "")
 
 
 def refuse(path: Path, *, overwrite: bool) -> None:

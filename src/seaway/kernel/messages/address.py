@@ -23,6 +23,7 @@ SCOPE_UNIVERSE: Final = 0
 
 _HEAD = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _NODAD = 0x02
+_SECOND = 0x01 | 0x20 | 0x40  # secondary or temporary, deprecated, tentative
 _ADDRESS, _LOCAL, _PROTO = 1, 2, 11
 
 
@@ -30,6 +31,7 @@ class AddressEntry(NamedTuple):
     ifindex: int
     address: Interface
     protocol: int  # who made it; 0: nobody said
+    second: bool = False  # its interface has, or will have, one that is rather meant
 
 
 def new_address(ifindex: int, address: Interface) -> Request:
@@ -62,10 +64,12 @@ def list_addresses(ifindex: int = 0) -> tuple[int, bytes]:
 
 def parse_address(body: bytes) -> AddressEntry | None:
     """None for one that is neither IPv4 nor IPv6."""
-    af, length, _flags, _scope, ifindex = unpack(_HEAD, body)
+    af, length, flags, _scope, ifindex = unpack(_HEAD, body)
     found = attributes(body, _HEAD.size)
     address = ip(af, found.get(_LOCAL) or found.get(_ADDRESS))
     if address is None:
         return None
     protocol = found.get(_PROTO) or b"\0"
-    return AddressEntry(ifindex, ip_interface((address, length)), protocol[0])
+    return AddressEntry(
+        ifindex, ip_interface((address, length)), protocol[0], bool(flags & _SECOND)
+    )
