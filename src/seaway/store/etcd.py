@@ -120,7 +120,8 @@ class EtcdStore:
         return rpc.RequestOp(request_put=rpc.PutRequest(key=self._key(key), value=value))
 
     def _refused(self, link: Link, error: grpc.aio.AioRpcError, size: int) -> Exception:
-        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        too_much = str(error.details()).startswith("grpc: received message larger")
+        if too_much or error.code() is grpc.StatusCode.INVALID_ARGUMENT:
             return Invalid(
                 f"a change of {size} records at once is refused by etcd: {error.details()}",
                 "see its options --max-txn-ops and --max-request-bytes",

@@ -188,9 +188,9 @@ class Remembering:
             )
         if changes and all(map(self._is_own, changes)):
             return await self._keep(changes)
+        if self.lost:
+            raise _refusal(self.lost)
         async with self._turn:
-            if self.lost:
-                raise _refusal(self.lost)
             given = {k: at for k, at in (expect or {}).items() if not self._is_own(k)}
             try:
                 commit = await self._store.commit(changes, self._rests_on(changes) | given)
