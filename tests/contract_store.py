@@ -176,9 +176,25 @@ async def a_store_that_lost_nothing_by_being_restored_is_the_same(
     await store.close()
 
 
+async def a_commit_that_was_lost_before_it_was_told_is_missed(
+    make_store: MakeStore, trouble: Trouble
+) -> None:
+    store = make_store()
+    start = await store.commit({"a": b"0"})
+    await trouble.save()
+    async with aclosing(store.watch(start.moment)) as watch:
+        await anext(watch)
+        await store.commit({"a": b"1"})
+        await trouble.restore()
+        with pytest.raises(Missed):
+            _ = [commit async for commit in watch]
+    await store.close()
+
+
 IN_TROUBLE: list[Callable[[MakeStore, Trouble], Awaitable[None]]] = [
     a_past_that_was_compacted_is_missed,
     a_watch_goes_on_where_it_broke,
     a_restored_store_is_missed_however_far_it_has_come_since,
     a_store_that_lost_nothing_by_being_restored_is_the_same,
+    a_commit_that_was_lost_before_it_was_told_is_missed,
 ]

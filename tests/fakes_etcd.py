@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -104,17 +105,25 @@ class FakeEtcd:
                 continue
 
 
+class Broken(Unavailable):
+    """The connection, not etcd."""
+
+
 class FakeEtcdStore:
     """A client. `cut`: it reaches nobody; `fate`: of its next commit."""
 
     def __init__(self, etcd: FakeEtcd) -> None:
         self.etcd = etcd
         self.cut = False
+        self.last = Moment(0)
         self.fate = Fate.DONE
 
     async def _travel(self) -> None:
-        """Of a question or its answer."""
+        """Of a question or its answer: whatever breaks meanwhile, breaks this."""
+        breaks = self.etcd.breaks
         await asyncio.sleep(0)
+        if breaks != self.etcd.breaks:
+            raise Broken("etcd does not answer (fake: the connection broke)", "mend it")
         if self.cut or not self.etcd.up:
             await self._wait_in_vain()
 
@@ -144,6 +153,7 @@ class FakeEtcdStore:
         if fate is Fate.UNANSWERED:
             await self._wait_in_vain()
         await self._travel()
+        self.last = commit.moment
         return commit
 
     async def watch(self, since: Moment) -> AsyncGenerator[Commit, None]:
@@ -151,22 +161,31 @@ class FakeEtcdStore:
         self.etcd.watchers.add(news)
         try:
             while True:
-                await self._travel()
-                breaks = self.etcd.breaks
-                self.etcd.since(since)
-                yield Commit(since.revision, {}, since.mark)
-                while breaks == self.etcd.breaks:
-                    news.clear()
-                    for commit in self.etcd.since(since):
-                        await self._travel()
-                        if breaks != self.etcd.breaks:
-                            break
-                        since = commit.moment
-                        yield commit
-                    else:
-                        await news.wait()
+                try:
+                    async with aclosing(self._stream(since, news)) as stream:
+                        async for commit in stream:
+                            since = commit.moment
+                            yield commit
+                except Broken:
+                    continue
         finally:
             self.etcd.watchers.discard(news)
+
+    async def _stream(self, since: Moment, news: asyncio.Event) -> AsyncGenerator[Commit, None]:
+        breaks = self.etcd.breaks
+        await self._travel()
+        self.etcd.since(since)
+        if self.last.revision > since.revision:
+            last, self.last = self.last, Moment(0)
+            self.etcd.since(last)
+        yield Commit(since.revision, {}, since.mark)
+        while breaks == self.etcd.breaks:
+            news.clear()
+            for commit in self.etcd.since(since):
+                await self._travel()
+                since = commit.moment
+                yield commit
+            await news.wait()
 
     async def close(self) -> None:
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-import members
+import keepers
 from seaway.errors import SeawayError
 from seaway.facts import Facts
 from seaway.model.facts import Value
@@ -37,13 +37,13 @@ class Follower:
         match word:
             case "attach" | "detach":
                 (number,) = arguments
-                return await self.commit(word, members.endpoint(self.name, number))
+                return await self.commit(word, keepers.endpoint(self.name, number))
             case "make" | "remove":
                 (network,) = arguments
-                return await self.commit(word, members.network(network))
+                return await self.commit(word, keepers.network(network))
             case "claim":
                 (number,) = arguments
-                return await self.commit(word, members.block(number, self.name))
+                return await self.commit(word, keepers.block(number, self.name))
         return self.state()
 
     async def commit(self, word: str, record: Value) -> None:
@@ -55,7 +55,7 @@ class Follower:
     def state(self) -> dict[str, Any]:
         """What is known, and whether that is all there is."""
         facts = [
-            f"{kind.__name__} {key}" for kind, key in sorted(members.known(self.facts), key=str)
+            f"{kind.__name__} {key}" for kind, key in sorted(keepers.known(self.facts), key=str)
         ]
         return {"facts": facts, "lost": str(self.store.lost or ""), "unsent": self.store.unsent}
 

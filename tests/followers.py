@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import members
+import keepers
 from seaway.lab import LabHost
 from seaway.lab.etcd import Etcd
 from seaway.store.etcd import EtcdStore
@@ -78,7 +78,7 @@ class Stage:
 
         async def read() -> list[str]:
             store = EtcdStore([self.etcd.socket(self.etcd.hosts[0])])
-            found = await members.from_nothing(store, host)
+            found = await keepers.from_nothing(store, host)
             await store.close()
             return [f"{kind.__name__} {key}" for kind, key in sorted(found, key=str)]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import contract_store
-import members
+import keepers
 from followers import Follower, Stage
 from seaway.errors import Invalid, Unavailable
 from seaway.facts import Facts
@@ -189,16 +189,16 @@ def stage(hosts: tuple[LabHost, ...]) -> Iterator[Stage]:
 
         async def begin() -> None:
             store = EtcdStore([etcd.socket(hosts[0])])
-            first = [Host(name=name, addresses=()) for name in members.HOSTS]
+            first = [Host(name=name, addresses=()) for name in keepers.HOSTS]
             records = Records(store, Facts(()))
-            await records.commit([members.cluster(), *first, members.network("web")])
+            await records.commit([keepers.cluster(), *first, keepers.network("web")])
             await store.close()
 
         asyncio.run(begin())
         followers = []
         for host in hosts:
             stack.callback(host.run, "ip", "link", "set", "eth0", "up")
-        for host, name in zip(hosts[1:], members.HOSTS, strict=True):
+        for host, name in zip(hosts[1:], keepers.HOSTS, strict=True):
             followers.append(Follower(host, name, etcd.urls))
             stack.callback(followers[-1].kill)
         yield Stage(etcd, *followers)

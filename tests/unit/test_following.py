@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from clock import JumpingLoop
 from fakes_etcd import FakeEtcdStore, Fate
-from members import HOSTS, LONG, Member, begun, block, endpoint, from_nothing, known, network
+from keepers import HOSTS, LONG, Keeper, begun, block, endpoint, from_nothing, known, network
 from seaway.errors import Conflict, Unavailable
 from seaway.model.facts import Block, Endpoint, Value
 from seaway.records import store_key
@@ -32,10 +32,10 @@ class Hosts(RuleBasedStateMachine):
         self.loop = JumpingLoop()
         self.etcd = self.run(begun())
         self.saved = self.etcd.save()
-        self.members = {name: Member(name, self.etcd) for name in HOSTS}
+        self.keepers = {name: Keeper(name, self.etcd) for name in HOSTS}
         self.own: dict[tuple[str, str], list[Value | None]] = {}
-        for member in self.members.values():
-            self.run(member.boot())
+        for keeper in self.keepers.values():
+            self.run(keeper.boot())
 
     def run(self, work: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(work)
@@ -46,7 +46,7 @@ class Hosts(RuleBasedStateMachine):
         self, host: str, put: Sequence[Value], delete: Sequence[Value], steps: int | None
     ) -> None:
         """For so many steps of the loop: it may go on while other things happen, or be killed."""
-        task = self.members[host].start(self._change(host, put, delete))
+        task = self.keepers[host].start(self._change(host, put, delete))
         if steps is None:
             await asyncio.wait([task])
         for _ in range(steps or 0):
@@ -59,7 +59,7 @@ class Hosts(RuleBasedStateMachine):
         for key, value in own.items():
             self.own.setdefault((host, key), [None]).append(value)
         try:
-            await self.members[host].records.commit(put, delete)
+            await self.keepers[host].records.commit(put, delete)
         except (Conflict, Unavailable):
             return
         for key, value in own.items():
@@ -80,7 +80,7 @@ class Hosts(RuleBasedStateMachine):
 
     @rule(host=hosts, of=few, steps=at_once)
     def give_a_block_back(self, host: str, of: int, steps: int | None) -> None:
-        if self.members[host].facts.get(Block, str(block(of, host).prefix)) == block(of, host):
+        if self.keepers[host].facts.get(Block, str(block(of, host).prefix)) == block(of, host):
             self.run(self.change(host, [], [block(of, host)], steps))
 
     @rule(host=hosts, name=st.sampled_from(("x", "y")), mtu=mtus, steps=at_once)
@@ -99,8 +99,8 @@ class Hosts(RuleBasedStateMachine):
 
     @rule(host=hosts)
     def kill(self, host: str) -> None:
-        self.run(self.members[host].kill())
-        self.run(self.members[host].boot())
+        self.run(self.keepers[host].kill())
+        self.run(self.keepers[host].boot())
 
     @rule()
     def compact(self) -> None:
@@ -112,11 +112,11 @@ class Hosts(RuleBasedStateMachine):
 
     @rule(host=hosts, cut=st.booleans())
     def cut(self, host: str, cut: bool) -> None:
-        self.members[host].link.cut = cut
+        self.keepers[host].link.cut = cut
 
     @rule(host=hosts, fate=st.sampled_from(Fate))
     def decide(self, host: str, fate: Fate) -> None:
-        self.members[host].link.fate = fate
+        self.keepers[host].link.fate = fate
 
     @rule()
     def what_was_late_is_done(self) -> None:
@@ -135,7 +135,7 @@ class Hosts(RuleBasedStateMachine):
     @invariant()
     def what_a_host_alone_writes_is_as_it_was_told(self) -> None:
         for (host, key), may_be in self.own.items():
-            fact = self.members[host].facts.get(Endpoint, key.rpartition("/")[2])
+            fact = self.keepers[host].facts.get(Endpoint, key.rpartition("/")[2])
             assert fact in may_be
 
     def teardown(self) -> None:
@@ -146,20 +146,20 @@ class Hosts(RuleBasedStateMachine):
             self.loop.close()
 
     async def _end(self) -> None:
-        for member in self.members.values():
-            member.link.cut, member.link.fate = False, Fate.DONE
+        for keeper in self.keepers.values():
+            keeper.link.cut, keeper.link.fate = False, Fate.DONE
         await asyncio.sleep(LONG)
         try:
-            for name, member in self.members.items():
-                assert await from_nothing(self.etcd, name) == known(member.facts)
-                assert (None, 0) == (member.store.lost, member.store.unsent)
+            for name, keeper in self.keepers.items():
+                assert await from_nothing(self.etcd, name) == known(keeper.facts)
+                assert (None, 0) == (keeper.store.lost, keeper.store.unsent)
                 alone = FakeEtcdStore(self.etcd)
                 alone.cut = True
-                remembered = Remembering(alone, FakeEtcdStore(member.cache), name)
-                assert known(member.facts) == await from_nothing(remembered, name)
+                remembered = Remembering(alone, FakeEtcdStore(keeper.cache), name)
+                assert known(keeper.facts) == await from_nothing(remembered, name)
         finally:
-            for member in self.members.values():
-                await member.kill()
+            for keeper in self.keepers.values():
+                await keeper.kill()
 
 
 TestCluster = Hosts.TestCase

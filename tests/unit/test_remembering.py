@@ -12,7 +12,7 @@ import pytest
 import clock
 from fakes_etcd import FakeEtcd, FakeEtcdStore, Fate
 from fakes_store import FakeStore
-from members import LONG, Member, begun, block, cluster, endpoint, from_nothing, known, network
+from keepers import LONG, Keeper, begun, block, cluster, endpoint, from_nothing, known, network
 from seaway.errors import Conflict, SystemFailed, Unavailable
 from seaway.facts import Facts
 from seaway.model import codec
@@ -22,7 +22,7 @@ from seaway.store.base import Commit, Moment
 from seaway.store.remembering import Remembering
 from seaway.store.sqlite import SqliteStore
 
-Scenario = Callable[[FakeEtcd, Member, Member], Awaitable[None]]
+Scenario = Callable[[FakeEtcd, Keeper, Keeper], Awaitable[None]]
 
 
 def played(scenario: Scenario) -> None:
@@ -30,24 +30,24 @@ def played(scenario: Scenario) -> None:
 
     async def whole() -> None:
         etcd = await begun()
-        one, two = Member("a", etcd), Member("b", etcd)
-        for member in (one, two):
-            await member.boot()
+        one, two = Keeper("a", etcd), Keeper("b", etcd)
+        for keeper in (one, two):
+            await keeper.boot()
         try:
             await scenario(etcd, one, two)
         finally:
-            for member in (one, two):
-                await member.kill()
+            for keeper in (one, two):
+                await keeper.kill()
 
     clock.run(whole())
 
 
-async def settled(*members: Member) -> None:
+async def settled(*keepers: Keeper) -> None:
     """All that is due is done; each knows what a new one would."""
     await asyncio.sleep(LONG)
-    for member in members:
-        assert (None, 0) == (member.store.lost, member.store.unsent)
-        assert await from_nothing(member.etcd, member.name) == known(member.facts)
+    for keeper in keepers:
+        assert (None, 0) == (keeper.store.lost, keeper.store.unsent)
+        assert await from_nothing(keeper.etcd, keeper.name) == known(keeper.facts)
 
 
 def stored(etcd: FakeEtcd) -> set[str]:
@@ -55,7 +55,7 @@ def stored(etcd: FakeEtcd) -> set[str]:
 
 
 def test_a_host_boots_without_the_store_and_goes_on_with_what_it_alone_writes() -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         await one.records.commit([endpoint("a", 1), endpoint("a", 2), block(0, "a")])
         await two.records.commit([network("x"), block(1, "b")])
         await settled(one, two)
@@ -87,7 +87,7 @@ def test_a_host_boots_without_the_store_and_goes_on_with_what_it_alone_writes() 
 
 
 def test_what_others_changed_meanwhile_is_learnt_without_a_restart() -> None:
-    async def scenario(_etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(_etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         await two.records.commit([network("x")])
         await settled(one, two)
         one.link.cut = True
@@ -105,7 +105,7 @@ def test_what_others_changed_meanwhile_is_learnt_without_a_restart() -> None:
 
 
 def test_the_first_caller_waits_for_the_store_and_the_next_ones_do_not() -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, _two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, _two: Keeper) -> None:
         etcd.up = False
         loop = asyncio.get_running_loop()
         times = []
@@ -122,7 +122,7 @@ def test_the_first_caller_waits_for_the_store_and_the_next_ones_do_not() -> None
 def test_a_host_killed_before_its_record_is_known_to_be_stored_sends_it_when_it_boots(
     fate: Fate,
 ) -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         one.link.fate = fate
         one.start(one.records.commit([endpoint("a", 1)]))
         await asyncio.sleep(1.0)
@@ -138,7 +138,7 @@ def test_a_host_killed_before_its_record_is_known_to_be_stored_sends_it_when_it_
 
 @pytest.mark.parametrize("fate", [Fate.UNANSWERED, Fate.LATE])
 def test_an_endpoint_whose_caller_was_told_that_it_failed_is_taken_back(fate: Fate) -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         one.link.fate = fate
         with pytest.raises(Unavailable):
             await one.records.commit([endpoint("a", 1), block(0, "a")])
@@ -153,7 +153,7 @@ def test_an_endpoint_whose_caller_was_told_that_it_failed_is_taken_back(fate: Fa
 
 
 def test_a_restored_store_gets_back_what_a_host_alone_knows() -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         await one.records.commit([endpoint("a", 1)])
         saved = etcd.save()
         await one.records.commit([block(0, "a"), block(1, "a"), endpoint("a", 2), network("x")])
@@ -171,7 +171,7 @@ def test_a_restored_store_gets_back_what_a_host_alone_knows() -> None:
 
 
 def test_so_does_one_that_was_restored_while_the_host_was_dead() -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         saved = etcd.save()
         await one.records.commit([block(0, "a"), endpoint("a", 2)])
         await one.kill()
@@ -186,7 +186,7 @@ def test_so_does_one_that_was_restored_while_the_host_was_dead() -> None:
 
 @pytest.mark.parametrize("other", [[], [cluster("d"), network("web")]])
 def test_another_store_in_place_of_ours_is_refused_and_left_as_it_is(other: list[Any]) -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         await one.records.commit([network("x"), endpoint("a", 1)])
         await settled(one, two)
         before, saved = known(one.facts), etcd.save()
@@ -210,7 +210,7 @@ def test_another_store_in_place_of_ours_is_refused_and_left_as_it_is(other: list
 
 
 def test_a_host_that_was_removed_sends_nothing_and_keeps_what_runs() -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         await one.records.commit([endpoint("a", 1), endpoint("a", 2), block(0, "a")])
         await settled(one, two)
         one.link.cut = True
@@ -237,9 +237,9 @@ def test_a_host_that_was_removed_sends_nothing_and_keeps_what_runs() -> None:
 
 
 def test_a_host_that_knows_nothing_yet_takes_what_the_store_has_and_needs_it() -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, _two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, _two: Keeper) -> None:
         await one.records.commit([endpoint("a", 1)])
-        again = Member("a", etcd)
+        again = Keeper("a", etcd)
         again.link.cut = True
         with pytest.raises(Unavailable):
             await again.boot()
@@ -252,7 +252,7 @@ def test_a_host_that_knows_nothing_yet_takes_what_the_store_has_and_needs_it() -
 
 
 def test_what_is_too_much_for_one_commit_is_sent_in_parts_deletions_first() -> None:
-    async def scenario(etcd: FakeEtcd, one: Member, two: Member) -> None:
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         for number in range(30):
             await one.records.commit([endpoint("a", number)])
         await settled(one, two)

@@ -53,7 +53,7 @@ def known(facts: Facts) -> dict[tuple[type, str], Value]:
 
 
 @dataclass
-class Member:
+class Keeper:
     """A host, as far as its records go. It may be killed, and boots with the cache that it had."""
 
     name: str
