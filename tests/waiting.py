@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 def wait(condition: Callable[[], object], within: float = 5.0) -> bool:
@@ -22,6 +22,16 @@ async def until(condition: Callable[[], object], within: float = 10.0) -> None:
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110, it tells nobody when it comes true
             await asyncio.sleep(0.01)
+
+
+async def wait_until(succeeds: Callable[[], Awaitable[object]], within: float = 5.0) -> bool:
+    """The same in a loop, of what has to be asked."""
+    end = time.monotonic() + within
+    while not await succeeds():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.05)
+    return True
 
 
 def span(seconds: float) -> None:

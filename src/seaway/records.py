@@ -122,8 +122,8 @@ def _place(key: str, host: str) -> tuple[type[Value], str] | None:
 class Records:
     """The store and the facts, changed together. `host`: whose facts; empty: of the only one.
 
-    Once this host was `removed` from its cluster the facts stay as they were: what runs here goes
-    on until Seaway is taken away from it.
+    Once this host was `removed` from its cluster nothing more is learnt: what runs here goes on
+    until it is detached.
     """
 
     def __init__(self, store: Store, facts: Facts, host: str = "") -> None:
@@ -160,9 +160,9 @@ class Records:
         """All of it or nothing; rests on what was read of these very records, and of those that
         it `rests` on besides. `Changed`: see `reload`.
         """
-        if self.removed:
-            raise Conflict(f"host '{self._host}' was removed from its cluster", "seaway leave")
         new: dict[str, Value | None] = {store_key(record): record for record in put}
+        if self.removed and new:
+            raise Conflict("this host was removed from the cluster", "seaway leave, then join anew")
         new |= dict.fromkeys(map(store_key, delete))
         changes = {k: None if r is None else codec.encode(r) for k, r in new.items()}
         async with self._committing:
@@ -173,13 +173,13 @@ class Records:
                 self._known = commit.moment
             elif commit.revision > self._known.revision:
                 self._ahead |= dict.fromkeys(changes, commit.revision)
-            self.removed |= new.get(self._own, self._known) is None
-            if self.removed:
-                return
             for key, record in new.items():
                 self._learn(key, record, commit.revision)
 
     def _learn(self, key: str, record: Value | None, revision: int) -> None:
+        if record is None and key == self._own:
+            self.removed = True
+            return
         if record is None:
             self._revisions.pop(key, None)
         else:
@@ -205,9 +205,7 @@ class Records:
         if commit.revision <= self._known.revision:
             return
         self.removed |= commit.changes.get(self._own, b"") is None
-        if self.removed:
-            return
-        for key, value in commit.changes.items():
+        for key, value in () if self.removed else commit.changes.items():
             if commit.revision > self._ahead.get(key, 0):
                 self._read(key, value, commit.revision)
         self._known = commit.moment
@@ -227,10 +225,9 @@ class Records:
         async with self._committing:
             snapshot = await self._store.load()
             self.removed |= self._own in self._revisions and self._own not in snapshot.items
-            if self.removed:
-                return
-            for key in self._revisions.keys() - snapshot.items.keys():
-                self._learn(key, None, 0)
-            for key, item in snapshot.items.items():
-                self._read(key, item.value, item.revision)
+            if not self.removed:
+                for key in self._revisions.keys() - snapshot.items.keys():
+                    self._learn(key, None, 0)
+                for key, item in snapshot.items.items():
+                    self._read(key, item.value, item.revision)
             self._known, self._ahead = snapshot.moment, {}

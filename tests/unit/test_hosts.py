@@ -23,6 +23,7 @@ from seaway.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, U
 from seaway.model.facts import Block, Cluster, Path, Peer, Token
 from seaway.model.membership import Signed, Signing
 from seaway.model.requests import NewToken
+from seaway.records import store_key
 from seaway.store.base import Changed, Item, Snapshot
 from seaway.trust import authority, certificates, contexts
 from seaway.trust.certificates import Identity
@@ -545,15 +546,17 @@ def test_a_host_that_is_told_of_its_own_removal_keeps_what_it_knows_and_changes_
         one = await cluster.first()
         await one.agent.attach("web")
         before, facts = one.agent.state(), one.intents.facts.all(Block)
-        gone = ("hosts/one", f"endpoints/one/{one.intents.endpoints()[0].endpoint.id}")
-        await one.agent.store.commit(dict.fromkeys(gone))
+        blocks = [store_key(block) for block in facts]
+        await one.agent.store.commit(dict.fromkeys(["hosts/one", *blocks]))
         await one.until(lambda: one.intents.records.removed)
 
         assert before == one.agent.state()
         assert facts == one.intents.facts.all(Block)
         for change in (one.agent.attach("db"), one.intents.create_token(NewToken())):
-            with pytest.raises(Conflict, match="host 'one' was removed from its cluster"):
+            with pytest.raises(Conflict, match="this host was removed from the cluster"):
                 await change
+        await one.intents.detach("web")
+        assert [] == one.intents.endpoints()
 
     run(tmp_path, scenario)
 

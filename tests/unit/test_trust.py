@@ -297,7 +297,7 @@ def test_a_certificate_of_another_key_is_not_taken(keeper):
 def test_a_damaged_file_is_told(keeper):
     keeper.folder.host.write_bytes(b"nothing")
     with pytest.raises(StoreDamaged, match=r"host\.pem is damaged"):
-        keeper.certificate()
+        Keeper(keeper.folder).certificate()
 
 
 # Over real connections

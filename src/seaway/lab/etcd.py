@@ -18,7 +18,7 @@ DATA = Path("/var/lib/seaway-lab-etcd")
 LOG = Path("/var/log/etcd.log")
 SOCKET = "client:1"  # how etcd names one: always with a number
 CLIENT, PEER = 2379, 2380
-BEGIN = f'mkdir -p {HOME}; cd {HOME}; echo $$ > pid; exec etcd "$@"'
+BEGIN = f'mkdir -p {HOME}; cd {HOME}; rm -f {SOCKET}; echo $$ > pid; exec etcd "$@"'
 
 
 class Etcd(msgspec.Struct, frozen=True):
@@ -56,6 +56,12 @@ class Etcd(msgspec.Struct, frozen=True):
     def kill(self, host: LabHost) -> None:
         """No warning, no farewell."""
         self._end(host, "KILL")
+
+    def clear(self) -> None:
+        """End all of it, and forget what it knew."""
+        for host in self.hosts:
+            self.kill(host)
+            host.run("rm", "-rf", str(DATA))
 
     def pause(self, host: LabHost) -> None:
         """It takes connections, and answers nothing."""
@@ -120,10 +126,10 @@ class Etcd(msgspec.Struct, frozen=True):
         return [f"{self.certificates}/{file}" for file in files]
 
     def _end(self, host: LabHost, signal: str) -> None:
-        pid = self._signal(host, signal)
+        """What has ended already is no error."""
+        pid = host.read(HOME / "pid").strip()
+        host.call("kill", f"-{signal}", pid)
         host.wait_for("the end of etcd", lambda: host.call("kill", "-0", pid).returncode != 0)
 
-    def _signal(self, host: LabHost, signal: str) -> str:
-        pid = host.read(HOME / "pid").strip()
-        host.run("kill", f"-{signal}", pid)
-        return pid
+    def _signal(self, host: LabHost, signal: str) -> None:
+        host.run("kill", f"-{signal}", host.read(HOME / "pid").strip())

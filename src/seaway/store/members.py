@@ -9,6 +9,7 @@ closing one under somebody's call would look to him as if his task were cancelle
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),  # another channel's waiting is not ours
 )
+# What gRPC wraps around the reason that a connection failed.
+_WRAPPING = re.compile(r"^.* last error: |\b[A-Z]{5,}: |\b(ipv4|ipv6|unix):\S+: ")
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it prints it tells us, too
 
@@ -78,7 +81,7 @@ class Link:
         late = grpc.StatusCode.DEADLINE_EXCEEDED
         if isinstance(error, TimeoutError) or error.code() is late:
             return f"{self._target}: no answer in time"
-        return f"{self._target}: {str(error.details()).rpartition('rror: ')[2]}"
+        return f"{self._target}: {_WRAPPING.sub('', str(error.details()))}"
 
     async def close(self) -> None:
         await self._channel.close()
@@ -181,7 +184,7 @@ def unavailable(refusals: Sequence[str]) -> Unavailable:
     """By what the members that were asked said."""
     return Unavailable(
         f"etcd does not answer ({'; '.join(refusals)})",
-        "is it running, and reachable from here? see: etcdctl endpoint health",
+        "is it running and reachable, and are certificates valid? see: etcdctl endpoint health",
     )
 
 

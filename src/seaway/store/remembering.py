@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
+from pathlib import Path
 
-import msgspec
 import structlog
 
-from seaway.errors import Conflict, SystemFailed, Unavailable
+from seaway.errors import Conflict, StoreDamaged, SystemFailed, Unavailable
+from seaway.store import file, restored
 from seaway.store.base import Changed, Commit, Item, Moment, Snapshot, Store
+from seaway.store.sqlite import SqliteStore
 
 RETRY = 1.0  # seconds
 _RECORDS, _BYTES = 100, 1 << 20  # sent at once, at most; etcd takes 128, and 1.5 MiB
@@ -33,17 +35,14 @@ _GOES_ON = (
 log = structlog.get_logger(__name__)
 
 
-class _Cluster(msgspec.Struct):
-    """What of the record `cluster` never changes."""
-
-    id: str
-
-
-class _Block(msgspec.Struct):
-    """What of a block's record says whose it is."""
-
-    host: str
-    network: str
+def open_cache(path: Path) -> SqliteStore:
+    """A damaged one is set aside: the store has all of it but what was changed without it."""
+    try:
+        return SqliteStore(path)
+    except StoreDamaged as error:
+        kept = file.replace(path, {})
+        log.warning("what was remembered is set aside", error=error.message, kept=str(kept))
+        return SqliteStore(path)
 
 
 class Remembering:
@@ -93,35 +92,17 @@ class Remembering:
             return await self._adopt(snapshot, seen)
 
     async def _read(self, seen: Mapping[str, bytes]) -> Snapshot:
-        """Blocks of ours that the store has forgotten are claimed again, before anybody else does."""
+        """Blocks that the store has forgotten are claimed again, before anybody else does."""
         while True:
             snapshot = await self._store.load()
-            _same_cluster(seen, snapshot)
-            if not (forgotten := self._forgotten(seen, snapshot)):
+            restored.same_cluster(seen, snapshot)
+            if not (forgotten := restored.forgotten(self._name, seen, snapshot)):
                 return snapshot
             log.warning("the store has forgotten blocks of this host", blocks=sorted(forgotten))
             expect = dict.fromkeys(forgotten, 0)
             expect[self._host] = snapshot.items[self._host].revision
             with suppress(Changed):
                 await self._store.commit(forgotten, expect)
-
-    def _forgotten(self, seen: Mapping[str, bytes], snapshot: Snapshot) -> dict[str, bytes | None]:
-        """Of networks that are there: only a store that was restored has lost them. Of those that
-        somebody else has meanwhile, addresses may be used twice.
-        """
-        forgotten: dict[str, bytes | None] = {}
-        for key, value in seen.items():
-            if not key.startswith("blocks/") or _block(value).host != self._name:
-                continue
-            found = snapshot.items.get(key)
-            if found and _block(found.value).host != self._name:
-                log.error("another host has a block of this host's", block=key)
-            if (
-                not found
-                and {f"networks/{_block(value).network}", self._host} <= snapshot.items.keys()
-            ):
-                forgotten[key] = value
-        return forgotten
 
     async def _adopt(self, snapshot: Snapshot, seen: Mapping[str, bytes]) -> Snapshot:
         """What the store has is so, but for what this host alone writes. (At first, when nothing
@@ -168,7 +149,9 @@ class Remembering:
             await self._remember({k: v for k, v in others.items() if k != self._host})
         else:
             await self._remember(others)
-        if self.lost or self._unsent:
+        if self._host not in self._there:
+            self._find()  # nothing of ours is to be sent, which would show it
+        elif self.lost or self._unsent:
             self._due.set()
         return Commit(commit.revision, others, commit.mark)
 
@@ -217,9 +200,9 @@ class Remembering:
             )
         if changes and all(map(self._is_own, changes)):
             return await self._keep(changes)
+        if self.lost:
+            raise _refusal(self.lost)
         async with self._turn:
-            if self.lost:
-                raise _refusal(self.lost)
             given = {k: at for k, at in (expect or {}).items() if not self._is_own(k)}
             try:
                 commit = await self._store.commit(changes, self._rests_on(changes) | given)
@@ -313,23 +296,3 @@ class Remembering:
 
 def _refusal(error: Unavailable) -> Unavailable:
     return Unavailable(f"the store is lost: {error.message}", _GOES_ON)
-
-
-def _same_cluster(seen: Mapping[str, bytes], snapshot: Snapshot) -> None:
-    """An empty store, or another cluster's, in place of ours would have us forget everything."""
-    if known := seen.get("cluster"):
-        found = snapshot.items.get("cluster")
-        ours, theirs = _cluster(known), _cluster(found.value) if found else "none"
-        if ours != theirs:
-            raise Unavailable(
-                f"the store is not of this host's cluster {ours}, but of {theirs}",
-                "start etcd with its own data, or restore a snapshot of it",
-            )
-
-
-def _block(record: bytes) -> _Block:
-    return msgspec.json.decode(record, type=_Block)
-
-
-def _cluster(record: bytes) -> str:
-    return msgspec.json.decode(record, type=_Cluster).id
