@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
+from msgspec.structs import replace
+
 from seaway.desired.network.blocks import in_the_way
 from seaway.errors import Conflict, Exhausted, Invalid, Unsupported
 from seaway.facts import Facts
@@ -16,6 +18,7 @@ from seaway.model.addresses import Address, Prefix
 from seaway.model.durations import in_words
 from seaway.model.facts import Cluster, Host, Network, Peer
 from seaway.model.membership import Joining
+from seaway.trust.keeper import Keeper
 
 SKEW = 300.0  # seconds that clocks of hosts may differ
 
@@ -120,3 +123,15 @@ def _address(subnet: Prefix, number: int) -> Address:
             "numbers are never used again: begin a cluster with a larger --subnet",
         )
     return subnet[number]
+
+
+def first_control_host(
+    host: Host, cluster: Cluster, keeper: Keeper, underlay: tuple[Address, ...]
+) -> Host:
+    """The record of a host that was alone, with the CA that it has now."""
+    from seaway.trust.certificates import Identity  # noqa: PLC0415, see trust/__init__.py
+
+    forms.check_host(host.name)
+    reached = host.underlay or underlay
+    key = keeper.begin(Identity(cluster.id, host.name, (*reached, *host.addresses)))
+    return replace(host, underlay=reached, control=True, key=key)

@@ -7,12 +7,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
+from seaway import membership, names, stores
 from seaway.errors import SeawayError
 from seaway.intents import Intents
-from seaway.model.facts import Peer
+from seaway.model.facts import Cluster, Peer
 from seaway.model.membership import Signing
 
 log = structlog.get_logger(__name__)
@@ -25,7 +28,10 @@ _SETTLE = 1.0  # after a change of hosts: most come by themselves to what is to 
 @dataclass
 class Upkeep:
     intents: Intents
+    file: Path = names.MEMBER_FILE
     _hosts: int = 0
+    _etcd: tuple[str, ...] = ()
+    _gone: bool = False  # to etcd, with the next start
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -42,16 +48,18 @@ class Upkeep:
                 await asyncio.sleep(_SETTLE)
 
     def stir(self) -> None:
-        """The facts have changed: is a host gone?"""
-        hosts = self.intents.facts.number(Peer)
-        if hosts < self._hosts:
+        """The facts have changed: is a host gone, or are the records?"""
+        hosts, cluster = self.intents.facts.number(Peer), self.intents.facts.get(Cluster, "cluster")
+        etcd = cluster.etcd if cluster else ()
+        if hosts < self._hosts or etcd != self._etcd:
             self._stirred.set()
-        self._hosts = hosts
+        self._hosts, self._etcd = hosts, etcd
 
     async def look(self) -> None:
         """Do what is due."""
         self._stirred.clear()
         await self.renew()
+        await self.go_to_etcd()
         if self.intents.trust.signs and any(self.intents.left_behind()):
             await self.intents.reclaim()
 
@@ -69,4 +77,21 @@ class Upkeep:
         trust.take(signed.certificate)
         new = trust.certificate()
         log.info("certificate renewed", serial=f"{new.serial:x}", ends=new.ends)
+        return True
+
+    async def go_to_etcd(self) -> bool:
+        """Where the records have moved to one that is reached from here, the next agent takes them
+        from there; whether that is so.
+        """
+        member, cluster = self.intents.member, self.intents.facts.get(Cluster, "cluster")
+        if cluster is None or not (cluster.etcd and member.through) or self._gone:
+            return False
+        access = await self.intents.ask_etcd_access()
+        folder = self.intents.trust.folder
+        folder.put_etcd(access.authority, access.identity)
+        if not access.urls or await stores.unreached(access.urls, folder):
+            return False
+        membership.save(replace(member, etcd=access.urls, through=()), self.file)
+        self._gone = True
+        log.info("records are in etcd: taken from there after the next start", at=access.urls)
         return True

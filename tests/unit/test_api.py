@@ -76,6 +76,7 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("GET", "/v1/hosts/{host}/drain"): ({"host": "two"}, None),
     ("GET", "/v1/hosts/{host}/relay"): ({"host": "two"}, None),
     ("DELETE", "/v1/hosts/{host}/drain"): ({"host": "two"}, None),
+    ("GET", "/v1/etcd"): ({}, None),
     ("GET", "/v1/store"): ({}, None),
     ("POST", "/v1/store"): ({}, {"put": {}, "expect": {"networks/none": 0}}),
     ("GET", CHANGES): ({}, None),

@@ -13,7 +13,7 @@ from seaway.errors import Invalid
 from seaway.model.addresses import parse_address
 from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
-from seaway.model.membership import Ground, Joined, Joining, Signed, Signing
+from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
 from seaway.model.reports import (
     BlockReport,
     DrainReport,
@@ -250,6 +250,14 @@ ROUTES = (
         answers=Joined,
         created=True,
         anyone=True,
+    ),
+    Route(
+        "GET",
+        "/v1/etcd",
+        lambda to, _: to.intents.etcd_access(),
+        answers=EtcdAccess,
+        secret=True,
+        hosts=True,
     ),
     Route(
         "POST",

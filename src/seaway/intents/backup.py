@@ -9,6 +9,9 @@ from seaway.model.backup import Backup
 
 class BackupIntents(Desk):
     async def backup(self) -> Backup:
-        """Every record at one moment; what is decided just now is in it whole, or not at all."""
+        """Every record at one moment; what is decided just now is in it whole, or not at all. Of a
+        control host the CA's key, too.
+        """
         snapshot = await self.records.snapshot()
-        return backups.take(snapshot, self.surroundings.whereabouts(), self.host.name)
+        whereabouts = self.surroundings.whereabouts()
+        return backups.take(snapshot, whereabouts, self.host.name, self.trust.folder.trust())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
@@ -12,7 +13,7 @@ from seaway import __version__, joining
 from seaway.errors import Forbidden, Unavailable
 from seaway.intents.desk import Desk
 from seaway.model.facts import Cluster, Host, Peer, Token
-from seaway.model.membership import Ground, Joined, Joining, Signed, Signing
+from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
 from seaway.trust import tokens
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class JoiningIntents(Desk):
             host=host,
             certificate=self._signed(host, request.request),
             authority_key=self.trust.authority().key.decode() if host.control else "",
-            etcd=self.member.etcd,
+            etcd=self.etcd_access(),
             through=self._own_places(),
         )
 
@@ -97,6 +98,27 @@ class JoiningIntents(Desk):
 
         addresses = (*host.underlay, *host.addresses)
         return self.trust.sign(request, Identity(self.member.cluster, host.name, addresses))
+
+    def etcd_access(self) -> EtcdAccess:
+        """How this host itself reaches it; empty: it does not, or there is none."""
+        folder = self.trust.folder
+        if not (self.member.etcd and folder.etcd_authority.exists()):
+            return EtcdAccess(urls=self.member.etcd)
+        return EtcdAccess(
+            urls=self.member.etcd,
+            authority=folder.etcd_authority.read_text(),
+            identity=folder.etcd.read_text(),
+        )
+
+    async def ask_etcd_access(self) -> EtcdAccess:
+        """The same, of a control host that has its records from there."""
+        for host in self._control():
+            with suppress(Unavailable):
+                path = "/v1/etcd"
+                access: EtcdAccess = await self.others.ask(host, "GET", path, None, EtcdAccess)
+                if access.urls:
+                    return access
+        return EtcdAccess()
 
     def _own_places(self) -> tuple[str, ...]:
         """Where this host is asked, for who reaches the store through it."""

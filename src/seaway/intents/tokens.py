@@ -6,11 +6,9 @@ import asyncio
 import re
 from contextlib import suppress
 
-from msgspec.structs import replace
-
+from seaway import joining
 from seaway.errors import Invalid, NotFound
 from seaway.intents.desk import Desk
-from seaway.model import forms
 from seaway.model.facts import Cluster, Token
 from seaway.model.reports import NewTokenReport, TokenReport
 from seaway.model.requests import NewToken
@@ -72,15 +70,11 @@ class TokenIntents(Desk):
         """A host that is alone becomes the first control host of its cluster."""
         if self.trust.whole:
             return
-        from seaway.trust.certificates import Identity  # noqa: PLC0415, see trust/__init__.py
-
-        host, cluster = self.here, self.facts.get(Cluster, "cluster")
+        cluster = self.facts.get(Cluster, "cluster")
         assert cluster is not None
-        forms.check_host(host.name)
-        underlay = host.underlay or self.surroundings.underlay()
-        identity = Identity(cluster.id, host.name, (*underlay, *host.addresses))
-        key = self.trust.begin(identity)
-        await self.records.commit([replace(host, underlay=underlay, control=True, key=key)])
+        underlay = self.surroundings.underlay()
+        begun = joining.first_control_host(self.here, cluster, self.trust, underlay)
+        await self.records.commit([begun])
 
     async def revoke_token(self, token: str) -> None:
         """By its id. Nobody joins by it any more; who has joined stays."""

@@ -25,6 +25,7 @@ class Cluster(Value):
     host_subnets: tuple[Prefix, ...]  # the part before it: the hosts' own addresses
     next_network: int = 1  # the number of the next network to be made
     next_host: int = 2  # the number of the next host to join; the first has 1
+    etcd: tuple[str, ...] = ()  # URLs, where the records lie; empty: on the first host
 
 
 class Host(Value):

@@ -45,6 +45,14 @@ class Joining(Value):
     again: bool = False  # it is a host of this cluster, and wants another certificate
 
 
+class EtcdAccess(Value):
+    """How the records in etcd are reached; without files, by the cluster's own certificates."""
+
+    urls: tuple[str, ...] = ()
+    authority: str = ""  # PEM
+    identity: str = ""  # PEM: key and certificate of its clients
+
+
 class Joined(Value):
     """What it needs from then on."""
 
@@ -52,8 +60,8 @@ class Joined(Value):
     host: Host
     certificate: str  # PEM
     authority_key: str = ""  # PEM; only for a control host
-    etcd: tuple[str, ...] = ()
-    through: tuple[str, ...] = ()
+    etcd: EtcdAccess = EtcdAccess()
+    through: tuple[str, ...] = ()  # addresses of the host that answers
 
 
 class Signing(Value):

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seaway import __version__, joining, membership, names
+from msgspec.structs import replace
+
+from seaway import __version__, joining, membership, names, stores
 from seaway.calls import Calls, Place
 from seaway.errors import Conflict, Forbidden, Invalid, SeawayError, Unavailable
 from seaway.kernel import host, underlay
@@ -52,7 +54,7 @@ def join(wish: Wish, client: Client, say: Say) -> Joined:
     again = _is_member(wish, folder)
     joined = asyncio.run(_ask(wish, folder, again=again))
     say(f"joined cluster {joined.cluster.id} as host {joined.host.number}, '{joined.host.name}'")
-    _keep(wish, folder, joined)
+    _keep(wish, folder, joined, say)
     if service.running() is not None:
         service.stop()
     put_files(say, cni=wish.cni)
@@ -165,15 +167,18 @@ def _address_of(at: str) -> str:
     return str(found[0][4][0])
 
 
-def _keep(wish: Wish, folder: Folder, joined: Joined) -> None:
-    """What this host must know from now on; last, as it is a member by that."""
-    places = dict.fromkeys((wish.at, *joined.through))
-    membership.save(
-        Membership(
-            cluster=joined.cluster.id,
-            host=joined.host.name,
-            etcd=joined.etcd,
-            through=() if joined.etcd else tuple(places),
-        )
+def _keep(wish: Wish, folder: Folder, joined: Joined, say: Say) -> None:
+    """What this host must know from now on; last, as it is a host of the cluster by that."""
+    folder.put_etcd(joined.etcd.authority, joined.etcd.identity)
+    places = tuple(dict.fromkeys((wish.at, *joined.through)))
+    member = Membership(
+        cluster=joined.cluster.id,
+        host=joined.host.name,
+        etcd=joined.etcd.urls,
+        through=() if joined.etcd.urls else places,
     )
+    if member.etcd and (trouble := asyncio.run(stores.unreached(member.etcd, folder))):
+        say(f"etcd is not reached from here ({trouble}): the records come through {wish.at}")
+        member = replace(member, etcd=(), through=places)
+    membership.save(member)
     folder.forget()

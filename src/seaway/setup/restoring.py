@@ -11,11 +11,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seaway import backups, names
+from seaway import backups, membership, names
 from seaway.backups import Here, Restored
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
 from seaway.facts import Facts
@@ -23,12 +23,15 @@ from seaway.kernel import host, netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.whereabouts import whereabouts
 from seaway.model.backup import Backup, from_bytes
-from seaway.model.facts import Before, Cluster, Endpoint
+from seaway.model.facts import Before, Cluster, Endpoint, Host
+from seaway.model.membership import Membership
 from seaway.presence import alone
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
 from seaway.setup.reading import read_own_store
 from seaway.store import file as store_file
+from seaway.trust.folder import Folder
+from seaway.trust.keeper import Keeper
 
 if TYPE_CHECKING:
     from seaway.client import Client
@@ -65,6 +68,7 @@ def _bytes_of(path: Path) -> bytes:
 def restore(wish: Wish, client: Client, say: Say) -> Restored:
     """Return when the agent is ready with the backup's state."""
     require_fit()
+    _refuse_elsewhere()
     if not wish.replace:
         _refuse_state()
     backups.adapted(wish.backup, _here(_known()))
@@ -91,6 +95,16 @@ def _refuse_state() -> None:
         )
 
 
+def _refuse_elsewhere() -> None:
+    """The cluster goes on there, and would be there twice."""
+    member = membership.load()
+    if member and member.elsewhere:
+        raise Conflict(
+            f"this host is one of cluster {member.cluster}, whose records lie elsewhere",
+            "first take it out: seaway leave --force",
+        )
+
+
 def _known() -> Facts:
     """What the store says that is to be replaced; nothing, if it can say nothing any more."""
     try:
@@ -105,9 +119,15 @@ def _here(known: Facts) -> Here:
         name=socket.gethostname(),
         whereabouts=whereabouts(),
         lives=lambda endpoint: _is_same(endpoint, known) and _lives(endpoint, there),
-        before=next(iter(known.all(Before)), None),
+        before=next(_own_before(known), None),
         routed=tuple(host.foreign_prefixes()),
     )
+
+
+def _own_before(known: Facts) -> Iterator[Before]:
+    """This host's, in the store that is replaced."""
+    member = membership.load()
+    yield from (b for b in known.all(Before) if member is None or b.host == member.host)
 
 
 def _links() -> frozenset[str]:
@@ -135,9 +155,12 @@ def _lives(endpoint: Endpoint, links: frozenset[str]) -> bool:
 
 def _put(backup: Backup, say: Say) -> Restored:
     """The agent is not there: what the store says now is the last word."""
-    known = _known()
-    restored = backups.adapted(backup, _here(known))
+    known, key = _known(), _key(backup)
+    here = replace(_here(known), key=key[1])
+    restored = backups.adapted(backup, here)
     kept = store_file.replace(names.STORE_FILE, restored.items())
+    _put_trust(backup, restored, key[0])
+    membership.save(Membership(cluster=restored.cluster.id, host=restored.host))
     if kept:
         say(f"the state before is kept as {kept}")
     for what in _cut_off(known, restored):
@@ -145,6 +168,29 @@ def _put(backup: Backup, say: Say) -> Restored:
     for endpoint in restored.released:
         say(f"released: {_named(endpoint)} is not on this host any more")
     return restored
+
+
+def _key(backup: Backup) -> tuple[bytes, str]:
+    """By which other hosts will know this one, and its digest; of the same CA, as before."""
+    if backup.trust is None:
+        return b"", ""
+    from seaway.trust import certificates  # noqa: PLC0415, see trust/__init__.py
+
+    folder = Folder()
+    same = folder.whole and folder.trust() == backup.trust
+    key = folder.host_key() if same else certificates.new_key()
+    return key, certificates.key_digest(certificates.load_key(key).public_key())
+
+
+def _put_trust(backup: Backup, restored: Restored, key: bytes) -> None:
+    """The CA of the backup, and a certificate of it for this host; none, where it has none."""
+    Folder().replace(backup.trust)
+    if key:
+        from seaway.trust.certificates import Identity  # noqa: PLC0415, see trust/__init__.py
+
+        own = next(r for r in restored.records if isinstance(r, Host) and r.name == restored.host)
+        identity = Identity(restored.cluster.id, own.name, (*own.underlay, *own.addresses))
+        Keeper().certify(key, identity)
 
 
 def _cut_off(known: Facts, restored: Restored) -> Iterator[str]:

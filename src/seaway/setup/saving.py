@@ -18,6 +18,7 @@ from seaway.setup import service
 from seaway.setup.beginning import must_be_root
 from seaway.store import file as store_file
 from seaway.store.sqlite import SqliteStore
+from seaway.trust.folder import Folder
 
 if TYPE_CHECKING:
     from seaway.client import Client
@@ -33,6 +34,8 @@ def whole(client: Client) -> Backup:
         if service.running() is not None:
             raise
     if not store_file.exists(names.STORE_FILE):
+        if membership.load():
+            raise Unavailable("the records lie elsewhere, and no agent answers", "seaway init")
         raise NotFound("this host has no cluster yet", "run: seaway init")
     with alone():  # no agent may begin to change what is read here
         return asyncio.run(_read())
@@ -46,7 +49,8 @@ async def _read() -> Backup:
         await store.close()
     records = (parse(key, item.value) for key, item in snapshot.items.items())
     member = membership.load() or membership.of_alone(records)
-    return backups.take(snapshot, whereabouts(), member.host if member else "")
+    host = member.host if member else ""
+    return backups.take(snapshot, whereabouts(), host, Folder().trust())
 
 
 def refuse(path: Path, *, overwrite: bool) -> None:

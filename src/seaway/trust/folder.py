@@ -6,6 +6,7 @@
 | `ca.key` | its key; on control hosts alone |
 | `host.pem` | this host's key and certificate: one file, so that a renewal is one step |
 | `joining.key` | the key of a host whose join is not finished |
+| `etcd-ca.pem`, `etcd.pem` | of a given etcd: its CA; key and certificate of its clients |
 
 What other programs read (etcd, its client) takes these files as they are.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seaway import durable, names
+from seaway.model.backup import Trust
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class Folder:
     @property
     def joining(self) -> Path:
         return self.path / "joining.key"
+
+    @property
+    def etcd_authority(self) -> Path:
+        return self.path / "etcd-ca.pem"
+
+    @property
+    def etcd(self) -> Path:
+        return self.path / "etcd.pem"
 
     @property
     def whole(self) -> bool:
@@ -63,6 +73,29 @@ class Folder:
     def host_certificate(self) -> bytes:
         pem = self.host.read_bytes()
         return pem[pem.index(b"-----BEGIN CERTIFICATE-----") :]
+
+    def trust(self) -> Trust | None:
+        """What a backup keeps of it."""
+        if not self.signs:
+            return None
+        return Trust(
+            authority=self.authority.read_text(), authority_key=self.authority_key.read_text()
+        )
+
+    def replace(self, trust: Trust | None) -> None:
+        """Only the CA is there then, or nothing."""
+        if self.trust() != trust:
+            for path in self.path.iterdir() if self.path.exists() else ():
+                path.unlink()
+        if trust and not self.signs:
+            self.put(self.authority_key, trust.authority_key.encode())
+            self.put(self.authority, trust.authority.encode())
+
+    def put_etcd(self, authority: str, identity: str) -> None:
+        """Of a given etcd; empty: it knows the cluster's own certificates."""
+        if authority and identity:
+            self.put(self.etcd, identity.encode())
+            self.put(self.etcd_authority, authority.encode())
 
     def forget(self) -> None:
         """The key of a join that came to its end, or to nothing."""

@@ -64,11 +64,17 @@ class Keeper:
             folder.put(folder.authority_key, made.key)
             folder.put(folder.authority, made.certificate)
         if not folder.host.exists():
-            key = certificates.new_key()
-            request = certificates.request(key, identity.host)
-            folder.put_host(key, self.authority().sign(request, identity, self.clock()))
+            self.certify(certificates.new_key(), identity)
         self.begun.set()
         return self.certificate().key
+
+    def certify(self, key: bytes, identity: Identity) -> None:
+        """A certificate for this host itself, on a control host."""
+        from seaway.trust import certificates  # noqa: PLC0415, see trust/__init__.py
+
+        request = certificates.request(key, identity.host)
+        self.folder.put_host(key, self.sign(request, identity))
+        self._certificate = None
 
     def authority(self) -> Authority:
         from seaway.trust import authority  # noqa: PLC0415, see trust/__init__.py
