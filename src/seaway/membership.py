@@ -30,8 +30,15 @@ def load(path: Path = names.MEMBER_FILE) -> Membership | None:
 
 
 def save(member: Membership, path: Path = names.MEMBER_FILE) -> None:
+    """What is there already is left as it is."""
+    if durable.read(path) == _written(member):
+        return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    durable.write(path, codec.encode(member) + b"\n", 0o600)
+    durable.write(path, _written(member), 0o600)
+
+
+def _written(member: Membership) -> bytes:
+    return codec.encode(member) + b"\n"
 
 
 def of_alone(records: Iterable[Value]) -> Membership | None:
