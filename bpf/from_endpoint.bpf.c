@@ -91,7 +91,7 @@ static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pk
 	if (pkt->flags & PACKET_ICMP_ERROR &&
 	    (!quote_read(skb, pkt, &scratch->quote) || !quote_may_come(pkt, &scratch->quote)))
 		return false;
-	return flow_current(&scratch->quote.key) && scratch->flow.flags & FLOW_REPLY;
+	return flow_current(&scratch->quote.key) && scratch->flow.flags & FLOW_ANSWER;
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,

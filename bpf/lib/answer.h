@@ -57,7 +57,7 @@ static __noinline int answer_packet(struct __sk_buff *skb, struct packet *pkt, b
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
 	if (flow_current(&scratch->key)) {
-		if (!(scratch->flow.flags & FLOW_REPLY) || scratch->flow.flags & FLOW_PLAIN)
+		if (!(scratch->flow.flags & FLOW_ANSWER) || scratch->flow.flags & FLOW_PLAIN)
 			return NOT_PUBLISHED;
 	} else {
 		err = inside ? NOT_PUBLISHED

@@ -8,9 +8,9 @@
 #include "addr.h"
 #include "packet.h"
 
-#define FLOW_REPLY 1 /* from whom the flow was opened to */
-#define FLOW_PLAIN 2 /* not translated: an answer to it is let through */
-#define FLOW_INNER 4 /* nobody outside takes part in it */
+#define FLOW_ANSWER 1 /* from whom the flow was opened to */
+#define FLOW_PLAIN  2 /* not translated: an answer to it is let through */
+#define FLOW_INNER  4 /* nobody outside takes part in it */
 
 struct flow_key {
 	struct addr src;
@@ -82,7 +82,7 @@ static __always_inline struct flow flow_reverse(const struct flow_key *key, cons
 		.dst_port = key->src_port,
 		.epoch = flow->epoch,
 		.seen = flow->seen,
-		.flags = flow->flags ^ FLOW_REPLY,
+		.flags = flow->flags ^ FLOW_ANSWER,
 		.container = flow->container,
 	};
 

@@ -13,15 +13,15 @@
 static __always_inline bool flow_container_holds(const struct flow_key *key,
 						 const struct flow *flow)
 {
-	bool plain = flow->flags & FLOW_PLAIN, reply = flow->flags & FLOW_REPLY;
+	bool plain = flow->flags & FLOW_PLAIN, answers = flow->flags & FLOW_ANSWER;
 	const struct endpoint *end;
 
 	if (!flow->container)
 		return true;
 	if (plain)
-		end = endpoint_find(reply ? &key->src : &key->dst);
+		end = endpoint_find(answers ? &key->src : &key->dst);
 	else
-		end = endpoint_find(reply ? &flow->dst : &key->src);
+		end = endpoint_find(answers ? &flow->dst : &key->src);
 	return end && (__u32)end->container == flow->container;
 }
 
@@ -30,7 +30,7 @@ static __always_inline bool flow_publication_holds(const struct flow_key *key,
 {
 	const struct publication *publication;
 
-	if (flow->flags & FLOW_REPLY) {
+	if (flow->flags & FLOW_ANSWER) {
 		publication = publication_at(&flow->src, flow->src_port, key->protocol);
 		return publication_leads_to(publication, &key->src, key->src_port);
 	}

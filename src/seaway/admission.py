@@ -66,6 +66,7 @@ def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tup
     if request.subnets:
         for i, subnet in enumerate(request.subnets):
             check_unicast(subnet)
+            _check_family(subnet, request.families)
             if other := first_overlap(subnet, [*ours, *request.subnets[:i]]):
                 _refuse(subnet, other, "a subnet of this cluster")
             if other := in_the_way(subnet, foreign):
@@ -78,6 +79,15 @@ def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tup
         )
     taken = ours + [r for r in foreign if any(in_the_way(p, [r]) for p in cluster.pools)]
     return tuple(_from_pools(cluster, family, taken) for family in families)
+
+
+def _check_family(subnet: Prefix, families: Sequence[int]) -> None:
+    if subnet.version not in families:
+        asked = " and ".join(f"IPv{family}" for family in families)
+        raise Invalid(
+            f"subnet {subnet} is of IPv{subnet.version}, but {asked} was asked for",
+            "give a subnet of that family, or leave the family out",
+        )
 
 
 def _refuse(subnet: Prefix, other: Prefix, what: str) -> NoReturn:

@@ -102,7 +102,7 @@ def test_a_container_reaches_the_world_and_its_host_where_iptables_drops(scene, 
     for program in programs:
         scene.wait("the repair", program, "FORWARD", "INPUT")
     scene.reaches_all(a)
-    assert {str((p, c)) for p in programs for c in ("FORWARD", "INPUT")} == scene.drift()
+    assert {f"{p} {c}" for p in programs for c in ("FORWARD", "INPUT")} == scene.drift()
 
 
 def test_a_chain_that_ends_in_a_reject_is_one_that_drops_and_is_left_when_it_no_longer_does(scene):
@@ -224,7 +224,7 @@ def test_firewalld_starts_and_reloads_while_traffic_runs(scene):
         host.run("firewall-cmd", "--reload")
         host.wait_for("the zone after a reload", trusted)
         scene.reaches_all(a)
-    assert scene.drift() <= {str(("firewalld", "trusted"))}  # or seen while it was gone: no drift
+    assert scene.drift() <= {"firewalld trusted"}  # or seen while it was gone: no drift
 
     scene.one.seaway("uninstall", "--yes", "--force")
     assert not trusted()

@@ -268,6 +268,39 @@ def test_doctor_is_content_with_a_host_that_was_set_up(host):
     assert (0, []) == (done.returncode, errors)
 
 
+def told(host, check):
+    """What doctor finds there that is not as it should be."""
+    done = host.call(SEAWAY, "doctor", "-o", "json")
+    return [
+        f["found"] for f in json.loads(done.stdout) if (f["check"], f["level"] != "ok") == check
+    ]
+
+
+def test_doctor_names_a_damaged_store_a_full_disk_and_a_configuration_that_nobody_can_read(host):
+    host.kill_agent()
+    host.run("sh", "-c", f"echo broken > {names.STORE_FILE}")
+    host.write(names.CNI_CONF / "00-bad.conflist", '{"name": "x", "plugins": [{}]}')
+
+    assert [f"the store {names.STORE_FILE} is damaged: it is no database"] == told(
+        host, ("store", True)
+    )
+    assert any("expected a type in each plugin" in found for found in told(host, ("cni", True)))
+    assert [] == told(host, ("disk", True))
+    host.run("mount", "-t", "tmpfs", "-o", "size=1m", "small", str(names.STATE_FOLDER))
+    assert ["nothing new can be recorded"] == [
+        found.split(": ")[1] for found in told(host, ("disk", True))
+    ]
+
+
+def test_doctor_warns_of_a_route_of_the_hosts_that_a_subnet_is_a_part_of(host):
+    host.run("ip", "route", "add", "10.77.0.0/16", "dev", "lo")
+    host.seaway("network", "create", "web", "--subnet", "10.77.1.0/24")
+
+    assert ["10.77.1.0/24 of network 'web' is a part of the host's route to 10.77.0.0/16"] == told(
+        host, ("routes", True)
+    )
+
+
 def test_members_of_the_group_look_and_change_nothing(lab_host):
     lab_host.run("sh", "-c", "grep -q ^seaway: /etc/group || echo seaway:x:4242: >> /etc/group")
     lab_host.seaway("init", timeout=60)

@@ -168,6 +168,11 @@ BAD_NETWORKS: list[tuple[NewNetwork, type[SeawayError], str]] = [
     (NewNetwork(name="Upper"), Invalid, "no network name"),
     (NewNetwork(name="default"), Conflict, "already"),
     (NewNetwork(name="a", subnets=(ip_network("10.208.1.0/24"),)), Conflict, "overlaps"),
+    (
+        NewNetwork(name="a", subnets=(ip_network("fd99::/64"),), families=(4,)),
+        Invalid,
+        "of IPv6, but IPv4 was asked for",
+    ),
     (NewNetwork(name="a", subnets=(ip_network("10.223.1.0/24"),)), Conflict, "overlaps"),
     (
         NewNetwork(name="a", subnets=(ip_network("203.0.113.0/25"),)),

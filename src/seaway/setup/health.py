@@ -7,29 +7,32 @@ and that Seaway goes without; only an `error` keeps containers from their networ
 from __future__ import annotations
 
 import ctypes
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from seaway import config, names
 from seaway.api import peers
 from seaway.bpf import tcx
 from seaway.bpf.objects import OBJECTS, read_objects
+from seaway.desired.network.blocks import first_overlap
 from seaway.errors import HostUnfit, SeawayError, Unavailable
 from seaway.kernel import host, masters
 from seaway.model.reports import Finding
-from seaway.setup import files, service
+from seaway.setup import disk, files, service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from seaway.client import Client
-    from seaway.model.reports import Status
+    from seaway.model.reports import NetworkReport, Status
 
 _LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    return [*host.findings(), *masters.findings(), *programs(), *_files(), *_agent(client)]
+    here = (host.findings(), masters.findings(), programs(), _files(), disk.findings())
+    return [*chain.from_iterable(here), *_agent(client)]
 
 
 def require_programs() -> None:
@@ -127,6 +130,18 @@ def _agent(client: Client) -> Iterator[Finding]:
         yield _warning("agent", error.message, error.hint)
     else:
         yield from _of_status(status)
+        yield from _shadowed(client.networks())
+
+
+def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:
+    """A route of the host's that is less specific than a subnet leads elsewhere no more."""
+    routed = [p for p in host.foreign_prefixes() if p.prefixlen]
+    for report in networks:
+        for subnet in report.network.subnets:
+            if other := first_overlap(subnet, routed):
+                name, to = report.network.name, f"the host's route to {other}"
+                found = f"{subnet} of network '{name}' is a part of {to}"
+                yield _warning("routes", found, f"what {to} led to in {subnet} is not reached now")
 
 
 def _of_status(status: Status) -> Iterator[Finding]:
