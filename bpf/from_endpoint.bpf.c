@@ -7,6 +7,7 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
 #include "lib/answer.h"
+#include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/flow.h"
@@ -67,6 +68,8 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 		pkt->mtu = dst->mtu;
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : TC_ACT_OK; /* the stack cuts */
 	}
+	if (dst->flags & ENDPOINT_PUBLISHED)
+		flow_make_way(pkt);
 	err = rewrite_hop(skb, pkt, &dst->mac);
 	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
 }

@@ -7,6 +7,7 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
 #include "lib/budget.h"
+#include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/flow.h"
@@ -85,6 +86,8 @@ static __always_inline int decide(struct __sk_buff *skb)
 		if (err)
 			return err;
 	}
+	if (dst->flags & ENDPOINT_PUBLISHED)
+		flow_make_way(&pkt);
 	if (dst->flags & ENDPOINT_HOST_CLOSED) {
 		err = remember_host(&pkt, dst);
 		if (err)
