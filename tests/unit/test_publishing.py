@@ -194,6 +194,31 @@ def test_a_port_that_the_kernel_refuses_is_taken_back(tmp_path: Path, way: str) 
     run(tmp_path, scenario)
 
 
+def test_a_port_that_the_kernel_does_not_let_go_of_is_no_success_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web")
+        before = agent.state()
+        await agent.intents.publish("web", asked("8080:80"))
+        key = abi.PortKey(bytes(16), b"\x1f\x90", 6)
+        agent.kernel["publications"].refuses = {key: OSError(errno.EBUSY, "not now")}
+        with pytest.raises(SystemFailed, match="not now") as told:
+            await agent.intents.unpublish("web", asked("8080:80"))
+        assert "tried again" in told.value.hint
+        assert () == agent.intents.endpoint("web").endpoint.ports
+        (failure,) = agent.intents.status().failures
+        assert "publications" == failure.target
+
+        agent.kernel["publications"].refuses = {}
+        agent.intents.convergence.retry()
+        while agent.intents.status().failures:  # noqa: ASYNC110, a retry tells no event
+            await asyncio.sleep(0)
+        assert before == agent.state()
+
+    run(tmp_path, scenario)
+
+
 def test_a_thousand_ports_at_once_are_published_in_a_moment(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         began = time.monotonic()

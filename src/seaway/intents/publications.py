@@ -32,12 +32,9 @@ class PublicationIntents(AddressIntents):
             await self.records.commit([endpoint])
         await self.convergence.settle(self.keys_of(endpoint))
         if failure := self._failure(endpoint):
-            with suppress(NotFound):  # it was detached meanwhile
+            with suppress(NotFound, SystemFailed):  # detached meanwhile; or told by status
                 await self.unpublish(endpoint.id, request)
-            raise SystemFailed(
-                f"the kernel refused ports of endpoint '{endpoint.name}': {failure}",
-                "see: seaway doctor",
-            )
+            raise _refused(endpoint, failure, "see: seaway doctor")
         return endpoint
 
     async def unpublish(self, ref: str, request: Publications) -> Endpoint:
@@ -49,6 +46,8 @@ class PublicationIntents(AddressIntents):
             endpoint = replace(old, ports=tuple(p for p in old.ports if p not in gone))
             await self.records.commit([endpoint])
         await self.convergence.settle(self.keys_of(old))
+        if failure := self._failure(old):
+            raise _refused(old, failure, "it is tried again every second; see: seaway status")
         return endpoint
 
     def published(self, container: str) -> frozenset[Publication]:
@@ -77,6 +76,10 @@ class PublicationIntents(AddressIntents):
             f"{len(keys)} of the host's {target} missing or changed: {', '.join(keys[:_TOLD])}"
             for target, keys in by_target.items()
         ]
+
+
+def _refused(endpoint: Endpoint, failure: OSError, hint: str) -> SystemFailed:
+    return SystemFailed(f"the kernel refused ports of endpoint '{endpoint.name}': {failure}", hint)
 
 
 def _some(request: Publications) -> tuple[Publication, ...]:
