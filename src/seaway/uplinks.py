@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from seaway.desired.network.host import ALONG, accept_ra, advertised_device, forwarding
 from seaway.facts import Facts
-from seaway.kernel import host as surrounding
+from seaway.kernel import outside
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.facts import Before, Uplinks
 from seaway.records import Records
@@ -43,7 +43,7 @@ class Lookout:
     async def _look(self) -> None:
         before = self.facts.get(Before, self.host)
         known = before.sysctls if before else {}
-        found = surrounding.uplinks(self.netns)
+        found = outside.uplinks(self.netns)
         recorded = filter(None, map(advertised_device, known))
         names = {d: accept_ra(d) for d in (*found.by_advertisement, *recorded)}
         now = self.sysctls.current(names.values())
