@@ -143,6 +143,21 @@ def test_devices_with_an_address_are_named_but_not_those_that_serve_another(host
     assert "veth2" in dict(outside.addressed_devices(host.path))
 
 
+def test_devices_without_ethernet_by_which_others_may_come_are_named(host):
+    for name in ("tun0", "tun1", "tun2", "tun3"):
+        host.run(f"ip tuntap add {name} mode tun; ip link set {name} up")
+    host.run("ip link set lo up; ip link add up0 type veth peer name up1; ip link set up0 up")
+    host.run("ip addr add 192.0.2.1/24 dev up0; ip addr add fe80::7/64 dev tun2 nodad")
+    assert [] == outside.findings(host.path)
+    host.run("ip addr add 10.0.0.1/24 dev tun0; ip route add 100.64.0.0/10 dev tun1 table 52")
+    host.run("ip addr add 10.0.3.1/24 dev tun3; ip link set tun3 down")
+
+    (finding,) = outside.findings(host.path)
+    assert ("uplinks", "warning") == (finding.check, finding.level)
+    assert finding.found.startswith("tun0, tun1: not Ethernet")
+    assert finding.advice
+
+
 def test_a_bpf_file_system_is_mounted_where_there_is_none(lab_host):
     program = """
 from pathlib import Path

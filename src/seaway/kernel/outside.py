@@ -9,10 +9,19 @@ from pathlib import Path
 from seaway.kernel import netns
 from seaway.kernel.host import routes
 from seaway.kernel.messages.address import list_addresses, parse_address
-from seaway.kernel.messages.link import ETHERNET, get_link, parse_link, parse_master
-from seaway.kernel.messages.route import BY_RA
+from seaway.kernel.messages.link import (
+    ETHERNET,
+    LOOPBACK,
+    UP,
+    get_link,
+    list_links,
+    parse_link,
+    parse_master,
+)
+from seaway.kernel.messages.route import BY_RA, LOCAL, RouteEntry
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.facts import Uplinks
+from seaway.model.reports import Finding
 from seaway.names import LINK_PREFIX
 
 _IPV6 = Path("/proc/sys/net/ipv6")
@@ -45,6 +54,45 @@ def addressed_devices(netns_path: Path | None = None) -> list[tuple[str, int]]:
             and not link.name.startswith(LINK_PREFIX)
             and not serves(parse_master(body))
         )
+
+
+def findings(netns_path: Path | None = None) -> list[Finding]:
+    """For `seaway doctor`."""
+    names = deaf_devices(netns_path)
+    if not names:
+        return []
+    return [
+        Finding(
+            check="uplinks",
+            level="warning",
+            found=f"{', '.join(names)}: not Ethernet; who comes by it reaches no published port",
+            advice="let them ask by another device, or a proxy of this host that asks 127.0.0.1",
+        )
+    ]
+
+
+def deaf_devices(netns_path: Path | None = None) -> list[str]:
+    """Devices without Ethernet (WireGuard, PPP, TUN) by which others may come all the same: our
+    programs take no packets without a link-layer header.
+    """
+    with netns.open_rtnl(netns_path) as rtnl:
+        addresses = (parse_address(body) for body in rtnl.dump(*list_addresses()))
+        used = {a.ifindex for a in addresses if a and not a.address.ip.is_link_local}
+        used |= {route.ifindex for route in routes(rtnl) if _leads_out(route)}
+        links = map(parse_link, rtnl.dump(*list_links()))
+        return sorted(
+            link.name
+            for link in links
+            if link.ifindex in used
+            and link.hardware not in (ETHERNET, LOOPBACK)
+            and link.flags & UP
+        )
+
+
+def _leads_out(route: RouteEntry) -> bool:
+    """Whether somebody made it: the kernel gives every device some of its own."""
+    private = route.dst.is_multicast or route.dst.is_link_local
+    return route.table != LOCAL and not private
 
 
 def _serves(rtnl: Rtnl, master: int) -> bool:

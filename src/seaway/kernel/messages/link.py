@@ -22,7 +22,7 @@ UP: Final = 0x1
 RUNNING: Final = 0x40  # up, and in operation
 NOARP: Final = 0x80
 DORMANT: Final = 5  # IF_OPER_DORMANT (RFC 2863): until the kernel takes notice of the carrier
-ETHERNET: Final = 1  # ARPHRD_ETHER
+ETHERNET, LOOPBACK = 1, 772  # kinds of hardware: ARPHRD_ETHER, ARPHRD_LOOPBACK
 
 _HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which of the flags to change
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _OPERSTATE = 1, 3, 4, 5, 10, 16
