@@ -44,7 +44,7 @@ class PublicationIntents(AddressIntents):
             admission.published(old, ports)
             gone = set(ports)
             endpoint = replace(old, ports=tuple(p for p in old.ports if p not in gone))
-            await self.records.commit([endpoint])
+            await self.records.commit([endpoint, *self._leaving(gone)])
         await self.convergence.settle(self.keys_of(old))
         if failure := self._failure(old):
             raise _refused(old, failure, "it is tried again every second; see: seaway status")
@@ -68,7 +68,7 @@ class PublicationIntents(AddressIntents):
 
     async def _differing(self, endpoint: Endpoint) -> list[str]:
         """What the host should have for it, and has not. It is put back."""
-        found = await self.convergence.check([*self.keys_of(endpoint), TABLE])
+        found = await self.convergence.check(dict.fromkeys((*self.keys_of(endpoint), TABLE)))
         by_target: dict[str, list[str]] = defaultdict(list)
         for target, key in found:
             by_target[target].append(str(key))
