@@ -47,7 +47,8 @@ def holder_of(facts: Facts) -> Callable[[Address], str]:
     return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
 
 
-ADDRESSES = tuple(map(ip_address, ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1")))
+OWN = ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1", "169.254.7.7", "fe80::5")
+ADDRESSES = tuple(map(ip_address, OWN))
 POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
 
 

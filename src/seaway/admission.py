@@ -159,8 +159,13 @@ def _check_host_ip(facts: Facts, port: Publication, endpoint: Endpoint) -> None:
     ip = port.host_ip
     if ip is None:
         return
+    if ip.is_link_local:  # one of each link: no route leads an answer back
+        raise Invalid(
+            f"a port is not published on the link-local address {ip}",
+            "publish it on another address of this host, or leave the address out",
+        )
     here = facts.get(HostAddresses, "host")
-    known = here.addresses if here else frozenset()
+    known = {a for a in (here.addresses if here else ()) if not a.is_link_local}
     if not (ip in known or ip.is_loopback or ip.is_unspecified):
         has = ", ".join(sorted(str(a) for a in known if a.version == ip.version)[:_TOLD])
         raise Invalid(f"this host has no address {ip}", f"it has {has or 'none of that family'}")

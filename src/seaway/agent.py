@@ -41,6 +41,7 @@ from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
+from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.addresses import Address, mapped
@@ -132,8 +133,8 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     plane = DataPlane.open(_settings(host))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
-    sysctls = SysctlTarget()
-    lookout = Lookout(host.name, facts, records, sysctls)
+    sysctls, reserved, deciding = SysctlTarget(), ReservedTarget(), asyncio.Lock()
+    lookout = Lookout(host.name, facts, records, sysctls, reserved, deciding=deciding)
     await lookout.look()
     accepts = AcceptTarget()
     firewatch = Firewatch(facts, accepts)
@@ -141,6 +142,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     targets: tuple[Target, ...] = (
         PinTarget(plane),
         sysctls,
+        reserved,
         AddressTarget(),
         NftTarget(),
         accepts,
@@ -158,7 +160,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     surroundings = HostSurroundings(
         links, Counters(plane), attachments.mode, plane.layout, mtu=config.network.mtu
     )
-    intents = Intents(host, facts, records, convergence, surroundings, allocator)
+    intents = Intents(host, facts, records, convergence, surroundings, allocator, deciding=deciding)
     vigil = Vigil(intents, links, attachments, Lookouts(lookout, firewatch))
     vigil.look()
     adopted = convergence.adopt()

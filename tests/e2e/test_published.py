@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -145,6 +146,69 @@ def test_a_port_of_a_process_is_refused_with_its_name_and_nothing_is_changed(sce
     assert before == scene.one.state()
     again = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", f"{PORT}:80")
     assert "'web'" in again.stderr
+
+
+SOURCES = """
+import socket, sys
+for family, address in zip((socket.AF_INET, socket.AF_INET6), sys.argv[1:]):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(family, kind) as client:
+            client.setblocking(False)
+            client.connect_ex((address, 7000))
+            print(client.getsockname()[1])
+"""
+RANGE, RESERVED = "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports"
+
+
+def sysctl(host: LabHost, name: str, value: str = "") -> str:
+    return host.run("sysctl", "-n", *(["-w"] if value else []), f"{name}{value}").strip()
+
+
+def test_nothing_leaves_the_host_from_a_published_port(scene):
+    host, ports = scene.one.host, ("40000-40007:1-8", "40009:9")
+    before = sysctl(host, RANGE).replace("\t", " ")
+    scene.one.seaway("endpoint", "publish", "other", *ports)
+    sysctl(host, RANGE, "=40000 40009")
+    try:
+        addresses = (str(scene.outside.address4), str(scene.outside.address6))
+        told = host.run(sys.executable, "-c", SOURCES, *addresses).split()
+        assert ["40008"] * 4 == told
+        rules = host.run("nft", "list", "chain", "inet", "seaway", "leave")
+        spans = [(int(a), int(b)) for a, b in re.findall(r"masquerade to :(\d+)-(\d+)", rules)]
+        assert 3 <= len(spans)
+        taken = (int(PORT), *range(40000, 40008), 40009)
+        assert [] == [p for p in taken for first, last in spans if first <= p <= last]
+    finally:
+        sysctl(host, RANGE, f"={before}")
+        scene.one.seaway("endpoint", "unpublish", "other", *ports)
+
+
+def test_ports_that_others_reserve_stay_reserved(scene):
+    host = scene.one.host
+
+    def becomes(expected: str) -> None:
+        host.wait_for(expected, lambda: expected == sysctl(host, RESERVED), within=15)
+
+    assert PORT == sysctl(host, RESERVED)
+    sysctl(host, RESERVED, "=5000")  # by somebody who does not know of us
+    becomes(f"5000,{PORT}")
+    told = {d["target"]: d for d in scene.one.told("status")["drift"]}
+    assert ("ports none", f"ports {PORT}") == tuple(
+        told["reserved"][k] for k in ("found", "expected")
+    )
+    scene.one.seaway("endpoint", "publish", "other", "9090-9099:90-99")
+    becomes(f"5000,{PORT},9090-9099")
+    scene.one.seaway("endpoint", "unpublish", "other", "9090-9099:90-99")
+    becomes(f"5000,{PORT}")
+
+    scene.one.host.kill_agent()
+    sysctl(host, RESERVED, f"=5000,6000,{PORT}")
+    scene.one.host.start_agent()
+    assert f"5000,6000,{PORT}" == sysctl(host, RESERVED)
+    sysctl(host, RESERVED, f"={PORT}")
+    scene.one.seaway("endpoint", "publish", "other", "9090:90")
+    scene.one.seaway("endpoint", "unpublish", "other", "9090:90")
+    assert PORT == sysctl(host, RESERVED)
 
 
 def test_it_is_reached_while_no_agent_lives_and_by_the_next_one(scene):

@@ -17,7 +17,7 @@ from namespaces import Netns, namespaces
 from seaway.bpf import syscall
 from seaway.errors import HostUnfit
 from seaway.kernel import host as hosts
-from seaway.kernel import netns
+from seaway.kernel import netns, outside
 
 OWN = Path("/proc/self/ns/net")
 
@@ -118,10 +118,44 @@ def test_the_uplinks_mtu_is_that_of_the_default_route(host):
 def test_devices_whose_route_a_router_told_are_named(host):
     host.run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
     host.run("ip -6 route add default dev up1")
-    assert [] == hosts.learnt_by_ra(host.path)
+    assert [] == outside.learnt_by_ra(host.path)
     host.run("ip -6 route add default dev up0 proto ra metric 5")
 
-    assert ["up0"] == hosts.learnt_by_ra(host.path)
+    assert ["up0"] == outside.learnt_by_ra(host.path)
+
+
+def test_devices_with_an_address_are_named_but_not_those_that_serve_another(host):
+    """As Docker leaves it: each veth of its bridge has a link-local address."""
+    host.run("ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0")
+    for name in ("up0", "veth1", "veth2", "bare"):
+        host.run(f"ip link add {name} type veth peer name {name}p; ip link set {name}p up")
+    host.run("ip addr add 192.0.2.1/24 dev up0; ip link set bare addrgenmode none")
+    for name in ("veth1", "veth2"):
+        host.run(f"ip link set {name} master docker0; ip addr add fe80::{name[-1]}/64 dev {name}")
+    for name in ("docker0", "up0", "veth1", "veth2", "bare"):
+        host.run(f"ip link set {name} up")
+    assert 4 < host.run("ip -br addr").count("fe80::")
+
+    assert ["docker0", "up0"] == [
+        name for name, _ in outside.addressed_devices(host.path) if not name.endswith("p")
+    ]
+    host.run("ip link set veth2 nomaster")
+    assert "veth2" in dict(outside.addressed_devices(host.path))
+
+
+def test_devices_without_ethernet_by_which_others_may_come_are_named(host):
+    for name in ("tun0", "tun1", "tun2", "tun3"):
+        host.run(f"ip tuntap add {name} mode tun; ip link set {name} up")
+    host.run("ip link set lo up; ip link add up0 type veth peer name up1; ip link set up0 up")
+    host.run("ip addr add 192.0.2.1/24 dev up0; ip addr add fe80::7/64 dev tun2 nodad")
+    assert [] == outside.findings(host.path)
+    host.run("ip addr add 10.0.0.1/24 dev tun0; ip route add 100.64.0.0/10 dev tun1 table 52")
+    host.run("ip addr add 10.0.3.1/24 dev tun3; ip link set tun3 down")
+
+    (finding,) = outside.findings(host.path)
+    assert ("uplinks", "warning") == (finding.check, finding.level)
+    assert finding.found.startswith("tun0, tun1: not Ethernet")
+    assert finding.advice
 
 
 def test_a_bpf_file_system_is_mounted_where_there_is_none(lab_host):

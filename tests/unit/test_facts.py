@@ -15,6 +15,7 @@ from seaway.facts import Facts
 from seaway.model.facts import (
     Attached,
     Barrier,
+    Before,
     Endpoint,
     Firewalls,
     Host,
@@ -25,6 +26,7 @@ from seaway.model.facts import (
     Value,
 )
 from seaway.model.kernel import Accept
+from seaway.model.ports import written
 
 small = st.integers(1, 4)
 
@@ -69,6 +71,10 @@ def uplinks(ipv6: bool, number: int) -> Uplinks:
     return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",))
 
 
+def before(theirs: frozenset[int], left: frozenset[int]) -> Before:
+    return Before(host="h", sysctls={}, reserved=written(theirs), left=written(left))
+
+
 def barrier(program: str, chain: str, docker_user: bool) -> Barrier:
     return Barrier(program=program, chain=chain, docker_user=docker_user and chain == "FORWARD")
 
@@ -94,6 +100,7 @@ facts_ = st.one_of(
     st.builds(host, small),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
+    st.builds(before, st.frozensets(small), st.frozensets(small)),
     st.builds(
         lambda barriers: Firewalls(barriers=barriers),
         st.frozensets(

@@ -35,6 +35,7 @@ RECORDED = {
 PARSERS = [
     link.parse_link,
     link.parse_name,
+    link.parse_master,
     address.parse_address,
     neighbour.parse_neighbour,
     route.parse_route,
@@ -130,6 +131,7 @@ def test_a_pair_is_read_as_it_was_written(name, mtu):
 def test_links_that_the_kernel_listed_are_understood():
     lo, ours = map(link.parse_link, bodies("links of a host", link.RTM_NEWLINK))
 
+    assert [0, 0] == [link.parse_master(b) for b in bodies("links of a host", link.RTM_NEWLINK)]
     assert ("lo", 65536, "", 0) == (lo.name, lo.mtu, lo.kind, lo.peer)
     assert ("swy0123456789a", GATEWAY_MAC, 1500, "veth") == (
         ours.name,

@@ -14,20 +14,18 @@ from pathlib import Path
 from seaway.errors import Forbidden, HostUnfit
 from seaway.kernel import filesystems, netns, nft
 from seaway.kernel.messages.address import list_addresses, parse_address
-from seaway.kernel.messages.link import ETHERNET, LinkEntry, get_link, parse_link
-from seaway.kernel.messages.route import BY_RA, UNICAST, RouteEntry, list_routes, parse_route
+from seaway.kernel.messages.link import get_link, parse_link
+from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import Prefix
-from seaway.model.facts import Uplinks
 from seaway.model.reports import Finding
-from seaway.names import LINK_PREFIX, ROUTE_PROTOCOL
+from seaway.names import ROUTE_PROTOCOL
 
 KERNEL_FLOOR = (6, 1)
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _BPFFS = Path("/sys/fs/bpf")
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _DEFAULT_MTU = 1500
-_IPV6 = Path("/proc/sys/net/ipv6")
 _LOCAL_TABLE = 255
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
@@ -145,7 +143,7 @@ def foreign_prefixes(netns_path: Path | None = None) -> list[Prefix]:
         }
         routed = {
             entry.dst
-            for entry in _routes(rtnl)
+            for entry in routes(rtnl)
             if entry.protocol != ROUTE_PROTOCOL and entry.table != _LOCAL_TABLE
         }
     found = own | routed
@@ -163,54 +161,14 @@ def uplink_mtu(netns_path: Path | None = None) -> int:
     return min((link.mtu for link in links), default=_DEFAULT_MTU)
 
 
-def uplinks(netns_path: Path | None = None) -> Uplinks:
-    """How this host reaches others, and they it."""
-    return Uplinks(
-        ipv6=_IPV6.exists(),
-        by_advertisement=tuple(learnt_by_ra(netns_path)),
-        devices=tuple(addressed_devices(netns_path)),
-    )
-
-
-def addressed_devices(netns_path: Path | None = None) -> list[tuple[str, int]]:
-    """Ethernet devices with an address: not ours, and none that only serves a bridge or bond."""
-    with netns.open_rtnl(netns_path) as rtnl:
-        entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
-        found = {entry.ifindex for entry in entries if entry}
-        links = filter(None, (_link(rtnl, ifindex) for ifindex in found))
-        return sorted(
-            (link.name, link.ifindex)
-            for link in links
-            if link.hardware == ETHERNET and not link.name.startswith(LINK_PREFIX)
-        )
-
-
-def _link(rtnl: Rtnl, ifindex: int) -> LinkEntry | None:
-    """None: it went away meanwhile."""
-    try:
-        return parse_link(rtnl.get(*get_link(ifindex)))
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
-        return None
-
-
-def learnt_by_ra(netns_path: Path | None = None) -> list[str]:
-    """Devices whose default route a router told: forwarding would end that (accept_ra=2)."""
-    with netns.open_rtnl(netns_path) as rtnl:
-        told = _routes(rtnl, BY_RA)
-        devices = {e.ifindex for e in told if e.dst.prefixlen == 0 and e.ifindex}
-        return sorted(filter(None, (rtnl.ifname(ifindex) for ifindex in devices)))
-
-
 def _defaults(rtnl: Rtnl) -> Iterator[RouteEntry]:
-    return (e for e in _routes(rtnl) if e.dst.prefixlen == 0 and e.type == UNICAST)
+    return (e for e in routes(rtnl) if e.dst.prefixlen == 0 and e.type == UNICAST)
 
 
-def _routes(rtnl: Rtnl, protocol: int = 0) -> Iterator[RouteEntry]:
-    """0: of every protocol."""
+def routes(rtnl: Rtnl, protocol: int = 0, ifindex: int = 0) -> Iterator[RouteEntry]:
+    """Of every table and family. 0: of every protocol, by every device."""
     for af in _FAMILIES:
-        for body in rtnl.dump(*list_routes(af, protocol)):
+        for body in rtnl.dump(*list_routes(af, protocol, ifindex=ifindex)):
             entry = parse_route(body)
             if entry:
                 yield entry

@@ -190,6 +190,10 @@ class Before(Value):
 
     host: str
     sysctls: dict[str, str]
+    # Of net.ipv4.ip_local_reserved_ports, which we add to: what others have there, and what of
+    # ours may be there still though nothing publishes it any more. As the kernel writes them.
+    reserved: str = ""
+    left: str = ""
 
 
 def endpoint_id(container: str, interface: str) -> str:

@@ -16,7 +16,7 @@ from seaway.bpf import tcx
 from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.desired.network.blocks import first_overlap
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import host, masters
+from seaway.kernel import host, masters, outside
 from seaway.model.reports import Finding
 from seaway.setup import disk, files, service
 
@@ -31,8 +31,8 @@ _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    here = (host.findings(), masters.findings(), programs(), _files(), disk.findings())
-    return [*chain.from_iterable(here), *_agent(client)]
+    here = (host.findings(), masters.findings(), outside.findings(), programs())
+    return [*chain.from_iterable((*here, _files(), disk.findings())), *_agent(client)]
 
 
 def require_programs() -> None:

@@ -17,16 +17,20 @@ from typing import Any
 
 from seaway import names
 from seaway.bpf import uplinks
+from seaway.desired.indexes import INDEXES
+from seaway.desired.network.ports import added, published
 from seaway.errors import Conflict, SeawayError, SystemFailed
 from seaway.facts import Facts
 from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget, program
+from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.facts import Before
-from seaway.model.kernel import Sysctl
+from seaway.model.kernel import Reserved, Sysctl
+from seaway.model.ports import written
 from seaway.records import Records
 from seaway.setup import files, service
 from seaway.setup.beginning import must_be_root
@@ -116,22 +120,25 @@ def _sweep_uplinks() -> list[str]:
 def _put_back_sysctls() -> list[str]:
     if not file.exists(names.STORE_FILE):
         return []
-    before = asyncio.run(_read_before())
+    facts = asyncio.run(_read_facts())
+    before = facts.all(Before)
     old = {name: Sysctl(name, value) for b in before for name, value in b.sysctls.items()}
     target = SysctlTarget()
     there = target.current(old)  # a device may be gone, and its settings with it
     failed = target.put({name: old[name] for name in there})
+    ours = {b.host: Reserved("", written(added(b, published(facts)))) for b in before}
+    failed |= ReservedTarget().put(ours)
     return [f"sysctl {name}: {error}" for name, error in failed.items()]
 
 
-async def _read_before() -> list[Before]:
+async def _read_facts() -> Facts:
     store = SqliteStore(names.STORE_FILE)
     try:
-        facts = Facts(())
+        facts = Facts((), INDEXES)
         await Records(store, facts).load()
     finally:
         await store.close()
-    return list(facts.all(Before))
+    return facts
 
 
 def _remove_cni() -> list[str]:

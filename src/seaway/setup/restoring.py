@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from seaway import backups, names
 from seaway.backups import Here, Restored
+from seaway.desired.network.ports import leaving
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
 from seaway.facts import Facts
 from seaway.kernel import host, netns
@@ -121,9 +122,17 @@ def _here(known: Facts) -> Here:
         name=socket.gethostname(),
         whereabouts=whereabouts(),
         lives=lambda endpoint: _is_same(endpoint, known) and _lives(endpoint, there),
-        before=next(iter(known.all(Before)), None),
+        before=_before(known),
         routed=tuple(host.foreign_prefixes()),
     )
+
+
+def _before(known: Facts) -> Before | None:
+    """What is known of the time before us; the ports that are published now may end."""
+    ports = [port for endpoint in known.all(Endpoint) for port in endpoint.ports]
+    for before in known.all(Before):
+        return next(iter(leaving(before, ports)), before)
+    return None
 
 
 def _links() -> frozenset[str]:
