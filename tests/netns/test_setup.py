@@ -75,6 +75,28 @@ def test_after_init_the_agent_serves_and_runtimes_find_a_network(lab_host):
     )
 
 
+def test_a_host_within_the_first_pool_keeps_its_network_and_its_router(lab_host):
+    lab_host.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    lab_host.run("ip", "link", "set", "up1", "up")
+    lab_host.run("ip", "link", "set", "up0", "up")
+    lab_host.run("ip", "addr", "add", "10.208.0.11/8", "dev", "up0")
+    lab_host.run("ip", "route", "replace", "203.0.113.0/24", "via", "10.208.0.1")
+
+    wanted = refused(lab_host, "init", "--subnet", "10.208.0.0/12")
+    lab_host.seaway("init", timeout=60)
+    subnet = refused(lab_host, "network", "create", "a", "--subnet", "10.208.0.0/25")
+    way = [lab_host.run("ip", "route", "get", to) for to in ("10.208.0.1", "10.208.9.9")]
+    made = lab_host.call(SEAWAY, "network", "create", "b", "--subnet", "8.8.8.0/24")
+
+    assert (4, 4) == (wanted[0], subnet[0])
+    assert "10.208.0.0/12 overlaps 10.0.0.0/8, a network that this host is in" in wanted[1]
+    assert "10.208.0.0/25 overlaps 10.0.0.0/8, a network that this host is in" in subnet[1]
+    assert "172.24.0.0" in lab_host.seaway("network", "ls")
+    assert all(" dev up0 " in told for told in way)
+    assert "warning: subnet 8.8.8.0/24 is of public addresses" in made.stderr
+    assert "network b: 8.8.8.0/24" in made.stdout
+
+
 def test_init_twice_changes_nothing_and_says_so(host):
     before, pid = state(host), host.agent_pid()
 

@@ -122,7 +122,7 @@ def _here(known: Facts) -> Here:
         whereabouts=whereabouts(),
         lives=lambda endpoint: _is_same(endpoint, known) and _lives(endpoint, there),
         before=next(iter(known.all(Before)), None),
-        routed=tuple(host.foreign_prefixes()),
+        foreign=tuple(host.foreign_prefixes()),
     )
 
 
