@@ -207,6 +207,42 @@ def test_uninstall_leaves_the_host_as_it_was(lab_host, agent):
     assert "" == lab_host.call("pgrep", "-f", "seaway agent").stdout
 
 
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (
+            "ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0",
+            "the bridge docker0",
+        ),
+        ("iptables-legacy -N DOCKER-USER", "the chain DOCKER-USER"),
+        ("nft add table ip nat; nft add chain ip nat LIBVIRT_PRT", "the chain LIBVIRT_PRT"),
+    ],
+)
+def test_uninstall_leaves_forwarding_to_who_else_lives_by_it(lab_host, before, words):
+    settings = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    lab_host.run("sysctl", "-qw", *(f"{setting}=0" for setting in settings))
+    lab_host.seaway("init", timeout=60)
+    lab_host.run("sh", "-ec", before)
+    told = lab_host.call(SEAWAY, "uninstall", "--yes", timeout=60)
+
+    assert 0 == told.returncode, told.stderr
+    assert "1\n0\n" == lab_host.run("sysctl", "-n", *settings)
+    (line,) = [line for line in told.stderr.splitlines() if line.startswith("left on: ")]
+    assert f"left on: net.ipv4.ip_forward, off before Seaway; others live by it: {words}" in line
+
+
+def test_uninstall_leaves_forwarding_off_where_the_bridge_is_the_hosts_way_out(lab_host):
+    lab_host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    lab_host.seaway("init", timeout=60)
+    lab_host.run("ip", "link", "add", "br0", "type", "bridge")
+    lab_host.run("ip", "link", "set", "br0", "up")
+    lab_host.run("ip", "addr", "add", "192.0.2.7/24", "dev", "br0")
+    lab_host.run("ip", "route", "replace", "default", "via", "192.0.2.1")
+    lab_host.seaway("uninstall", "--yes", timeout=60)
+
+    assert "0" == lab_host.run("sysctl", "-n", "net.ipv4.ip_forward").strip()
+
+
 def test_uninstall_takes_our_filters_off_the_devices_of_the_host(lab_host):
     def filters() -> str:
         return lab_host.run("tc", "filter", "show", "dev", "eth0", "ingress")

@@ -194,9 +194,14 @@ def _addressed(rtnl: Rtnl) -> Iterator[ForeignPrefix]:
 def uplink_mtu(netns_path: Path | None = None) -> int:
     """The smallest of the default routes' devices; 1500 where there is no default route."""
     with netns.open_rtnl(netns_path) as rtnl:
-        devices = {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
+        devices = default_devices(rtnl)
         links = [parse_link(rtnl.get(*get_link(ifindex))) for ifindex in devices]
     return min((link.mtu for link in links), default=_DEFAULT_MTU)
+
+
+def default_devices(rtnl: Rtnl) -> set[int]:
+    """Of the default routes."""
+    return {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
 
 
 def uplinks(netns_path: Path | None = None) -> Uplinks:
