@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from seaway.bpf.counters import Counters
     from seaway.kernel.links import LinkTarget
-    from seaway.model.addresses import Prefix
+    from seaway.model.addresses import ForeignPrefix
     from seaway.model.backup import Whereabouts
     from seaway.model.facts import Namespace
     from seaway.model.kernel import Inside
@@ -73,7 +73,7 @@ class HostSurroundings:
     def repair_inside(self, inside: Inside) -> None:
         self.links.repair_inside(inside)
 
-    def foreign_prefixes(self) -> list[Prefix]:
+    def foreign_prefixes(self) -> list[ForeignPrefix]:
         return host.foreign_prefixes()
 
     def uplink_mtu(self) -> int:

@@ -75,6 +75,28 @@ def test_after_init_the_agent_serves_and_runtimes_find_a_network(lab_host):
     )
 
 
+def test_a_host_within_the_first_pool_keeps_its_network_and_its_router(lab_host):
+    lab_host.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    lab_host.run("ip", "link", "set", "up1", "up")
+    lab_host.run("ip", "link", "set", "up0", "up")
+    lab_host.run("ip", "addr", "add", "10.208.0.11/8", "dev", "up0")
+    lab_host.run("ip", "route", "replace", "203.0.113.0/24", "via", "10.208.0.1")
+
+    wanted = refused(lab_host, "init", "--subnet", "10.208.0.0/12")
+    lab_host.seaway("init", timeout=60)
+    subnet = refused(lab_host, "network", "create", "a", "--subnet", "10.208.0.0/25")
+    way = [lab_host.run("ip", "route", "get", to) for to in ("10.208.0.1", "10.208.9.9")]
+    made = lab_host.call(SEAWAY, "network", "create", "b", "--subnet", "8.8.8.0/24")
+
+    assert (4, 4) == (wanted[0], subnet[0])
+    assert "10.208.0.0/12 overlaps 10.0.0.0/8, a network that this host is in" in wanted[1]
+    assert "10.208.0.0/25 overlaps 10.0.0.0/8, a network that this host is in" in subnet[1]
+    assert "172.24.0.0" in lab_host.seaway("network", "ls")
+    assert all(" dev up0 " in told for told in way)
+    assert "warning: subnet 8.8.8.0/24 is of public addresses" in made.stderr
+    assert "network b: 8.8.8.0/24" in made.stdout
+
+
 def test_init_twice_changes_nothing_and_says_so(host):
     before, pid = state(host), host.agent_pid()
 
@@ -183,6 +205,42 @@ def test_uninstall_leaves_the_host_as_it_was(lab_host, agent):
 
     assert before == state(lab_host)
     assert "" == lab_host.call("pgrep", "-f", "seaway agent").stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (
+            "ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0",
+            "the bridge docker0",
+        ),
+        ("iptables-legacy -N DOCKER-USER", "the chain DOCKER-USER"),
+        ("nft add table ip nat; nft add chain ip nat LIBVIRT_PRT", "the chain LIBVIRT_PRT"),
+    ],
+)
+def test_uninstall_leaves_forwarding_to_who_else_lives_by_it(lab_host, before, words):
+    settings = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    lab_host.run("sysctl", "-qw", *(f"{setting}=0" for setting in settings))
+    lab_host.seaway("init", timeout=60)
+    lab_host.run("sh", "-ec", before)
+    told = lab_host.call(SEAWAY, "uninstall", "--yes", timeout=60)
+
+    assert 0 == told.returncode, told.stderr
+    assert "1\n0\n" == lab_host.run("sysctl", "-n", *settings)
+    (line,) = [line for line in told.stderr.splitlines() if line.startswith("left on: ")]
+    assert f"left on: net.ipv4.ip_forward, off before Seaway; others live by it: {words}" in line
+
+
+def test_uninstall_leaves_forwarding_off_where_the_bridge_is_the_hosts_way_out(lab_host):
+    lab_host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    lab_host.seaway("init", timeout=60)
+    lab_host.run("ip", "link", "add", "br0", "type", "bridge")
+    lab_host.run("ip", "link", "set", "br0", "up")
+    lab_host.run("ip", "addr", "add", "192.0.2.7/24", "dev", "br0")
+    lab_host.run("ip", "route", "replace", "default", "via", "192.0.2.1")
+    lab_host.seaway("uninstall", "--yes", timeout=60)
+
+    assert "0" == lab_host.run("sysctl", "-n", "net.ipv4.ip_forward").strip()
 
 
 def test_uninstall_takes_our_filters_off_the_devices_of_the_host(lab_host):

@@ -36,6 +36,12 @@ def agent() -> Client:
     return Client(click.get_current_context().find_root().obj)
 
 
+def warn(warnings: Iterable[str]) -> None:
+    """Of what was done all the same."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
 def pairs(texts: Iterable[str]) -> dict[str, str]:
     """Of KEY=VALUE options; a key that is given twice is refused."""
     found: dict[str, str] = {}

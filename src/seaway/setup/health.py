@@ -14,7 +14,7 @@ from seaway import config, names
 from seaway.api import peers
 from seaway.bpf import tcx
 from seaway.bpf.objects import OBJECTS, read_objects
-from seaway.desired.network.blocks import first_overlap
+from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
 from seaway.kernel import host, masters, outside
 from seaway.model.reports import Finding
@@ -135,10 +135,13 @@ def _agent(client: Client) -> Iterator[Finding]:
 
 def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:
     """A route of the host's that is less specific than a subnet leads elsewhere no more."""
-    routed = [p for p in host.foreign_prefixes() if p.prefixlen]
+    foreign = host.foreign_prefixes()
     for report in networks:
         for subnet in report.network.subnets:
-            if other := first_overlap(subnet, routed):
+            if taken := in_the_way(subnet, foreign):
+                found = f"{subnet} of network '{report.network.name}' overlaps {taken}"
+                yield _warning("routes", found, "free it on the host, or remove the network")
+            for other in shadowed(subnet, foreign)[:1]:
                 name, to = report.network.name, f"the host's route to {other}"
                 found = f"{subnet} of network '{name}' is a part of {to}"
                 yield _warning("routes", found, f"what {to} led to in {subnet} is not reached now")
