@@ -351,7 +351,7 @@ def test_doctor_names_a_damaged_store_a_full_disk_and_a_configuration_that_nobod
 
 
 def test_doctor_warns_of_a_route_of_the_hosts_that_a_subnet_is_a_part_of(host):
-    host.run("ip", "route", "add", "10.77.0.0/16", "dev", "lo")
+    host.run("ip", "route", "add", "10.77.0.0/16", "via", "198.18.0.1")
     host.seaway("network", "create", "web", "--subnet", "10.77.1.0/24")
 
     assert ["10.77.1.0/24 of network 'web' is a part of the host's route to 10.77.0.0/16"] == told(
