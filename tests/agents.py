@@ -20,7 +20,7 @@ from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
-from seaway.model.facts import Attached, Endpoint, Host, HostAddresses
+from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Uplinks
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
 
@@ -64,6 +64,7 @@ async def start(path: Path) -> Agent:
     records = Records(store, facts)
     await records.load()
     facts.change(HostAddresses, "host", HostAddresses(addresses=frozenset(ADDRESSES)))
+    facts.change(Uplinks, "host", Uplinks(ipv6=True, addresses=frozenset(ADDRESSES[:2])))
     kernel = {d.name: FakeTarget(d.name) for d in DERIVATIONS}
     numbers = iter(range(10, 10_000))
 

@@ -211,6 +211,46 @@ def test_ports_that_others_reserve_stay_reserved(scene):
     assert PORT == sysctl(host, RESERVED)
 
 
+LISTING = """
+from pathlib import Path
+from seaway.bpf import abi, syscall
+from seaway.bpf.table import Table
+(pin,) = Path("/sys/fs/bpf/seaway").glob("*/publications")
+for _, value in Table(syscall.pinned(pin)).elements():
+    print(abi.Publication.unpack(value).flags & abi.PUBLICATION_SOLE)
+"""
+
+
+def test_dockers_bridge_makes_no_answer_uncertain(scene):
+    """Others know the host by one address of each family, whatever its own containers say."""
+    host = scene.one.host
+
+    def sole() -> list[str]:
+        return host.run(sys.executable, "-c", LISTING).split()
+
+    assert ["1"] * 4 == sole()
+    for command in (
+        "ip link add docker0 type bridge",
+        "ip addr add 172.17.0.1/16 dev docker0",
+        "ip addr add fd00:17::1/64 dev docker0 nodad",
+        "ip link add veth1 type veth peer name veth2",
+        "ip link set veth1 master docker0",
+        *(f"ip link set {device} up" for device in ("docker0", "veth1", "veth2")),
+    ):
+        host.run(*command.split())
+    try:
+        host.run("ip", "addr", "add", "198.18.0.99/32", "dev", "eth0")
+        host.wait_for("the other address", lambda: ["0", "0", "1", "1"] == sorted(sole()))
+        host.run("ip", "addr", "del", "198.18.0.99/32", "dev", "eth0")
+        host.wait_for("its end", lambda: ["1"] * 4 == sole())
+        pinned = host.run("ls", "/sys/fs/bpf/seaway/uplinks").split()
+        assert {"docker0-ingress", "eth0-ingress"} <= set(pinned)
+        assert "veth1-ingress" not in pinned
+    finally:
+        host.run("ip", "link", "del", "docker0")
+        host.run("ip", "link", "del", "veth1")
+
+
 def test_it_is_reached_while_no_agent_lives_and_by_the_next_one(scene):
     scene.one.host.kill_agent()
     for public in scene.public:

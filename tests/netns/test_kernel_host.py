@@ -8,6 +8,8 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ from seaway.bpf import syscall
 from seaway.errors import HostUnfit
 from seaway.kernel import host as hosts
 from seaway.kernel import netns, outside
+from seaway.kernel.addresses import AddressTarget
+from seaway.model.kernel import HostAddress
+from waiting import wait
 
 OWN = Path("/proc/self/ns/net")
 
@@ -175,6 +180,64 @@ def test_devices_without_ethernet_by_which_others_may_come_are_named(host):
     assert ("uplinks", "warning") == (finding.check, finding.level)
     assert finding.found.startswith("tun0, tun1: not Ethernet")
     assert finding.advice
+
+
+def known(host: Netns) -> set[str]:
+    return set(map(str, outside.known_addresses(host.path)))
+
+
+@pytest.fixture
+def docked(host: Netns) -> Netns:
+    """A host with one wire, and Docker's bridge with two containers."""
+    host.run("sysctl -q -w net.ipv6.conf.default.accept_dad=0; ip link set lo up")
+    host.run("ip link add docker0 type bridge; ip link set docker0 up")
+    host.run("ip addr add 172.17.0.1/16 dev docker0; ip addr add fd00:17::1/64 dev docker0")
+    for name in ("eth0", "veth1", "veth2"):
+        host.run(f"ip link add {name} type veth peer name {name}p; ip link set {name}p up")
+        host.run(f"ip link set {name} up")
+    for name in ("veth1", "veth2"):
+        host.run(f"ip link set {name} master docker0")
+    host.run("ip addr add 192.0.2.1/24 dev eth0; ip addr add 2001:db8::1/64 dev eth0")
+    return host
+
+
+def test_others_know_a_host_with_docker_by_its_wire_alone(docked):
+    ours = ip_address("10.223.0.1")
+    with closing(AddressTarget(docked.path)) as target:
+        assert {} == target.put({ours: HostAddress(ours)})
+    assert {"192.0.2.1", "2001:db8::1"} == known(docked)
+    docked.run("ip addr add 198.51.100.9/32 dev lo")
+    assert {"192.0.2.1", "2001:db8::1", "198.51.100.9"} == known(docked)
+
+
+def test_addresses_that_pass_are_known_to_nobody(docked):
+    docked.run("sysctl -q -w net.ipv6.conf.eth0.use_tempaddr=2")
+    docked.run("ip addr add 2001:db8:7::1/64 dev eth0 mngtmpaddr")
+    docked.run("ip addr add 192.0.2.7/24 dev eth0 preferred_lft 0")
+    docked.run("ip addr add 2001:db8::7/64 dev eth0 preferred_lft 0")
+    assert wait(lambda: "temporary" in docked.run("ip addr show dev eth0"))
+
+    assert {"192.0.2.1", "2001:db8::1", "2001:db8:7::1"} == known(docked)
+    docked.run("ip addr add 192.0.2.8/24 dev eth0")  # the second of its net: no matter
+    assert "192.0.2.8" in known(docked)
+
+
+def test_a_bridge_that_a_wire_is_in_or_that_leads_on_is_known(docked):
+    docked.run("ip link add wire0 link eth0 type macvlan; ip link set wire0 master docker0")
+    assert {"172.17.0.1", "fd00:17::1"} <= known(docked)
+    docked.run("ip link set wire0 nomaster")
+    assert "172.17.0.1" not in known(docked)
+    docked.run("ip route add 203.0.113.0/24 via 172.17.0.9")
+    assert "172.17.0.1" in known(docked)
+    docked.run("ip route del 203.0.113.0/24; ip route add default dev docker0 table 77")
+    assert "172.17.0.1" in known(docked)
+
+
+def test_a_tunnel_that_leads_nowhere_else_is_not_known(docked):
+    docked.run("ip tuntap add tun0 mode tun; ip link set tun0 up; ip addr add 10.9.0.1/24 dev tun0")
+    assert "10.9.0.1" not in known(docked)
+    docked.run("ip route add default dev tun0")
+    assert "10.9.0.1" in known(docked)
 
 
 def test_a_bpf_file_system_is_mounted_where_there_is_none(lab_host):

@@ -68,7 +68,8 @@ def here(numbers: frozenset[int]) -> HostAddresses:
 
 
 def uplinks(ipv6: bool, number: int) -> Uplinks:
-    return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",))
+    addresses = frozenset(IPv4Address(f"192.0.2.{n}") for n in range(number // 2))
+    return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",), addresses=addresses)
 
 
 def before(theirs: frozenset[int], left: frozenset[int]) -> Before:

@@ -40,6 +40,7 @@ PARSERS = [
     neighbour.parse_neighbour,
     route.parse_route,
     route.parse_protocol,
+    route.is_default,
     attributes,
 ]
 
@@ -117,6 +118,7 @@ def test_a_route_is_read_as_it_was_written(entry):
     for request in (route.new_route(entry), route.replace_route(entry), route.delete_route(entry)):
         assert entry == route.parse_route(request.body)
         assert entry.protocol == route.parse_protocol(request.body)
+        assert (entry.dst.prefixlen == 0) == route.is_default(request.body)
 
 
 @given(st.text("abcz0189.-", min_size=1, max_size=15), st.integers(68, 65535))

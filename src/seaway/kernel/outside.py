@@ -13,18 +13,21 @@ from seaway.kernel.messages.link import (
     ETHERNET,
     LOOPBACK,
     UP,
+    LinkEntry,
     get_link,
     list_links,
     parse_link,
     parse_master,
 )
-from seaway.kernel.messages.route import BY_RA, LOCAL, RouteEntry
+from seaway.kernel.messages.route import BY_RA, LOCAL, UNICAST, RouteEntry
 from seaway.kernel.rtnl import Rtnl
+from seaway.model.addresses import Address
 from seaway.model.facts import Uplinks
 from seaway.model.reports import Finding
-from seaway.names import LINK_PREFIX
+from seaway.names import LINK_PREFIX, ROUTE_PROTOCOL
 
 _IPV6 = Path("/proc/sys/net/ipv6")
+_OF_CONTAINERS = frozenset(("veth", "tun", "vxlan", "dummy"))  # or of machines that are virtual
 _ROUTER = "vrf"  # the one kind of master whose devices still are addressed themselves
 
 
@@ -34,7 +37,47 @@ def uplinks(netns_path: Path | None = None) -> Uplinks:
         ipv6=_IPV6.exists(),
         by_advertisement=tuple(learnt_by_ra(netns_path)),
         devices=tuple(addressed_devices(netns_path)),
+        addresses=frozenset(known_addresses(netns_path)),
     )
+
+
+def known_addresses(netns_path: Path | None = None) -> list[Address]:
+    """By which others may know this host, in the long run.
+
+    Not by those of bridges that lead to containers alone (docker0), nor by one that the host
+    changes by itself. Ours are of the cluster.
+    """
+    with netns.open_rtnl(netns_path) as rtnl:
+        entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
+        leads = cache(partial(_leads_outside, rtnl))
+        return [
+            entry.address.ip
+            for entry in entries
+            if entry
+            and entry.protocol != ROUTE_PROTOCOL
+            and not (entry.passing or entry.address.is_loopback or entry.address.is_link_local)
+            and leads(entry.ifindex)
+        ]
+
+
+def _leads_outside(rtnl: Rtnl, ifindex: int) -> bool:
+    """Where nothing tells that a device leads nowhere else, it does: `lo` has addresses for all."""
+    body = _link(rtnl, ifindex)
+    if body is None or _serves(rtnl, parse_master(body)):
+        return False
+    link = parse_link(body)
+    if link.hardware in (ETHERNET, LOOPBACK) and not _is_inside(rtnl, link):
+        return True
+    found = (route for route in routes(rtnl, ifindex=ifindex) if route.type == UNICAST)
+    return any(route.gateway or not route.dst.prefixlen for route in found)
+
+
+def _is_inside(rtnl: Rtnl, link: LinkEntry) -> bool:
+    """Whether it is a bridge with no device that could be a wire."""
+    if link.kind != "bridge":
+        return False
+    ports = map(parse_link, rtnl.dump(*list_links(master=link.ifindex)))
+    return all(port.kind in _OF_CONTAINERS for port in ports)
 
 
 def addressed_devices(netns_path: Path | None = None) -> list[tuple[str, int]]:

@@ -168,6 +168,7 @@ class Uplinks(Value):
     ipv6: bool  # whether the host has that protocol at all
     by_advertisement: tuple[str, ...] = ()  # devices that live by what routers tell
     devices: tuple[tuple[str, int], ...] = ()  # by which others reach it: name and ifindex
+    addresses: frozenset[Address] = frozenset()  # by which others may know it, in the long run
 
 
 class Barrier(Value):

@@ -117,9 +117,11 @@ def get_link(ifindex: int) -> tuple[int, bytes]:
     return RTM_GETLINK, _head(ifindex) + u32(_EXT_MASK, _SKIP_STATS)
 
 
-def list_links(kind: str = "") -> tuple[int, bytes]:
-    """The arguments of `Rtnl.dump`."""
+def list_links(kind: str = "", master: int = 0) -> tuple[int, bytes]:
+    """The arguments of `Rtnl.dump`. Empty, 0: of every kind, of whatever master."""
     body = _head(0) + u32(_EXT_MASK, _SKIP_STATS)
+    if master:
+        body += u32(_MASTER, master)
     if kind:
         body += nested(_LINKINFO, attribute(_INFO_KIND, kind.encode()))
     return RTM_GETLINK, body

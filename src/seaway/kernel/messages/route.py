@@ -115,6 +115,11 @@ def parse_protocol(body: bytes) -> int:
     return int(unpack(_HEAD, body)[5])
 
 
+def is_default(body: bytes) -> bool:
+    """Whether it leads everywhere, and quickly."""
+    return int(unpack(_HEAD, body)[1]) == 0
+
+
 def parse_route(body: bytes) -> RouteEntry | None:
     """None for one of another family, or for a route that the kernel only remembers."""
     af, length, _src, _tos, table, protocol, scope, kind, flags = unpack(_HEAD, body)
