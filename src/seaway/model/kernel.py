@@ -141,7 +141,7 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """What another firewall lets through for us. Key: (program, chain or zone)."""
+    """Rules of ours in another firewall, nearly all accepts. Key: (program, chain or zone)."""
 
     # In the words of iptables, in their order: conditions, with a target where it is no accept.
     rules: tuple[str, ...]

@@ -130,12 +130,23 @@ def _put_back_sysctls(say: Callable[[str], None]) -> list[str]:
         if old.get(setting, _ON).value == "0" and (others := forwarders(family)):
             say(f"left on: {setting}, off before Seaway; others live by it: {', '.join(others)}")
             old = {name: sysctl for name, sysctl in old.items() if family_of(name) != family}
+            for found in _unguarded():
+                say(f"warning: ports that Docker's containers do not publish are open: {found}")
     target = SysctlTarget()
     there = target.current(old)  # a device may be gone, and its settings with it
     failed = target.put({name: old[name] for name in there})
     ours = {b.host: Reserved("", written(added(b, published(facts)))) for b in before}
     failed |= ReservedTarget().put(ours)
     return [f"sysctl {name}: {error}" for name, error in failed.items()]
+
+
+def _unguarded() -> list[str]:
+    """What closes them, as Docker would have, had it turned forwarding on."""
+    target = AcceptTarget()
+    try:
+        return [f"{u.program} -P FORWARD DROP closes them" for u in target.observe().unguarded]
+    finally:
+        target.close()
 
 
 async def _read_facts() -> Facts:
