@@ -32,6 +32,12 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self._clock.now
 
 
+async def passes(seconds: float) -> None:
+    """On such a loop, at once: everything happens that is due until then."""
+    assert isinstance(asyncio.get_running_loop(), JumpingLoop)
+    await asyncio.sleep(seconds)
+
+
 def run(scenario: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(scenario)

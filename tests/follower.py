@@ -22,14 +22,13 @@ from seaway.facts import Facts
 from seaway.model.facts import Value
 from seaway.records import Records
 from seaway.store.etcd import EtcdStore
-from seaway.store.remembering import Remembering
-from seaway.store.sqlite import SqliteStore
+from seaway.store.remembering import Remembering, open_cache
 
 
 class Follower:
     def __init__(self, name: str, cache: str, urls: list[str]) -> None:
         self.name = name
-        self.store = Remembering(EtcdStore(urls), SqliteStore(Path(cache)), name)
+        self.store = Remembering(EtcdStore(urls), open_cache(Path(cache)), name)
         self.facts = Facts(())
         self.records = Records(self.store, self.facts, name)
 

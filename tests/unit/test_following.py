@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import clock
 from clock import JumpingLoop
 from fakes_etcd import FakeEtcdStore, Fate
 from keepers import HOSTS, LONG, Keeper, begun, block, endpoint, from_nothing, known, network
@@ -93,7 +94,7 @@ class Hosts(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((0.0, 1.0, 5.0)))
     def time_passes(self, seconds: float) -> None:
-        self.run(asyncio.sleep(seconds))
+        self.run(clock.passes(seconds))
 
     # What befalls them
 
@@ -148,7 +149,7 @@ class Hosts(RuleBasedStateMachine):
     async def _end(self) -> None:
         for keeper in self.keepers.values():
             keeper.link.cut, keeper.link.fate = False, Fate.DONE
-        await asyncio.sleep(LONG)
+        await clock.passes(LONG)
         try:
             for name, keeper in self.keepers.items():
                 assert await from_nothing(self.etcd, name) == known(keeper.facts)

@@ -19,7 +19,7 @@ from seaway.model import codec
 from seaway.model.facts import Block, Endpoint, Network, Peer
 from seaway.records import Records, store_key
 from seaway.store.base import Commit, Moment
-from seaway.store.remembering import Remembering
+from seaway.store.remembering import Remembering, open_cache
 from seaway.store.sqlite import SqliteStore
 
 Scenario = Callable[[FakeEtcd, Keeper, Keeper], Awaitable[None]]
@@ -44,7 +44,7 @@ def played(scenario: Scenario) -> None:
 
 async def settled(*keepers: Keeper) -> None:
     """All that is due is done; each knows what a new one would."""
-    await asyncio.sleep(LONG)
+    await clock.passes(LONG)
     for keeper in keepers:
         assert (None, 0) == (keeper.store.lost, keeper.store.unsent)
         assert await from_nothing(keeper.etcd, keeper.name) == known(keeper.facts)
@@ -125,7 +125,7 @@ def test_a_host_killed_before_its_record_is_known_to_be_stored_sends_it_when_it_
     async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         one.link.fate = fate
         one.start(one.records.commit([endpoint("a", 1)]))
-        await asyncio.sleep(1.0)
+        await clock.passes(1.0)
         await one.kill()
         await one.boot()
         assert [endpoint("a", 1)] == one.facts.all(Endpoint)
@@ -195,7 +195,7 @@ def test_another_store_in_place_of_ours_is_refused_and_left_as_it_is(other: list
         found = etcd.load()
 
         await one.records.commit([endpoint("a", 2)])
-        await asyncio.sleep(LONG)
+        await clock.passes(LONG)
         assert one.store.lost
         assert "the store is not that of this host's cluster c" in one.store.lost.message
         assert before.items() < known(one.facts).items()
@@ -220,7 +220,7 @@ def test_a_host_that_was_removed_sends_nothing_and_keeps_what_runs() -> None:
         await two.records.commit([], [peer])
         etcd.commit({f"endpoints/a/{'1'.zfill(16)}": None, "blocks/10.208.0.0-26": None}, {})
         one.link.cut = False
-        await asyncio.sleep(LONG)
+        await clock.passes(LONG)
 
         for _ in range(2):
             assert one.store.removed
@@ -310,3 +310,26 @@ def test_a_single_host_may_remember_as_well(tmp_path: Path) -> None:
         await store.close()
 
     clock.run(scenario())
+
+
+def test_a_damaged_memory_is_set_aside_and_filled_anew(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+
+    async def scenario() -> None:
+        etcd = await begun()
+        etcd.commit({"endpoints/a/1": b"1"}, {})
+        store = Remembering(FakeEtcdStore(etcd), open_cache(path), "a")
+        before = (await store.load()).items
+        await store.close()
+
+        link = FakeEtcdStore(etcd)
+        link.cut = True
+        store = Remembering(link, open_cache(path), "a")
+        found = (await store.load()).items
+        await store.close()
+        assert {k: i.value for k, i in before.items()} == {k: i.value for k, i in found.items()}
+        assert "endpoints/a/1" in found
+
+    clock.run(scenario())
+    assert 2 == len([*tmp_path.glob("cache*.db")])

@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
+from pathlib import Path
 
 import structlog
 
-from seaway.errors import Conflict, SystemFailed, Unavailable
-from seaway.store import restored
+from seaway.errors import Conflict, StoreDamaged, SystemFailed, Unavailable
+from seaway.store import file, restored
 from seaway.store.base import Changed, Commit, Item, Moment, Snapshot, Store
+from seaway.store.sqlite import SqliteStore
 
 RETRY = 1.0  # seconds
 _RECORDS, _BYTES = 100, 1 << 20  # sent at once, at most; etcd takes 128, and 1.5 MiB
@@ -31,6 +33,16 @@ _GOES_ON = (
 )
 
 log = structlog.get_logger(__name__)
+
+
+def open_cache(path: Path) -> SqliteStore:
+    """A damaged one is set aside: the store has all of it but what was changed without it."""
+    try:
+        return SqliteStore(path)
+    except StoreDamaged as error:
+        kept = file.replace(path, {})
+        log.warning("what was remembered is set aside", error=error.message, kept=str(kept))
+        return SqliteStore(path)
 
 
 class Remembering:
