@@ -31,6 +31,7 @@ _GOES_ON = (
     "traffic, attach and detach on this host go on; "
     "changes of networks, hosts and blocks wait until it is back"
 )
+_JOIN = "seaway uninstall, then join again"
 
 log = structlog.get_logger(__name__)
 
@@ -145,10 +146,8 @@ class Remembering:
         """What others did. What this host alone writes it knows better: that is put right."""
         self._note(commit)
         others = {k: v for k, v in commit.changes.items() if not self._is_own(k)}
-        if self.removed:
-            await self._remember({k: v for k, v in others.items() if k != self._host})
-        else:
-            await self._remember(others)
+        kept = {self._host} if self.removed else set()
+        await self._remember({k: v for k, v in others.items() if k not in kept})
         if self._host not in self._there:
             self._find()  # nothing of ours is to be sent, which would show it
         elif self.lost or self._unsent:
@@ -195,9 +194,7 @@ class Remembering:
         is not asked: nobody else changes it. All else is the store's to decide, or `Unavailable`.
         """
         if self.removed and any(value is not None for value in changes.values()):
-            raise Conflict(
-                "this host was removed from the cluster", "seaway uninstall, then join again"
-            )
+            raise Conflict("this host was removed from the cluster", _JOIN)
         if changes and all(map(self._is_own, changes)):
             return await self._keep(changes)
         if self.lost:
@@ -222,11 +219,10 @@ class Remembering:
         self._due.set()
         if not self.lost:
             try:
-                await self._send()
+                with suppress(Changed):  # `send` tries again
+                    await self._send()
             except Unavailable as error:
                 self._lose(error)
-            except Changed as error:
-                log.info("not sent yet", error=str(error))
         return Commit(0, dict(changes))
 
     def _decide(self, changes: Mapping[str, bytes | None]) -> None:
