@@ -100,6 +100,7 @@ class Agent:
             await self.convergence.settle([TABLE, *self.adopted])
             if not self._old_ones_run():
                 self.plane.retire()
+            maps.end_astray(self.plane)
             await self.vigil.release_vanished()
             self.intents.serving = True
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))

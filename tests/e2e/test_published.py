@@ -24,7 +24,9 @@ from tests.e2e.conftest import Bare, OneHost
 from seaway.lab import Lab, LabHost
 from seaway.lab.hosts import SEAWAY
 
-ASKING, TELLING = (str(Path(__file__).parents[1] / f"{n}.py") for n in ("asking", "telling"))
+ASKING, TELLING, HOLDING = (
+    str(Path(__file__).parents[1] / f"{name}.py") for name in ("asking", "telling", "holding")
+)
 CASES = pytest.mark.parametrize("case", ["tcp", "udp", "connected"])
 PORT, BACKEND = "8080", "80"
 REFUSED = "ConnectionRefusedError"
@@ -249,6 +251,99 @@ def test_dockers_bridge_makes_no_answer_uncertain(scene):
     finally:
         host.run("ip", "link", "del", "docker0")
         host.run("ip", "link", "del", "veth1")
+
+
+@contextmanager
+def holding(host: LabHost, address: str, port: str) -> Iterator[Callable[[], str]]:
+    """A socket of the host that stays connected; what it hears when it asks."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with host.popen(sys.executable, HOLDING, address, port, **pipes) as client:
+
+        def ask_again() -> str:
+            client.stdin.write("\n")
+            client.stdin.flush()
+            return client.stdout.readline().strip()
+
+        try:
+            yield ask_again
+        finally:
+            client.kill()
+
+
+ENDED = "EDESTADDRREQ"  # it is connected with nobody any more
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "198.18.0.11"])
+def test_a_socket_of_the_host_that_stays_connected_ends_with_the_port_that_it_asked(scene, address):
+    host, mapping = scene.one.host, "53:80/udp"
+    family = int(address == "::1")
+    backend = scene.other.addresses()[family]
+    scene.one.seaway("endpoint", "publish", "other", mapping, "54:80/udp")
+    with (
+        holding(host, address, "53") as asker,
+        holding(host, address, "54") as another,
+        holding(host, backend, BACKEND) as direct,
+    ):
+        answer = scene.of_host(family)
+        assert [answer] * 3 == [asker(), another(), direct()]
+        scene.one.seaway("endpoint", "unpublish", "other", mapping)
+        assert [ENDED, answer, answer] == [asker(), another(), direct()]
+    scene.one.seaway("endpoint", "unpublish", "other", "54:80/udp")
+
+
+def test_a_socket_ends_where_its_port_leads_to_another_container(scene):
+    """The first one ends, and the next has its port before anybody asks again."""
+    host, mapping = scene.one.host, "53:80/udp"
+    scene.one.attach("first", "default", "-p", mapping)
+    with holding(host, "127.0.0.1", "53") as asker:
+        assert "ECONNREFUSED" == asker()  # nobody listens in `first`
+        scene.one.seaway("detach", "first")
+        scene.one.seaway("endpoint", "publish", "other", mapping)
+        assert ENDED == asker()
+    with holding(host, "127.0.0.1", "53") as asker:
+        assert scene.of_host(0) == asker()
+    scene.one.seaway("endpoint", "unpublish", "other", mapping)
+
+
+DYING = """
+import asyncio
+from pathlib import Path
+from msgspec.structs import replace
+from seaway import names
+from seaway.bpf import abi, syscall
+from seaway.bpf.table import Table
+from seaway.facts import Facts
+from seaway.model.facts import Endpoint
+from seaway.records import Records
+from seaway.store.sqlite import SqliteStore
+
+async def forget():
+    store, facts = SqliteStore(names.STORE_FILE), Facts(())
+    records = Records(store, facts)
+    await records.load()
+    (found,) = [e for e in facts.all(Endpoint) if e.name == "other"]
+    await records.commit([replace(found, ports=())])
+    await store.close()
+
+asyncio.run(forget())
+(pin,) = Path("/sys/fs/bpf/seaway").glob("*/publications")
+table = Table(syscall.pinned(pin))
+table.delete([k for k, _ in table.elements() if abi.PortKey.unpack(k).port == bytes((0, 53))])
+"""
+
+
+def test_an_agent_ends_the_sockets_that_one_before_it_had_to_end(scene):
+    """It died between the end of a publication and theirs."""
+    host = scene.one.host
+    scene.one.seaway("endpoint", "publish", "other", "53:80/udp")
+    answer = scene.of_host(0)
+    with holding(host, "127.0.0.1", "53") as asker, holding(host, "127.0.0.1", PORT) as stays:
+        assert [answer] * 2 == [asker(), stays()]
+        host.kill_agent()
+        host.run(sys.executable, "-c", DYING)
+        assert [answer] * 2 == [asker(), stays()]
+        host.start_agent()
+        assert [ENDED, answer] == [asker(), stays()]
 
 
 def test_it_is_reached_while_no_agent_lives_and_by_the_next_one(scene):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from namespaces import Netns, namespaces
-from seaway.bpf import syscall
+from seaway.bpf import askers, syscall
 from seaway.errors import HostUnfit
 from seaway.kernel import host as hosts
 from seaway.kernel import netns, outside
@@ -258,6 +258,10 @@ def test_root_on_a_present_kernel_is_fit():
     hosts.require(syscall.probe)
 
     assert [] == [finding for finding in hosts.findings() if finding.level == "error"]
+
+
+def test_this_kernel_ends_sockets():
+    assert ["ok"] == [finding.level for finding in askers.findings()]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ else:
     for kind in (IPv4Network, IPv6Network):
         Prefix.register(kind)
 
+# Every address of the host, where a port is published.
+UNSPECIFIED: Final[dict[int, Address]] = {4: IPv4Address(0), 6: IPv6Address(0)}
 EVERYWHERE: Final = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}  # a default route
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 

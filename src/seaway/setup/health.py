@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from seaway import config, names
 from seaway.api import peers
-from seaway.bpf import tcx
+from seaway.bpf import askers, tcx
 from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
@@ -32,7 +32,8 @@ _SHOWN = 5  # failing objects
 
 def findings(client: Client) -> list[Finding]:
     here = (host.findings(), masters.findings(), outside.findings(), programs())
-    return [*chain.from_iterable((*here, _files(), disk.findings())), *_agent(client)]
+    files = (askers.findings(), _files(), disk.findings())
+    return [*chain.from_iterable((*here, *files)), *_agent(client)]
 
 
 def require_programs() -> None:

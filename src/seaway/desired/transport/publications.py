@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
-from seaway.model.addresses import Address, mapped, unmapped
+from seaway.model.addresses import UNSPECIFIED, Address, mapped, unmapped
 from seaway.model.facts import Endpoint, Network, Publication, Uplinks
 from seaway.model.publications import PROTOCOLS
 
-EVERY: Final[dict[int, Address]] = {4: IPv4Address(0), 6: IPv6Address(0)}  # address of the host
 _SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
 
 
@@ -26,7 +24,7 @@ def host_addresses(publication: Publication, families: Collection[int]) -> list[
     """Of the host, under which these families are published."""
     if publication.host_ip is not None:
         return [publication.host_ip]
-    return [EVERY[family] for family in sorted(families)]
+    return [UNSPECIFIED[family] for family in sorted(families)]
 
 
 def key_of(address: Address, port: int, protocol: str) -> abi.PortKey:
