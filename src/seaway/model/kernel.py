@@ -41,6 +41,7 @@ class Inside:
     default_route: bool
     routes: tuple[ExtraRoute, ...]
     netns_cookie: int = 0  # 0: the inode has to do
+    own_way: bool = False  # what its addresses send leaves by it, wherever the default route leads
 
 
 @dataclass(frozen=True, slots=True)
