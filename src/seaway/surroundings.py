@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
 from seaway.kernel import host, netns, sockets
+from seaway.kernel.translations import Translations
 from seaway.kernel.whereabouts import whereabouts
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class HostSurroundings:
     counters: Counters
     attach: str
     layout: str
+    translations: Translations
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
     _present: set[int] | None = None  # devices, when counters were last put in order
@@ -80,7 +82,7 @@ class HostSurroundings:
         return self.mtu or host.uplink_mtu()
 
     def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
-        return sockets.held(places, container)
+        return sockets.held(places, container) + self.translations.held(places, container)
 
     def drops(self) -> dict[tuple[int, str], int]:
         past = {(0, reason): packets for reason, packets in self._past.items()}

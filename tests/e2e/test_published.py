@@ -177,6 +177,27 @@ def test_a_port_of_a_process_is_refused_with_its_name_and_nothing_is_changed(sce
     assert "'web'" in again.stderr
 
 
+def test_a_port_that_a_rule_of_others_leads_elsewhere_is_refused_and_doctor_names_a_later_one(
+    scene,
+):
+    host, web = scene.one.host, scene.one.told("endpoint", "inspect", "web")["endpoint"]
+    rule = ("PREROUTING", "-p", "tcp", "--dport")
+    there = ("-j", "DNAT", "--to-destination", f"{web['addresses'][0].partition('/')[0]}:80")
+    host.run("iptables-nft", "-t", "nat", "-A", *rule, "8186", *there)
+    refused = host.call(SEAWAY, "endpoint", "publish", "other", "8186:80")
+    host.run("iptables-nft", "-t", "nat", "-D", *rule, "8186", *there)
+    scene.one.seaway("endpoint", "publish", "other", "8186:80")
+    host.run("iptables-nft", "-t", "nat", "-A", *rule, "8186", *there)
+    told = json.loads(host.call(SEAWAY, "doctor", "-o", "json").stdout)
+    host.run("iptables-nft", "-t", "nat", "-D", *rule, "8186", *there)
+    scene.one.seaway("endpoint", "unpublish", "other", "8186:80")
+
+    chain = "a rule of chain PREROUTING (iptables-nft)"
+    assert f"port 8186/tcp is taken by {chain}" in refused.stderr
+    (found,) = [f["found"] for f in told if f["check"] == "ports"]
+    assert f"8186:80/tcp led elsewhere by {chain} too" == found
+
+
 SOURCES = """
 import socket, sys
 for family, address in zip((socket.AF_INET, socket.AF_INET6), sys.argv[1:]):

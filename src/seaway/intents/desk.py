@@ -53,8 +53,8 @@ class Surroundings(Protocol):
         """Of the device of the default route; 1500 where there is none."""
 
     def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
-        """Of these protocols and ports, the ones that sockets of the host have, but not for the
-        container. May be slow.
+        """Of these protocols and ports, the ones that sockets of the host have or rules of others
+        lead elsewhere, but not for the container. May be slow.
         """
 
     def drops(self) -> dict[tuple[int, str], int]:

@@ -7,6 +7,8 @@ and that Seaway goes without; only an `error` keeps containers from their networ
 from __future__ import annotations
 
 import ctypes
+from collections import defaultdict
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
 from seaway.kernel import host, masters, outside
+from seaway.kernel.translations import Translations
+from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
 from seaway.setup import disk, files, service
 
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seaway.client import Client
-    from seaway.model.reports import NetworkReport, Status
+    from seaway.model.facts import Publication
+    from seaway.model.reports import EndpointReport, NetworkReport, Status
 
 _LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
@@ -132,6 +137,26 @@ def _agent(client: Client) -> Iterator[Finding]:
     else:
         yield from _of_status(status)
         yield from _shadowed(client.networks())
+        yield from _published(client.endpoints())
+
+
+def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
+    ports = [port for report in reports for port in report.endpoint.ports]
+    owners: dict[str, list[Publication]] = defaultdict(list)
+    for port, owner in _elsewhere(ports):
+        owners[owner].append(port)
+    for owner, led in owners.items():
+        found = f"{', '.join(in_ranges(led)[:_SHOWN])} led elsewhere by {owner} too"
+        yield _warning("ports", found, "ours is taken first: unpublish it, or remove that rule")
+
+
+def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
+    places = {(port.protocol, port.host_port): port for port in ports}
+    if not places:
+        return
+    with closing(Translations()) as translations:
+        for held in translations.held(places):
+            yield places[held.protocol, held.port], held.holder
 
 
 def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:
