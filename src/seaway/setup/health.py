@@ -18,7 +18,7 @@ from seaway.bpf import askers, tcx
 from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import host, masters, outside
+from seaway.kernel import engines, host, masters, outside
 from seaway.kernel.translations import Translations
 from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
@@ -36,9 +36,9 @@ _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    here = (host.findings(), masters.findings(), outside.findings(), programs())
-    files = (askers.findings(), _files(), disk.findings())
-    return [*chain.from_iterable((*here, *files)), *_agent(client)]
+    of_host = (host.findings(), masters.findings(), engines.findings(), outside.findings())
+    of_ours = (programs(), askers.findings(), _files(), disk.findings())
+    return [*chain.from_iterable((*of_host, *of_ours)), *_agent(client)]
 
 
 def require_programs() -> None:
