@@ -369,6 +369,13 @@ def test_members_of_the_group_look_and_change_nothing(lab_host):
     assert 0 == as_user("4242", "endpoint", "ls").returncode
     assert 6 == as_user("4242", "network", "create", "web").returncode
     assert 6 == as_user("4243", "endpoint", "ls").returncode
+    attach(lab_host, "blue")
+    lab_host.seaway("endpoint", "publish", "blue", "8080:80")
+    done = as_user("4242", "doctor", "-o", "json")
+    found = json.loads(done.stdout)
+    assert 0 == done.returncode, found
+    assert [] == [f for f in found if f["level"] in ("warning", "error")]
+    assert {"capabilities", "firewall"} <= {f["check"] for f in found if f["level"] == "off"}
     assert "660 root seaway" == lab_host.run("stat", "-c", "%a %U %G", str(names.SOCKET)).strip()
 
 
