@@ -46,6 +46,10 @@ class Links:
     def failed(self, host: str) -> Set[str]:
         return self._failed.get(host, set())
 
+    def words(self, host: str) -> Mapping[str, Neighbour]:
+        """What it announces, by the other end."""
+        return self._told.get(host, _NOBODY)
+
     def shared(self, one: str, other: str) -> list[str]:
         """The segments that both say they are in."""
         ours, theirs = self.states.get(one), self.states.get(other)
@@ -60,14 +64,14 @@ class Links:
         if state:
             self.states[host] = state
             self._told[host] = {n.host: n for n in state.neighbours if n.host != host}
-        now = self._told.get(host, _NOBODY)
+        now = self.words(host)
         others = [o for o in before.keys() | now.keys() if before.get(o) != now.get(o)]
         return {other for other in others if self._judge(host, other)}
 
     def _judge(self, host: str, other: str) -> bool:
         """Whether that makes a difference."""
-        ours = self._told.get(host, _NOBODY).get(other)
-        theirs = self._told.get(other, _NOBODY).get(host)
+        ours = self.words(host).get(other)
+        theirs = self.words(other).get(host)
         length = Length.of(ours, theirs) if ours and theirs and ours.up and theirs.up else None
         failed = any(end and not end.up for end in (ours, theirs))
         if length is not None:
