@@ -52,7 +52,7 @@ class Chart:
                 near[node] = min(length, near.get(node, length), key=self.weigh)
                 continue
             for other, more in self._away[node].items():
-                through = _sum(length, more)
+                through = length.and_(more)
                 near[str(other)] = min(through, near.get(str(other), through), key=self.weigh)
         near.pop(host, None)
         return near
@@ -107,7 +107,7 @@ class Journey:
     def _length(self, path: tuple[str, ...]) -> Length:
         length, here = _NONE, self._chart.host
         for host in path:
-            length = _sum(length, self._chart.near(here)[host])
+            length = length.and_(self._chart.near(here)[host])
             here = host
         return length
 
@@ -170,7 +170,3 @@ class Journey:
         if length.hops > best.hops:
             return f"hops: {length.hops // 2}, not {best.hops // 2}"
         return f"its round trip takes {(length.rtt - best.rtt) / 2:.0f} us more"
-
-
-def _sum(one: Length, other: Length) -> Length:
-    return Length(one.hops + other.hops, one.rtt + other.rtt, one.cost + other.cost)

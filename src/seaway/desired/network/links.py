@@ -27,6 +27,10 @@ class Length(NamedTuple):
         """Of a link, from the words of both of its ends."""
         return cls(2, 2 * max(one.rtt, other.rtt), 2 * max(one.cost, other.cost))
 
+    def and_(self, other: Length) -> Length:
+        """Of both, one after the other."""
+        return Length(self.hops + other.hops, self.rtt + other.rtt, self.cost + other.cost)
+
 
 class Links:
     """All announcements, and what they come to. Of each host: its links that count, by their

@@ -13,7 +13,7 @@ In a small part all probe each other: there nothing is taken for granted, and th
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from statistics import median_high
 from typing import NamedTuple
 
@@ -38,61 +38,79 @@ def edge(one: str, other: str) -> tuple[str, str]:
     return (one, other) if one < other else (other, one)
 
 
-def edges_of(segment: str, members: Iterable[str], links: Links) -> dict[Edge, Length]:
-    """All that this segment gives the graph. Two that share more than one have their own edge in
-    the first of them alone.
+class Segment:
+    """What one of them gives the graph. Which host is in it is noted by the topology, as is of
+    whom a link to another of them, or to one that came or went, is otherwise than before.
     """
-    edges: dict[Edge, Length] = {}
-    for part in _parts(members, links):
-        if len(part) <= SMALL:
-            edges |= {edge(a, b): n for a in part for b, n in _measured(a, part, links) if a < b}
-        else:
-            edges |= _of_large(segment, part, links)
-    return {
-        pair: length
-        for pair, length in edges.items()
-        if isinstance(pair[1], Hub) or links.shared(pair[0], pair[1])[0] == segment
-    }
 
+    def __init__(self, name: str, links: Links) -> None:
+        self.name = name
+        self.members: set[str] = set()
+        self.edges: dict[Edge, Length] = {}  # as worked out last
+        self._links = links
+        self._typical: dict[str, Length] = {}
 
-def _parts(members: Iterable[str], links: Links) -> Iterator[set[str]]:
-    """The sets of hosts that links inside the segment join."""
-    unseen = set(members)
-    while unseen:
-        part, todo = set[str](), [unseen.pop()]
-        while todo:
-            host = todo.pop()
-            part.add(host)
-            found = links.counted(host).keys() & unseen
-            unseen -= found
-            todo += found
-        yield part
+    def note(self, host: str) -> None:
+        """Another link is typical of it, perhaps."""
+        self._typical.pop(host, None)
 
+    def work_out(self) -> dict[Edge, Length]:
+        """Its edges. Two hosts that share more than one segment have their own in the first."""
+        edges: dict[Edge, Length] = {}
+        for part in self._parts():
+            edges |= self._of_small(part) if len(part) <= SMALL else self._of_large(part)
+        return edges
 
-def _measured(host: str, part: set[str], links: Links) -> list[tuple[str, Length]]:
-    return [(other, n) for other, n in links.counted(host).items() if other in part]
+    def _parts(self) -> Iterator[set[str]]:
+        """The sets of hosts that links inside the segment join."""
+        unseen = set(self.members)
+        while unseen:
+            start = unseen.pop()
+            part, todo = {start}, [start]
+            while todo and unseen:
+                found = self._links.counted(todo.pop()).keys() & unseen
+                unseen -= found
+                part |= found
+                todo += found
+            yield part
 
+    def _measured(self, host: str, part: set[str]) -> Iterator[tuple[Edge, Length]]:
+        """Its own edges to others of the part: of links that were measured."""
+        for other, length in self._links.counted(host).items():
+            if other in part and self._is_ours(host, other):
+                yield edge(host, other), length
 
-def _of_large(segment: str, part: set[str], links: Links) -> dict[Edge, Length]:
-    hub, typical = Hub(segment, min(part)), {h: _typical(h, part, links) for h in part}
-    failed = {host: bad for host in part if (bad := part & links.failed(host))}
-    leaving = _cover(failed)
-    edges: dict[Edge, Length] = {(host, hub): typical[host] for host in part.difference(leaving)}
-    for host in leaving[:LEAVING]:
-        ours = typical[host]
-        for other in part - failed[host] - {host}:
-            theirs = typical[other]
-            edges[edge(host, other)] = Length(2, ours.rtt + theirs.rtt, ours.cost + theirs.cost)
-    for host in leaving:
-        edges |= {edge(host, other): length for other, length in _measured(host, part, links)}
-    return edges
+    def _is_ours(self, one: str, other: str) -> bool:
+        return self._links.shared(one, other)[0] == self.name
 
+    def _of_small(self, part: set[str]) -> dict[Edge, Length]:
+        return dict(found for host in part for found in self._measured(host, part))
 
-def _typical(host: str, part: set[str], links: Links) -> Length:
-    """Half of it. Each link of a host counts at the worse figure, so does what is typical."""
-    measured = [length for _, length in _measured(host, part, links)]
-    rtt, cost = (median_high(of) for of in zip(*(m[1:] for m in measured), strict=True))
-    return Length(1, rtt // 2, cost // 2)
+    def _of_large(self, part: set[str]) -> dict[Edge, Length]:
+        hub, failed = Hub(self.name, min(part)), self._links.failed
+        bad = {host: found for host in part if (found := part & failed(host))}
+        leaving = _cover(bad)
+        edges: dict[Edge, Length] = {
+            (host, hub): self._typical_of(host) for host in part.difference(leaving)
+        }
+        for host in leaving[:LEAVING]:
+            ours = self._typical_of(host)
+            for other in part - bad[host] - {host}:
+                if self._is_ours(host, other):
+                    edges[edge(host, other)] = ours.and_(self._typical_of(other))
+        for host in leaving:
+            edges |= self._measured(host, part)
+        return edges
+
+    def _typical_of(self, host: str) -> Length:
+        """Half of a typical link. Each link counts at the worse figure, so does what is typical."""
+        found = self._typical.get(host)
+        if found is None:
+            links = self._links.counted(host)
+            inside = [links[other] for other in links.keys() & self.members]
+            rtt, cost = (median_high(of) for of in zip(*(n[1:] for n in inside), strict=True))
+            found = self._typical[host] = Length(1, rtt // 2, cost // 2)
+        return found
 
 
 def _cover(failed: dict[str, set[str]]) -> list[str]:
