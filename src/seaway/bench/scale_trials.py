@@ -12,9 +12,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
+from seaway.bench.flooding import Flooding, Told
 from seaway.bench.simulated import Simulated
 from seaway.desired.network.graph import Routing
 from seaway.desired.network.paths import Routes
@@ -77,6 +81,21 @@ class Cluster:
             taken.append((time.perf_counter() - start) * MILLISECONDS)
         return taken
 
+    @cached_property
+    def _told(self) -> Told:
+        """Of one link that changed, a second time: credentials are known by then."""
+        flooding = Flooding(self._simulated)
+        states = self._simulated.change()
+        flooding.change(states)
+        return flooding.change([replace(state, relay=False) for state in states])
+
+    def messages(self) -> float:
+        """That a host gets of it, on average. They are the same each time."""
+        return self._told.messages / len(self._simulated.names)
+
+    def octets(self) -> float:
+        return self._told.octets / len(self._simulated.names)
+
     def memory(self) -> float:
         """MB that this process has, with all that it knows of the cluster."""
         status = Path("/proc/self/status").read_text()
@@ -89,6 +108,8 @@ TRIALS: Final[Mapping[str, tuple[str, Callable[[Cluster], float]]]] = {
     "paths_all": ("ms", Cluster.paths_all),
     "paths_change": ("ms", Cluster.paths_change),
     "paths_change_p50": ("ms", Cluster.paths_change_p50),
+    "messages": ("a host", Cluster.messages),
+    "bytes": ("a host", Cluster.octets),
 }
 
 
