@@ -379,6 +379,33 @@ def test_members_of_the_group_look_and_change_nothing(lab_host):
     assert "660 root seaway" == lab_host.run("stat", "-c", "%a %U %G", str(names.SOCKET)).strip()
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("lab", "up"), "this user may not make, enter or end a lab (use root"),
+        (("lab", "exec", "host1", "true"), "this user may not make, enter or end a lab"),
+        (("bench", "programs", "--quick"), "this user may not make the hosts of a benchmark"),
+        (("support", "/root/s.tar.gz"), "this user may not write /root/s.tar.gz"),
+    ],
+)
+def test_what_somebody_may_not_do_is_told_in_one_line_before_anything_else(lab_host, words, told):
+    done = lab_host.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, *words)
+
+    assert (6, "") == (done.returncode, done.stdout)
+    assert 1 == len(done.stderr.splitlines())
+    assert told in done.stderr
+
+
+def test_a_bundle_of_somebodys_says_that_it_is_incomplete(host):
+    file = "/tmp/s.tar.gz"
+    host.run("rm", "-f", file)
+    done = host.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, "support", file)
+    host.run("rm", "-f", file)
+
+    assert 0 == done.returncode, done.stderr
+    assert "incomplete: only root can read all" in done.stderr
+
+
 def test_the_settings_of_a_host_have_their_effect(lab_host):
     settings = '[agent]\nlog_level = "warning"\nattach = "cls_bpf"\n[network]\nmtu = 1400\n'
     lab_host.write(names.CONFIG_FILE, settings)

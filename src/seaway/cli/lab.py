@@ -19,6 +19,12 @@ def lab() -> None:
     """
 
 
+def _must_be_root() -> None:
+    from seaway.setup.beginning import must_be_root  # noqa: PLC0415, help must not pay for it
+
+    must_be_root("make, enter or end a lab")
+
+
 @lab.command()
 @_name
 @click.option("--hosts", default=1, show_default=True, help="How many.")
@@ -34,6 +40,7 @@ def up(name: str, *, hosts: int, topology: str, world: bool, agents: bool) -> No
     """Make a lab."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     clean_up_first()
     click.echo(f"making {hosts} host(s) ...", err=True)
     made = labs.up(name, hosts=hosts, world=world, agents=agents, topology=topology)
@@ -49,6 +56,7 @@ def down(name: str) -> None:
     """Take a lab down; nothing of it is left."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     found = labs.down(name)
     click.echo(f"lab {name} is gone" if found else f"there was no lab {name}")
 
@@ -62,6 +70,7 @@ def exec(ctx: click.Context, name: str, host: str, command: tuple[str, ...]) -> 
     """Run a command in a host of a lab; its exit status is ours."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     ctx.exit(labs.run(name, host, list(command)))
 
 
@@ -88,6 +97,7 @@ def status(name: str, output: str) -> None:
     """Show what runs of a lab."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     found = labs.status(name)
     if output != "table":
         told = {"lab": name, "running": found.running, "agents": found.agents}
