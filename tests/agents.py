@@ -21,14 +21,19 @@ from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.intents.desk import Others
 from seaway.ipam import Allocator, load_blocks
-from seaway.model.addresses import Address
-from seaway.model.facts import Attached, Endpoint, Host, HostAddresses
+from seaway.model.addresses import Address, ForeignPrefix
+from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Uplinks
 from seaway.model.membership import Membership
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
 from seaway.store.base import Store
 from seaway.trust.folder import Folder
 from seaway.trust.keeper import Keeper
+
+
+def routes(*prefixes: str) -> tuple[ForeignPrefix, ...]:
+    """Of a host, by a router."""
+    return tuple(ForeignPrefix(ip_network(prefix)) for prefix in prefixes)
 
 
 @dataclass
@@ -65,7 +70,8 @@ def holder_of(facts: Facts) -> Callable[[Address], str]:
     return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
 
 
-ADDRESSES = tuple(map(ip_address, ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1")))
+OWN = ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1", "169.254.7.7", "fe80::5")
+ADDRESSES = tuple(map(ip_address, OWN))
 POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
 
 
@@ -89,6 +95,7 @@ async def build(
     records = Records(store, facts, member.host)
     await records.load()
     facts.change(HostAddresses, "host", HostAddresses(addresses=frozenset(ADDRESSES)))
+    facts.change(Uplinks, "host", Uplinks(ipv6=True, addresses=frozenset(ADDRESSES[:2])))
     kernel = {d.name: FakeTarget(d.name) for d in DERIVATIONS}
     numbers = iter(range(10, 10_000))
 

@@ -131,7 +131,7 @@ class Cluster:
             "name": name,
             "request": certificates.request(key, name[:64]),
             "underlay": (parse_address(address),),
-            "routed": (),
+            "foreign": (),
             "clock": ground.clock,
             "version": __version__,
         }

@@ -45,8 +45,10 @@ from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
+from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
+from seaway.kernel.translations import Translations
 from seaway.model.addresses import Address, mapped
 from seaway.model.facts import Attached, Endpoint, Host
 from seaway.model.membership import Membership
@@ -118,6 +120,7 @@ class Agent:
             await self.convergence.settle([TABLE, *self.adopted])
             if not self._old_ones_run():
                 self.plane.retire()
+            maps.end_astray(self.plane)
             await self.vigil.release_vanished()
             self.intents.serving = True
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
@@ -152,13 +155,16 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     plane = DataPlane.open(_settings(host))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
-    sysctls, accepts = SysctlTarget(), AcceptTarget()
-    lookouts = Lookouts(Lookout(host.name, facts, records, sysctls), Firewatch(facts, accepts))
+    sysctls, reserved, deciding = SysctlTarget(), ReservedTarget(), asyncio.Lock()
+    lookout = Lookout(host.name, facts, records, sysctls, reserved, deciding=deciding)
+    accepts = AcceptTarget()
+    lookouts = Lookouts(lookout, Firewatch(facts, accepts))
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
     targets: tuple[Target, ...] = (
         PinTarget(plane),
         sysctls,
+        reserved,
         AddressTarget(),
         NftTarget(),
         accepts,
@@ -176,13 +182,19 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         records=records,
         convergence=Convergence(facts, [by_name[d.name] for d in DERIVATIONS]),
         surroundings=HostSurroundings(
-            links, Counters(plane), attachments.mode, plane.layout, mtu=config.network.mtu
+            links,
+            Counters(plane),
+            attachments.mode,
+            plane.layout,
+            Translations(),
+            mtu=config.network.mtu,
         ),
         allocator=_allocator(host, facts),
         member=member,
         trust=others.keeper,
         others=others,
         store=opened.shared,
+        deciding=deciding,
     )
     return _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
 

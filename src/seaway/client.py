@@ -22,6 +22,7 @@ from seaway.model.reports import (
     EndpointReport,
     HostReport,
     Leak,
+    NetworkMade,
     NetworkReport,
     NewTokenReport,
     Status,
@@ -76,8 +77,8 @@ class Client:
     def network(self, name: str) -> NetworkReport:
         return self._get(_path("networks", name), NetworkReport)
 
-    def create_network(self, new: NewNetwork) -> Network:
-        return codec.decode(self._call("POST", "/v1/networks", new), Network)
+    def create_network(self, new: NewNetwork) -> NetworkMade:
+        return codec.decode(self._call("POST", "/v1/networks", new), NetworkMade)
 
     def update_network(self, name: str, change: NetworkChange) -> Network:
         return codec.decode(self._call("PATCH", _path("networks", name), change), Network)

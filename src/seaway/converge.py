@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from seaway.facts import Facts
+from seaway.model.differences import differing, named
 from seaway.model.reports import Drift, Failure
 from seaway.reconcile import Difference, Reconciler, Target
 
@@ -161,7 +162,7 @@ class Convergence:
 
     def failures(self) -> list[Failure]:
         return [
-            Failure(target=r.name, key=str(key), error=str(error))
+            Failure(target=r.name, key=named(key), error=str(error))
             for r in self._reconcilers
             for key, error in r.failed.items()
         ]
@@ -216,8 +217,7 @@ class Convergence:
 
     def _repair(self, target: str, differences: Mapping[Hashable, Difference]) -> None:
         for key, (found, expected) in differences.items():
-            told = ("missing" if found is None else str(found), str(expected or "nothing"))
-            self.report(target, str(key), *told)
+            self.report(target, named(key), *differing(found, expected))
             self._asked.set()
 
     def report(self, target: str, key: str, found: str, expected: str) -> None:

@@ -14,7 +14,7 @@ from seaway.desired.network.blocks import in_the_way
 from seaway.errors import Conflict, Exhausted, Invalid, Unsupported
 from seaway.facts import Facts
 from seaway.model import forms
-from seaway.model.addresses import Address, Prefix
+from seaway.model.addresses import Address, ForeignPrefix, Prefix
 from seaway.model.durations import in_words
 from seaway.model.facts import Cluster, Host, Network, Peer
 from seaway.model.membership import Joining
@@ -61,14 +61,14 @@ def _refuse_underlay(address: Address) -> NoReturn:
     )
 
 
-def check_routes(facts: Facts, cluster: Cluster, routed: Iterable[Prefix]) -> None:
-    """What would take away a route of the joining host's."""
-    known = list(routed)
+def check_foreign(facts: Facts, cluster: Cluster, foreign: Iterable[ForeignPrefix]) -> None:
+    """What would cut the joining host off from what it reaches without us."""
+    known = list(foreign)
     for prefix, what in _prefixes(facts, cluster):
         if other := in_the_way(prefix, known):
             raise Conflict(
-                f"{what} {prefix} of the cluster overlaps {other}, a route of this host",
-                "remove that route, or join with another host",
+                f"{what} {prefix} of the cluster overlaps {other}",
+                "free it there, or join with another host",
             )
 
 

@@ -188,28 +188,35 @@ class Records:
             self._facts.change(*place, record and as_fact(record, self._host))
 
     async def follow(self, changed: Callable[[], None]) -> None:
-        """Learn what others change, and say so each time. After `load`; goes on for ever."""
+        """Learn what others change, and say so each time. After `load`; goes on for ever.
+
+        `Unavailable`, where the store does not remember (`store/remembering.py`).
+        """
         while True:
             try:
                 async with aclosing(self._store.watch(self._known)) as commits:
                     async for commit in commits:
-                        self._take(commit)
-                        changed()
+                        if self._take(commit):
+                            changed()
             except Missed as error:
                 log.info("the store is read again", why=error.message)
                 await self.reload()
                 changed()
 
-    def _take(self, commit: Commit) -> None:
-        """Never an older value over a newer one."""
+    def _take(self, commit: Commit) -> bool:
+        """Never an older value over a newer one. Whether there was anything new."""
         if commit.revision <= self._known.revision:
-            return
+            return False
         self.removed |= commit.changes.get(self._own, b"") is None
-        for key, value in () if self.removed else commit.changes.items():
-            if commit.revision > self._ahead.get(key, 0):
-                self._read(key, value, commit.revision)
+        if self.removed:
+            self._known = commit.moment
+            return False
+        new = {k: v for k, v in commit.changes.items() if commit.revision > self._ahead.get(k, 0)}
+        for key, value in new.items():
+            self._read(key, value, commit.revision)
         self._known = commit.moment
         self._ahead = {k: at for k, at in self._ahead.items() if at > commit.revision}
+        return bool(new)
 
     def _read(self, key: str, value: bytes | None, revision: int) -> None:
         """What cannot be read (of a newer version?) changes no fact, nor may we change it."""

@@ -200,6 +200,20 @@ def test_a_living_host_goes_back_to_its_backup(host):
     attach(host, "gray")
 
 
+def test_ports_that_a_backup_does_not_publish_are_reserved_no_more(host):
+    reserved = ("sysctl", "-n", "net.ipv4.ip_local_reserved_ports")
+    host.run("sysctl", "-q", "-w", f"{reserved[-1]}=5000")
+    host.seaway("endpoint", "publish", "blue", "8080:80")
+    told(host, "backup", FILE)
+    host.seaway("endpoint", "publish", "blue", "9090:90")
+    assert "5000,8080,9090\n" == host.run(*reserved)
+
+    told(host, "restore", FILE, "--replace")
+    assert "5000,8080\n" == host.run(*reserved)
+    told(host, "uninstall", "--yes", "--force")
+    assert "5000\n" == host.run(*reserved)
+
+
 def test_an_endpoint_whose_container_ended_since_is_released(host):
     host.seaway("backup", FILE)
     host.run("ip", "netns", "del", "blue")

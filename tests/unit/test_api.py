@@ -174,7 +174,7 @@ KEY = certificates.new_key()
 
 
 JOINING = {
-    "token": "0" * 8, "secret": "", "name": "two", "request": "", "underlay": [], "routed": [],
+    "token": "0" * 8, "secret": "", "name": "two", "request": "", "underlay": [], "foreign": [],
     "clock": 0.0, "version": "",
 }  # fmt: skip
 
@@ -196,7 +196,7 @@ def prepared(host, agent, key):
             made = token(agent)
             request = {"name": "two", "request": certificates.request(KEY, "two")}
             clock, version = time.time(), __version__
-            told = {"routed": [], "underlay": ["192.0.2.2"], "clock": clock, "version": version}
+            told = {"foreign": [], "underlay": ["192.0.2.2"], "clock": clock, "version": version}
             return {}, request | told | {"token": made.id, "secret": made.secret}
         case ("GET", path) if path == CHANGES:
             stored = json.loads(ask(agent, "GET", "/v1/store")[2])

@@ -20,6 +20,7 @@ from tests.clusters import loopback, run
 from seaway import reclaiming
 from seaway.calls import Calls
 from seaway.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unsupported
+from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Path, Peer, Token
 from seaway.model.membership import Signed, Signing
 from seaway.model.requests import NewToken
@@ -111,7 +112,7 @@ def test_what_one_host_changes_all_others_learn(tmp_path):
         ),
         ({"underlay": (ip_address("::1"),)}, Invalid, "no other host reaches this one at ::1"),
         (
-            {"routed": (ip_network("10.208.3.0/24"),)},
+            {"foreign": (ForeignPrefix(ip_network("10.208.3.0/24")),)},
             Conflict,
             "the pool 10.208.0.0/12 of the cluster overlaps 10.208.3.0/24, a route of this host",
         ),

@@ -100,7 +100,10 @@ BAD: list[tuple[list[str], type[SeawayError], str]] = [
     (["192.0.2.1:22:22"], Conflict, "port 22/tcp of 192.0.2.1 is taken by sshd"),
     (["0.0.0.0:53:53/udp"], Conflict, "port 53/udp of 0.0.0.0 is taken by systemd-resolve"),
     (["192.0.2.9:80:80"], Invalid, r"no address 192.0.2.9 \(it has 127.0.0.1, 192.0.2.1\)"),
-    (["[fe80::1]:80:80"], Invalid, "this host has no address fe80::1"),
+    (["[2001:db8::9]:80:80"], Invalid, "this host has no address 2001:db8::9"),
+    (["[fe80::5]:80:80"], Invalid, r"link-local address fe80::5 \(publish it on another address"),
+    (["169.254.7.7:80:80"], Invalid, "link-local address 169.254.7.7"),
+    (["[::ffff:169.254.7.7]:80:80"], Invalid, "link-local address 169.254.7.7"),
     (["80:80", "80:80"], Invalid, r"80:80/tcp is given twice \(give it once\)"),
     (["80:80", "80:81"], Conflict, "port 80/tcp is taken by 80:80/tcp, which is asked for too"),
     (["80:80", "127.0.0.1:80:81"], Conflict, "port 80/tcp of 127.0.0.1 is taken by 80:80/tcp"),
@@ -189,6 +192,31 @@ def test_a_port_that_the_kernel_refuses_is_taken_back(tmp_path: Path, way: str) 
         with pytest.raises(SystemFailed, match="no room"):
             await WAYS[way](agent, "web", "8080:80", "8081:81")
         agent.kernel["publications"].refuses = {}
+        assert before == agent.state()
+
+    run(tmp_path, scenario)
+
+
+def test_a_port_that_the_kernel_does_not_let_go_of_is_no_success_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web")
+        before = agent.state()
+        await agent.intents.publish("web", asked("8080:80"))
+        key = abi.PortKey(bytes(16), b"\x1f\x90", 6)
+        agent.kernel["publications"].refuses = {key: OSError(errno.EBUSY, "not now")}
+        with pytest.raises(SystemFailed, match="not now") as told:
+            await agent.intents.unpublish("web", asked("8080:80"))
+        assert "tried again" in told.value.hint
+        assert () == agent.intents.endpoint("web").endpoint.ports
+        (failure,) = agent.intents.status().failures
+        assert "publications" == failure.target
+
+        agent.kernel["publications"].refuses = {}
+        agent.intents.convergence.retry()
+        while agent.intents.status().failures:  # noqa: ASYNC110, a retry tells no event
+            await asyncio.sleep(0)
         assert before == agent.state()
 
     run(tmp_path, scenario)

@@ -20,6 +20,7 @@ from seaway.model.reports import (
     EndpointReport,
     HostReport,
     Leak,
+    NetworkMade,
     NetworkReport,
     NewTokenReport,
     RelayReport,
@@ -103,7 +104,7 @@ ROUTES = (
         "/v1/networks",
         lambda to, call: to.intents.create_network(call.body),
         takes=NewNetwork,
-        answers=Network,
+        answers=NetworkMade,
         created=True,
     ),
     Route(

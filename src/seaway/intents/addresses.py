@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from seaway.converge import Key
+from seaway.desired.network.networks import TABLE
+from seaway.desired.network.ports import leaving
 from seaway.desired.transport.publications import backends_of, publications_of
 from seaway.errors import Conflict, NotFound, SystemFailed
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
-from seaway.model.facts import Attached, Block, Endpoint, Network
+from seaway.model.facts import Attached, Before, Block, Endpoint, Network, Publication
 from seaway.model.kernel import HOOKS
 from seaway.model.reports import BlockReport, Holder, Leak
 from seaway.names import link_name
@@ -96,7 +100,7 @@ class AddressIntents(Desk):
                 return  # somebody was faster
             endpoint = found  # its ports may have changed meanwhile
             keys = self.keys_of(endpoint)
-            await self.records.commit((), [endpoint])
+            await self.records.commit(self._leaving(endpoint.ports), [endpoint])
             # At once: the next endpoint of this id must not take the old link for its own.
             self.facts.change(Attached, endpoint.id, None)
         await self.convergence.settle(keys)
@@ -109,6 +113,10 @@ class AddressIntents(Desk):
                 "it is tried again every second; see: seaway status",
             )
         self._free(endpoint)
+
+    def _leaving(self, ports: Iterable[Publication]) -> list[Before]:
+        """What is to be recorded with the end of these publications."""
+        return leaving(self.facts.get(Before, self.host.name), ports)
 
     def give_back(self) -> None:
         """The addresses of those of whom the kernel has nothing left by now."""
@@ -138,6 +146,7 @@ class AddressIntents(Desk):
         keys += [("publications", key) for key in publications_of(endpoint)]
         keys += [("origins", key) for key in backends_of(endpoint)]
         keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
+        keys += [TABLE] if endpoint.ports else []  # nobody leaves from a published port
         attached = self.facts.get(Attached, endpoint.id)
         return keys + ([("interfaces", attached.ifindex)] if attached else [])
 

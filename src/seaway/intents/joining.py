@@ -77,7 +77,7 @@ class JoiningIntents(Desk):
         tokens.check_uses(token)
         cluster = self.facts.get(Cluster, "cluster")
         assert cluster is not None
-        joining.check_routes(self.facts, cluster, request.routed)
+        joining.check_foreign(self.facts, cluster, request.foreign)
         host = joining.new_host(cluster, request, key, control=token.control)
         counted = replace(cluster, next_host=cluster.next_host + 1)
         await self.records.commit([host, counted, replace(token, used=token.used + 1)])

@@ -13,8 +13,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from seaway.kernel import netns
-from seaway.kernel.host import addressed_devices
 from seaway.kernel.messages.address import AddressEntry, list_addresses, parse_address
+from seaway.kernel.outside import addressed_devices
 from seaway.model.addresses import Address
 from seaway.names import ROUTE_PROTOCOL
 
@@ -69,6 +69,6 @@ def _entries(netns_path: Path | None = None) -> Iterator[AddressEntry]:
 def _best(entries: Iterable[AddressEntry]) -> tuple[Address, ...]:
     """The first of each family, lasting ones before others."""
     found: dict[int, Address] = {}
-    for entry in sorted(entries, key=lambda e: e.second):
+    for entry in sorted(entries, key=lambda e: e.passing):
         found.setdefault(entry.address.version, entry.address.ip)
     return tuple(found[version] for version in sorted(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seaway.model.addresses import Address, Prefix
+from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.facts import Cluster, Host, Value
 
 
@@ -39,7 +39,7 @@ class Joining(Value):
     name: str
     request: str  # PEM: a certificate signing request, of which only the key counts
     underlay: tuple[Address, ...]  # where others reach it, at most one per family
-    routed: tuple[Prefix, ...]  # by it, elsewhere
+    foreign: tuple[ForeignPrefix, ...]  # what it reaches without us
     clock: float
     version: str
     again: bool = False  # it is a host of this cluster, and wants another certificate

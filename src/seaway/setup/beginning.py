@@ -122,7 +122,7 @@ async def _initialise(wish: Wish, mtu: int, member: Membership | None) -> Initia
         host=member.host if member else socket.gethostname(),
         pools=wish.pools,
         service_subnets=wish.service_subnets,
-        routed=tuple(host.foreign_prefixes()),
+        foreign=tuple(host.foreign_prefixes()),
         mtu=mtu or host.uplink_mtu(),
         underlay=wish.advertise,
     )

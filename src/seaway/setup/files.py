@@ -69,15 +69,16 @@ def put_conflist(network: str, path: Path = CONFLIST) -> Path | None:
 
 def our_conflists(folder: Path = names.CNI_CONF) -> list[Path]:
     """Configurations whose first program is ours, by whatever name."""
-    return [path for path in _configurations(folder) if _types(path)[:1] == [_TYPE]]
+    return [path for path in configurations(folder) if _types(path)[:1] == [_TYPE]]
 
 
 def other_conflists(folder: Path = names.CNI_CONF) -> list[Path]:
     """What a runtime that takes the first configuration might take instead of ours."""
-    return [path for path in _configurations(folder) if _types(path)[:1] != [_TYPE]]
+    return [path for path in configurations(folder) if _types(path)[:1] != [_TYPE]]
 
 
-def _configurations(folder: Path) -> list[Path]:
+def configurations(folder: Path = names.CNI_CONF) -> list[Path]:
+    """Every file that runtimes take for one."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.suffix in (".conf", ".conflist", ".json"))

@@ -150,7 +150,7 @@ def _joining(wish: Wish, key: bytes, *, again: bool) -> Joining:
         name=name,
         request=certificates.request(key, name[:64]),
         underlay=wish.advertise or underlay.towards(_address_of(wish.at)),
-        routed=tuple(host.foreign_prefixes()),
+        foreign=tuple(host.foreign_prefixes()),
         clock=time.time(),
         version=__version__,
         again=again,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from seaway import backups, membership, names
 from seaway.backups import Here, Restored
+from seaway.desired.network.ports import leaving
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
 from seaway.facts import Facts
 from seaway.kernel import host, netns
@@ -119,15 +120,20 @@ def _here(known: Facts) -> Here:
         name=socket.gethostname(),
         whereabouts=whereabouts(),
         lives=lambda endpoint: _is_same(endpoint, known) and _lives(endpoint, there),
-        before=next(_own_before(known), None),
-        routed=tuple(host.foreign_prefixes()),
+        before=_before(known),
+        foreign=tuple(host.foreign_prefixes()),
     )
 
 
-def _own_before(known: Facts) -> Iterator[Before]:
-    """This host's, in the store that is replaced."""
+def _before(known: Facts) -> Before | None:
+    """What is known of the time before us; the ports that are published now may end."""
     member = membership.load()
-    yield from (b for b in known.all(Before) if member is None or b.host == member.host)
+    own = [e for e in known.all(Endpoint) if member is None or e.host == member.host]
+    ports = [port for endpoint in own for port in endpoint.ports]
+    for before in known.all(Before):
+        if member is None or before.host == member.host:
+            return next(iter(leaving(before, ports)), before)
+    return None
 
 
 def _links() -> frozenset[str]:

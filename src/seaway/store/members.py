@@ -34,7 +34,7 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # another channel's waiting is not ours
 )
 # What gRPC wraps around the reason that a connection failed.
-_WRAPPING = re.compile(r"^.* last error: |\b[A-Z]{5,}: |\b(ipv4|ipv6|unix):\S+: ")
+_WRAPPING = re.compile(r"^(.* last error: )?([A-Z_]+: )?((ipv4|ipv6|unix):\S+: )?")
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it prints it tells us, too
 

@@ -31,6 +31,7 @@ _GOES_ON = (
     "traffic, attach and detach on this host go on; "
     "changes of networks, hosts and blocks wait until it is back"
 )
+_JOIN = "seaway uninstall, then join again"
 
 log = structlog.get_logger(__name__)
 
@@ -58,10 +59,10 @@ class Remembering:
         self._cache = cache
         self._name, self._host = host, f"hosts/{host}"
         self._folder, self._before = f"endpoints/{host}/", f"before/{host}"
-        self._own: dict[str, bytes] | None = None  # what this host alone writes, as it is here
-        self._there: dict[
-            str, int
-        ] = {}  # its revisions in the store, and that of the host's record
+        # What this host alone writes, as it is here; None: nothing was read yet.
+        self._own: dict[str, bytes] | None = None
+        # At which revisions the store has that, and the host's record.
+        self._there: dict[str, int] = {}
         self._unsent: set[str] = set()
         self._uncached: dict[str, bytes | None] = {}
         self._turn = asyncio.Lock()  # one asks the store at a time
@@ -80,7 +81,7 @@ class Remembering:
     async def load(self) -> Snapshot:
         async with self._turn:
             seen = {k: item.value for k, item in (await self._cache.load()).items.items()}
-            if seen:
+            if seen and self._own is None:
                 self._own = {k: v for k, v in seen.items() if self._is_own(k)}
             try:
                 snapshot = await self._read(seen)
@@ -145,10 +146,8 @@ class Remembering:
         """What others did. What this host alone writes it knows better: that is put right."""
         self._note(commit)
         others = {k: v for k, v in commit.changes.items() if not self._is_own(k)}
-        if self.removed:
-            await self._remember({k: v for k, v in others.items() if k != self._host})
-        else:
-            await self._remember(others)
+        kept = {self._host} if self.removed else set()
+        await self._remember({k: v for k, v in others.items() if k not in kept})
         if self._host not in self._there:
             self._find()  # nothing of ours is to be sent, which would show it
         elif self.lost or self._unsent:
@@ -195,9 +194,7 @@ class Remembering:
         is not asked: nobody else changes it. All else is the store's to decide, or `Unavailable`.
         """
         if self.removed and any(value is not None for value in changes.values()):
-            raise Conflict(
-                "this host was removed from the cluster", "seaway uninstall, then join again"
-            )
+            raise Conflict("this host was removed from the cluster", _JOIN)
         if changes and all(map(self._is_own, changes)):
             return await self._keep(changes)
         if self.lost:
@@ -215,22 +212,27 @@ class Remembering:
         return commit
 
     async def _keep(self, changes: Mapping[str, bytes | None]) -> Commit:
-        await self._cache.commit(changes)
+        await self._cache.commit({**self._uncached, **changes})
+        self._uncached = {}
         self._decide(changes)
         self._unsent |= changes.keys()
+        self._due.set()
         if not self.lost:
             try:
-                await self._send()
+                with suppress(Changed):  # `send` tries again
+                    await self._send()
             except Unavailable as error:
                 self._lose(error)
-            except Changed:
-                self._due.set()
         return Commit(0, dict(changes))
 
     def _decide(self, changes: Mapping[str, bytes | None]) -> None:
-        own = {k: v for k, v in changes.items() if self._is_own(k)}
-        kept = (self._own or {}) | own
-        self._own = {k: v for k, v in kept.items() if v is not None}
+        if self._own is None:
+            self._own = {}
+        for key, value in changes.items():
+            if value is None:
+                self._own.pop(key, None)
+            elif self._is_own(key):
+                self._own[key] = value
 
     async def send(self) -> None:
         """Has the store be as this host is, whenever it can be had. Goes on for ever."""

@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
-from seaway.model.addresses import Address, mapped, unmapped
-from seaway.model.facts import Endpoint, Host, HostAddresses, Network, Publication
+from seaway.model.addresses import UNSPECIFIED, Address, mapped, unmapped
+from seaway.model.facts import Endpoint, Network, Publication, Uplinks
 from seaway.model.publications import PROTOCOLS
 
-EVERY: Final[dict[int, Address]] = {4: IPv4Address(0), 6: IPv6Address(0)}  # address of the host
 _SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
 
 
@@ -26,7 +24,7 @@ def host_addresses(publication: Publication, families: Collection[int]) -> list[
     """Of the host, under which these families are published."""
     if publication.host_ip is not None:
         return [publication.host_ip]
-    return [EVERY[family] for family in sorted(families)]
+    return [UNSPECIFIED[family] for family in sorted(families)]
 
 
 def key_of(address: Address, port: int, protocol: str) -> abi.PortKey:
@@ -130,19 +128,9 @@ def _certain(published: Published, view: View) -> Address | None:
         return None
     if not address.is_unspecified:
         return address
-    outside = _outside(address.version, view)
-    return outside[0] if len(outside) == 1 else None
-
-
-def _outside(family: int, view: View) -> list[Address]:
-    """The host's addresses by which others may know it."""
-    here = view.get(HostAddresses, "host")
-    own = {address for host in view.all(Host) for address in host.addresses}
-    return [
-        a
-        for a in (here.addresses if here else ())
-        if a.version == family and a not in own and not (a.is_loopback or a.is_link_local)
-    ]
+    uplinks = view.get(Uplinks, "host")
+    known = [a for a in (uplinks.addresses if uplinks else ()) if a.version == address.version]
+    return known[0] if len(known) == 1 else None
 
 
 ORIGINS = Derivation("origins", (Source(Endpoint, backends_of),), _origin)

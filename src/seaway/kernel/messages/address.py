@@ -6,7 +6,7 @@ import struct
 from ipaddress import ip_interface
 from typing import Final, NamedTuple
 
-from seaway.kernel.messages.fields import family, ip, unpack
+from seaway.kernel.messages.fields import family, ip, number, unpack
 from seaway.kernel.rtnl import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -23,15 +23,15 @@ SCOPE_UNIVERSE: Final = 0
 
 _HEAD = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _NODAD = 0x02
-_SECOND = 0x01 | 0x20 | 0x40  # secondary or temporary, deprecated, tentative
-_ADDRESS, _LOCAL, _PROTO = 1, 2, 11
+_TEMPORARY, _DEPRECATED = 0x01, 0x20  # the first is another thing for IPv4
+_ADDRESS, _LOCAL, _FLAGS, _PROTO = 1, 2, 8, 11
 
 
 class AddressEntry(NamedTuple):
     ifindex: int
     address: Interface
     protocol: int  # who made it; 0: nobody said
-    second: bool = False  # its interface has, or will have, one that is rather meant
+    passing: bool = False  # it changes by itself, or is used no more: nobody is told of it
 
 
 def new_address(ifindex: int, address: Interface) -> Request:
@@ -70,6 +70,6 @@ def parse_address(body: bytes) -> AddressEntry | None:
     if address is None:
         return None
     protocol = found.get(_PROTO) or b"\0"
-    return AddressEntry(
-        ifindex, ip_interface((address, length)), protocol[0], bool(flags & _SECOND)
-    )
+    flags = number(found.get(_FLAGS)) or flags
+    passing = bool(flags & (_DEPRECATED if address.version == 4 else _DEPRECATED | _TEMPORARY))
+    return AddressEntry(ifindex, ip_interface((address, length)), protocol[0], passing)
