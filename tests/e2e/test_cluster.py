@@ -205,7 +205,7 @@ def test_a_host_of_another_cluster_is_refused(one, two, three):
 
 
 def test_a_route_of_the_host_into_the_pool_is_refused(one, two):
-    two.run("ip", "route", "add", "10.208.3.0/24", "dev", "lo")
+    two.run("ip", "route", "add", "10.208.3.0/24", "via", "198.18.0.1")
     status, line = refused(two, "join", token(one), str(one.address4))
     told_ = "the pool 10.208.0.0/12 of the cluster overlaps 10.208.3.0/24, a route of this host"
     assert (4, True) == (status, told_ in line), line

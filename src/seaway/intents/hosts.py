@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 from seaway import joining, reclaiming
 from seaway.errors import Conflict, NotFound, SeawayError
 from seaway.intents.desk import Desk
-from seaway.model.facts import Block, Host, Path, Peer
+from seaway.model.facts import Block, Endpoint, Host, Path, Peer
 from seaway.model.reports import DrainReport, HostReport, RelayReport
 from seaway.records import parse, store_key
 from seaway.store.base import Changed, Snapshot
@@ -176,9 +176,9 @@ class HostIntents(Desk):
             )
 
     def _named(self, known: _Known, host: Host) -> str:
-        keys = sorted(known.endpoints(host.name))[:_TOLD]
+        keys = known.endpoints(host.name)
         records = (parse(key, known.snapshot.items[key].value) for key in keys)
-        return ", ".join(str(getattr(record, "name", "")) for record in records)
+        return ", ".join(sorted(r.name for r in records if isinstance(r, Endpoint))[:_TOLD])
 
     async def reclaim(self) -> int:
         """What hosts that are no more have left; how many records went."""
