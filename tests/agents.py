@@ -20,8 +20,8 @@ from seaway.errors import Unavailable
 from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.intents.desk import Others
-from seaway.ipam import Allocator, load_blocks
-from seaway.model.addresses import Address, ForeignPrefix
+from seaway.ipam import Allocator, holder, load_blocks, owner
+from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Uplinks
 from seaway.model.membership import Membership
 from seaway.model.requests import NewEndpoint
@@ -66,10 +66,6 @@ class FakeOthers:
         return await self.answering[host.name](method, path, *given)
 
 
-def holder_of(facts: Facts) -> Callable[[Address], str]:
-    return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
-
-
 OWN = ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1", "169.254.7.7", "fe80::5")
 ADDRESSES = tuple(map(ip_address, OWN))
 POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
@@ -106,7 +102,7 @@ async def build(
 
     kernel["links"].on_put = created
     convergence = Convergence(facts, list(kernel.values()))
-    allocator = Allocator(member.host, holder_of(facts))
+    allocator = Allocator(member.host, holder(facts, member.host), owner(facts, member.host))
     load_blocks(allocator, facts)
     host = FakeSurroundings()
     intents = Intents(

@@ -38,7 +38,7 @@ from seaway.errors import NotFound
 from seaway.facts import Facts
 from seaway.firewalls import Firewatch
 from seaway.intents import Intents
-from seaway.ipam import Allocator, load_blocks
+from seaway.ipam import Allocator, holder, load_blocks, owner
 from seaway.kernel import host as surrounding
 from seaway.kernel import netns
 from seaway.kernel.accepts import AcceptTarget
@@ -49,7 +49,7 @@ from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
-from seaway.model.addresses import Address, mapped
+from seaway.model.addresses import mapped
 from seaway.model.facts import Attached, Endpoint, Host
 from seaway.model.membership import Membership
 from seaway.passing import Passing
@@ -200,7 +200,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
 
 
 def _allocator(host: Host, facts: Facts) -> Allocator:
-    allocator = Allocator(host.name, _holder(facts))
+    allocator = Allocator(host.name, holder(facts, host.name), owner(facts, host.name))
     load_blocks(allocator, facts)
     return allocator
 
@@ -270,12 +270,3 @@ def _noter(facts: Facts) -> Callable[[str, int], None]:
             facts.change(Attached, endpoint.id, attached)
 
     return note
-
-
-def _holder(facts: Facts) -> Callable[[Address], str]:
-    def holder(address: Address) -> str:
-        for endpoint in facts.where(Endpoint, "address", address):
-            return f"endpoint '{endpoint.name}'"
-        return ""
-
-    return holder

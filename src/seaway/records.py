@@ -165,9 +165,10 @@ class Records:
             raise Conflict("this host was removed from the cluster", "seaway leave, then join anew")
         new |= dict.fromkeys(map(store_key, delete))
         changes = {k: None if r is None else codec.encode(r) for k, r in new.items()}
+        # As whoever decided this has read it: what is learnt until it is our turn he did not know.
+        keys = [*changes, *map(store_key, rests)]
+        expect = {key: self._revisions.get(key, 0) for key in keys}
         async with self._committing:
-            keys = [*changes, *map(store_key, rests)]
-            expect = {key: self._revisions.get(key, 0) for key in keys}
             commit = await self._store.commit(changes, expect)
             if commit.revision == self._known.revision + 1:
                 self._known = commit.moment

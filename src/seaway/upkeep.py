@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -32,7 +32,6 @@ class Upkeep:
     _hosts: int = 0
     _etcd: tuple[str, ...] = ()
     _gone: bool = False  # to etcd, with the next start
-    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         await self.intents.trust.begun.wait()
@@ -44,22 +43,26 @@ class Upkeep:
                 log.warning("cannot keep up", error=str(error))
                 wait = _RETRY
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), wait)
+                await asyncio.wait_for(self.intents.stirred.wait(), wait)
                 await asyncio.sleep(_SETTLE)
 
     def stir(self) -> None:
         """The facts have changed: is a host gone, or are the records?"""
+        self.intents.learnt()
         hosts, cluster = self.intents.facts.number(Peer), self.intents.facts.get(Cluster, "cluster")
         etcd = cluster.etcd if cluster else ()
-        if hosts < self._hosts or etcd != self._etcd:
-            self._stirred.set()
+        if hosts != self._hosts or etcd != self._etcd:
+            self.intents.stirred.set()
         self._hosts, self._etcd = hosts, etcd
 
     async def look(self) -> None:
         """Do what is due."""
-        self._stirred.clear()
+        self.intents.stirred.clear()
         await self.renew()
         await self.go_to_etcd()
+        await self.intents.return_loans()
+        await self.intents.settle_doubts()
+        await self.intents.claim_foreign()
         if self.intents.trust.signs and any(self.intents.left_behind()):
             await self.intents.reclaim()
 

@@ -44,6 +44,7 @@ DESCRIBED = {
 }
 PORT = {"host_port": 8080, "container_port": 80, "protocol": "udp", "host_ip": "192.0.2.1"}
 PUBLISH = "/v1/endpoints/a/publish"
+BLUE = {"netns": "blue", "network": "default"}
 CHANGES = "/v1/store/changes?now=1&since={revision}&mark={mark}"
 EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("POST", "/v1/networks"): ({}, {"name": "web"}),
@@ -70,6 +71,11 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("DELETE", "/v1/tokens/{token}"): ({"token": "00000000"}, None),
     ("GET", "/v1/join"): ({}, None),
     ("POST", "/v1/join"): ({}, {}),
+    ("GET", "/v1/networks/{name}/use"): ({"name": "default"}, None),
+    ("POST", "/v1/loans"): (
+        {},
+        {"network": "default", "host": "two", "first": "10.208.0.0", "last": "10.208.0.63"},
+    ),
     ("GET", "/v1/hosts"): ({}, None),
     ("PUT", "/v1/hosts/{host}/certificate"): ({"host": "two"}, {"request": ""}),
     ("PUT", "/v1/hosts/{host}/drain"): ({"host": "two"}, None),
@@ -201,6 +207,8 @@ def prepared(host, agent, key):
         case ("GET", path) if path == CHANGES:
             stored = json.loads(ask(agent, "GET", "/v1/store")[2])
             return {name: stored[name] for name in ("revision", "mark")}, None
+        case ("POST", "/v1/loans"):
+            assert 201 == ask(agent, "POST", "/v1/endpoints", BLUE)[0]
         case ("PUT", "/v1/hosts/{host}/certificate"):
             return {"host": "two"}, {"request": certificates.request(KEY, "two")}
         case ("POST", "/v1/leave?force=yes"):

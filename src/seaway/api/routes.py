@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seaway.errors import Invalid
 from seaway.model.addresses import parse_address
 from seaway.model.backup import Backup
-from seaway.model.facts import Endpoint, Network
+from seaway.model.facts import Block, Endpoint, Network
 from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
 from seaway.model.reports import (
     BlockReport,
@@ -26,8 +26,16 @@ from seaway.model.reports import (
     RelayReport,
     Status,
     TokenReport,
+    UseReport,
 )
-from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, NewToken, Publications
+from seaway.model.requests import (
+    Loan,
+    NetworkChange,
+    NewEndpoint,
+    NewNetwork,
+    NewToken,
+    Publications,
+)
 from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.model.wire import CniAnswer, CniCall
 from seaway.store.base import Moment
@@ -189,6 +197,22 @@ ROUTES = (
         takes=CniCall,
         answers=CniAnswer,
         early=True,
+    ),
+    Route(
+        "GET",
+        "/v1/networks/{name}/use",
+        lambda to, call: to.intents.network_use(call.path["name"]),
+        answers=UseReport,
+        hosts=True,
+    ),
+    Route(
+        "POST",
+        "/v1/loans",
+        lambda to, call: to.intents.lend(call.body, call.caller.host),
+        takes=Loan,
+        answers=Block,
+        created=True,
+        hosts=True,
     ),
     Route("GET", "/v1/tokens", lambda to, _: to.intents.tokens(), answers=list[TokenReport]),
     Route(

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
 from seaway.facts import Facts
-from seaway.ipam import Allocator
+from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Endpoint, Host, Namespace
@@ -104,6 +104,9 @@ class Desk:
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    # Of endpoints whose records are gone, until nobody has them any more.
+    going: set[Address] = field(default_factory=set)
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)  # there is something to keep up
     # Between the check of a request and its commit no other one may be checked.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -115,7 +118,12 @@ class Desk:
                     return await act()
                 except Changed:
                     await self.records.reload()
+                    self.learnt()
             return await act()
+
+    def learnt(self) -> None:
+        """Others have changed records: what follows from that beyond facts."""
+        load_blocks(self.allocator, self.facts)
 
     @property
     def here(self) -> Host:

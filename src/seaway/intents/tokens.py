@@ -43,7 +43,7 @@ class TokenIntents(Desk):
         if request.uses < 0:
             raise Invalid("a token cannot be used less than never", "0: as often as one likes")
         alone = not self.trust.whole
-        made = await self.decide(lambda: self._create(request))
+        made = await self.decide(lambda: self._make(request))
         if alone:  # who is told of a token may use it at once
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.trust.open.wait(), _OPENS_WITHIN)
@@ -51,7 +51,7 @@ class TokenIntents(Desk):
         expires = self.trust.clock() + request.ttl
         return NewTokenReport(id=made.id, token=str(made), expires=expires, addresses=addresses)
 
-    async def _create(self, request: NewToken) -> JoinToken:
+    async def _make(self, request: NewToken) -> JoinToken:
         await self._begin_trust()
         made, now = tokens.make(self.trust.authority_digest()), self.trust.clock()
         record = Token(

@@ -64,6 +64,7 @@ class Network(Value):
     host_access: bool = True  # containers reach their own host's ports
     link_local: bool = False  # containers reach 169.254/16 (cloud metadata) and fe80::/10
     mtu: int = 1500
+    leaving: bool = False  # it is being removed, and takes no endpoint
 
 
 class Token(Value):

@@ -68,6 +68,13 @@ class HostReport(Value):
     via: str = ""  # the next hop to it, as routing has found; empty: not known
 
 
+class UseReport(Value):
+    """What one host says of a network that is being removed."""
+
+    leaving: bool  # it knows that it is
+    endpoints: tuple[str, ...]  # names
+
+
 class RelayReport(Value):
     """What one host says of another that drains."""
 

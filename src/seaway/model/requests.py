@@ -23,6 +23,15 @@ class NewToken(Value):
     control: bool = False  # who joins with it becomes a control host
 
 
+class Loan(Value):
+    """One host asks another for an address between these (both included) of its blocks."""
+
+    network: str
+    host: str  # which asks
+    first: Address
+    last: Address
+
+
 class NetworkChange(Value):
     """None: as it is."""
 
