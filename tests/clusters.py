@@ -31,6 +31,7 @@ from seaway.model.facts import Host
 from seaway.model.membership import Ground, Joined, Joining, Membership
 from seaway.model.requests import NewToken
 from seaway.passing import Passing
+from seaway.records import parse
 from seaway.store.peers import PeerStore
 from seaway.store.remembering import Remembering
 from seaway.store.sqlite import SqliteStore
@@ -153,7 +154,7 @@ class Cluster:
         shared = store or PeerStore(member.host, member.through, others.ask_at)
         own = store or Remembering(shared, SqliteStore(path / "cache.db"), member.host)
         agent = await agents.build(own, member, keeper, others, shared)
-        passing = Passing(member.host, shared)
+        passing = Passing(member.host, shared, parse)
         server = HostServer(
             Doors(agent.intents, _no_cni, passing), keeper, loopback(address), self.port
         )

@@ -20,6 +20,7 @@ from seaway.api.routes import CniDoor, Doors
 from seaway.api.server import Server
 from seaway.model.wire import CniAnswer, CniCall
 from seaway.passing import Passing
+from seaway.records import parse
 
 T = TypeVar("T")
 _WITHIN = 10.0  # seconds
@@ -80,7 +81,7 @@ async def _echo(call: CniCall) -> CniAnswer:  # noqa: RUF029, the shape of a doo
 
 async def _begin(folder: Path) -> tuple[Agent, Passing, list[asyncio.Task[None]]]:
     agent = await start(folder)
-    passing = Passing("h", agent.store)
+    passing = Passing("h", agent.store, parse)
     works = [asyncio.create_task(w()) for w in (agent.intents.convergence.run, passing.run)]
     await agent.intents.convergence.settle()
     agent.intents.serving = True

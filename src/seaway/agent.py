@@ -210,7 +210,7 @@ def _started(intents: Intents, vigil: Vigil, plane: DataPlane, opened: Stores) -
     vigil.look()
     convergence, upkeep = intents.convergence, Upkeep(intents)
     adopted = convergence.adopt()
-    passing = Passing(intents.host.name, opened.shared)
+    passing = Passing(intents.host.name, opened.shared, parse)
 
     def learnt() -> None:
         convergence.ask()

@@ -7,12 +7,10 @@ that it does not know yet. What is told names the hosts that it is known from (`
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
-import msgspec
 import structlog
 
 from seaway.errors import Unavailable
@@ -29,13 +27,12 @@ _MOST_HOPS = 16
 
 
 class Passing:
-    """Of one agent: `store` is where its own records lie."""
+    """Of one agent: `store` is where its own records lie; `check` refuses what is none."""
 
-    def __init__(self, host: str, store: Store) -> None:
+    def __init__(self, host: str, store: Store, check: Callable[[str, bytes], object]) -> None:
         self._host = host
         self._store = store
-        # A store that nobody restores while it is open has no marks: each agent gives it one.
-        self._run = secrets.token_hex(8)
+        self._check = check
         self._wanted = asyncio.Event()
         self._stirred = asyncio.Event()
         self._stands = False
@@ -48,17 +45,18 @@ class Passing:
         with self._through(via):
             found = await self._store.load()
         items = {
-            key: StoredItem(value=msgspec.Raw(item.value), revision=item.revision)
+            key: StoredItem(value=item.value, revision=item.revision)
             for key, item in found.items.items()
         }
-        return Stored(revision=found.revision, mark=found.mark or self._run, items=items)
+        return Stored(revision=found.revision, mark=found.mark, items=items)
 
     async def commit(self, request: Committing, via: str) -> Committed:
-        changes: dict[str, bytes | None] = {k: bytes(v) for k, v in request.put.items()}
-        changes |= dict.fromkeys(request.delete)
+        for key, value in request.put.items():
+            self._check(key, value)
+        changes: dict[str, bytes | None] = {**request.put, **dict.fromkeys(request.delete)}
         with self._through(via):
             done = await self._store.commit(changes, request.expect)
-        return Committed(revision=done.revision, mark=done.mark or self._run)
+        return Committed(revision=done.revision, mark=done.mark)
 
     async def changes(self, since: Moment, *, now: bool) -> Changes:
         """What was changed since; where that is nothing, it waits, unless asked `now`."""
@@ -67,9 +65,21 @@ class Passing:
             async with asyncio.timeout(WAIT):
                 while not self._closed and (not self._stands or not (now or self._known(since))):
                     await self._stirred.wait()
+        if self._stands and since.revision > self._latest.revision:
+            await self._catch_up()
         if self._closed or not self._stands:
             raise Unavailable("this host does not reach the store", "see: seaway status")
         return Changes(changes=tuple(self._since(since)), chain=(self._host, *self._chain()))
+
+    async def _catch_up(self) -> None:
+        """Of an etcd others' commits count too: it may have come further than any of ours."""
+        moment = (await self._store.load()).moment
+        if moment.mark == self._latest.mark:
+            self._begin(moment)
+
+    @property
+    def _latest(self) -> Moment:
+        return self._commits[-1].moment if self._commits else self._base
 
     def _chain(self) -> tuple[str, ...]:
         return self._store.chain if isinstance(self._store, PeerStore) else ()
@@ -84,14 +94,15 @@ class Passing:
                 yield self._told(commit)
             else:
                 before = commit.moment
-        if since.revision < self._base.revision or since.mark != (before.mark or self._run):
+        known = self._base.revision <= since.revision <= self._latest.revision
+        if not known or since.mark != before.mark:
             raise Missed(f"what came after revision {since.revision} is not known", "load again")
 
     def _told(self, commit: Commit) -> Change:
         return Change(
             revision=commit.revision,
-            mark=commit.mark or self._run,
-            put={k: msgspec.Raw(v) for k, v in commit.changes.items() if v is not None},
+            mark=commit.mark,
+            put={key: value for key, value in commit.changes.items() if value is not None},
             delete=tuple(key for key, value in commit.changes.items() if value is None),
         )
 
@@ -104,8 +115,7 @@ class Passing:
                 if not known:
                     self._begin((await self._store.load()).moment)
                     known = True
-                last = self._commits[-1].moment if self._commits else self._base
-                async with aclosing(self._store.watch(last)) as commits:
+                async with aclosing(self._store.watch(self._latest)) as commits:
                     async for commit in commits:
                         self._note(commit)
             except Missed:
@@ -119,9 +129,9 @@ class Passing:
         self._commits.clear()
 
     def _note(self, commit: Commit) -> None:
-        """An empty one says that the watch stands."""
+        """One that is known already says that the watch stands."""
         self._stands = True
-        if commit.changes:
+        if commit.revision > self._latest.revision:
             self._commits.append(commit)
         while len(self._commits) > _REMEMBERED:
             self._base = self._commits.popleft().moment

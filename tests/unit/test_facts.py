@@ -16,12 +16,15 @@ from seaway.model.facts import (
     Attached,
     Barrier,
     Before,
+    Block,
     Endpoint,
     Firewalls,
     Host,
     HostAddresses,
     Network,
+    Peer,
     Publication,
+    Token,
     Unguarded,
     Uplinks,
     Value,
@@ -85,7 +88,27 @@ def key_of(fact: Value) -> str:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
             return key
+        case Block(prefix=prefix):
+            return str(prefix)
+        case Token(id=key):
+            return key
     return "host"
+
+
+def peer(number: int, draining: bool) -> Peer:
+    addresses = (ip_interface(f"10.9.1.{number}").ip,)
+    return Peer(name=f"p{number}", number=number + 1, addresses=addresses, draining=draining)
+
+
+def block(number: int, of: int, length: int) -> Block:
+    prefix = IPv4Network(
+        (f"10.{of}.0.{number * 64}" if length == 26 else f"10.{of}.0.{number}", length)
+    )
+    return Block(prefix=prefix, network=f"n{of}", host=("h", "p1")[number % 2])
+
+
+def token(number: int) -> Token:
+    return Token(id=f"{number:08x}", digest="", created=0.0, expires=1.0)
 
 
 ports = st.builds(
@@ -100,6 +123,9 @@ facts_ = st.one_of(
     st.builds(endpoint, small, small, small, st.lists(ports, max_size=3)),
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
     st.builds(host, small),
+    st.builds(peer, small, st.booleans()),
+    st.builds(block, st.integers(0, 3), small, st.sampled_from((26, 32))),
+    st.builds(token, small),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
     st.builds(before, st.frozensets(small), st.frozensets(small)),

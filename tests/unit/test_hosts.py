@@ -24,6 +24,7 @@ from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Path, Peer, Token
 from seaway.model.membership import Signed, Signing
 from seaway.model.requests import NewToken
+from seaway.model.store import Committed, Committing
 from seaway.records import store_key
 from seaway.store.base import Changed, Item, Snapshot
 from seaway.trust import authority, certificates, contexts
@@ -332,6 +333,39 @@ def test_other_hosts_are_served_what_is_for_them_alone(tmp_path, path):
         two = await cluster.join("two")
         with pytest.raises(NotFound, match=f"there is no {path}"):
             await two.others.ask(one.intents.here, "GET", path)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("put", "words"),
+    [
+        ({"networks/x": b"{"}, "a record 'networks/x' that is not JSON"),
+        ({"networks/x": b'{"name":"y"}'}, "a record 'networks/x' that is not a valid Network"),
+        ({"tokens/00000000": b"\xff" * 40}, "a record 'tokens/00000000' that is not JSON"),
+        ({"anything": b"{}"}, "'anything', which this version does not know"),
+    ],
+)
+def test_what_is_no_record_is_not_passed_on(tmp_path, put, words):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        before = await records(cluster)
+        asked = one.intents.here, "POST", "/v1/store?via=two", Committing(put=put), Committed
+        with pytest.raises(Invalid, match=words):
+            await two.others.ask(*asked)
+        assert before == await records(cluster)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("path", ["since=x", "since=-1", "since=" + "9" * 30, "", "since=1&to=2"])
+def test_a_revision_that_is_none_is_refused(tmp_path, path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        with pytest.raises(Invalid, match=r"is no revision|unknown query parameter 'to'"):
+            await two.others.ask(one.intents.here, "GET", f"/v1/store/changes?{path}")
 
     run(tmp_path, scenario)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from seaway.model.facts import Value
 
 
 class StoredItem(Value):
-    value: msgspec.Raw  # JSON
+    value: bytes
     revision: int
 
 
@@ -21,7 +19,7 @@ class Stored(Value):
 class Committing(Value):
     """All of it or nothing; `expect`: revisions that it rests on, 0: absent."""
 
-    put: dict[str, msgspec.Raw]
+    put: dict[str, bytes]
     delete: tuple[str, ...] = ()
     expect: dict[str, int] = {}
 
@@ -36,7 +34,7 @@ class Change(Value):
 
     revision: int
     mark: str
-    put: dict[str, msgspec.Raw]
+    put: dict[str, bytes]
     delete: tuple[str, ...]
 
 

@@ -13,8 +13,6 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-import msgspec
-
 from seaway.errors import Conflict, Forbidden, Unavailable
 from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
@@ -43,14 +41,14 @@ class PeerStore:
 
     async def load(self) -> Snapshot:
         stored = await self._call("GET", "/v1/store", None, Stored)
-        items = {k: Item(bytes(i.value), i.revision) for k, i in stored.items.items()}
+        items = {k: Item(i.value, i.revision) for k, i in stored.items.items()}
         return Snapshot(stored.revision, items, stored.mark)
 
     async def commit(
         self, changes: Mapping[str, bytes | None], expect: Mapping[str, int] | None = None
     ) -> Commit:
         body = Committing(
-            put={key: msgspec.Raw(v) for key, v in changes.items() if v is not None},
+            put={key: value for key, value in changes.items() if value is not None},
             delete=tuple(key for key, value in changes.items() if value is None),
             expect=dict(expect or {}),
         )
@@ -74,8 +72,7 @@ class PeerStore:
                 yield Commit(since.revision, {}, since.mark)
                 stands = True
             for change in found.changes:
-                changes: dict[str, bytes | None] = {k: bytes(v) for k, v in change.put.items()}
-                changes |= dict.fromkeys(change.delete)
+                changes: dict[str, bytes | None] = {**change.put, **dict.fromkeys(change.delete)}
                 since = Moment(change.revision, change.mark)
                 yield Commit(change.revision, changes, change.mark)
 
