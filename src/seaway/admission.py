@@ -150,8 +150,9 @@ def publications(
         taken[place].append(Claim("", f"{port}, which is asked for too", wanted))
     if room < 0:
         raise Exhausted(
-            f"there is no room for {len(ports)} more published ports",
-            f"this host has {_MOST_PUBLICATIONS}; a port of both families takes two",
+            f"there is no room for {len(ports)} more published ports: this host has "
+            f"{_MOST_PUBLICATIONS}, and a port of both families takes two",
+            "unpublish some, or publish on an address of one family, e.g. 0.0.0.0:8080:80",
         )
 
 

@@ -79,7 +79,10 @@ def _barrier(barrier: Barrier, where: str, *, accepted: bool) -> Finding:
         found = f"firewalld runs, and refuses what comes by devices that are not {barrier.chain}"
         if not iptables.which("firewall-cmd"):
             return _finding(
-                FIREWALLD, "warning", f"{found}; there is no firewall-cmd", "install firewalld's"
+                FIREWALLD,
+                "warning",
+                f"{found}; there is no program 'firewall-cmd'",
+                "apt-get install firewalld",
             )
         advice = (
             f"the agent puts {LINK_PREFIX}+ there, after each reload again; for good: "
