@@ -19,10 +19,15 @@ from seaway.desired.indexes import INDEXES
 from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
-from seaway.model.addresses import Address
+from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Uplinks
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
+
+
+def routes(*prefixes: str) -> tuple[ForeignPrefix, ...]:
+    """Of a host, by a router."""
+    return tuple(ForeignPrefix(ip_network(prefix)) for prefix in prefixes)
 
 
 @dataclass

@@ -41,7 +41,7 @@ static __noinline int answer_again(struct __sk_buff *skb, const struct packet *p
 	flow->seen = clock_ticks();
 	flow->flags = 0;
 	flow->container = 0;
-	if (budget_spend(skb->ifindex))
+	if (!flow_find(&asked) && budget_spend(skb->ifindex | BUDGET_OUTSIDE))
 		flow_enter(&asked, flow);
 	*flow = flow_reverse(&asked, flow);
 	return 0;

@@ -30,6 +30,7 @@ struct flow { /* addresses and ports as in the key */
 	__u32 seen; /* in ticks: when the other direction was looked after */
 	__u32 flags;
 	__u32 container; /* whose end of it no publication vouches for; 0: not one of ours */
+	__u32 tag;	 /* of the key: a full table gives an entry away while somebody reads it */
 };
 
 /* A packet that an ICMP error quotes. */
@@ -41,6 +42,16 @@ struct quote {
 	__be16 check; /* of its IPv4 header */
 	__u16 pad;
 };
+
+static __always_inline __u32 flow_tag(const struct flow_key *key)
+{
+	__u32 tag = (__u32)key->src_port << 16 | key->dst_port;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		tag = tag * 31 + (key->src.words[i] ^ (key->dst.words[i] << 1));
+	return tag ^ key->protocol;
+}
 
 static __always_inline bool flow_has_ports(__u8 protocol)
 {

@@ -27,7 +27,7 @@ from seaway.desired.transport.publications import (
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model import forms
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Endpoint, HostAddresses, Network, Publication
 from seaway.model.publications import HeldPort, checked, in_ranges
 from seaway.model.requests import NewEndpoint, NewNetwork
@@ -53,10 +53,12 @@ def mtu(value: int, families: Iterable[int]) -> None:
         raise Invalid(f"MTU {value} is out of range", f"expected {least} to {MTU_MOST}")
 
 
-def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tuple[Prefix, ...]:
+def subnets(
+    facts: Facts, request: NewNetwork, foreign: Iterable[ForeignPrefix]
+) -> tuple[Prefix, ...]:
     """Those asked for, or one of each family from the cluster's pools.
 
-    `foreign` are the prefixes that the host routes elsewhere already.
+    `foreign` is what the host reaches without us.
     """
     cluster = facts.get(Cluster, "cluster")
     assert cluster is not None
@@ -68,17 +70,17 @@ def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tup
             check_unicast(subnet)
             _check_family(subnet, request.families)
             if other := first_overlap(subnet, [*ours, *request.subnets[:i]]):
-                _refuse(subnet, other, "a subnet of this cluster")
-            if other := in_the_way(subnet, foreign):
-                _refuse(subnet, other, "a route of this host")
+                _refuse(subnet, f"{other}, a subnet of this cluster")
+            if taken := in_the_way(subnet, foreign):
+                _refuse(subnet, str(taken))
         return request.subnets
     families = request.families
     if not families or set(families) - {4, 6} or len(set(families)) != len(families):
         raise Invalid(
             "a network needs IPv4, IPv6 or both", "expected families of 4 and 6, each once"
         )
-    taken = ours + [r for r in foreign if any(in_the_way(p, [r]) for p in cluster.pools)]
-    return tuple(_from_pools(cluster, family, taken) for family in families)
+    used = ours + [f.prefix for f in foreign if any(in_the_way(p, [f]) for p in cluster.pools)]
+    return tuple(_from_pools(cluster, family, used) for family in families)
 
 
 def _check_family(subnet: Prefix, families: Sequence[int]) -> None:
@@ -90,10 +92,8 @@ def _check_family(subnet: Prefix, families: Sequence[int]) -> None:
         )
 
 
-def _refuse(subnet: Prefix, other: Prefix, what: str) -> NoReturn:
-    raise Conflict(
-        f"subnet {subnet} overlaps {other}, {what}", "choose another, or let Seaway choose"
-    )
+def _refuse(subnet: Prefix, other: str) -> NoReturn:
+    raise Conflict(f"subnet {subnet} overlaps {other}", "choose another, or let Seaway choose")
 
 
 def _from_pools(cluster: Cluster, family: int, taken: list[Prefix]) -> Prefix:

@@ -44,6 +44,7 @@ from seaway.kernel.nft import NftTarget
 from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
+from seaway.kernel.translations import Translations
 from seaway.model.addresses import Address, mapped
 from seaway.model.facts import Attached, Endpoint, Host
 from seaway.presence import alone_while
@@ -159,7 +160,12 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     allocator = Allocator(host.name, _holder(facts))
     load_blocks(allocator, facts)
     surroundings = HostSurroundings(
-        links, Counters(plane), attachments.mode, plane.layout, mtu=config.network.mtu
+        links,
+        Counters(plane),
+        attachments.mode,
+        plane.layout,
+        Translations(),
+        mtu=config.network.mtu,
     )
     intents = Intents(host, facts, records, convergence, surroundings, allocator, deciding=deciding)
     vigil = Vigil(intents, links, attachments, Lookouts(lookout, firewatch))

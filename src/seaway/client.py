@@ -16,7 +16,14 @@ from seaway.errors import Forbidden, SeawayError, Unavailable
 from seaway.model import codec
 from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
-from seaway.model.reports import BlockReport, EndpointReport, Leak, NetworkReport, Status
+from seaway.model.reports import (
+    BlockReport,
+    EndpointReport,
+    Leak,
+    NetworkMade,
+    NetworkReport,
+    Status,
+)
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
 
 if TYPE_CHECKING:
@@ -60,8 +67,8 @@ class Client:
     def network(self, name: str) -> NetworkReport:
         return self._get(_path("networks", name), NetworkReport)
 
-    def create_network(self, new: NewNetwork) -> Network:
-        return codec.decode(self._call("POST", "/v1/networks", new), Network)
+    def create_network(self, new: NewNetwork) -> NetworkMade:
+        return codec.decode(self._call("POST", "/v1/networks", new), NetworkMade)
 
     def update_network(self, name: str, change: NetworkChange) -> Network:
         return codec.decode(self._call("PATCH", _path("networks", name), change), Network)

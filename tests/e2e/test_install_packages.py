@@ -71,10 +71,15 @@ def test_an_engine_of_somebody_elses_is_neither_replaced_nor_joined(install, eng
     assert (0, ["-q update", f"{ASKED} iperf3 sockperf"]) == install("bench", engine)
 
 
-def test_a_firewall_is_not_left_to_take_over_at_the_next_boot(install):
-    called = install("firewalls", "dbus", "udev")[1]
-    assert [f"{ASKED} firewalld ufw", "systemctl --quiet disable firewalld.service"] == called[1:]
+def test_a_firewall_or_a_store_is_not_left_to_take_over_at_the_next_boot(install):
+    for group, there, missing, service in (
+        ("firewalls", ("dbus", "udev"), "firewalld ufw", "firewalld"),
+        ("store", ("etcd-client",), "etcd-server", "etcd"),
+    ):
+        called = install(group, *there)[1]
+        assert [f"{ASKED} {missing}", f"systemctl --quiet disable {service}.service"] == called[1:]
     assert "systemctl" not in " ".join(install("firewalls", "dbus", "firewalld")[1])
+    assert "systemctl" not in " ".join(install("store", "etcd-server")[1])
 
 
 # As Docker's own packages for Debian say, but for what they need of the distribution.

@@ -29,6 +29,12 @@ ASKING, TELLING, HOLDING = (
 )
 CASES = pytest.mark.parametrize("case", ["tcp", "udp", "connected"])
 PORT, BACKEND = "8080", "80"
+BRIDGE = """
+ip link add br0 type bridge; ip addr add 192.0.2.1/24 dev br0; ip link set br0 up
+ip link add there type veth peer name eth0 netns $0; ip link set there master br0 up
+in="ip -n $0"; $in link set lo up; $in link set eth0 up; $in addr add 192.0.2.2/24 dev eth0
+$in route add default via 192.0.2.1
+"""
 REFUSED = "ECONNREFUSED"
 
 
@@ -145,6 +151,27 @@ def test_a_port_may_be_published_on_one_address_alone(scene):
             scene.one.seaway("endpoint", "unpublish", "other", mapping)
 
 
+@pytest.mark.parametrize("first", ["a bridge of others", "a network of ours"])
+def test_a_port_is_reached_by_an_interface_that_has_not_the_default_route(scene, first):
+    host, name = scene.one.host, f"two{len(first)}"
+    two = scene.one.container(name)
+    if first == "a bridge of others":
+        host.run("sh", "-ec", BRIDGE, name)
+    else:
+        scene.one.seaway("attach", name, "--name", name)
+    scene.one.seaway("network", "create", name)
+    as_second = ("--interface", "eth1", "--name", "second", "--network", name)
+    scene.one.seaway("attach", name, *as_second, "-p", f"8185:{BACKEND}")
+    with telling(two):
+        for who, mine in ((scene.outside, scene.outside.address4), (scene.other, None)):
+            for public in scene.public:
+                told = ask(who, "tcp", public, "8185")
+                assert mine is None or ":" in public or str(mine) == told[0]
+        assert scene.public[0] == ask(host, "tcp", scene.public[0], "8185")[1]
+        assert "127.0.0.1" == ask(host, "tcp", "127.0.0.1", "8185")[1]
+    scene.one.seaway("detach", f"{name}/second")
+
+
 def test_a_port_of_a_process_is_refused_with_its_name_and_nothing_is_changed(scene):
     before = scene.one.state()
     with scene.one.host.popen("busybox", "nc", "-l", "-p", "7070", stdin=subprocess.PIPE) as taken:
@@ -156,6 +183,27 @@ def test_a_port_of_a_process_is_refused_with_its_name_and_nothing_is_changed(sce
     assert before == scene.one.state()
     again = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", f"{PORT}:80")
     assert "'web'" in again.stderr
+
+
+def test_a_port_that_a_rule_of_others_leads_elsewhere_is_refused_and_doctor_names_a_later_one(
+    scene,
+):
+    host, web = scene.one.host, scene.one.told("endpoint", "inspect", "web")["endpoint"]
+    rule = ("PREROUTING", "-p", "tcp", "--dport")
+    there = ("-j", "DNAT", "--to-destination", f"{web['addresses'][0].partition('/')[0]}:80")
+    host.run("iptables-nft", "-t", "nat", "-A", *rule, "8186", *there)
+    refused = host.call(SEAWAY, "endpoint", "publish", "other", "8186:80")
+    host.run("iptables-nft", "-t", "nat", "-D", *rule, "8186", *there)
+    scene.one.seaway("endpoint", "publish", "other", "8186:80")
+    host.run("iptables-nft", "-t", "nat", "-A", *rule, "8186", *there)
+    told = json.loads(host.call(SEAWAY, "doctor", "-o", "json").stdout)
+    host.run("iptables-nft", "-t", "nat", "-D", *rule, "8186", *there)
+    scene.one.seaway("endpoint", "unpublish", "other", "8186:80")
+
+    chain = "a rule of chain PREROUTING (iptables-nft)"
+    assert f"port 8186/tcp is taken by {chain}" in refused.stderr
+    (found,) = [f["found"] for f in told if f["check"] == "ports"]
+    assert f"8186:80/tcp led elsewhere by {chain} too" == found
 
 
 SOURCES = """

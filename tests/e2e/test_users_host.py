@@ -145,8 +145,8 @@ def test_dockers_engine_starts_stops_and_rebuilds_its_rules_while_traffic_runs(s
 def _dockers_containers_reach_the_world_and_none_of_ours(host: LabHost, a: Bare) -> None:
     Path(f"/proc/{host.pid}/root{docker.ARCHIVE}").write_bytes(docker.image())
     host.run("docker", "import", docker.ARCHIVE, docker.IMAGE)
+    _dockers_containers_reach_the_world(host)
     ping = ("docker", "run", "--rm", docker.IMAGE, "/bin/busybox", "ping", "-c1", "-W1")
-    assert 0 == host.call(*ping, INTERNET[0]).returncode
     assert 0 != host.call(*ping, a.addresses()[0]).returncode
 
 
@@ -176,6 +176,40 @@ def test_dockers_containers_are_reached_by_ours_where_they_publish_and_nowhere_e
     assert set() == scene.drift()
 
 
+def test_dockers_closed_ports_stay_closed_to_the_world_where_we_turned_forwarding_on(scene):
+    """Docker leaves FORWARD open on a host that forwards already."""
+    host, world = scene.host, scene.world
+    host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    scene.begin()
+    start_docker(host)
+    assert "-P FORWARD ACCEPT" in host.run(NFT4, "-S", "FORWARD")
+    Path(f"/proc/{host.pid}/root{docker.ARCHIVE}").write_bytes(docker.image())
+    host.run("docker", "import", docker.ARCHIVE, docker.IMAGE)
+    closed = _web(host, "closed")
+    _web(host, "open", "--publish=8080:80")
+    host.wait_for("its server", lambda: _connects(host, closed))
+    host.wait_for("the other", lambda: _connects(host, "127.0.0.1", 8080))
+    scene.wait("the drop", NFT4, "FORWARD")
+
+    world.run("ip", "route", "add", f"{closed}/32", "via", str(host.address4))
+    assert _connects(world, host.address4, 8080)
+    assert not _connects(world, closed)
+    (told,) = [f for f in findings(host) if "docker0" in f["found"]]
+    assert ("docker", "ok") == (told["check"], told["level"])
+    _dockers_containers_reach_the_world(host)
+    assert set() == scene.drift()
+
+    gone = host.call(SEAWAY, "uninstall", "--yes", "--force", timeout=60)
+    assert "iptables-nft -P FORWARD DROP" in gone.stderr
+    assert not accepts(host, NFT4, "FORWARD")
+    _dockers_containers_reach_the_world(host)
+
+
+def _dockers_containers_reach_the_world(host: LabHost) -> None:
+    ping = ("docker", "run", "--rm", docker.IMAGE, "/bin/busybox", "ping", "-c1", "-W1")
+    assert 0 == host.call(*ping, INTERNET[0]).returncode
+
+
 def _web(host: LabHost, name: str, *options: str) -> str:
     """A container of Docker's that serves port 80; its address."""
     serve = ("/bin/busybox", "httpd", "-f", "-p", "80")
@@ -184,8 +218,8 @@ def _web(host: LabHost, name: str, *options: str) -> str:
     return host.run("docker", "inspect", f"--format={form}", name).strip()
 
 
-def _connects(host: LabHost, address: str) -> bool:
-    inside = ["timeout", "1", "bash", "-c", f": < /dev/tcp/{address}/80"]
+def _connects(host: LabHost, address: str, port: int = 80) -> bool:
+    inside = ["timeout", "1", "bash", "-c", f": < /dev/tcp/{address}/{port}"]
     return host.call(*inside).returncode == 0
 
 

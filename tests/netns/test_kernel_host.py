@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -104,10 +104,30 @@ def test_foreign_prefixes_are_what_the_host_routes_without_us(host):
     host.run("ip route add 10.208.0.7/32 dev up0 proto 83")
     host.run("ip route add 198.51.100.0/24 dev up0 table 77")
 
+    host.run("ip route add 203.0.113.0/24 nexthop via 192.0.2.10 nexthop via 192.0.2.11")
+
+    within, own = "a network that this host is in", "an address of this host"
     assert [
-        ip_network(p)
-        for p in ("0.0.0.0/0", "10.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/64")
-    ] == hosts.foreign_prefixes(host.path)
+        ("0.0.0.0/0", "a route of this host", True),
+        ("10.0.0.0/8", "a route of this host", True),
+        ("192.0.2.0/24", within, False),
+        ("192.0.2.1/32", own, False),
+        ("192.0.2.9/32", "the next hop of this host's route to 10.0.0.0/8", False),
+        ("192.0.2.10/32", "the next hop of this host's route to 203.0.113.0/24", False),
+        ("192.0.2.11/32", "the next hop of this host's route to 203.0.113.0/24", False),
+        ("198.51.100.0/24", within, False),
+        ("203.0.113.0/24", "a route of this host", True),
+        ("2001:db8::/64", within, False),
+        ("2001:db8::1/128", own, False),
+    ] == [(str(f.prefix), f.what, f.yields) for f in hosts.foreign_prefixes(host.path)]
+
+
+@pytest.mark.parametrize("half", ["0.0.0.0/1", "default"])
+def test_a_device_that_leads_everywhere_is_no_network_of_the_host(host, half):
+    host.run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
+    host.run(f"ip route add {half} dev up0 scope link")
+
+    assert [True] == [f.yields for f in hosts.foreign_prefixes(host.path)]
 
 
 def test_the_uplinks_mtu_is_that_of_the_default_route(host):

@@ -22,6 +22,7 @@ from seaway.model.facts import (
     HostAddresses,
     Network,
     Publication,
+    Unguarded,
     Uplinks,
     Value,
 )
@@ -219,3 +220,20 @@ def test_other_firewalls_let_our_packets_through_where_they_refuse_and_want_it()
     facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers[2:3])))
     left = {place for place, accept in facts.derive()["accepts"].items() if accept}
     assert {("ip6tables-legacy", "INPUT")} == left
+
+
+def test_dockers_bridges_are_closed_where_forwarding_was_off_before_us() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    unguarded = frozenset(
+        Unguarded(program=program, bridges=("br-1", "docker0"))
+        for program in ("iptables-nft", "ip6tables-nft")
+    )
+    facts.change(Firewalls, "host", Firewalls(barriers=frozenset(), unguarded=unguarded))
+    assert {None} == set(facts.derive()["accepts"].values())
+
+    old = {"net.ipv4.ip_forward": "0", "net.ipv6.conf.all.forwarding": "1"}
+    facts.change(Before, "h", Before(host="h", sysctls=old))
+    assert {
+        ("iptables-nft", "FORWARD"): Accept(("-o br-1 -j DROP", "-o docker0 -j DROP")),
+        ("ip6tables-nft", "FORWARD"): None,
+    } == facts.derive()["accepts"]

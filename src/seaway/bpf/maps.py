@@ -135,7 +135,7 @@ _CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "origins": (PORT, ORIGIN),
 }
 _JUDGED_BY: Final = frozenset(
-    ("endpoints", "connections", "publications")
+    ("endpoints", "connections", "publications", "identities")
 )  # verdicts rest on these
 _UDP: Final = PROTOCOLS["udp"]
 

@@ -17,7 +17,7 @@ from seaway.kernel.messages.address import list_addresses, parse_address
 from seaway.kernel.messages.link import get_link, parse_link
 from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import ForeignPrefix, host_prefix
 from seaway.model.reports import Finding
 from seaway.names import ROUTE_PROTOCOL
 
@@ -27,6 +27,7 @@ _BPFFS = Path("/sys/fs/bpf")
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _DEFAULT_MTU = 1500
 _LOCAL_TABLE = 255
+_SHORTEST_LINK = 8  # bits of a network that one link can be
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -115,8 +116,12 @@ def _kernel() -> Iterator[Finding]:
 
 
 def _rights() -> Iterator[Finding]:
-    if missing := missing_capabilities():
-        yield _finding("capabilities", "error", f"{', '.join(missing)} missing", "run as root")
+    missing = missing_capabilities()
+    if missing and os.geteuid():
+        yield _finding("capabilities", "off", "not looked at", "root can: sudo seaway doctor")
+    elif missing:
+        advice = "run outside of any container or sandbox"
+        yield _finding("capabilities", "error", f"{', '.join(missing)} missing", advice)
     else:
         yield _finding("capabilities", "ok", ", ".join(_CAPABILITIES))
 
@@ -134,31 +139,71 @@ def _finding(check: str, level: str, found: str, advice: str = "") -> Finding:
     return Finding(check=check, level=level, found=found, advice=advice)
 
 
-def foreign_prefixes(netns_path: Path | None = None) -> list[Prefix]:
-    """Where this host sends packets without us: its routes and its interfaces' networks."""
+def foreign_prefixes(netns_path: Path | None = None) -> list[ForeignPrefix]:
+    """What this host reaches without us, each once: its addresses, the networks that it is in,
+    the next hops of its routes, and what it routes.
+    """
     with netns.open_rtnl(netns_path) as rtnl:
-        entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
-        own = {
-            entry.address.network for entry in entries if entry and entry.protocol != ROUTE_PROTOCOL
-        }
-        routed = {
-            entry.dst
-            for entry in routes(rtnl)
-            if entry.protocol != ROUTE_PROTOCOL and entry.table != _LOCAL_TABLE
-        }
-    found = own | routed
+        found = [*_routed(rtnl), *_addressed(rtnl)]
+    by_prefix = {one.prefix: one for one in found}  # the last told is the one that says most
     return sorted(
-        (p for p in found if not (p.is_loopback or p.is_multicast or p.is_link_local)),
-        key=lambda p: (p.version, int(p.network_address), p.prefixlen),
+        (
+            f
+            for p, f in by_prefix.items()
+            if not (p.is_loopback or p.is_multicast or p.is_link_local)
+        ),
+        key=lambda f: (f.prefix.version, int(f.prefix.network_address), f.prefix.prefixlen),
     )
+
+
+def _routed(rtnl: Rtnl) -> Iterator[ForeignPrefix]:
+    entries = [
+        entry
+        for entry in routes(rtnl)
+        if entry.protocol != ROUTE_PROTOCOL and entry.table != _LOCAL_TABLE
+    ]
+    yield from (ForeignPrefix(entry.dst) for entry in entries)
+    for entry in entries:
+        if _is_on_link(entry):
+            yield ForeignPrefix(entry.dst, "a network that this host is in", yields=False)
+    for entry in entries:
+        for hop in (entry.gateway, *entry.hops):
+            if hop:
+                what = f"the next hop of this host's route to {_destination(entry)}"
+                yield ForeignPrefix(host_prefix(hop), what, yields=False)
+
+
+def _is_on_link(entry: RouteEntry) -> bool:
+    """Not what stands for the default route: VPNs write it in two halves, tunnels as it is."""
+    by_router = entry.gateway or entry.hops
+    return entry.type == UNICAST and not by_router and entry.dst.prefixlen >= _SHORTEST_LINK
+
+
+def _destination(entry: RouteEntry) -> str:
+    return str(entry.dst) if entry.dst.prefixlen else "everywhere"
+
+
+def _addressed(rtnl: Rtnl) -> Iterator[ForeignPrefix]:
+    entries = filter(None, (parse_address(body) for body in rtnl.dump(*list_addresses())))
+    own = [entry.address for entry in entries if entry.protocol != ROUTE_PROTOCOL]
+    for network in (address.network for address in own):
+        if network.prefixlen >= _SHORTEST_LINK:
+            yield ForeignPrefix(network, "a network that this host is in", yields=False)
+    for address in own:
+        yield ForeignPrefix(host_prefix(address.ip), "an address of this host", yields=False)
 
 
 def uplink_mtu(netns_path: Path | None = None) -> int:
     """The smallest of the default routes' devices; 1500 where there is no default route."""
     with netns.open_rtnl(netns_path) as rtnl:
-        devices = {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
+        devices = default_devices(rtnl)
         links = [parse_link(rtnl.get(*get_link(ifindex))) for ifindex in devices]
     return min((link.mtu for link in links), default=_DEFAULT_MTU)
+
+
+def default_devices(rtnl: Rtnl) -> set[int]:
+    """Of the default routes."""
+    return {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
 
 
 def _defaults(rtnl: Rtnl) -> Iterator[RouteEntry]:

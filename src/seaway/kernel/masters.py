@@ -15,7 +15,7 @@ from typing import Final
 
 from seaway.kernel import iptables, nft
 from seaway.kernel.accepts import AcceptTarget
-from seaway.model.facts import Barrier
+from seaway.model.facts import Barrier, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, FIREWALLD
 from seaway.model.reports import Finding
 from seaway.names import LINK_PREFIX, NFT_TABLE
@@ -54,15 +54,21 @@ def _barriers() -> Iterator[Finding]:
     """Where the agent keeps accepts, or should."""
     target = AcceptTarget()
     try:
-        barriers, held = target.observe().barriers, target.read().keys()
+        firewalls, held = target.observe(), target.read().keys()
+    except PermissionError:
+        yield _finding("firewall", "off", "not looked at", "root can: sudo seaway doctor")
+        return
     except OSError as error:
         yield _finding("firewall", "warning", f"other firewalls cannot be looked at: {error}")
         return
     finally:
         target.close()
+    barriers = firewalls.barriers
     for barrier in sorted(barriers, key=lambda b: (b.program, b.chain)):
         where = DOCKER_CHAIN if barrier.docker_user else barrier.chain
         yield _barrier(barrier, where, accepted=(barrier.program, where) in held)
+    for unguarded in sorted(firewalls.unguarded, key=lambda u: u.program):
+        yield _bridges(unguarded, closed=(unguarded.program, "FORWARD") in held)
     if not barriers:
         yield _finding("firewall", "ok", "no firewall of iptables or firewalld refuses our packets")
     for program in iptables.LEGACY:
@@ -71,6 +77,16 @@ def _barriers() -> Iterator[Finding]:
                 f"its legacy tables are loaded, and there is no program '{program}' to read them"
             )
             yield _finding("firewall", "warning", found, "apt-get install iptables")
+
+
+def _bridges(unguarded: Unguarded, *, closed: bool) -> Finding:
+    bridges = ", ".join(unguarded.bridges)
+    if closed:
+        found = f"{unguarded.program}: FORWARD refuses nothing; {bridges} closed by rules of ours"
+        return _finding("docker", "ok", found, "as Docker does where it turns forwarding on")
+    found = f"{unguarded.program}: FORWARD refuses nothing: Docker before 28 leaves {bridges} open"
+    advice = f"if its containers shall be reached by published ports alone: {unguarded.program}"
+    return _finding("docker", "warning", found, f"{advice} -P FORWARD DROP")
 
 
 def _barrier(barrier: Barrier, where: str, *, accepted: bool) -> Finding:

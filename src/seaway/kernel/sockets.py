@@ -1,4 +1,4 @@
-"""Which ports of the host its own sockets have, and the processes behind them. Only read.
+"""Which ports of the host its own sockets have, and who is behind them. Only read.
 
 The kernel lists the sockets of a namespace in text; of whom each is, only the descriptors of
 all processes tell, so these are gone through only where a port that is asked for is taken.
@@ -24,7 +24,7 @@ from seaway.model.publications import HeldPort
 _PROC: Final = Path("/proc")
 _RUN: Final = Path("/run")
 _LISTS: Final = {"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp"}
-_LISTENS: Final = "0A"  # TCP_LISTEN, of net/tcp_states.h; a datagram socket has its port at once
+_LISTENS: Final = "0A"  # TCP_LISTEN, of net/tcp_states.h
 _WORD: Final = 8  # digits of 32 bits, which are in the order of the machine
 _SOCKET: Final = re.compile(r"socket:\[([0-9]+)\]")
 _SYS_PIDFD_GETFD: Final = 438  # on every machine
@@ -37,7 +37,7 @@ class _Bound:
     protocol: str
     address: Address
     port: int
-    inode: int
+    inode: int  # 0: of what is left of a connection whose socket is closed
 
 
 def held(
@@ -76,8 +76,15 @@ def _bound(places: Collection[tuple[str, int]], proc: Path) -> Iterator[_Bound]:
         for line in path.read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split(maxsplit=10)[:10]
             address, _, port = local.partition(":")
-            if (protocol, port) in wanted and (protocol == "udp" or state == _LISTENS):
-                yield _Bound(protocol, _address(address), int(port, 16), int(inode))
+            if (protocol, port) in wanted:
+                found = _Bound(protocol, _address(address), int(port, 16), int(inode))
+                if protocol == "udp" or state == _LISTENS or _connects(found):
+                    yield found
+
+
+def _connects(found: _Bound) -> bool:
+    """Whether its packets come by a wire, where the port would be taken for the published one."""
+    return found.inode != 0 and not found.address.is_loopback
 
 
 def _address(text: str) -> Address:

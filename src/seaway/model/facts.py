@@ -180,10 +180,18 @@ class Barrier(Value):
     bridges: tuple[str, ...] = ()  # then: those to which only Docker's own rules let others
 
 
+class Unguarded(Value):
+    """Docker's bridges, where FORWARD passes on what none of Docker's rules knows."""
+
+    program: str  # as of a barrier
+    bridges: tuple[str, ...]
+
+
 class Firewalls(Value):
-    """Observed: what other firewalls of this host refuse. One fact, key 'host'."""
+    """Observed: what other firewalls of this host refuse, and should. One fact, key 'host'."""
 
     barriers: frozenset[Barrier]
+    unguarded: frozenset[Unguarded] = frozenset()
 
 
 class Before(Value):

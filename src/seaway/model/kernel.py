@@ -41,6 +41,7 @@ class Inside:
     default_route: bool
     routes: tuple[ExtraRoute, ...]
     netns_cookie: int = 0  # 0: the inode has to do
+    own_way: bool = False  # what its addresses send leaves by it, wherever the default route leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """What another firewall lets through for us. Key: (program, chain or zone)."""
+    """Rules of ours in another firewall, nearly all accepts. Key: (program, chain or zone)."""
 
     # In the words of iptables, in their order: conditions, with a target where it is no accept.
     rules: tuple[str, ...]

@@ -75,7 +75,7 @@ async def _initialise(wish: Wish, mtu: int) -> Initialised:
         host=socket.gethostname(),
         pools=wish.pools,
         service_subnets=wish.service_subnets,
-        routed=tuple(host.foreign_prefixes()),
+        foreign=tuple(host.foreign_prefixes()),
         mtu=mtu or host.uplink_mtu(),
     )
     with ExitStack() as undo:

@@ -7,6 +7,9 @@ and that Seaway goes without; only an `error` keeps containers from their networ
 from __future__ import annotations
 
 import ctypes
+import os
+from collections import defaultdict
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -14,9 +17,11 @@ from seaway import config, names
 from seaway.api import peers
 from seaway.bpf import askers, tcx
 from seaway.bpf.objects import OBJECTS, read_objects
-from seaway.desired.network.blocks import first_overlap
+from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import host, masters, outside
+from seaway.kernel import engines, host, masters, outside
+from seaway.kernel.translations import Translations
+from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
 from seaway.setup import disk, files, service
 
@@ -24,16 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seaway.client import Client
-    from seaway.model.reports import NetworkReport, Status
+    from seaway.model.facts import Publication
+    from seaway.model.reports import EndpointReport, NetworkReport, Status
 
 _LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    here = (host.findings(), masters.findings(), outside.findings(), programs())
-    files = (askers.findings(), _files(), disk.findings())
-    return [*chain.from_iterable((*here, *files)), *_agent(client)]
+    of_host = (host.findings(), masters.findings(), engines.findings(), outside.findings())
+    of_ours = (programs(), askers.findings(), _files(), disk.findings())
+    return [*chain.from_iterable((*of_host, *of_ours)), *_agent(client)]
 
 
 def require_programs() -> None:
@@ -132,14 +138,37 @@ def _agent(client: Client) -> Iterator[Finding]:
     else:
         yield from _of_status(status)
         yield from _shadowed(client.networks())
+        yield from _published(client.endpoints())
+
+
+def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
+    ports = [port for report in reports for port in report.endpoint.ports]
+    owners: dict[str, list[Publication]] = defaultdict(list)
+    for port, owner in _elsewhere(ports):
+        owners[owner].append(port)
+    for owner, led in owners.items():
+        found = f"{', '.join(in_ranges(led)[:_SHOWN])} led elsewhere by {owner} too"
+        yield _warning("ports", found, "ours is taken first: unpublish it, or remove that rule")
+
+
+def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
+    places = {(port.protocol, port.host_port): port for port in ports}
+    if not places or os.geteuid():  # only root may read rules
+        return
+    with closing(Translations()) as translations:
+        for held in translations.held(places):
+            yield places[held.protocol, held.port], held.holder
 
 
 def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:
     """A route of the host's that is less specific than a subnet leads elsewhere no more."""
-    routed = [p for p in host.foreign_prefixes() if p.prefixlen]
+    foreign = host.foreign_prefixes()
     for report in networks:
         for subnet in report.network.subnets:
-            if other := first_overlap(subnet, routed):
+            if taken := in_the_way(subnet, foreign):
+                found = f"{subnet} of network '{report.network.name}' overlaps {taken}"
+                yield _warning("routes", found, "free it on the host, or remove the network")
+            for other in shadowed(subnet, foreign)[:1]:
                 name, to = report.network.name, f"the host's route to {other}"
                 found = f"{subnet} of network '{name}' is a part of {to}"
                 yield _warning("routes", found, f"what {to} led to in {subnet} is not reached now")

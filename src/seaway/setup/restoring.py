@@ -123,7 +123,7 @@ def _here(known: Facts) -> Here:
         whereabouts=whereabouts(),
         lives=lambda endpoint: _is_same(endpoint, known) and _lives(endpoint, there),
         before=_before(known),
-        routed=tuple(host.foreign_prefixes()),
+        foreign=tuple(host.foreign_prefixes()),
     )
 
 
