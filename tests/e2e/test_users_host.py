@@ -486,6 +486,7 @@ def _with_ufw(scene: Scene) -> None:
     scene.host.run("nft", "-f", "-", stdin=FOREIGN)
     scene.host.run("ufw", "--force", "enable")
     refuse(scene.host, *FLAVOURS["legacy"])
+    _forward_nothing(scene.host)
 
 
 def _accepted_by_all(scene: Scene) -> None:
@@ -497,6 +498,12 @@ def _accepted_by_all(scene: Scene) -> None:
 def _with_firewalld(scene: Scene) -> None:
     start_firewalld(scene.host)
     _without_unused_chains(scene)
+    _forward_nothing(scene.host)
+
+
+def _forward_nothing(host: LabHost) -> None:
+    """Docker lives by forwarding, so beside it that stays on."""
+    host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0", "net.ipv4.ip_forward=0")
 
 
 def _without_unused_chains(scene: Scene) -> None:
@@ -526,8 +533,7 @@ MASTERS = {
 def test_uninstall_leaves_a_host_with_other_masters_as_it_was(scene, master):
     host, (begin, accepted) = scene.host, MASTERS[master]
     begin(scene)
-    forwarding = ("net.ipv6.conf.all.forwarding=0", "net.ipv4.ip_forward=0")
-    host.run("sysctl", "-qw", *forwarding, "net.ipv4.ip_local_reserved_ports=5000,8080")
+    host.run("sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=5000,8080")
     host.run("ip", "netns", "add", "a")
     before = state(host)
 
