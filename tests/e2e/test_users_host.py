@@ -315,6 +315,8 @@ def test_nftables_tables_of_others_stay_byte_for_byte_and_doctor_says_what_they_
     for rule in told["advice"].partition(": ")[2].split("; "):
         host.run("sh", "-c", rule)
     scene.reaches_all(a)
+    (told,) = [f for f in findings(host) if "inet filter forward" in f["found"]]
+    assert ("firewall", "ok") == (told["check"], told["level"])
     for rule in host.run("nft", "-a", "list", "chain", "inet", "filter", "forward").splitlines():
         if f'"{names.LINK_PREFIX}*"' in rule:
             handle = rule.rsplit(maxsplit=1)[1]
