@@ -239,7 +239,7 @@ def find_endpoint(facts: Facts, ref: str) -> Endpoint:
         return (exact or found)[0]
     if found:
         several = ", ".join(f"{e.network}/{e.name} ({e.id})" for e in found[:5])
-        raise Conflict(f"'{ref}' means several endpoints: {several}", "give the id")
+        raise Conflict(f"'{ref}' means several endpoints: {several}", "give NETWORK/NAME or the id")
     raise NotFound(f"there is no endpoint '{ref}'", "see: seaway endpoint ls")
 
 
