@@ -318,7 +318,7 @@ def test_a_network_that_this_host_routes_elsewhere_is_not_restored(make_lab):
 
     status, line = refused(two, "restore", FILE)
 
-    assert (4, True) == (status, "a network that this host is in" in line), line
+    assert (4, True) == (status, "a route of this host" in line), line
 
 
 def cut(text):
