@@ -150,8 +150,9 @@ def publications(
         taken[place].append(Claim("", f"{port}, which is asked for too", wanted))
     if room < 0:
         raise Exhausted(
-            f"there is no room for {len(ports)} more published ports",
-            f"this host has {_MOST_PUBLICATIONS}; a port of both families takes two",
+            f"there is no room for {len(ports)} more published ports: this host has "
+            f"{_MOST_PUBLICATIONS}, and a port of both families takes two",
+            "unpublish some, or publish on an address of one family, e.g. 0.0.0.0:8080:80",
         )
 
 
@@ -238,7 +239,7 @@ def find_endpoint(facts: Facts, ref: str) -> Endpoint:
         return (exact or found)[0]
     if found:
         several = ", ".join(f"{e.network}/{e.name} ({e.id})" for e in found[:5])
-        raise Conflict(f"'{ref}' means several endpoints: {several}", "give the id")
+        raise Conflict(f"'{ref}' means several endpoints: {several}", "give NETWORK/NAME or the id")
     raise NotFound(f"there is no endpoint '{ref}'", "see: seaway endpoint ls")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
 from seaway import names
-from seaway.errors import Forbidden, SeawayError, Unavailable
+from seaway.errors import Forbidden, SeawayError, StoreDamaged, Unavailable
 from seaway.model import codec
 from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
@@ -29,6 +29,7 @@ from seaway.model.reports import (
     TokenReport,
 )
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
+from seaway.store import file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,10 +178,7 @@ class Client:
                 f"use root, or become a member of group {names.GROUP} to read",
             )
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-            return Unavailable(
-                f"no agent answers on {self._path}",
-                "first 'seaway init'; then 'systemctl start seaway', or see 'seaway doctor'",
-            )
+            return _absent(self._path)
         if isinstance(error, TimeoutError):
             return Unavailable(
                 f"the agent did not answer on {self._path} within {self._timeout:.0f} s",
@@ -189,6 +187,23 @@ class Client:
         return Unavailable(
             f"the agent hung up on {self._path}: {error}", "try again, and see its log"
         )
+
+
+def _absent(socket: Path) -> SeawayError:
+    """With what is to be done about it: that depends on what the host's store is."""
+    message, store = f"no agent answers on {socket}", names.STORE_FILE
+    try:
+        if not store.exists():
+            return Unavailable(message, "this host is not set up: seaway init")
+        with file.told(store):
+            file.look_at(store)
+    except PermissionError:
+        pass  # only root may look
+    except StoreDamaged as error:
+        return Unavailable(f"{message}: {error.message}", f"{error.hint}; see: seaway doctor")
+    except SeawayError as error:
+        return Unavailable(f"{message}: {error.message}", "see: seaway doctor")
+    return Unavailable(message, "start it: seaway init, or systemctl start seaway")
 
 
 def _path(*parts: str) -> str:

@@ -31,6 +31,7 @@ from seaway.bpf.syscall import Buffer
 from seaway.bpf.table import Table
 from seaway.lab import LabHost
 from seaway.model.addresses import mapped
+from seaway.model.differences import named
 from seaway.model.kernel import HOOKS
 
 WITHIN = 10.0  # seconds
@@ -366,7 +367,7 @@ def _named(name: str, key: bytes) -> str:
     """The key as the agent tells it."""
     from seaway.bpf import maps  # noqa: PLC0415
 
-    return str(maps._CODECS[name][0].unpack(key))
+    return named(maps._CODECS[name][0].unpack(key))
 
 
 def _rule_handle(host: LabHost) -> str:

@@ -179,7 +179,7 @@ def test_a_container_is_restarted_at_once_and_keeps_its_ports(scene):
 
     scene.podman.call("stop", "--time", "0", "web")
     assert {} == scene.endpoints()
-    assert "ConnectionRefusedError" == scene.ask(scene.outside, scene.public[0], "8080")
+    assert "ECONNREFUSED" == scene.ask(scene.outside, scene.public[0], "8080")
     scene.podman.call("start", "web")
     scene.wait_until_served("8080")
 

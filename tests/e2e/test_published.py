@@ -35,7 +35,7 @@ ip link add there type veth peer name eth0 netns $0; ip link set there master br
 in="ip -n $0"; $in link set lo up; $in link set eth0 up; $in addr add 192.0.2.2/24 dev eth0
 $in route add default via 192.0.2.1
 """
-REFUSED = "ConnectionRefusedError"
+REFUSED = "ECONNREFUSED"
 
 
 @contextmanager
@@ -101,6 +101,14 @@ def test_the_host_itself_reaches_it_by_every_address_and_takes_that_for_the_answ
     ways |= {"::1": 1, six: 1, scene.of_host(1): 1, "::ffff:127.0.0.1": 0, f"::ffff:{four}": 0}
     for address, family in ways.items():
         assert [scene.of_host(family), address] == ask(scene.one.host, case, address), address
+
+
+def test_a_socket_that_is_bound_to_the_loopback_address_cannot_ask_a_published_port(scene):
+    """The backend is no place for an answer to that; bound to another address it can."""
+    host, (four, six) = scene.one.host, scene.public
+    told = {address: ask(host, "bound", address) for address in ("127.0.0.1", "::1", four, six)}
+    expected = {"127.0.0.1": "EINVAL", "::1": "TimeoutError", four: [four, four], six: [six, six]}
+    assert expected == told
 
 
 def test_a_socket_that_is_connected_elsewhere_forgets_whom_it_asked(scene):
@@ -344,7 +352,7 @@ def test_a_socket_ends_where_its_port_leads_to_another_container(scene):
     host, mapping = scene.one.host, "53:80/udp"
     scene.one.attach("first", "default", "-p", mapping)
     with holding(host, "127.0.0.1", "53") as asker:
-        assert "ECONNREFUSED" == asker()  # nobody listens in `first`
+        assert REFUSED == asker()  # nobody listens in `first`
         scene.one.seaway("detach", "first")
         scene.one.seaway("endpoint", "publish", "other", mapping)
         assert ENDED == asker()

@@ -315,6 +315,8 @@ def test_nftables_tables_of_others_stay_byte_for_byte_and_doctor_says_what_they_
     for rule in told["advice"].partition(": ")[2].split("; "):
         host.run("sh", "-c", rule)
     scene.reaches_all(a)
+    (told,) = [f for f in findings(host) if "inet filter forward" in f["found"]]
+    assert ("firewall", "ok") == (told["check"], told["level"])
     for rule in host.run("nft", "-a", "list", "chain", "inet", "filter", "forward").splitlines():
         if f'"{names.LINK_PREFIX}*"' in rule:
             handle = rule.rsplit(maxsplit=1)[1]
@@ -486,6 +488,7 @@ def _with_ufw(scene: Scene) -> None:
     scene.host.run("nft", "-f", "-", stdin=FOREIGN)
     scene.host.run("ufw", "--force", "enable")
     refuse(scene.host, *FLAVOURS["legacy"])
+    _forward_nothing(scene.host)
 
 
 def _accepted_by_all(scene: Scene) -> None:
@@ -497,6 +500,12 @@ def _accepted_by_all(scene: Scene) -> None:
 def _with_firewalld(scene: Scene) -> None:
     start_firewalld(scene.host)
     _without_unused_chains(scene)
+    _forward_nothing(scene.host)
+
+
+def _forward_nothing(host: LabHost) -> None:
+    """Docker lives by forwarding, so beside it that stays on."""
+    host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0", "net.ipv4.ip_forward=0")
 
 
 def _without_unused_chains(scene: Scene) -> None:
@@ -526,8 +535,7 @@ MASTERS = {
 def test_uninstall_leaves_a_host_with_other_masters_as_it_was(scene, master):
     host, (begin, accepted) = scene.host, MASTERS[master]
     begin(scene)
-    forwarding = ("net.ipv6.conf.all.forwarding=0", "net.ipv4.ip_forward=0")
-    host.run("sysctl", "-qw", *forwarding, "net.ipv4.ip_local_reserved_ports=5000,8080")
+    host.run("sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=5000,8080")
     host.run("ip", "netns", "add", "a")
     before = state(host)
 

@@ -112,6 +112,17 @@ def test_a_backup_is_never_made_over_a_file_unless_told(host):
     assert records(host) == json.loads(host.read(Path(FILE)))["records"]
 
 
+def test_what_a_restore_takes_away_is_named(host):
+    host.seaway("backup", FILE)
+    host.seaway("network", "create", "later")
+    host.seaway("endpoint", "publish", "blue", "8088-8089:80-81")
+    lines = told(host, "restore", FILE, "--replace")
+
+    assert "removed: network 'later' is not in the backup" in lines
+    assert "unpublished: 8088-8089:80-81/tcp of endpoint 'default/blue'" in lines
+    assert "/tmp: is a directory" in refused(host, "restore", "/tmp", "--replace")[1]
+
+
 def test_a_disk_that_is_full_leaves_no_part_of_a_backup(host):
     host.run("mkdir", "/run/small")
     host.run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", "/run/small")
@@ -303,7 +314,7 @@ def test_a_network_that_this_host_routes_elsewhere_is_not_restored(make_lab):
     one.seaway("init", timeout=60)
     subnet = json.loads(one.seaway("backup", "-"))["records"]["networks/default"]["subnets"][0]
     two.write(Path(FILE), one.seaway("backup", "-"))
-    two.run("ip", "route", "add", subnet, "dev", "lo")
+    two.run("ip", "route", "add", subnet, "via", str(one.address4))
 
     status, line = refused(two, "restore", FILE)
 
@@ -346,7 +357,7 @@ def test_a_bad_file_changes_nothing(host, change, status, words):
 
 
 def test_a_file_that_is_not_there_changes_nothing(host):
-    for path in ("/run/nothing", "/run", "/dev/zero"):
+    for path in ("/run/nothing", "/dev/zero"):
         status, line = refused(host, "restore", path, "--replace")
         assert (2, True) == (status, "there is no such file" in line), line
 

@@ -350,6 +350,37 @@ def test_doctor_names_a_damaged_store_a_full_disk_and_a_configuration_that_nobod
     ]
 
 
+def test_a_host_that_is_not_set_up_or_whose_store_is_damaged_hears_what_to_do(lab_host):
+    lab_host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    found = json.loads(lab_host.call(SEAWAY, "doctor", "-o", "json").stdout)
+    advice = {f["advice"] for f in found if f["check"] == "forwarding"}
+    assert "seaway init turns it on" in advice
+    assert "this host is not set up: seaway init" in refused(lab_host, "status")[1]
+
+    lab_host.seaway("init", timeout=60)
+    lab_host.kill_agent()
+    assert "start it: seaway init, or systemctl start seaway" in refused(lab_host, "status")[1]
+    lab_host.run("sh", "-c", f"echo broken > {names.STORE_FILE}")
+    status, line = refused(lab_host, "status")
+    found = json.loads(lab_host.call(SEAWAY, "doctor", "-o", "json").stdout)
+    (agent,) = [f for f in found if f["check"] == "agent"]
+
+    assert 7 == status
+    assert f"the store {names.STORE_FILE} is damaged" in line
+    assert "seaway restore FILE --replace" in line
+    assert "seaway restore FILE --replace" in agent["advice"]
+
+
+def test_init_keeps_a_configuration_of_somebodys_that_has_the_name_of_ours(lab_host):
+    lab_host.write(files.CONFLIST, "{ broken")
+    told = lab_host.call(SEAWAY, "init", timeout=60)
+    kept = f"{files.CONFLIST}.1"
+
+    assert f"warning: {files.CONFLIST} was none of ours, and is kept as {kept}" in told.stderr
+    assert "{ broken" == lab_host.read(Path(kept))
+    assert "seaway" == json.loads(lab_host.read(files.CONFLIST))["plugins"][0]["type"]
+
+
 def test_doctor_warns_of_a_route_of_the_hosts_that_a_subnet_is_a_part_of(host):
     host.run("ip", "route", "add", "10.77.0.0/16", "via", "198.18.0.1")
     host.seaway("network", "create", "web", "--subnet", "10.77.1.0/24")

@@ -263,3 +263,37 @@ def test_dockers_bridges_are_closed_where_forwarding_was_off_before_us() -> None
         ("iptables-nft", "FORWARD"): Accept(("-o br-1 -j DROP", "-o docker0 -j DROP")),
         ("ip6tables-nft", "FORWARD"): None,
     } == facts.derive()["accepts"]
+
+
+def test_of_thousands_of_ports_only_those_that_changed_are_derived_again() -> None:
+    facts, had = Facts(DERIVATIONS, INDEXES), [publication(n) for n in range(1, 1001)]
+    one = endpoint(1, 1, 1, had)
+    facts.change(Endpoint, one.id, one)
+    facts.derive()
+    more = replace(one, ports=(*one.ports[:-1], publication(2000)))
+    facts.change(Endpoint, one.id, more)
+
+    derived = facts.derive()
+    assert {1000, 2000} == {int.from_bytes(key.port, "big") for key in derived["publications"]}
+
+
+def publication(port: int) -> Publication:
+    return Publication(host_port=port, container_port=port)
+
+
+def test_what_is_stale_is_derived_in_parts() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    one = endpoint(1, 1, 1, [publication(n) for n in range(1, 101)])
+    facts.change(Endpoint, one.id, one)
+    found: dict[Any, object] = {}
+    parts = 0
+    while facts.stale:
+        derived = facts.derive(50)
+        assert 50 >= sum(map(len, derived.values()))
+        found |= {(name, key): v for name, part in derived.items() for key, v in part.items()}
+        parts += 1
+    assert parts > 2
+
+    whole = Facts(DERIVATIONS, INDEXES)
+    whole.change(Endpoint, one.id, one)
+    assert found == {(n, k): v for n, part in whole.derive().items() for k, v in part.items()}

@@ -17,6 +17,7 @@ from seaway.desired.network.blocks import (
     in_the_way,
     last_of,
     overlaps,
+    spared,
     usable,
 )
 from seaway.errors import Conflict, Exhausted, Invalid
@@ -240,6 +241,16 @@ def test_what_the_host_has_itself_is_in_the_way_however_large(foreign: str) -> N
     pool, own = ip_network("10.208.0.0/12"), ForeignPrefix(ip_network(foreign), "", yields=False)
     assert own == in_the_way(pool, [*routes("10.0.0.0/8"), own])
     assert in_the_way(ip_network("172.24.0.0/14"), [own]) is None
+
+
+@pytest.mark.parametrize("block", ["10.9.0.0/26", "10.9.0.64/26", "10.9.0.0/25", "10.9.0.2/31"])
+@pytest.mark.parametrize("subnet", ["10.9.0.0/25", "10.9.0.0/30", "10.9.0.2/31"])
+def test_the_usable_addresses_of_a_block_are_counted_without_listing_them(
+    subnet: str, block: str
+) -> None:
+    of, part = ip_network(subnet), ip_network(block)
+    if part.subnet_of(of):
+        assert len(list(usable(of, part))) == spared(of, part)
 
 
 def test_the_ends_of_a_subnet_are_spared_but_not_those_of_a_block() -> None:

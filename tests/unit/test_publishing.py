@@ -264,6 +264,20 @@ def test_an_endpoint_that_published_meanwhile_is_forgotten_all_the_same(tmp_path
     run(tmp_path, scenario)
 
 
+def test_while_thousands_of_ports_are_published_others_are_answered(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web")
+        wish = asyncio.ensure_future(publish(agent, "web", "10000-11999:10000-11999"))
+        answered = 0
+        while not wish.done():
+            await asyncio.sleep(0)
+            answered += bool(agent.intents.convergence._facts.stale and agent.intents.status())
+        await wish
+        assert answered > 5
+
+    run(tmp_path, scenario)
+
+
 def test_a_check_reads_back_whether_the_ports_lead_somewhere(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         endpoint = await agent.attach("web", ports=mapped("8080:80"))

@@ -47,7 +47,8 @@ def up(name: str, *, hosts: int, topology: str, world: bool, agents: bool) -> No
     titles = ", ".join(host.name for host in made.everyone)
     click.echo(f"lab {made.name} is up: {titles}")
     which = "" if name == DEFAULT else f"--name {name} "
-    click.echo(f"try: seaway lab exec {which}{made.hosts[0].name} seaway status", err=True)
+    then = "status" if agents else "init"
+    click.echo(f"try: seaway lab exec {which}{made.hosts[0].name} seaway {then}", err=True)
 
 
 @lab.command()

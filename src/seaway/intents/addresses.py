@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from seaway.converge import Key
-from seaway.desired.network.blocks import overlaps
+from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import leaving
 from seaway.desired.transport.publications import backends_of, publications_of
@@ -61,9 +61,17 @@ class AddressIntents(Desk):
             network=block.network,
             host=block.host,
             size=block.prefix.num_addresses,
+            usable=self._usable(block),
             used=len(holders),
             holders=tuple(sorted(holders, key=lambda h: int(h.address))),
         )
+
+    def _usable(self, block: Block) -> int:
+        network = self.facts.get(Network, block.network)
+        for subnet in network.subnets if network else ():
+            if overlaps(subnet, block.prefix):
+                return spared(subnet, block.prefix)
+        return block.prefix.num_addresses
 
     async def ipam_check(self) -> list[Leak]:
         """Addresses held by what is not there, or by more than one."""

@@ -63,6 +63,8 @@ class PublicationIntents(AddressIntents):
         return await asyncio.to_thread(self.surroundings.held_ports, places, container)
 
     def _failure(self, endpoint: Endpoint) -> OSError | None:
+        if not self.convergence.failing:
+            return None
         failures = (self.convergence.failure(t, k) for t, k in self.keys_of(endpoint))
         return next((f for f in failures if f), None)
 

@@ -19,7 +19,7 @@ from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import ForeignPrefix, host_prefix
 from seaway.model.reports import Finding
-from seaway.names import ROUTE_PROTOCOL
+from seaway.names import ROUTE_PROTOCOL, STORE_FILE
 
 KERNEL_FLOOR = (6, 1)
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -130,9 +130,19 @@ def _forwarding() -> Iterator[Finding]:
     for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
         path = Path("/proc/sys") / name
         value = path.read_text().strip() if path.exists() else "not there"
-        advice = "" if value == "1" else "the agent sets it; does something else reset it?"
+        advice = "" if value == "1" else _turns_on()
         told = f"{name.replace('/', '.')} is {value}"
         yield _finding("forwarding", "ok" if value == "1" else "warning", told, advice)
+
+
+def _turns_on() -> str:
+    try:
+        known = STORE_FILE.exists()
+    except PermissionError:  # only root may look: then somebody made it
+        known = True
+    if known:
+        return "the agent sets it; does something else reset it?"
+    return "seaway init turns it on"
 
 
 def _finding(check: str, level: str, found: str, advice: str = "") -> Finding:

@@ -95,7 +95,10 @@ def _barrier(barrier: Barrier, where: str, *, accepted: bool) -> Finding:
         found = f"firewalld runs, and refuses what comes by devices that are not {barrier.chain}"
         if not iptables.which("firewall-cmd"):
             return _finding(
-                FIREWALLD, "warning", f"{found}; there is no firewall-cmd", "install firewalld's"
+                FIREWALLD,
+                "warning",
+                f"{found}; there is no program 'firewall-cmd'",
+                "apt-get install firewalld",
             )
         advice = (
             f"the agent puts {LINK_PREFIX}+ there, after each reload again; for good: "
@@ -125,8 +128,17 @@ def _foreign_chains() -> Iterator[Finding]:
         rules = "; ".join(
             f"nft insert rule {table} {name} {way} '{LINK_PREFIX}*' accept" for way in ways
         )
+        if all(f'{way} "{LINK_PREFIX}*"' in _accepting(chain) for way in ways):
+            yield _finding("firewall", "ok", f"{found}, and lets ours through")
+            continue
         advice = f"Seaway changes no table of others; in yours, if our packets shall pass: {rules}"
         yield _finding("firewall", "warning", found, advice)
+
+
+def _accepting(chain: dict[str, str]) -> str:
+    """Those of its rules that accept without another condition."""
+    listed = nft.listed_chain(chain["family"], chain["table"], chain["name"]).splitlines()
+    return "\n".join(line for line in listed if re.fullmatch(r"\s*[io]ifname \S+ accept", line))
 
 
 def _nft_chains() -> list[dict[str, str]]:

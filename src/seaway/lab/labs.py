@@ -24,6 +24,7 @@ FOLDER = Path("/run/seaway-lab")
 PROGRAMS = ("unshare", "nsenter", "setsid", "setpriv", "ip", "mount", "hostname", "nft")
 WIRE = "wire"
 WORLD = "world"
+_IN_FOLDER = 'cd "$0" 2> /dev/null || cd /; exec "$@"'  # a host may have none of that name
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,9 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     def host(self, name: str) -> LabHost:
         everyone = {host.name: host for host in self.everyone}
         if name not in everyone:
-            raise NotFound(f"lab '{self.name}' has no host '{name}'", f"one of {list(everyone)}")
+            raise NotFound(
+                f"lab '{self.name}' has no host '{name}'", f"expected {' or '.join(everyone)}"
+            )
         return everyone[name]
 
 
@@ -137,8 +140,9 @@ def link(ends: tuple[str, str], quality: str, value: str = "", name: str = "lab"
 
 
 def run(name: str, host: str, argv: list[str]) -> int:
-    """Run a command in a lab host on our own terminal; its exit status."""
-    return subprocess.run(load(name).host(host).argv(*argv), check=False).returncode
+    """Run a command in a lab host on our own terminal, in our own folder; its exit status."""
+    here = ("sh", "-c", _IN_FOLDER, str(Path.cwd()), *argv)
+    return subprocess.run(load(name).host(host).argv(*here), check=False).returncode
 
 
 def _decoded(kind: type[Path], text: str) -> Path:

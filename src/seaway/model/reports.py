@@ -151,6 +151,7 @@ class BlockReport(Value):
     network: str
     host: str
     size: int
+    usable: int  # without the first and the last address of a whole subnet
     used: int
     holders: tuple[Holder, ...]
 

@@ -161,6 +161,8 @@ def put_files(say: Say, *, cni: bool) -> None:
         return
     if files.put_plugin():
         say(f"wrote {files.PLUGIN}")
+    if kept := files.set_aside():
+        say(f"warning: {files.CONFLIST} was none of ours, and is kept as {kept}")
     if written := files.put_conflist(bootstrap.DEFAULT_NETWORK):
         say(f"wrote {written}")
         before = [path.name for path in files.other_conflists() if path < written]

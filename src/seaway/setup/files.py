@@ -11,6 +11,7 @@ import os
 import platform
 import tempfile
 from importlib import resources
+from itertools import count
 from pathlib import Path
 
 from seaway import config, names
@@ -65,6 +66,19 @@ def put_conflist(network: str, path: Path = CONFLIST) -> Path | None:
     }
     _write(path, json.dumps(conflist, indent=2).encode() + b"\n", 0o644)
     return path
+
+
+def set_aside(path: Path = CONFLIST) -> Path | None:
+    """Keep a file of somebody's that has our name, where no runtime reads it; None: there is none.
+
+    It is not ours: it may be broken, or be another's.
+    """
+    if not path.exists() or path in our_conflists(path.parent):
+        return None
+    numbers = (path.with_name(f"{path.name}.{n}") for n in count(1))
+    kept = next(name for name in numbers if not name.exists())
+    path.rename(kept)
+    return kept
 
 
 def our_conflists(folder: Path = names.CNI_CONF) -> list[Path]:

@@ -129,7 +129,7 @@ def _agent(client: Client) -> Iterator[Finding]:
     except Unavailable as error:
         pid = service.running()
         if pid is None:
-            yield _error("agent", error.message, "start it: seaway init")
+            yield _error("agent", error.message, error.hint)
         else:
             found = f"process {pid} runs, but: {error.message}"
             yield _error("agent", found, "see its log: seaway support FILE")

@@ -24,8 +24,9 @@ from seaway.kernel import host, netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.whereabouts import whereabouts
 from seaway.model.backup import Backup, from_bytes
-from seaway.model.facts import Before, Cluster, Endpoint, Host
+from seaway.model.facts import Before, Cluster, Endpoint, Host, Network
 from seaway.model.membership import Membership
+from seaway.model.publications import in_ranges
 from seaway.presence import alone
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
@@ -61,6 +62,8 @@ def read(path: Path) -> Backup:
 def _bytes_of(path: Path) -> bytes:
     if str(path) == "-":
         return sys.stdin.buffer.read()
+    if path.is_dir():
+        raise Invalid("is a directory", "expected a file of: seaway backup; or '-' for a pipe")
     if not path.is_file():
         raise Invalid("there is no such file", "expected one of: seaway backup; or '-' for a pipe")
     return path.read_bytes()
@@ -169,6 +172,12 @@ def _put(backup: Backup, say: Say) -> Restored:
     membership.save(Membership(cluster=restored.cluster.id, host=restored.host))
     if kept:
         say(f"the state before is kept as {kept}")
+    networks = {record.name for record in restored.records if isinstance(record, Network)}
+    for network in known.all(Network):
+        if network.name not in networks:
+            say(f"removed: network '{network.name}' is not in the backup")
+    for what in _unpublished(known, restored):
+        say(f"unpublished: {what}")
     for what in _cut_off(known, restored):
         say(f"detached: {what} is not in the backup")
     for endpoint in restored.released:
@@ -199,10 +208,21 @@ def _put_trust(backup: Backup, restored: Restored, key: bytes) -> None:
         Keeper().certify(key, identity)
 
 
+def _unpublished(known: Facts, restored: Restored) -> Iterator[str]:
+    """Of endpoints that stay."""
+    for id_, new in restored.endpoints().items():
+        old = known.get(Endpoint, id_)
+        gone = set(old.ports) - set(new.ports) if old else None
+        if gone:
+            yield f"{', '.join(in_ranges(gone))} of {_named(new)} is not in the backup"
+
+
 def _cut_off(known: Facts, restored: Restored) -> Iterator[str]:
     """What the agent will take away when it finds no record of it."""
     new = restored.endpoints()
-    yield from (_named(e) for e in known.all(Endpoint) if e.id not in new)
+    for endpoint in (e for e in known.all(Endpoint) if e.id not in new):
+        ports = ", ".join(in_ranges(endpoint.ports))
+        yield f"{_named(endpoint)}{f' with its published ports {ports}' if ports else ''}"
     # Of a damaged store nothing is known, but the kernel has what it had.
     ids = {*new, *(e.id for e in known.all(Endpoint)), *(e.id for e in restored.released)}
     for link in sorted(_links() - {names.link_name(id_) for id_ in ids}):

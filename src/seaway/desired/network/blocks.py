@@ -143,6 +143,12 @@ def room(subnet: Prefix) -> int:
     return subnet.num_addresses - 2 if _spares(subnet) else subnet.num_addresses
 
 
+def spared(subnet: Prefix, block: Prefix) -> int:
+    """How many addresses of the block `usable` gives, at the same cost for few and for many."""
+    ends = {subnet.network_address, subnet.broadcast_address} if _spares(subnet) else set()
+    return block.num_addresses - sum(address in block for address in ends)
+
+
 def _spares(subnet: Prefix) -> bool:
     """A subnet of one or two addresses has none to spare (RFC 3021)."""
     return subnet.num_addresses > 2

@@ -6,10 +6,11 @@ its endpoint has: the key is then the unspecified address of that family.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import wraps
+from typing import Final, TypeVar
 
 from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
@@ -17,6 +18,8 @@ from seaway.model.addresses import UNSPECIFIED, Address, mapped, unmapped
 from seaway.model.facts import Endpoint, Network, Publication, Uplinks
 from seaway.model.publications import PROTOCOLS
 
+T = TypeVar("T")
+_LATEST: Final = 4  # endpoints, before and after a change
 _SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
 
 
@@ -27,8 +30,21 @@ def host_addresses(publication: Publication, families: Collection[int]) -> list[
     return [UNSPECIFIED[family] for family in sorted(families)]
 
 
-def key_of(address: Address, port: int, protocol: str) -> abi.PortKey:
-    return abi.PortKey(mapped(address), port.to_bytes(2, "big"), PROTOCOLS[protocol])
+def of_the_latest(of: Callable[[Endpoint], T]) -> Callable[[Endpoint], T]:
+    """Remembers what it gave for the latest endpoints: a change asks several times for the same,
+    and one may have thousands of ports.
+    """
+    latest: deque[tuple[Endpoint, T]] = deque(maxlen=_LATEST)
+
+    @wraps(of)
+    def remembered(endpoint: Endpoint) -> T:
+        for known, found in tuple(latest):
+            if known is endpoint:
+                return found
+        latest.append((endpoint, of(endpoint)))
+        return latest[-1][1]
+
+    return remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,7 @@ class Claim:
     addresses: tuple[Address, ...]
 
 
+@of_the_latest
 def claims_of(endpoint: Endpoint) -> Mapping[tuple[str, int], Claim]:
     """By protocol and port."""
     found: dict[tuple[str, int], list[Address]] = defaultdict(list)
@@ -67,23 +84,27 @@ def overlap(one: Address, other: Address) -> bool:
 
 def _pairs(endpoint: Endpoint) -> Iterator[tuple[abi.PortKey, abi.PortKey]]:
     """A port of the host, and the one of the endpoint that it leads to."""
-    backends = {i.version: i.ip for i in reversed(endpoint.addresses)}
+    backends = {i.version: mapped(i.ip) for i in reversed(endpoint.addresses)}
+    # Thousands of ports have few addresses.
+    led: dict[Address | None, list[tuple[bytes, bytes]]] = {}
     for publication in endpoint.ports:
-        protocol = publication.protocol
-        for address in host_addresses(publication, backends):
-            backend = backends.get(address.version)
-            if backend is not None:
-                yield (
-                    key_of(address, publication.host_port, protocol),
-                    key_of(backend, publication.container_port, protocol),
-                )
+        ip, protocol = publication.host_ip, PROTOCOLS[publication.protocol]
+        if ip not in led:
+            hosts = host_addresses(publication, backends)
+            led[ip] = [(mapped(a), backends[a.version]) for a in hosts if a.version in backends]
+        host_port = publication.host_port.to_bytes(2, "big")
+        port = publication.container_port.to_bytes(2, "big")
+        for host, backend in led[ip]:
+            yield abi.PortKey(host, host_port, protocol), abi.PortKey(backend, port, protocol)
 
 
+@of_the_latest
 def publications_of(endpoint: Endpoint) -> Mapping[abi.PortKey, abi.PortKey]:
     """Where each port of the host leads, of those that this endpoint has."""
     return dict(_pairs(endpoint))
 
 
+@of_the_latest
 def backends_of(endpoint: Endpoint) -> Mapping[abi.PortKey, Published]:
     """The endpoint's own ports that are published."""
     keys: dict[abi.PortKey, list[abi.PortKey]] = defaultdict(list)
