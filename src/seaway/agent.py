@@ -194,6 +194,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         trust=others.keeper,
         others=others,
         store=opened.shared,
+        remembering=opened.remembering,
         deciding=deciding,
     )
     return _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
+from seaway.errors import Unavailable
 from seaway.facts import Facts
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
@@ -18,7 +19,8 @@ from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
 from seaway.records import Records
-from seaway.store.base import Changed, Store
+from seaway.store.base import Changed, Snapshot, Store
+from seaway.store.remembering import Remembering
 from seaway.trust.keeper import Keeper
 
 T = TypeVar("T")
@@ -100,6 +102,7 @@ class Desk:
     trust: Keeper
     others: Others
     store: Store  # where all records lie, other hosts' too
+    remembering: Remembering | None = None  # what this host saw of it last; None: it lies here
     serving: bool = False  # ADD is served
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)
@@ -124,6 +127,18 @@ class Desk:
     def learnt(self) -> None:
         """Others have changed records: what follows from that beyond facts."""
         load_blocks(self.allocator, self.facts)
+
+    async def seen(self) -> Snapshot:
+        """All records, other hosts' too; where the store is lost, as this host saw them last."""
+        memory = self.remembering
+        if memory and memory.lost:
+            return await memory.recall()
+        try:
+            return await self.store.load()
+        except Unavailable:
+            if memory is None:
+                raise
+            return await memory.recall()
 
     @property
     def here(self) -> Host:

@@ -90,7 +90,9 @@ def move(access: Access, member: Membership, say: Say) -> Membership:
 
 
 def finish(member: Membership, say: Say) -> None:
-    """What comes after the membership; repeated, it does nothing."""
+    """What comes after the membership; once it is done, etcd need not be there for it."""
+    if not file.exists(names.STORE_FILE):
+        return
     asyncio.run(_finish(member))
     if kept := file.set_aside(names.STORE_FILE):
         say(f"the records before are kept as {kept}")
