@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -111,25 +112,24 @@ def authority_digest(pem: bytes) -> str:
 def read(data: bytes) -> Certificate:
     """Of a host's certificate, PEM (the first, whatever stands around it) or DER."""
     found = _load(data)
-    uris: list[str] = []
-    addresses: list[Any] = []
     try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        addresses = names.get_values_for_type(x509.IPAddress)
-    except (x509.ExtensionNotFound, ValueError):
-        pass  # told below
-    if len(uris) != 1 or not uris[0].startswith("seaway://"):
-        raise Invalid("that certificate is of no host of Seaway's")
-    cluster, slash, host = uris[0].removeprefix("seaway://").partition("/hosts/")
-    if not (cluster and slash and host):
-        raise Invalid("that certificate is of no host of Seaway's")
+        return _read(found)
+    except (x509.ExtensionNotFound, ValueError, UnsupportedAlgorithm):  # parts are read by need
+        raise Invalid("that certificate is of no host of Seaway's") from None
+
+
+def _read(found: x509.Certificate) -> Certificate:
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    cluster, slash, host = uri.removeprefix("seaway://").partition("/hosts/")
+    if not (uri.startswith("seaway://") and cluster and slash and host):
+        raise ValueError
     return Certificate(
         cluster=cluster,
         host=host,
         key=key_digest(found.public_key()),
         serial=found.serial_number,
-        addresses=frozenset(addresses),
+        addresses=frozenset(names.get_values_for_type(x509.IPAddress)),
         begins=found.not_valid_before_utc.timestamp(),
         ends=found.not_valid_after_utc.timestamp(),
     )
