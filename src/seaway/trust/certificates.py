@@ -121,6 +121,7 @@ def read(data: bytes) -> Certificate:
 def _read(found: x509.Certificate) -> Certificate:
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    addresses: list[Any] = names.get_values_for_type(x509.IPAddress)
     cluster, slash, host = uri.removeprefix("seaway://").partition("/hosts/")
     if not (uri.startswith("seaway://") and cluster and slash and host):
         raise ValueError
@@ -129,7 +130,7 @@ def _read(found: x509.Certificate) -> Certificate:
         host=host,
         key=key_digest(found.public_key()),
         serial=found.serial_number,
-        addresses=frozenset(names.get_values_for_type(x509.IPAddress)),
+        addresses=frozenset(addresses),
         begins=found.not_valid_before_utc.timestamp(),
         ends=found.not_valid_after_utc.timestamp(),
     )
