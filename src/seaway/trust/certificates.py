@@ -21,6 +21,7 @@ from seaway.model.addresses import Address
 
 _MOST_BYTES = 16384  # of a request or certificate that is looked at
 _CURVE = ec.SECP256R1
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)  # as the library says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
 def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Invalid(f"that is no private key: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, _CURVE):
         raise Invalid("that key is not of the kind that Seaway makes", "expected ECDSA on P-256")
@@ -90,7 +91,7 @@ def key_of_request(pem: str) -> ec.EllipticCurvePublicKey:
     try:
         found = x509.load_pem_x509_csr(_bounded(pem))
         signed, key = found.is_signature_valid, found.public_key()
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Invalid(f"that is no signing request: {error}") from None
     if not signed:
         raise Invalid("that signing request is not signed by its own key")
@@ -114,7 +115,7 @@ def read(data: bytes) -> Certificate:
     found = _load(data)
     try:
         return _read(found)
-    except (x509.ExtensionNotFound, ValueError, UnsupportedAlgorithm):  # parts are read by need
+    except (x509.ExtensionNotFound, *_UNREADABLE):  # its parts are read by need
         raise Invalid("that certificate is of no host of Seaway's") from None
 
 
@@ -141,7 +142,7 @@ def _load(data: bytes) -> x509.Certificate:
         if b"-----BEGIN" in data:
             return x509.load_pem_x509_certificate(_bounded(data))
         return x509.load_der_x509_certificate(_bounded(data))
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Invalid(f"that is no certificate: {error}") from None
 
 
