@@ -30,6 +30,8 @@ from seaway.routed.messages import (
 )
 from seaway.routed.session import WRONG
 
+calm = settings(deadline=None)
+
 NAMES = [f"h{number}" for number in range(6)]
 ALL = frozenset(NAMES)
 names = st.sampled_from(NAMES)
@@ -529,6 +531,7 @@ def test_a_thousand_hosts_are_told_in_parts():
 
 
 @given(st.binary(max_size=200))
+@calm
 def test_whatever_comes_is_read_or_refused(data):
     net = Net("ab")
     net.connect("a", "b")
@@ -536,6 +539,7 @@ def test_whatever_comes_is_read_or_refused(data):
 
 
 @given(st.data())
+@calm
 def test_so_is_a_message_of_which_something_was_changed_on_the_way(data):
     net = Net("abc")
     net.connect("a", "b")
