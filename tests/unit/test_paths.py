@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from linkstates import NAMES, agreed, scattered, sites, states, worlds
 from oracle_paths import FAR, Map, added
-from seaway.desired.network.graph import HOP, Routing
+from seaway.desired.network.graph import HOP
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.topology import Topology
 from seaway.desired.network.ways import EQUAL
 from seaway.model.facts import Path
 from seaway.model.links import LinkState, Neighbour
+from seaway.model.routing import Routing
 
 calm = settings(deadline=None)
 

@@ -20,11 +20,11 @@ from msgspec.structs import replace
 
 from seaway.bench.flooding import Flooding, Told
 from seaway.bench.simulated import Simulated
-from seaway.desired.network.graph import Routing
 from seaway.desired.network.paths import Routes
 from seaway.desired.network.topology import Topology
 from seaway.facts import Facts, Index
 from seaway.model.facts import Block, Peer
+from seaway.model.routing import Routing
 
 SYSTEMS: Final[Mapping[str, Routing]] = {
     "hops": "hops",

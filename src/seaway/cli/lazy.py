@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class LazyGroup(click.Group):
     """`entries`: name -> (module under seaway.cli, first line of its help).
 
-    A command `endpoint` is the function `endpoint` of its module.
+    A command `endpoint` is the function `endpoint` of its module. One without help is not listed.
     """
 
     def __init__(self, *args: Any, entries: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
@@ -22,7 +22,7 @@ class LazyGroup(click.Group):
         self.entries = entries
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, click's signature
-        return list(self.entries)
+        return [name for name, (_, text) in self.entries.items() if text]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in self.entries:
@@ -33,4 +33,4 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self.entries.items()])
+            formatter.write_dl([(n, text) for n, (_, text) in self.entries.items() if text])

@@ -18,6 +18,7 @@ INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 COMMANDS = {
     "init": ("init", "Set this host up and start its agent."),
     "agent": ("agent", "Run the agent in the foreground."),
+    "routed": ("routed", ""),  # hidden: the agent starts it
     "status": ("status", "Show the health of this host's agent and data plane."),
     "doctor": ("doctor", "Check what this kernel and host offer, and what is off, and why."),
     "network": ("network", "Make, change, connect and remove networks."),

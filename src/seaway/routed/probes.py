@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from seaway.model.links import Neighbour
-from seaway.routed.quality import Quality
+from seaway.routed.quality import Figures, Quality
 
 LATE: Final = 2.0  # seconds in which an answer that is counted as lost may still come
 OVERSLEPT: Final = 1.25  # intervals: who slept for longer was late
@@ -67,6 +67,11 @@ class Link:
     quality: Quality = field(default_factory=Quality)
 
     @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return bool(self.hits or self.misses or self.falls)
+
+    @property
     def needed(self) -> int:
         return HITS << min(self.falls - 1, DOUBLED) if self.falls else FIRST_HITS
 
@@ -100,6 +105,14 @@ class Prober:
             self.changed = True
         for host in hosts - self.links.keys():
             self.links[host] = Link(host, since=self._clock)
+
+    def resume(self, neighbours: Iterable[Neighbour]) -> None:
+        """Links were like that before this prober began: those of which it knows nothing are."""
+        for neighbour in neighbours:
+            link = self.links.get(neighbour.host)
+            if link and neighbour.up and not (link.up or link.known):
+                link.quality.resume(Figures(*neighbour.figures))
+                self._turn(link, up=True)
 
     def load(self, host: str, percent: float) -> None:
         """How much of what the link can carry it does."""
@@ -152,6 +165,7 @@ class Prober:
         link.misses = 0
         link.hits += 1
         if not link.up and link.hits >= link.needed:
+            link.quality.begin()
             self._turn(link, up=True)
         return True
 
@@ -181,8 +195,6 @@ class Prober:
             self._turn(link, up=False)
 
     def _turn(self, link: Link, *, up: bool) -> None:
-        if up:
-            link.quality.begin()
         link.up = up
         link.since = self._clock
         self.changed = True

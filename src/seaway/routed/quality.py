@@ -66,6 +66,11 @@ class Quality:
         self._results = self._count = self._off = 0
         self._announced = None
 
+    def resume(self, figures: Figures) -> None:
+        """They were announced before this host began anew."""
+        self._announced = figures
+        self._rtt, self._deviation = float(figures.rtt), figures.rtt / 2
+
     def measured(self, microseconds: float) -> None:
         """The round-trip time of one probe."""
         if self._rtt is None:
@@ -84,9 +89,14 @@ class Quality:
         self._results &= self._results - 1
 
     @property
+    def rtt(self) -> float:
+        """Microseconds; 0: it was not measured."""
+        return self._rtt or 0.0
+
+    @property
     def patience(self) -> float:
         """Seconds in which an answer comes, if one does (RFC 6298)."""
-        return ((self._rtt or 0.0) + 4 * self._deviation) / 1_000_000
+        return (self.rtt + 4 * self._deviation) / 1_000_000
 
     @property
     def loss(self) -> float:
@@ -118,11 +128,11 @@ class Quality:
         return True
 
     def _cost(self) -> float:
-        return cost_of(self._rtt or 0.0, self.loss, self.load)
+        return cost_of(self.rtt, self.loss, self.load)
 
     def _figures(self) -> Figures:
         return Figures(
-            rtt=value_of(step_of(self._rtt or 0.0)),
+            rtt=value_of(step_of(self.rtt)),
             cost=value_of(step_of(self._cost())),
             loss=round(self.loss),
             load=round(self.load),

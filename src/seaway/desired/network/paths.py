@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from seaway.desired.network.alternates import Backups
 from seaway.desired.network.distances import Distances
-from seaway.desired.network.graph import Arc, Graph, Routing
+from seaway.desired.network.graph import Arc, Graph
 from seaway.desired.network.topology import Changes
 from seaway.desired.network.ways import Nexts, Ways
 from seaway.model.facts import Path
+from seaway.model.routing import Routing
 
 
 class Route(NamedTuple):
