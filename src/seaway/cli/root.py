@@ -18,7 +18,6 @@ INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 COMMANDS = {
     "init": ("init", "Set this host up and start its agent."),
     "agent": ("agent", "Run the agent in the foreground."),
-    "routed": ("routed", ""),  # hidden: the agent starts it
     "status": ("status", "Show the health of this host's agent and data plane."),
     "doctor": ("doctor", "Check what this kernel and host offer, and what is off, and why."),
     "network": ("network", "Make, change, connect and remove networks."),
@@ -35,6 +34,8 @@ COMMANDS = {
     "completion": ("completion", "Print the completion script for a shell."),
     "version": ("version", "Print the version."),
 }
+
+UNLISTED = frozenset({"routed"})
 
 
 class Root(LazyGroup):
@@ -74,6 +75,7 @@ def _tell(error: SeawayError) -> int:
     PROGRAM,
     cls=Root,
     entries=COMMANDS,
+    unlisted=UNLISTED,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")

@@ -55,10 +55,12 @@ class Core:
         self._numbers: dict[str, int] = {}
         self._began: float | None = None
         self._settled = False
+        self._ordered = True  # anew, since it announced last
 
     def obey(self, orders: Orders) -> list[Turn]:
         """These are the orders now: paths that are there, or not, because of them alone."""
         self.orders = orders
+        self._ordered = True
         self.addresses = ordered.addresses(orders)
         self.ring = ordered.ring(orders)
         self._numbers = {member.name: member.number for member in orders.members}
@@ -98,7 +100,7 @@ class Core:
         probes = self.prober.tick(now)
         if now - self._began < YOUNG and self.flood.earlier:
             self._take_up(self.flood.earlier)
-        if self._has_settled(now - self._began):
+        if self._has_settled(now - self._began) and (self.prober.changed or self._ordered):
             self.announce(now)
         self.flood.tick(now)
         for host, stamp in probes:
@@ -125,8 +127,8 @@ class Core:
         return Packet(QUESTION, self.orders.number, self._numbers[host], number, stamp)
 
     def announce(self, now: float) -> None:
-        """What this host says of itself, if that is otherwise."""
-        self.prober.changed = False
+        """What this host says of itself."""
+        self.prober.changed = self._ordered = False
         neighbours = self.prober.neighbours(self.prober.links)
         segments = tuple(sorted(str(prefix) for prefix in self.orders.segments))
         state = LinkState(self.orders.host, neighbours, segments, self.orders.relay)

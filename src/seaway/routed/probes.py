@@ -105,6 +105,7 @@ class Prober:
             self.changed = True
         for host in hosts - self.links.keys():
             self.links[host] = Link(host, since=self._clock)
+            self.changed = True
 
     def resume(self, neighbours: Iterable[Neighbour]) -> None:
         """Links were like that before this prober began: those of which it knows nothing are."""
