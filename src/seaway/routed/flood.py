@@ -112,11 +112,12 @@ class Flood:
         self._hold(Entry(self._sequence, body, signature, credential, self._state, now))
 
     def _hold(self, entry: Entry, source: str = "") -> None:
-        """It is new: keep it, and pass it on to all but those who have it."""
-        host = entry.state.host
+        """It is new: keep it, and pass it on to all but whom it came from; also to its host, which
+        may have begun anew since.
+        """
         self._database.put(entry)
         for peer, session in self._sessions.items():
-            (session.has if peer in {source, host} else session.want)(host)
+            (session.has if peer == source else session.want)(entry.state.host)
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """What this host knew before it began anew, of members: its own word among it."""
