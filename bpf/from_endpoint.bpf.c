@@ -7,6 +7,8 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
 #include "lib/answer.h"
+#include "lib/asked.h"
+#include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/flow.h"
@@ -67,31 +69,10 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 		pkt->mtu = dst->mtu;
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : TC_ACT_OK; /* the stack cuts */
 	}
+	if (dst->flags & ENDPOINT_PUBLISHED)
+		flow_make_way(pkt);
 	err = rewrite_hop(skb, pkt, &dst->mac);
 	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
-}
-
-/* What nobody says who answers: TCP's first packet, a ping. */
-static __always_inline bool packet_asks(const struct packet *pkt)
-{
-	if (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6)
-		return !(pkt->flags & PACKET_ICMP_ERROR) && pkt->src_port != bpf_htons(ICMP_PONG) &&
-		       pkt->src_port != bpf_htons(ICMPV6_PONG);
-	return pkt->flags & PACKET_OPENS;
-}
-
-/* Whether the host has asked for this, by itself or by a packet that the error quotes. */
-static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pkt)
-{
-	struct scratch *scratch = scratch_get();
-
-	if (!scratch || packet_asks(pkt))
-		return false;
-	scratch->quote.key = flow_key_of(pkt);
-	if (pkt->flags & PACKET_ICMP_ERROR &&
-	    (!quote_read(skb, pkt, &scratch->quote) || !quote_may_come(pkt, &scratch->quote)))
-		return false;
-	return flow_current(&scratch->quote.key) && scratch->flow.flags & FLOW_REPLY;
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
@@ -100,7 +81,7 @@ static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
 	int verdict;
 
 	if (src->flags & ENDPOINT_HOST_CLOSED)
-		return host_asked(skb, pkt) ? TC_ACT_OK : -DROP_HOST_CLOSED;
+		return asked_by_host(skb, pkt) ? TC_ACT_OK : -DROP_HOST_CLOSED;
 	verdict = published(skb, pkt);
 	return verdict == NOT_PUBLISHED ? TC_ACT_OK : verdict;
 }

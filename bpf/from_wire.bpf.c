@@ -15,13 +15,18 @@
 #include "lib/published.h"
 
 #define FOR_THIS_HOST 0 /* PACKET_HOST, of linux/if_packet.h */
+#define VLAN_NUMBER   0x0fff
 
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 {
 	int verdict;
 
-	if (skb->pkt_type != FOR_THIS_HOST || parse(skb, pkt))
+	if (skb->pkt_type != FOR_THIS_HOST)
 		return TC_ACT_OK;
+	if (skb->vlan_present && !(skb->vlan_tci & VLAN_NUMBER) && bpf_skb_vlan_pop(skb))
+		return TC_ACT_OK; /* a priority alone (802.1p) is no VLAN */
+	if (parse(skb, pkt))	  /* not wholly understood: yet it may lie of where it comes from */
+		return subnet_find(&pkt->src) ? -DROP_SPOOFED_ADDRESS : TC_ACT_OK;
 	if (pkt->ethertype == IS_ARP || packet_is_neighbour(pkt))
 		return TC_ACT_OK;
 	pkt->flags |= PACKET_ON_WIRE;

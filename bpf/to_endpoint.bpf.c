@@ -6,7 +6,9 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
+#include "lib/asked.h"
 #include "lib/budget.h"
+#include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/flow.h"
@@ -38,31 +40,6 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 	return 0;
 }
 
-/* The host asks an endpoint that must not ask the host: its answers are to be known. An error asks
- * nothing; the endpoint itself may have caused it.
- */
-static __noinline int remember_host(const struct packet *pkt, const struct endpoint *dst)
-{
-	struct scratch *scratch = scratch_get();
-	struct flow *flow;
-
-	if (!scratch || pkt->flags & PACKET_ICMP_ERROR || identity_of(&pkt->src) != IDENTITY_HOST)
-		return 0;
-	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key))
-		return 0;
-	flow = &scratch->flow;
-	flow->src = scratch->key.src;
-	flow->dst = scratch->key.dst;
-	flow->src_port = scratch->key.src_port;
-	flow->dst_port = scratch->key.dst_port;
-	flow->epoch = epoch_now();
-	flow->seen = clock_ticks();
-	flow->flags = FLOW_PLAIN | FLOW_INNER;
-	flow->container = dst->container;
-	return budget_spend(dst->ifindex) && flow_enter(&scratch->key, flow) ? 0 : -DROP_FLOW_LIMIT;
-}
-
 static __always_inline int decide(struct __sk_buff *skb)
 {
 	const struct endpoint *dst;
@@ -85,8 +62,10 @@ static __always_inline int decide(struct __sk_buff *skb)
 		if (err)
 			return err;
 	}
+	if (dst->flags & ENDPOINT_PUBLISHED)
+		flow_make_way(&pkt);
 	if (dst->flags & ENDPOINT_HOST_CLOSED) {
-		err = remember_host(&pkt, dst);
+		err = asked_remember(&pkt, dst);
 		if (err)
 			return err;
 	}

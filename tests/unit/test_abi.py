@@ -9,19 +9,22 @@ from dataclasses import fields
 import pytest
 
 from seaway.bpf import abi
+from seaway.bpf.askers import Asked, Place
 from seaway.bpf.btf import Btf, layout_hash
 from seaway.bpf.maps import _CODECS
 from seaway.bpf.objects import OBJECTS, STATE, read_objects
 from seaway.desired.network import host
 
-MIRRORS = [m for m in vars(abi).values() if hasattr(m, "c_name")]
+OF_SOCKETS = (Place, Asked)
+MIRRORS = [m for m in (*vars(abi).values(), *OF_SOCKETS) if hasattr(m, "c_name")]
 FILES = {name: Btf(elf) for name, elf in read_objects(OBJECTS).items()}
 FROM_ENDPOINT = FILES["from_endpoint"]
 
 
 @pytest.mark.parametrize("mirror", MIRRORS, ids=lambda m: m.c_name)
 def test_mirror_has_the_layout_of_its_c_struct(mirror):
-    size, members = FROM_ENDPOINT.members(mirror.c_name)
+    file = FILES["socket"] if mirror in OF_SOCKETS else FROM_ENDPOINT
+    size, members = file.members(mirror.c_name)
     items = re.findall(r"\d*[a-zA-Z]", mirror.c_format)
     offsets = [struct.calcsize("=" + "".join(items[:i])) for i in range(len(items))]
     ours = {"source": "from", "target": "to"}  # words that Python keeps for itself

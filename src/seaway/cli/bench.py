@@ -26,7 +26,7 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 @click.option(
     "--json",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    type=click.Path(path_type=Path),
     help="Write one case's figures.",
 )
 @click.option("--quick", is_flag=True, help="Few rounds: a look, not a measurement.")
@@ -55,10 +55,14 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
     Cases: same-host, ingress, attach, programs, scale; all of them if none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
+    from seaway.setup.beginning import must_be_root  # noqa: PLC0415
 
     clean_up_first()
+    must_be_root("make the hosts of a benchmark")
     if file and len(case) != 1:
         raise Invalid("--json holds one case", f"name one of {', '.join(CASES)}")
+    if file:
+        options.writable(file)
     chosen = benches.Options(
         rounds=given["rounds"] or (benches.QUICK_ROUNDS if quick else benches.ROUNDS),
         systems=tuple(options.items(given["system"])),

@@ -17,11 +17,13 @@ from seaway.desired.network.host import (
     UPLINKS,
 )
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
+from seaway.desired.network.ports import RESERVED
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 
 DERIVATIONS = (
     PINS,
     SYSCTLS,
+    RESERVED,
     HOST_ADDRESSES,
     IDENTITIES,
     SUBNETS,

@@ -59,6 +59,12 @@ class EndpointReport(Value):
     drops: tuple[Drops, ...]
 
 
+class NetworkMade(Network):
+    """A network that was just made."""
+
+    warnings: tuple[str, ...] = ()  # what it keeps this host from
+
+
 class NetworkReport(Value):
     network: Network
     connected: tuple[str, ...]  # the names of the networks it is connected with
@@ -78,6 +84,7 @@ class BlockReport(Value):
     network: str
     host: str
     size: int
+    usable: int  # without the first and the last address of a whole subnet
     used: int
     holders: tuple[Holder, ...]
 
