@@ -19,8 +19,8 @@ from typing import Any
 from authority import Authority
 from namespaces import Netns, namespaces
 from seaway.lab.hosts import SEAWAY
-from seaway.model import codec
-from seaway.model.routing import Member, Orders
+from seaway.model.routing import ORDERS_KEY, Member, Orders
+from seaway.routed.orders_file import OrdersTarget
 from waiting import wait
 
 HERE = Path(__file__).parent
@@ -57,9 +57,7 @@ class Host:
             members=members,
             **more,
         )
-        new = self.folder / "orders.new"
-        new.write_bytes(codec.encode(orders))
-        new.replace(self.folder / "orders")
+        OrdersTarget(self.folder / "routed.json").put({ORDERS_KEY: orders})
 
     def run(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
@@ -73,8 +71,7 @@ class Host:
 
     def start(self) -> None:
         self.routed = self.run(
-            *(SEAWAY, "routed", "--orders", str(self.folder / "orders")),
-            *("--answers", str(self.socket), "--trust", str(self.folder)),
+            *(SEAWAY, "routed", "--run", str(self.folder), "--trust", str(self.folder)),
             *("--link-state", str(self.folder / "link-state")),
         )
 

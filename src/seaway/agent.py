@@ -46,10 +46,12 @@ from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
 from seaway.model.addresses import Address, mapped
-from seaway.model.facts import Attached, Endpoint, Host
+from seaway.model.facts import Attached, Endpoint, Host, Probing
+from seaway.paths import Keeper, Paths
 from seaway.presence import alone_while
 from seaway.reconcile import Target
 from seaway.records import Records
+from seaway.routed.orders_file import OrdersTarget
 from seaway.store.sqlite import SqliteStore
 from seaway.surroundings import HostSurroundings
 from seaway.uplinks import Lookout
@@ -83,6 +85,7 @@ class Agent:
     cni: CniDoor
     plane: DataPlane
     adopted: list[Key]  # what was found otherwise than it should be
+    paths: Paths
 
     async def run(self) -> None:
         """Answer, converge, then serve; watch until told to end.
@@ -107,7 +110,8 @@ class Agent:
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
             vigil = self.vigil
             watches = (vigil.finish, vigil.look_into, vigil.sweep, vigil.retry)
-            works = (*watches, self.cni.watch, self.retire)
+            routed = (Keeper().keep, self.paths.follow, self.paths.follow_numbers)
+            works = (*watches, self.cni.watch, self.retire, *routed)
             tasks += [group.create_task(work(), name=work.__name__) for work in works]
             await ended.wait()
             await server.stop()
@@ -154,9 +158,13 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         attachments,
         UplinkTarget(plane, config.agent.attach),
         SocketTarget(plane),
+        OrdersTarget(),
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
+    paths = Paths(facts, convergence.ask)
+    paths.remember()
+    facts.change(Probing, "host", Probing(preset=config.routing.probes))
     allocator = Allocator(host.name, _holder(facts))
     load_blocks(allocator, facts)
     surroundings = HostSurroundings(
@@ -165,13 +173,14 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         attachments.mode,
         plane.layout,
         Translations(),
+        paths.ask,
         mtu=config.network.mtu,
     )
     intents = Intents(host, facts, records, convergence, surroundings, allocator, deciding=deciding)
     vigil = Vigil(intents, links, attachments, Lookouts(lookout, firewatch))
     vigil.look()
     adopted = convergence.adopt()
-    return Agent(intents, convergence, vigil, CniDoor(intents), plane, adopted)
+    return Agent(intents, convergence, vigil, CniDoor(intents), plane, adopted, paths)
 
 
 def _this_host(facts: Facts) -> Host:

@@ -15,7 +15,10 @@ import pytest
 
 from authority import Authority
 from routing import Cluster, clusters
+from seaway.model import codec
+from seaway.model.routing import ORDERS_KEY, Told
 from seaway.names import ROUTED_PORT
+from seaway.routed.orders_file import OrdersTarget
 from seaway.routed.packet import ANSWER, PORT, Packet
 from waiting import span, wait
 
@@ -210,7 +213,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as made:
 def test_what_cannot_be_read_is_told_and_the_orders_before_hold(line):
     a = line.follow("a")
     a.knows({"b": "b", "c": "b"})
-    (line["a"].folder / "orders").write_text("{")
+    (line["a"].folder / "routed.json").write_text("{")
 
     assert wait(lambda: "orders that cannot be read" in line["a"].log())
     assert {"b": "b", "c": "b"} == a.vias["hops"]
@@ -244,6 +247,49 @@ def test_it_ends_when_told_to_and_keeps_what_it_knows(line):
 
     assert 0 == routed.wait(10)
     assert kept(line["a"]) > 1000
+
+
+def test_it_ends_when_its_orders_are_taken_back(line):
+    line.follow("a").knows({"b": "b", "c": "b"})
+    OrdersTarget(line["a"].folder / "routed.json").delete({ORDERS_KEY})
+    assert 0 == line["a"].routed.wait(10)
+
+
+def test_what_it_told_last_is_left_for_an_agent_that_finds_nobody(line):
+    line.follow("a").knows({"b": "b", "c": "b"})
+    assert wait(lambda: {"b": "b", "c": "b"} == told(line["a"]) and 2 == len(numbers(line["a"])))
+    line["a"].kill()
+    file = line["a"].folder / "paths.json"
+    assert 0o600 == file.stat().st_mode & 0o777
+    assert {2, 3} == codec.decode(file.read_bytes(), Told).numbers.numbers.keys()
+
+
+def told(host) -> dict[str, str]:
+    """Ways, by the file that it leaves."""
+    file = host.folder / "paths.json"
+    turns = codec.decode(file.read_bytes(), Told).turns if file.exists() else ()
+    return {path.host: path.via for turn in turns for path in turn.paths}
+
+
+def test_one_that_begins_anew_takes_back_no_path_before_it_knows(line):
+    follower = line.follow("a")
+    follower.knows({"b": "b", "c": "b"})
+    assert wait(lambda: kept(line["a"]) > 1000)
+    line["a"].kill()
+    line["a"].start()
+    again = line.follow("a")
+    again.knows({"b": "b", "c": "b"})
+    assert {"b", "c"} == {path["host"] for path in again.turns[0][1]["paths"]}
+
+
+def test_a_second_one_of_a_host_gives_way(line):
+    line.follow("a").knows({"b": "b", "c": "b"})
+    first = line["a"].routed
+    line["a"].start()
+    assert 0 != line["a"].routed.wait(10)
+    assert "another routed runs on this host" in line["a"].log()
+    assert None is first.poll()
+    line["a"].routed = first
 
 
 def test_it_needs_little(cluster):

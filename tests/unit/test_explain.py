@@ -15,9 +15,9 @@ from seaway.desired.network.explain import Chart
 from seaway.desired.network.graph import HOP
 from seaway.desired.network.paths import Routes
 from seaway.desired.network.topology import Topology
+from seaway.model.facts import Routing
 from seaway.model.links import LinkState, Neighbour
 from seaway.model.reports import RouteReport
-from seaway.model.routing import Routing
 
 calm = settings(deadline=None)
 

@@ -17,9 +17,8 @@ from seaway.desired.network.graph import HOP
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.topology import Topology
 from seaway.desired.network.ways import EQUAL
-from seaway.model.facts import Path
+from seaway.model.facts import Path, Routing
 from seaway.model.links import LinkState, Neighbour
-from seaway.model.routing import Routing
 
 calm = settings(deadline=None)
 
@@ -281,7 +280,7 @@ def test_a_path_is_told_as_a_fact():
         Path(host="b", via="b"),
         Path(host="c", via="b", backup="d"),
         Path(host="d", via="d"),
-    ] == [route.path(host) for host, route in sorted(found.items())]
+    ] == [route.path(host, "hops") for host, route in sorted(found.items())]
 
 
 def test_a_host_that_drains_is_left_out_and_reached_all_the_same():

@@ -16,7 +16,8 @@ from seaway.routed.credentials import Credentials
 from seaway.routed.database import Entry
 from seaway.routed.flood import Flood
 from seaway.routed.messages import Signed, encode
-from seaway.routed.orders import OrdersFile, addresses, ring
+from seaway.routed.orders import addresses, ring
+from seaway.routed.orders_file import OrdersFile
 
 HERE = {"host": "a", "number": 1, "underlay": (ip_address("192.0.2.1"),)}
 

@@ -18,9 +18,11 @@ from seaway.model.reports import (
     Leak,
     NetworkMade,
     NetworkReport,
+    RouteReport,
     Status,
 )
 from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, Publications
+from seaway.model.routing import RoutedReport
 from seaway.model.wire import CniAnswer, CniCall
 
 if TYPE_CHECKING:
@@ -146,6 +148,14 @@ ROUTES = (
         lambda to, call: to.intents.unpublish(call.path["ref"], call.body),
         takes=Publications,
         answers=Endpoint,
+    ),
+    Route("GET", "/v1/links", lambda to, _: to.intents.links(), answers=RoutedReport),
+    Route(
+        "GET",
+        "/v1/routes",
+        lambda to, call: to.intents.routes(call.query.get("to", ""), call.query.get("routing", "")),
+        answers=list[RouteReport],
+        query=("to", "routing"),
     ),
     Route("GET", "/v1/ipam", lambda to, _: to.intents.ipam(), answers=list[BlockReport]),
     Route("GET", "/v1/ipam/check", lambda to, _: to.intents.ipam_check(), answers=list[Leak]),

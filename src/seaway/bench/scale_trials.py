@@ -23,8 +23,7 @@ from seaway.bench.simulated import Simulated
 from seaway.desired.network.paths import Routes
 from seaway.desired.network.topology import Topology
 from seaway.facts import Facts, Index
-from seaway.model.facts import Block, Peer
-from seaway.model.routing import Routing
+from seaway.model.facts import Block, Peer, Routing
 
 SYSTEMS: Final[Mapping[str, Routing]] = {
     "hops": "hops",

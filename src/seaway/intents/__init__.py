@@ -11,7 +11,15 @@ from seaway.intents.backup import BackupIntents
 from seaway.intents.endpoints import EndpointIntents
 from seaway.intents.health import HealthIntents
 from seaway.intents.networks import NetworkIntents
+from seaway.intents.routing import RoutingIntents
 
 
-class Intents(HealthIntents, NetworkIntents, EndpointIntents, AddressIntents, BackupIntents):
+class Intents(
+    HealthIntents,
+    NetworkIntents,
+    EndpointIntents,
+    AddressIntents,
+    BackupIntents,
+    RoutingIntents,
+):
     """All of them, over one desk."""

@@ -6,17 +6,20 @@ import asyncio
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from seaway.converge import Convergence
 from seaway.facts import Facts
 from seaway.ipam import Allocator
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.backup import Whereabouts
-from seaway.model.facts import Endpoint, Host, Namespace
+from seaway.model.facts import Endpoint, Host, Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
+from seaway.model.routing import Question
 from seaway.records import Records
+
+T = TypeVar("T", bound=Value)
 
 
 class Surroundings(Protocol):
@@ -65,6 +68,9 @@ class Surroundings(Protocol):
 
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
+
+    async def ask_routed(self, question: Question, kind: type[T]) -> T:
+        """What `routed` answers. `Unavailable`: nothing."""
 
     def whereabouts(self) -> Whereabouts:
         """By what this host is told from every other one."""

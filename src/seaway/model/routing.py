@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from seaway.model.addresses import Address, Prefix
-from seaway.model.facts import Path, Value
+from seaway.model.facts import Path, Probes, Routing, Value
 from seaway.model.reports import RouteReport
 
-Routing = Literal["hops", "latency"]
+ORDERS_KEY: Final = "routed"  # of the one object of its kind
 
 
 class Member(Value):
@@ -34,7 +34,7 @@ class Orders(Value):
     segments: tuple[Prefix, ...] = ()  # of the underlay: hosts with an address there are next door
     relay: bool = True  # pass on what is for others: not while this host drains
     routings: tuple[Routing, ...] = ("hops",)  # of the networks that there are
-    probes: Literal["default", "fast"] = "default"
+    probes: Probes = "default"
 
 
 class Question(Value):
@@ -66,6 +66,13 @@ class Numbers(Value):
     numbers: dict[int, int]
 
 
+class Told(Value):
+    """What `routed` told last, as a file: true while it is dead, too."""
+
+    turns: tuple[Turn, ...]  # all paths, of each routing
+    numbers: Numbers
+
+
 class LinkReport(Value):
     """A link as this end sees it."""
 
@@ -78,12 +85,14 @@ class LinkReport(Value):
 
 
 class RoutedReport(Value):
+    """How `routed` is; of a host that needs none, nothing but its name."""
+
     host: str
-    links: tuple[LinkReport, ...]
-    hosts: int  # that are heard of
-    refused: dict[str, int]  # messages and probes, by what was wrong with them
-    computed: int  # times
-    took: float  # milliseconds, the last time
+    links: tuple[LinkReport, ...] = ()
+    hosts: int = 0  # that are heard of
+    refused: dict[str, int] = {}  # messages and probes, by what was wrong with them
+    computed: int = 0  # times
+    took: float = 0.0  # milliseconds, the last time
 
 
 class Routes(Value):

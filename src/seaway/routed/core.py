@@ -54,7 +54,7 @@ class Core:
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         self._began: float | None = None
-        self._settled = False
+        self.settled = False  # it announced, so its neighbours know it as it is
         self._ordered = True  # anew, since it announced last
 
     def obey(self, orders: Orders) -> list[Turn]:
@@ -110,7 +110,7 @@ class Core:
 
     def _take_up(self, earlier: LinkState) -> None:
         """Links that were up before this process began are taken to be, until it is found out."""
-        if not self._settled:
+        if not self.settled:
             self.choose()
         self.prober.resume(earlier.neighbours)
 
@@ -120,8 +120,8 @@ class Core:
         """
         earlier = self.flood.earlier
         known = earlier and {n.host for n in earlier.neighbours if n.up} <= self.prober.links.keys()
-        self._settled = self._settled or bool(known) or age >= SETTLING
-        return self._settled
+        self.settled = self.settled or bool(known) or age >= SETTLING
+        return self.settled
 
     def _packet(self, host: str, number: int, stamp: int) -> Packet:
         return Packet(QUESTION, self.orders.number, self._numbers[host], number, stamp)

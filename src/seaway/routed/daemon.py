@@ -12,21 +12,22 @@ import signal
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
-from seaway import names
 from seaway.errors import Undecodable
+from seaway.model import codec
 from seaway.model.facts import Value
-from seaway.model.routing import Numbers, Orders, Question, RoutedReport, Routes, Turn
+from seaway.model.routing import Numbers, Orders, Question, RoutedReport, Routes, Told, Turn
+from seaway.presence import alone
 from seaway.routed import memory
 from seaway.routed.core import Core
 from seaway.routed.credentials import Credentials
 from seaway.routed.desk import Desk
-from seaway.routed.orders import OrdersFile
+from seaway.routed.orders_file import OrdersFile
+from seaway.routed.places import Places
 from seaway.routed.probing import ProbeSocket
 from seaway.routed.streams import Sessions
 
@@ -46,34 +47,36 @@ class Outlet(Protocol):
     def numbers(self, numbers: Numbers) -> None: ...
 
 
-@dataclass(frozen=True)
-class Places:
-    """Files and sockets of the process."""
-
-    orders: Path = names.ROUTED_FILE
-    socket: Path = names.ROUTED_SOCKET
-    trust: Path = names.TRUST_FOLDER
-    link_state: Path = names.LINK_STATE_FILE
-
-
 async def serve(places: Places, outlets: Sequence[Outlet] = ()) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT, or until orders are taken back."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    file = OrdersFile(places.orders)
-    orders = await _first(file, ended)
-    if orders is None:
-        return
+    with alone(places.pid, "routed"):
+        file = OrdersFile(places.orders)
+        orders = await _first(file, ended)
+        if orders:
+            await _serve(places, file, Begun(orders, outlets, ended))
+    log.info("ended; the data plane goes on")
+
+
+class Begun(NamedTuple):
+    """What a daemon begins with."""
+
+    orders: Orders
+    outlets: Sequence[Outlet]
+    ended: asyncio.Event
+
+
+async def _serve(places: Places, file: OrdersFile, begun: Begun) -> None:
     async with asyncio.TaskGroup() as group:
-        daemon = Daemon(places, orders, outlets, group)
+        daemon = Daemon(places, begun, group)
         works = [group.create_task(work, name=name) for name, work in daemon.works(file)]
-        await ended.wait()
+        await begun.ended.wait()
         for task in {*works, *daemon.tasks}:
             task.cancel()
     daemon.keep()
-    log.info("ended; the data plane goes on")
 
 
 async def _first(file: OrdersFile, ended: asyncio.Event) -> Orders | None:
@@ -97,21 +100,23 @@ def _read(file: OrdersFile) -> Orders | None:
 class Daemon:
     """One host's, once it knows who it is."""
 
-    def __init__(
-        self, places: Places, orders: Orders, outlets: Sequence[Outlet], group: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, places: Places, begun: Begun, group: asyncio.TaskGroup) -> None:
+        orders = begun.orders
         self.tasks: set[asyncio.Task[None]] = set()
         self._places = places
         self._group = group
         self._now = asyncio.get_running_loop().time
         self._credentials = Credentials(places.trust)
+        self._ended = begun.ended
         began = time.time_ns() // 1_000_000
         self._core = Core(orders, self._credentials.keys, lambda: secrets.randbits(64), began)
         self._sessions = Sessions(orders.host, self._credentials, self, self.start)
         self._desk = Desk(places.socket, self, self.start)
-        self._outlets: tuple[Outlet, ...] = (*outlets, self._desk)
+        self._outlets: tuple[Outlet, ...] = (*begun.outlets, self._desk)
         self._stirred = asyncio.Event()
+        self._known = asyncio.Event()  # what was known before it began anew, or nobody tells
         self._told: Numbers | None = None
+        self._written = -1  # computations, when what was told was written last
         self._computed = 0
         self._took = 0.0
         self._obey(orders)
@@ -134,8 +139,13 @@ class Daemon:
         return task
 
     async def _listen(self) -> None:
-        async with await self._sessions.listen(), await self._desk.listen():
-            await asyncio.Event().wait()
+        """Who asks is answered once there is something to tell: none of the paths of before is to
+        be taken back because it is not known yet.
+        """
+        async with await self._sessions.listen():
+            await self._known.wait()
+            async with await self._desk.listen():
+                await asyncio.Event().wait()
 
     async def _probe(self) -> None:
         """On time, if the machine lets it; what is late is not made up for."""
@@ -163,8 +173,10 @@ class Daemon:
         while True:
             await self._stirred.wait()
             self._stirred.clear()
-            start = self._now()
+            start, settled = self._now(), self._core.settled
             turns = self._core.compute()
+            if settled:
+                self._known.set()
             if turns:
                 self._tell(turns)
                 self._computed += 1
@@ -182,10 +194,13 @@ class Daemon:
         while True:
             if orders := _read(file):
                 self._obey(orders)
+            elif file.taken_back:
+                self._ended.set()
             if self._credentials.renew():
                 log.info("another certificate")
             self._core.choose()
             self._tell_numbers()
+            self._write_told()
             self._sessions.dial_missing(self._now())
             if self._now() - kept >= KEEP:
                 kept = self._now()
@@ -206,11 +221,24 @@ class Daemon:
         numbers = self._core.numbers()
         if numbers != self._told:
             self._told = numbers
+            self._written = -1
             for outlet in self._outlets:
                 outlet.numbers(numbers)
 
+    def _write_told(self) -> None:
+        """For an agent that begins anew while nobody answers: what it did before still holds."""
+        if self._written == self._computed or not self._known.is_set():
+            return
+        router = self._core.router
+        turns = tuple(router.whole(routing) for routing in router.routings)
+        told = Told(turns=turns, numbers=self._told or self._core.numbers())
+        with _told_if_it_fails(self._places.told):
+            memory.replace(self._places.told, codec.encode(told))
+            self._written = self._computed
+
     def keep(self) -> None:
-        """Link state, for the next time."""
+        """What is known, for the next time."""
+        self._write_told()
         entries = self._core.flood.entries.values()
         with _told_if_it_fails(self._places.link_state):
             memory.save(self._places.link_state, entries, self._now(), time.time())

@@ -26,9 +26,14 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 def save(path: Path, entries: Iterable[Entry], now: float, epoch: float) -> None:
     """`now` and `epoch` are the same moment by the two clocks."""
     kept = [Kept(e.body, e.signature, e.credential, epoch - now + e.born) for e in entries]
+    replace(path, msgspec.msgpack.encode(kept))
+
+
+def replace(path: Path, data: bytes) -> None:
+    """In one step: who reads sees the old or the new. For root alone."""
     new = path.with_name(f"{path.name}.new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.msgpack.encode(kept))
+        file.write(data)
     new.replace(path)
 
 

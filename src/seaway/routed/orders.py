@@ -1,36 +1,10 @@
-"""What the agent tells, read when it is otherwise; and what follows from it."""
+"""What follows from orders. No I/O."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from seaway.errors import Undecodable
-from seaway.model import codec
 from seaway.model.addresses import Address
 from seaway.model.routing import Orders
 from seaway.routed.neighbours import chosen
-
-
-class OrdersFile:
-    """The file that the agent replaces."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int] | None = None
-
-    def read(self) -> Orders | None:
-        """None: it is as it was, or not there yet. Raises `Undecodable`, once for each that is."""
-        try:
-            found = self._path.stat()
-            seen = (found.st_ino, found.st_mtime_ns)
-            if seen == self._seen:
-                return None
-            self._seen = seen
-            return codec.decode(self._path.read_bytes(), Orders)
-        except FileNotFoundError:
-            return None
-        except Undecodable as error:
-            raise Undecodable(f"{self._path}: {error.message}") from error
 
 
 def addresses(orders: Orders) -> dict[str, Address]:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from seaway.desired.network.explain import Chart
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.topology import Changes, Topology
+from seaway.model.facts import Routing
 from seaway.model.links import LinkState
 from seaway.model.reports import RouteReport
-from seaway.model.routing import Routing, Turn
+from seaway.model.routing import Turn
 
 
 class Router:
@@ -52,14 +53,14 @@ class Router:
         turned = self._routes[routing].change(changes)
         if not turned:
             return None
-        paths = tuple(route.path(host) for host, route in sorted(turned.items()) if route)
+        paths = tuple(route.path(h, routing) for h, route in sorted(turned.items()) if route)
         gone = tuple(sorted(host for host, route in turned.items() if not route))
         return Turn(routing=routing, paths=paths, gone=gone)
 
     def whole(self, routing: Routing) -> Turn:
         """All paths."""
         found: Mapping[str, Route] = self._routes[routing].found
-        paths = tuple(route.path(host) for host, route in sorted(found.items()))
+        paths = tuple(route.path(host, routing) for host, route in sorted(found.items()))
         return Turn(routing=routing, paths=paths, whole=True)
 
     @property

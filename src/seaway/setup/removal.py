@@ -17,6 +17,7 @@ from typing import Any
 
 from seaway import names
 from seaway.bpf import uplinks
+from seaway.daemons import AGENT, ROUTED
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.host import FORWARDING, family_of
 from seaway.desired.network.ports import added, published
@@ -34,7 +35,7 @@ from seaway.model.facts import Before
 from seaway.model.kernel import Reserved, Sysctl
 from seaway.model.ports import written
 from seaway.records import Records
-from seaway.setup import files, service
+from seaway.setup import files
 from seaway.setup.beginning import must_be_root
 from seaway.store import file
 from seaway.store.sqlite import SqliteStore
@@ -78,7 +79,8 @@ def _refuse_attached() -> None:
 
 def _steps(say: Callable[[str], None]) -> dict[str, Step]:
     return {
-        "the agent": _end_agent,
+        "the agent": _end_agent,  # first: it starts the others
+        "routed": _end_routed,
         "links": lambda: _sweep(LinkTarget),
         "routes": lambda: _sweep(RouteTarget),
         "addresses": lambda: _sweep(AddressTarget),
@@ -88,7 +90,7 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
         "programs and maps": lambda: _remove_folder(names.PIN_FOLDER),
         "sysctls": lambda: _put_back_sysctls(say),
         "CNI files": _remove_cni,
-        "the service": _remove_unit,
+        "the services": _remove_units,
         "the configuration": lambda: _remove_folder(names.CONFIG_FILE.parent),
         "the log": lambda: _remove_folder(names.LOG_FILE.parent),
         "the socket": lambda: _remove_folder(names.RUN_FOLDER),
@@ -97,7 +99,12 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
 
 
 def _end_agent() -> list[str]:
-    service.stop()
+    AGENT.stop()
+    return []
+
+
+def _end_routed() -> list[str]:
+    ROUTED.stop()
     return []
 
 
@@ -168,10 +175,9 @@ def _remove_cni() -> list[str]:
     return []
 
 
-def _remove_unit() -> list[str]:
-    if files.UNIT.exists():
-        files.UNIT.unlink()
-        service.forget_unit()
+def _remove_units() -> list[str]:
+    for daemon in (AGENT, ROUTED):
+        daemon.forget()
     return []
 
 

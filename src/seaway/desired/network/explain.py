@@ -15,8 +15,8 @@ from seaway.desired.network.links import Length
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.segments import Hub, Node
 from seaway.desired.network.topology import Topology
+from seaway.model.facts import Routing
 from seaway.model.reports import Detour, RouteReport
-from seaway.model.routing import Routing
 
 SHOWN = 16  # detours: the shortest, then those that are none
 _NONE = Length(0, 0, 0)

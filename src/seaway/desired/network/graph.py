@@ -18,7 +18,7 @@ from rustworkx import PyDiGraph, digraph_dijkstra_shortest_path_lengths
 from seaway.desired.network.links import Length
 from seaway.desired.network.segments import Hub, Node
 from seaway.desired.network.topology import Changes
-from seaway.model.routing import Routing
+from seaway.model.facts import Routing
 
 HOP: Final = 1 << 38  # half of one; more than the round-trip times of 5,000 links together
 WEIGHTS: Final[Mapping[Routing, Callable[[Length], float]]] = {
