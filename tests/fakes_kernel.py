@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from seaway.errors import Unavailable
-from seaway.model.addresses import ForeignPrefix
+from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Namespace, Value
 from seaway.model.kernel import Inside
@@ -130,6 +131,9 @@ class FakeSurroundings:
 
     def forget_devices(self, present: set[int]) -> None:
         self.counted = {k: n for k, n in self.counted.items() if k[0] in present}
+
+    def underlay(self) -> tuple[Address, ...]:
+        return (ip_address("192.0.2.1"),)
 
     def data_plane(self) -> tuple[str, str]:
         return "tcx", "0" * 16

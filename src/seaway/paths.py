@@ -123,7 +123,7 @@ class Process(Protocol):
     def start(self) -> None: ...
 
 
-class Keeper:
+class Runner:
     """Has `routed` run while there are orders for it. One that is there is adopted."""
 
     def __init__(self, orders: File = names.ROUTED_FILE, process: Process = ROUTED) -> None:

@@ -16,6 +16,7 @@ from seaway.model.facts import (
     Attached,
     Barrier,
     Before,
+    Block,
     Endpoint,
     Firewalls,
     Host,
@@ -24,6 +25,7 @@ from seaway.model.facts import (
     Peer,
     Probing,
     Publication,
+    Token,
     Unguarded,
     Uplinks,
     Value,
@@ -68,8 +70,13 @@ def host(number: int) -> Host:
 
 
 def peer(number: int, draining: bool) -> Peer:
-    reached = (IPv4Address(f"192.0.2.{number}"),)
-    return Peer(name=f"p{number}", addresses=(), number=number, underlay=reached, draining=draining)
+    return Peer(
+        name=f"p{number}",
+        number=number + 1,
+        addresses=(ip_interface(f"10.9.1.{number}").ip,),
+        underlay=(IPv4Address(f"192.0.2.{number}"),),
+        draining=draining,
+    )
 
 
 def here(numbers: frozenset[int]) -> HostAddresses:
@@ -93,7 +100,22 @@ def key_of(fact: Value) -> str:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
             return key
+        case Block(prefix=prefix):
+            return str(prefix)
+        case Token(id=key):
+            return key
     return "host"
+
+
+def block(number: int, of: int, length: int) -> Block:
+    prefix = IPv4Network(
+        (f"10.{of}.0.{number * 64}" if length == 26 else f"10.{of}.0.{number}", length)
+    )
+    return Block(prefix=prefix, network=f"n{of}", host=("h", "p1")[number % 2])
+
+
+def token(number: int) -> Token:
+    return Token(id=f"{number:08x}", digest="", created=0.0, expires=1.0)
 
 
 ports = st.builds(
@@ -110,6 +132,8 @@ facts_ = st.one_of(
     st.builds(host, small),
     st.builds(peer, small, st.booleans()),
     st.builds(lambda preset: Probing(preset=preset), st.sampled_from(("default", "fast"))),
+    st.builds(block, st.integers(0, 3), small, st.sampled_from((26, 32))),
+    st.builds(token, small),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
     st.builds(before, st.frozensets(small), st.frozensets(small)),

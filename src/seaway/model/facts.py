@@ -27,6 +27,8 @@ class Cluster(Value):
     service_subnets: tuple[Prefix, ...]  # the last part of each pool: of a /12 the last /16
     host_subnets: tuple[Prefix, ...]  # the part before it: the hosts' own addresses
     next_network: int = 1  # the number of the next network to be made
+    next_host: int = 2  # the number of the next host to join; the first has 1
+    etcd: tuple[str, ...] = ()  # URLs, where the records lie; empty: on the first host
 
 
 class Host(Value):
@@ -74,6 +76,19 @@ class Network(Value):
     link_local: bool = False  # containers reach 169.254/16 (cloud metadata) and fe80::/10
     routing: Routing = "hops"  # which paths its packets take between hosts
     mtu: int = 1500
+    leaving: bool = False  # it is being removed, and takes no endpoint
+
+
+class Token(Value):
+    """What lets a host join. Stored under `tokens/<id>`; its secret is stored nowhere."""
+
+    id: str  # 8 hex digits
+    digest: str  # of the secret, see `trust/tokens.py`
+    created: float  # seconds since the epoch
+    expires: float
+    uses: int = 0  # how often it may be used; 0: as often as one likes
+    used: int = 0
+    control: bool = False  # who joins with it becomes a control host
 
 
 class Block(Value):
