@@ -124,9 +124,14 @@ class Process(Protocol):
 
 
 class Runner:
-    """Has `routed` run while there are orders for it. One that is there is adopted."""
+    """Has `routed`, or another process of ours, run while there are orders for it. One that is
+    there is adopted.
+    """
 
-    def __init__(self, orders: File = names.ROUTED_FILE, process: Process = ROUTED) -> None:
+    def __init__(
+        self, orders: File = names.ROUTED_FILE, process: Process = ROUTED, what: str = "routed"
+    ) -> None:
+        self._what = what
         self._orders = orders
         self._process = process
         self._pause = LOOK
@@ -146,8 +151,8 @@ class Runner:
             return self._pause
         try:
             await asyncio.to_thread(self._process.start)
-            log.info("started", what="routed")
+            log.info("started", what=self._what)
         except (SeawayError, OSError) as error:
-            log.warning("not started", what="routed", error=str(error))
+            log.warning("not started", what=self._what, error=str(error))
         self._pause = min(2 * self._pause, SLOWEST)
         return self._pause

@@ -29,6 +29,7 @@ class Cluster(Value):
     next_network: int = 1  # the number of the next network to be made
     next_host: int = 2  # the number of the next host to join; the first has 1
     etcd: tuple[str, ...] = ()  # URLs, where the records lie; empty: on the first host
+    etcd_own: bool = False  # Seaway runs that etcd itself, on its control hosts
 
 
 class Host(Value):
