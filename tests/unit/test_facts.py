@@ -23,6 +23,7 @@ from seaway.model.facts import (
     HostAddresses,
     Network,
     Peer,
+    Probing,
     Publication,
     Token,
     Unguarded,
@@ -42,6 +43,7 @@ def network(number: int, connected: frozenset[int], flags: tuple[bool, bool]) ->
         subnets=(IPv4Network(f"10.{number}.0.0/16"),),
         connected=tuple(sorted(connected)),
         open=flags[0],
+        routing="latency" if number % 2 else "hops",
         masquerade=flags[1],
     )
 
@@ -65,6 +67,16 @@ def endpoint(number: int, of: int, address: int, ports: list[Publication]) -> En
 
 def host(number: int) -> Host:
     return Host(name="h", addresses=(ip_interface(f"10.9.0.{number}").ip,))
+
+
+def peer(number: int, draining: bool) -> Peer:
+    return Peer(
+        name=f"p{number}",
+        number=number + 1,
+        addresses=(ip_interface(f"10.9.1.{number}").ip,),
+        underlay=(IPv4Address(f"192.0.2.{number}"),),
+        draining=draining,
+    )
 
 
 def here(numbers: frozenset[int]) -> HostAddresses:
@@ -95,11 +107,6 @@ def key_of(fact: Value) -> str:
     return "host"
 
 
-def peer(number: int, draining: bool) -> Peer:
-    addresses = (ip_interface(f"10.9.1.{number}").ip,)
-    return Peer(name=f"p{number}", number=number + 1, addresses=addresses, draining=draining)
-
-
 def block(number: int, of: int, length: int) -> Block:
     prefix = IPv4Network(
         (f"10.{of}.0.{number * 64}" if length == 26 else f"10.{of}.0.{number}", length)
@@ -124,6 +131,7 @@ facts_ = st.one_of(
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
     st.builds(host, small),
     st.builds(peer, small, st.booleans()),
+    st.builds(lambda preset: Probing(preset=preset), st.sampled_from(("default", "fast"))),
     st.builds(block, st.integers(0, 3), small, st.sampled_from((26, 32))),
     st.builds(token, small),
     st.builds(here, st.frozensets(small)),
@@ -246,6 +254,18 @@ def test_other_firewalls_let_our_packets_through_where_they_refuse_and_want_it()
     facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers[2:3])))
     left = {place for place, accept in facts.derive()["accepts"].items() if accept}
     assert {("ip6tables-legacy", "INPUT")} == left
+
+
+def test_where_there_are_other_hosts_what_they_tell_us_passes_a_firewall_of_the_host() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    barriers = (barrier("iptables-nft", "INPUT", docker_user=False),)
+    facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers)))
+    facts.change(Peer, "p1", peer(1, draining=False))
+    told = ("-p tcp -m tcp --dport 8481", "-p udp -m udp --dport 8481")
+    assert Accept(("-i swy+", *told)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]
+
+    facts.change(Peer, "p1", None)
+    assert Accept(("-i swy+",)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]
 
 
 def test_dockers_bridges_are_closed_where_forwarding_was_off_before_us() -> None:

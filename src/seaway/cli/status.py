@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seaway.cli import options, show
+from seaway.errors import SeawayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from seaway.client import Client
     from seaway.model.reports import Status
 
 _SHOWN = 5  # of the latest drift
@@ -42,13 +44,21 @@ def _refused(status: Status) -> str:
     return ", ".join(f"{r.why} {r.times}" for r in status.refused) or "none"
 
 
+def _store(status: Status) -> str:
+    waiting = f"{status.unsent} records of this host's wait for it" if status.unsent else ""
+    if not status.store_lost:
+        return f"{status.store}; {waiting}" if waiting else status.store
+    goes_on = "what runs here goes on, attach and detach too; other changes wait"
+    return "; ".join(filter(None, (f"{status.store}, lost", goes_on, waiting, status.store_lost)))
+
+
 LINES: dict[str, Callable[[Status], Any]] = {
     "agent": lambda s: f"{'ready' if s.ready else 'not ready'}, {s.version}, process {s.pid}",
     "up": _up,
     "host": lambda s: s.host,
     "cluster": lambda s: s.cluster,
     "addresses": lambda s: s.addresses,
-    "store": lambda s: s.store,
+    "store": _store,
     "programs": lambda s: f"attached by {s.attach}, map layouts {s.layout}",
     "hosts": lambda s: s.hosts,
     "certificate": _certificate,
@@ -65,9 +75,12 @@ LINES: dict[str, Callable[[Status], Any]] = {
 @options.output
 def status(output: str) -> None:
     """Show the health of this host's agent and data plane."""
-    found = options.agent().status()
+    agent = options.agent()
+    found = agent.status()
     show.one(found, LINES, output)
     if output == "table":
+        for line in _links(agent):
+            click.echo(line)
         for failure in found.failures:
             click.echo(f"failing: {failure.target} {failure.key}: {failure.error}")
         for drift in found.drift[-_SHOWN:]:
@@ -76,3 +89,18 @@ def status(output: str) -> None:
                 f"drift: {at} {drift.target} {drift.key}: found {drift.found}, "
                 f"expected {drift.expected}"
             )
+
+
+def _links(agent: Client) -> Iterator[str]:
+    """To other hosts."""
+    try:
+        report = agent.links()
+    except SeawayError as error:
+        yield f"links: {error.message}"
+        return
+    for link in report.links:
+        if link.up:
+            loss = f", loss {link.loss:g} %" if link.loss else ""
+            yield f"link: {link.host} is up, {link.rtt:g} ms{loss}"
+        else:
+            yield f"link: {link.host} is down"

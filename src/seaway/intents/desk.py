@@ -9,19 +9,23 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
+from seaway.errors import Unavailable
 from seaway.facts import Facts
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
-from seaway.model.facts import Endpoint, Host, Namespace
+from seaway.model.facts import Endpoint, Host, Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
+from seaway.model.routing import Question
 from seaway.records import Records
-from seaway.store.base import Changed, Store
+from seaway.store.base import Changed, Snapshot, Store
+from seaway.store.remembering import Remembering
 from seaway.trust.keeper import Keeper
 
 T = TypeVar("T")
+V = TypeVar("V", bound=Value)
 _TRIES = 8  # of a commit that others' commits come before
 
 
@@ -72,6 +76,9 @@ class Surroundings(Protocol):
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
 
+    async def ask_routed(self, question: Question, kind: type[V]) -> V:
+        """What `routed` answers. `Unavailable`: nothing."""
+
     def whereabouts(self) -> Whereabouts:
         """By what this host is told from every other one."""
 
@@ -100,6 +107,7 @@ class Desk:
     trust: Keeper
     others: Others
     store: Store  # where all records lie, other hosts' too
+    remembering: Remembering | None = None  # what this host saw of it last; None: it lies here
     serving: bool = False  # ADD is served
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)
@@ -124,6 +132,18 @@ class Desk:
     def learnt(self) -> None:
         """Others have changed records: what follows from that beyond facts."""
         load_blocks(self.allocator, self.facts)
+
+    async def seen(self) -> Snapshot:
+        """All records, other hosts' too; where the store is lost, as this host saw them last."""
+        memory = self.remembering
+        if memory and memory.lost:
+            return await memory.recall()
+        try:
+            return await self.store.load()
+        except Unavailable:
+            if memory is None:
+                raise
+            return await memory.recall()
 
     @property
     def here(self) -> Host:

@@ -57,7 +57,13 @@ class HealthIntents(Desk):
             refused=tuple(
                 Refused(why=why, times=n) for why, n in sorted(self.trust.refusals.counts.items())
             ),
+            store_lost=self._lost(),
+            unsent=self.remembering.unsent if self.remembering else 0,
         )
+
+    def _lost(self) -> str:
+        lost = self.remembering.lost if self.remembering else None
+        return lost.message if lost else ""
 
     def _store(self) -> str:
         """Where the records lie, as this host sees it."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 import structlog
 from msgspec.structs import asdict, replace
@@ -31,13 +32,23 @@ class _Known:
     snapshot: Snapshot
     blocks: Mapping[str, str]  # by key: whose
 
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        blocks = {}
+        for key, item in snapshot.items.items():
+            if key.startswith("blocks/"):
+                record = parse(key, item.value)
+                assert isinstance(record, Block)
+                blocks[key] = record.host
+        return cls(snapshot, blocks)
+
     def endpoints(self, host: str) -> list[str]:
         return [key for key in self.snapshot.items if key.startswith(f"endpoints/{host}/")]
 
 
 class HostIntents(Desk):
     async def hosts(self) -> list[HostReport]:
-        known = await self._known()
+        known = _Known.of(await self.seen())
         counted = Counter(known.blocks.values())
         paths = {path.host: path.via for path in self.facts.all(Path)}
         return [
@@ -51,21 +62,14 @@ class HostIntents(Desk):
             for host in sorted(self._everyone(), key=lambda host: host.number)
         ]
 
+    async def _known(self) -> _Known:
+        return _Known.of(await self.store.load())
+
     def _everyone(self) -> list[Host]:
         """Peers as the hosts that they are, as they are told outside."""
         here = self.here
         peers = (Host(**asdict(peer)) for peer in self.facts.all(Peer))
         return [here, *peers]
-
-    async def _known(self) -> _Known:
-        snapshot = await self.store.load()
-        blocks = {}
-        for key, item in snapshot.items.items():
-            if key.startswith("blocks/"):
-                record = parse(key, item.value)
-                assert isinstance(record, Block)
-                blocks[key] = record.host
-        return _Known(snapshot, blocks)
 
     # Drain
 

@@ -58,6 +58,8 @@ class Status(Value):
     hosts: int = 1
     certificate_ends: float = 0.0  # seconds since the epoch; 0: it has none, being alone
     refused: tuple[Refused, ...] = ()
+    store_lost: str = ""  # why the records cannot be had now; empty: they can
+    unsent: int = 0  # records of this host's that are not in the store yet
 
 
 class HostReport(Value):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import blake2b, sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -34,17 +34,26 @@ class HostKeys:
 
     def __init__(self, host: bytes, authority: bytes) -> None:
         try:
+            self._authority = load_pem_x509_certificate(authority)
+        except ValueError as error:
+            raise Invalid(f"the certificate of the CA cannot be read: {error}") from None
+        self._holders: dict[tuple[str, bytes], ec.EllipticCurvePublicKey] = {}
+        self._digests: Mapping[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        self.renew(host)
+
+    def renew(self, host: bytes) -> None:
+        """This host has another certificate, and perhaps another key."""
+        try:
             key = serialization.load_pem_private_key(host, None)
             certificate = load_pem_x509_certificate(host)
-            self._authority = load_pem_x509_certificate(authority)
         except (ValueError, TypeError) as error:
             raise Invalid(f"the key or certificate of this host cannot be read: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Invalid("the key of this host is of another kind", "expected ECDSA")
         self._key = key
         self._certificate = certificate
-        self._holders: dict[tuple[str, bytes], ec.EllipticCurvePublicKey] = {}
-        self._digests: Mapping[str, str] = {}
+        self._numbers.clear()
 
     def know(self, digests: Mapping[str, str]) -> None:
         """SHA-256 (hex) of the hosts' public keys, as their records say; where it is empty or
@@ -53,6 +62,7 @@ class HostKeys:
         if digests != self._digests:
             self._digests = dict(digests)
             self._holders.clear()
+            self._numbers.clear()
 
     @property
     def credential(self) -> bytes:
@@ -76,6 +86,24 @@ class HostKeys:
             return False
         return True
 
+    def learn(self, host: str, credential: bytes) -> None:
+        """It was shown in a session, in which TLS has proven it."""
+        if (host, credential) not in self._holders and (key := self._holder(host, credential)):
+            self._holders[host, credential] = key
+
+    def number(self, host: str) -> int | None:
+        """Of the link to that host: the same for both ends, and known to nobody else. None: its
+        key is not known yet.
+        """
+        if host not in self._numbers:
+            keys = [key for (known, _), key in self._holders.items() if known == host]
+            if not keys:
+                return None
+            secret = self._key.exchange(ec.ECDH(), keys[0])
+            digest = blake2b(secret, digest_size=8, person=b"seaway probe").digest()
+            self._numbers[host] = int.from_bytes(digest)
+        return self._numbers[host]
+
     def _holder(self, host: str, credential: bytes) -> ec.EllipticCurvePublicKey | None:
         if len(credential) > LONGEST:
             return None
@@ -91,6 +119,7 @@ class HostKeys:
             return None
         for known in [known for known in self._holders if known[0] == host]:
             del self._holders[known]  # it has another one now
+        self._numbers.pop(host, None)
         return key
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from seaway import bootstrap, config, membership, names
 from seaway.bpf import objects
+from seaway.daemons import AGENT
 from seaway.errors import Conflict, Forbidden, Unavailable
 from seaway.kernel import host
 from seaway.model.membership import Membership
@@ -74,7 +75,7 @@ def begin(wish: Wish, client: Client, say: Say) -> tuple[Address, ...]:
 
 def _begin_own(wish: Wish, mtu: int, member: Membership | None, say: Say) -> Membership:
     """With the records in this host's own file."""
-    if wish.advertise and service.stop():
+    if wish.advertise and AGENT.stop():
         say("the agent was stopped, to be told the new address")
     begun = asyncio.run(_initialise(wish, mtu, member))
     member = Membership(cluster=begun.cluster.id, host=begun.host.name)

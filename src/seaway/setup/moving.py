@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from seaway import joining, membership, moving, names, stores
+from seaway.daemons import AGENT
 from seaway.errors import Conflict, Invalid, SeawayError
 from seaway.facts import Facts
 from seaway.kernel import underlay
@@ -72,10 +73,10 @@ def move(access: Access, member: Membership, say: Say) -> Membership:
     """Return the membership by which the host lives from now on; its agent is not there."""
     with ExitStack() as undo:
         identity = _identity(access)
-        if service.running() is not None:
+        if AGENT.running() is not None:
             say("stopping the agent ...")
             undo.callback(service.start)
-        service.stop()
+        AGENT.stop()
         with alone():
             filled = asyncio.run(_fill(access, identity, member))
         undo.pop_all()
@@ -90,7 +91,9 @@ def move(access: Access, member: Membership, say: Say) -> Membership:
 
 
 def finish(member: Membership, say: Say) -> None:
-    """What comes after the membership; repeated, it does nothing."""
+    """What comes after the membership; once it is done, etcd need not be there for it."""
+    if not file.exists(names.STORE_FILE):
+        return
     asyncio.run(_finish(member))
     if kept := file.set_aside(names.STORE_FILE):
         say(f"the records before are kept as {kept}")

@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 from seaway.desired.network.host import FORWARDING
 from seaway.facts import Derivation, Source, View
-from seaway.model.facts import Barrier, Before, Firewalls, Unguarded
+from seaway.model.facts import Barrier, Before, Firewalls, Peer, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
-from seaway.names import LINK_PREFIX
+from seaway.names import LINK_PREFIX, ROUTED_PORT
 
 _FORWARDED = Accept((f"-i {LINK_PREFIX}+", f"-o {LINK_PREFIX}+"))
 _RULES = MappingProxyType(
@@ -39,11 +39,19 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
         return None
     for barrier in firewalls.barriers:
         if _place(barrier) == place:
-            return Accept((*_left_to_docker(barrier), *_RULES[place[1]].rules))
+            told = _told_by_others(view) if place[1] == "INPUT" else ()
+            return Accept((*_left_to_docker(barrier), *_RULES[place[1]].rules, *told))
     for unguarded in firewalls.unguarded:
         if _end(unguarded) == place and _was_closed(unguarded, view):
             return Accept(tuple(f"-o {bridge} -j DROP" for bridge in unguarded.bridges))
     return None
+
+
+def _told_by_others(view: View) -> tuple[str, ...]:
+    """Probes of other hosts' and their link state: they prove who they are."""
+    if not view.all(Peer):
+        return ()
+    return tuple(f"-p {p} -m {p} --dport {ROUTED_PORT}" for p in ("tcp", "udp"))
 
 
 def _end(unguarded: Unguarded) -> tuple[str, str]:
