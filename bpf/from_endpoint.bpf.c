@@ -7,6 +7,7 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
 #include "lib/answer.h"
+#include "lib/convey.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/flow.h"
@@ -20,6 +21,7 @@
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/published.h"
+#include "lib/remote.h"
 #include "lib/related.h"
 #include "lib/rewrite.h"
 #include "lib/scratch.h"
@@ -59,7 +61,7 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 {
 	int err;
 
-	if (!network_reaches(src, dst))
+	if (!endpoint_reaches(src, dst))
 		return -DROP_ISOLATED;
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
@@ -105,6 +107,22 @@ static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
 	return verdict == NOT_PUBLISHED ? TC_ACT_OK : verdict;
 }
 
+/* To another host's endpoint, or to another host. */
+static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
+				     const struct endpoint *src, const struct remote *dst)
+{
+	int verdict;
+
+	if (!remote_reaches(dst, src))
+		return -DROP_ISOLATED;
+	if (dst->flags & REMOTE_HOST && src->flags & ENDPOINT_HOST_CLOSED && !host_asked(skb, pkt))
+		return -DROP_HOST_CLOSED;
+	if (pkt->ttl <= 1)
+		return -DROP_TTL_EXCEEDED;
+	verdict = convey(skb, pkt, dst->host, true);
+	return verdict == CONVEY_NOT ? TC_ACT_OK : verdict;
+}
+
 static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pkt,
 					const struct endpoint *src)
 {
@@ -126,6 +144,7 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 {
 	const struct endpoint *src, *dst;
+	const struct remote *remote;
 	int err, verdict;
 
 	err = parse(skb, pkt);
@@ -146,12 +165,15 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	}
 	dst = endpoint_find(&pkt->dst);
 	if (src->flags & ENDPOINT_PUBLISHED) {
-		verdict = answer(skb, pkt, dst);
+		verdict = answer(skb, pkt, dst || remote_find(&pkt->dst));
 		if (verdict != NOT_PUBLISHED)
 			return verdict;
 	}
 	if (dst)
 		return to_endpoint_here(skb, pkt, src, dst);
+	remote = remote_find(&pkt->dst);
+	if (remote)
+		return to_remote(skb, pkt, src, remote);
 	return to_elsewhere(skb, pkt, src);
 }
 

@@ -6,61 +6,49 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
-#include "lib/budget.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
-#include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/identity.h"
-#include "lib/judge.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/remember.h"
+#include "lib/remote.h"
 #include "lib/rewrite.h"
-#include "lib/scratch.h"
-#include "lib/tracking.h"
+#include "lib/tunnel.h"
 
-/* Who claims an endpoint's address must have come in by its container; who claims another
- * address of our subnets must be the host.
+/* What came from another host and is no endpoint's address is looked at here once more: it had to
+ * be cut.
+ */
+static __always_inline int check_remote(struct __sk_buff *skb, const struct remote *src,
+					const struct endpoint *dst)
+{
+	if (!tunnel_is(skb->ingress_ifindex))
+		return -DROP_SPOOFED_ADDRESS;
+	return remote_reaches(src, dst) ? 0 : -DROP_ISOLATED;
+}
+
+/* Who claims an endpoint's address must have come in by its container, who claims that of another
+ * host by the overlay; who claims another address of our subnets must be the host.
  */
 static __always_inline int check_source(struct __sk_buff *skb, const struct packet *pkt,
 					const struct endpoint *dst)
 {
 	const struct endpoint *src = endpoint_find(&pkt->src);
+	const struct remote *remote;
 
 	if (src) {
 		if (!endpoint_owns(src, skb->ingress_ifindex))
 			return -DROP_SPOOFED_ADDRESS;
-		return network_reaches(src, dst) ? 0 : -DROP_ISOLATED;
+		return endpoint_reaches(src, dst) ? 0 : -DROP_ISOLATED;
 	}
+	remote = remote_find(&pkt->src);
+	if (remote)
+		return check_remote(skb, remote, dst);
 	if (subnet_find(&pkt->src) && identity_of(&pkt->src) != IDENTITY_HOST)
 		return -DROP_SPOOFED_ADDRESS;
 	return 0;
-}
-
-/* The host asks an endpoint that must not ask the host: its answers are to be known. An error asks
- * nothing; the endpoint itself may have caused it.
- */
-static __noinline int remember_host(const struct packet *pkt, const struct endpoint *dst)
-{
-	struct scratch *scratch = scratch_get();
-	struct flow *flow;
-
-	if (!scratch || pkt->flags & PACKET_ICMP_ERROR || identity_of(&pkt->src) != IDENTITY_HOST)
-		return 0;
-	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key))
-		return 0;
-	flow = &scratch->flow;
-	flow->src = scratch->key.src;
-	flow->dst = scratch->key.dst;
-	flow->src_port = scratch->key.src_port;
-	flow->dst_port = scratch->key.dst_port;
-	flow->epoch = epoch_now();
-	flow->seen = clock_ticks();
-	flow->flags = FLOW_PLAIN | FLOW_INNER;
-	flow->container = dst->container;
-	return budget_spend(dst->ifindex) && flow_enter(&scratch->key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
 static __always_inline int decide(struct __sk_buff *skb)
@@ -85,7 +73,7 @@ static __always_inline int decide(struct __sk_buff *skb)
 		if (err)
 			return err;
 	}
-	if (dst->flags & ENDPOINT_HOST_CLOSED) {
+	if (dst->flags & ENDPOINT_HOST_CLOSED && identity_of(&pkt.src) == IDENTITY_HOST) {
 		err = remember_host(&pkt, dst);
 		if (err)
 			return err;

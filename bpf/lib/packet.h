@@ -21,6 +21,7 @@
 #define PACKET_ICMP_ERROR 8  /* never to be answered by an error */
 #define PACKET_ON_WIRE	  16 /* came in by an uplink, not from a container */
 #define PACKET_OPENS	  32 /* TCP: the first packet of a connection */
+#define PACKET_REMOTE	  64 /* came from another host */
 
 #define GSO_BY_FRAGS	  0xffff /* SCTP's: its pieces were cut to the sender's MTU */
 

@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "flow.h"
+#include "underlay.h"
 
 #define QUOTED 128 /* bytes of the packet: enough for its addresses, ports and sequence number */
 
@@ -18,6 +19,7 @@ struct scratch {
 	struct flow_key back;	  /* tracking.h: the other direction */
 	struct flow reverse;
 	struct bpf_fib_lookup fib; /* deliver.h */
+	struct way way;		   /* convey.h */
 };
 
 struct {
