@@ -51,13 +51,17 @@ class WiredHost(Host):
         on_wire = {4: f"198.18.0.{number}", 6: f"fd53::{number}"}
         self.underlay = tuple(ip_address(on_wire[family]) for family in families)
         super().__init__(place, way)
-        self.vxlan = place.run(VxlanTarget)
+        self.device = 0  # of the overlay
+        self.vxlan = place.run(VxlanTarget, tell=self._note)
         self.uplinks = place.run(UplinkTarget, self.plane, way)
 
     def close(self) -> None:
         self.vxlan.close()
         self.uplinks.close()
         super().close()
+
+    def _note(self, ifindex: int) -> None:
+        self.device = ifindex
 
     @property
     def room(self) -> int:
@@ -80,7 +84,6 @@ class WiredHost(Host):
         assert {} == put
         wanted = Vxlan(OVERLAY_DEVICE, self.room, OVERLAY_PORT)
         assert {} == self.place.run(self.vxlan.put, {OVERLAY_DEVICE: wanted})
-        self.device = self.place.run(self.vxlan.ifindex)
         attached = {
             (OVERLAY_DEVICE, hook): Attachment(OVERLAY_DEVICE, self.device, hook, program)
             for hook, program in OVERLAY_HOOKS.items()

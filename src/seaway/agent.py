@@ -43,8 +43,9 @@ from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
+from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import Address, mapped
-from seaway.model.facts import Attached, Endpoint, Host
+from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay
 from seaway.presence import alone_while
 from seaway.reconcile import Target
 from seaway.records import Records
@@ -129,7 +130,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     await records.load()
     host = _this_host(facts)
     surrounding.mount_bpffs()
-    plane = DataPlane.open(_settings(host))
+    plane = DataPlane.open(_settings(host, facts.get(Cluster, "cluster")))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls = SysctlTarget()
@@ -145,6 +146,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         NftTarget(),
         accepts,
         links,
+        VxlanTarget(tell=_teller(facts)),
         RouteTarget(),
         *maps.targets(plane).values(),
         attachments,
@@ -172,8 +174,10 @@ def _this_host(facts: Facts) -> Host:
     return hosts[0]
 
 
-def _settings(host: Host) -> abi.Settings:
+def _settings(host: Host, cluster: Cluster | None) -> abi.Settings:
     by_family = {address.version: mapped(address) for address in host.addresses}
+    underlay = {address.version: mapped(address) for address in host.underlay}
+    port, number = (cluster.overlay_port, cluster.overlay_id) if cluster else (0, 0)
     return abi.Settings(
         host_v4=by_family.get(4, bytes(16)),
         host_v6=by_family.get(6, bytes(16)),
@@ -181,6 +185,11 @@ def _settings(host: Host) -> abi.Settings:
         gateway_v6=mapped(names.GATEWAY6),
         netns_cookie=netns.cookie(),
         gateway_mac=bytes.fromhex(names.GATEWAY_MAC.replace(":", "")),
+        overlay_port=port.to_bytes(2),
+        overlay_id=number,
+        underlay_v4=underlay.get(4, bytes(16)),
+        underlay_v6=underlay.get(6, bytes(16)),
+        overlay_mac=bytes.fromhex(names.OVERLAY_MAC.replace(":", "")),
     )
 
 
@@ -193,6 +202,15 @@ def _noter(facts: Facts) -> Callable[[str, int], None]:
             facts.change(Attached, endpoint.id, attached)
 
     return note
+
+
+def _teller(facts: Facts) -> Callable[[int], None]:
+    """Learn the number of the overlay's device."""
+
+    def tell(ifindex: int) -> None:
+        facts.change(Overlay, "host", Overlay(ifindex=ifindex) if ifindex else None)
+
+    return tell
 
 
 def _holder(facts: Facts) -> Callable[[Address], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +15,16 @@ from seaway.facts import Facts
 from seaway.model.facts import (
     Attached,
     Barrier,
+    Block,
+    Cluster,
     Endpoint,
     Firewalls,
     Host,
     HostAddresses,
     Network,
+    Overlay,
+    Path,
+    Peer,
     Publication,
     Uplinks,
     Value,
@@ -27,6 +32,7 @@ from seaway.model.facts import (
 from seaway.model.kernel import Accept
 
 small = st.integers(1, 4)
+families = st.frozensets(st.sampled_from((4, 6)))
 
 
 def network(number: int, connected: frozenset[int], flags: tuple[bool, bool]) -> Network:
@@ -57,8 +63,35 @@ def endpoint(number: int, of: int, address: int, ports: list[Publication]) -> En
     )
 
 
-def host(number: int) -> Host:
-    return Host(name="h", addresses=(ip_interface(f"10.9.0.{number}").ip,))
+def host(number: int, underlay: frozenset[int]) -> Host:
+    return Host(
+        name="h", addresses=(ip_interface(f"10.9.0.{number}").ip,), underlay=on_wire(underlay, 9)
+    )
+
+
+def peer(number: int, underlay: frozenset[int]) -> Peer:
+    return Peer(
+        name=f"p{number}",
+        number=number,
+        addresses=(IPv4Address(f"10.9.1.{number}"), IPv6Address(f"fd09::{number}")),
+        underlay=on_wire(underlay, number),
+    )
+
+
+def on_wire(families: frozenset[int], number: int) -> tuple[IPv4Address | IPv6Address, ...]:
+    made = {4: IPv4Address(f"192.0.2.{number}"), 6: IPv6Address(f"2001:db8::{number}")}
+    return tuple(made[family] for family in sorted(families))
+
+
+def path(number: int, via: int, backup: int) -> Path:
+    return Path(host=f"p{number}", via=f"p{via}", backup=f"p{backup}" if backup > 1 else "")
+
+
+def block(of: int, number: int, peer: int) -> Block:
+    """Of small networks it is the whole subnet."""
+    length = 16 if number == 1 else 26
+    prefix = IPv4Network(f"10.{of}.0.0/{length}")
+    return Block(prefix=prefix, network=f"n{of}", host=f"p{peer}" if peer > 1 else "h")
 
 
 def here(numbers: frozenset[int]) -> HostAddresses:
@@ -66,7 +99,13 @@ def here(numbers: frozenset[int]) -> HostAddresses:
 
 
 def uplinks(ipv6: bool, number: int) -> Uplinks:
-    return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",))
+    return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",), mtu=1500 + number)
+
+
+def cluster(encapsulation: Literal["auto", "always", "never"]) -> Cluster:
+    return Cluster(
+        id="c", pools=(), service_subnets=(), host_subnets=(), encapsulation=encapsulation
+    )
 
 
 def barrier(program: str, chain: str, docker_user: bool) -> Barrier:
@@ -77,6 +116,12 @@ def key_of(fact: Value) -> str:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
             return key
+        case Path(host=key):
+            return key
+        case Block(prefix=prefix):
+            return str(prefix)
+        case Cluster():
+            return "cluster"
     return "host"
 
 
@@ -91,7 +136,12 @@ facts_ = st.one_of(
     st.builds(network, small, st.frozensets(small), st.tuples(st.booleans(), st.booleans())),
     st.builds(endpoint, small, small, small, st.lists(ports, max_size=3)),
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
-    st.builds(host, small),
+    st.builds(host, small, families),
+    st.builds(peer, small, families),
+    st.builds(path, small, small, small),
+    st.builds(block, small, small, small),
+    st.builds(lambda ifindex: Overlay(ifindex=ifindex), small),
+    st.builds(cluster, st.sampled_from(("auto", "always", "never"))),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
     st.builds(

@@ -17,6 +17,14 @@ from seaway.desired.network.host import (
     UPLINKS,
 )
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
+from seaway.desired.network.overlay import (
+    MEMBERS,
+    NEXT_HOPS,
+    PATHS,
+    REMOTES,
+    TUNNELS,
+    VXLAN,
+)
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 
 DERIVATIONS = (
@@ -29,6 +37,12 @@ DERIVATIONS = (
     MASQUERADE,
     ACCEPTS,
     LINKS,
+    VXLAN,
+    TUNNELS,
+    MEMBERS,
+    NEXT_HOPS,
+    PATHS,
+    REMOTES,
     INTERFACES,
     ENDPOINTS,
     PUBLICATIONS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
-from seaway.model.facts import Attached, Block, Endpoint, Network
+from seaway.model.facts import Attached, Block, Endpoint, Network, Path, Peer
 from seaway.names import link_name
 
 INDEXES = (
@@ -21,4 +21,8 @@ INDEXES = (
     Index(Endpoint, "port", claims_of),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Block, "network", lambda b: (b.network,)),
+    Index(Peer, "number", lambda p: (p.number,)),
+    Index(Peer, "address", lambda p: p.addresses),
+    Index(Peer, "underlay", lambda p: p.underlay),
+    Index(Path, "hop", lambda p: {p.via, p.backup} - {""}),
 )

@@ -6,6 +6,7 @@ import msgspec
 
 from seaway import admission
 from seaway.desired.network.networks import TABLE
+from seaway.desired.network.overlay import overhead
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.intents.desk import Desk
 from seaway.model import forms
@@ -43,10 +44,11 @@ class NetworkIntents(Desk):
                 )
             foreign = self.surroundings.foreign_prefixes()
             subnets = admission.subnets(self.facts, request, foreign)
-            mtu = request.mtu or self.surroundings.uplink_mtu()
-            admission.mtu(mtu, {s.version for s in subnets})
             cluster = self.facts.get(Cluster, "cluster")
             assert cluster is not None
+            added = overhead(self.host.underlay, cluster.encapsulation)
+            mtu = request.mtu or self.surroundings.network_mtu(added)
+            admission.mtu(mtu, {s.version for s in subnets})
             network = Network(
                 name=request.name,
                 number=cluster.next_network,

@@ -169,6 +169,7 @@ def uplinks(netns_path: Path | None = None) -> Uplinks:
         ipv6=_IPV6.exists(),
         by_advertisement=tuple(learnt_by_ra(netns_path)),
         devices=tuple(addressed_devices(netns_path)),
+        mtu=uplink_mtu(netns_path),
     )
 
 

@@ -1,4 +1,5 @@
 """Our nftables table: containers reach the world behind the host, the world reaches none of them.
+Of what carries packets between hosts conntrack keeps nothing: each flow in it has its own port.
 
 An agent without memory knows the table by its name and family. It is replaced whole in one
 transaction, never patched, and no other table is read or written. Whether somebody changed it
@@ -53,8 +54,14 @@ counter masquerade fully-random
 		iifname != "{ours}" ip daddr @sources4 ct state != {{ established, related }} counter drop
 		iifname != "{ours}" ip6 daddr @sources6 ct state != {{ established, related }} counter drop
 	}}
-}}
+{untracked}}}
 """
+_UNTRACKED = """	chain {hook} {{
+		type filter hook {hook} priority raw; policy accept;
+		udp dport {port} notrack
+	}}
+"""
+_PORT = re.compile(r"udp dport (\d+) notrack")
 _ABSENT = f"add table inet {NFT_TABLE}\ndelete table inet {NFT_TABLE}\n"
 
 
@@ -185,7 +192,13 @@ def ruleset(wanted: Masquerade) -> str:
         sources6=_elements(wanted.sources, 6),
         inside4=_elements(wanted.inside, 4),
         inside6=_elements(wanted.inside, 6),
+        untracked=_untracked(wanted.untracked),
     )
+
+
+def _untracked(port: int) -> str:
+    hooks = ("prerouting", "output") if port else ()
+    return "".join(_UNTRACKED.format(hook=hook, port=port) for hook in hooks)
 
 
 def _elements(prefixes: Iterable[Prefix], version: int) -> str:
@@ -199,7 +212,9 @@ def _parsed(listing: str) -> Masquerade:
     for name, elements in _SET.findall(listing):
         for element in elements.split(","):
             found[name] += _prefixes(element.strip())
-    return Masquerade(tuple(found["sources"]), tuple(found["inside"]))
+    port = _PORT.search(listing)
+    untracked = int(port[1]) if port else 0
+    return Masquerade(tuple(found["sources"]), tuple(found["inside"]), untracked)
 
 
 def _prefixes(element: str) -> list[Prefix]:

@@ -16,34 +16,24 @@ from seaway.kernel.messages import link as wire
 from seaway.model.kernel import Vxlan
 from seaway.names import OVERLAY_DEVICE
 
-Created = Callable[[int], None]  # is told the number of the device that was put
+Told = Callable[[int], None]  # is told the number of the device, 0 when it is gone
 
 
 class VxlanTarget:
     name = "vxlan"
 
-    def __init__(self, netns_path: Path | None = None, created: Created | None = None) -> None:
-        self._created = created
+    def __init__(self, netns_path: Path | None = None, tell: Told | None = None) -> None:
+        self._tell = tell
+        self._told = 0
         self._rtnl = netns.open_rtnl(netns_path)
 
     def close(self) -> None:
         self._rtnl.close()
 
-    def ifindex(self) -> int:
-        """0: there is none."""
-        return self._rtnl.ifindex(OVERLAY_DEVICE) if self.read() else 0
-
     def read(self) -> dict[str, Vxlan]:
-        ifindex = self._rtnl.ifindex(OVERLAY_DEVICE)
-        if not ifindex:
-            return {}
-        try:
-            body = self._rtnl.get(*wire.get_link(ifindex))
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            return {}
-        found = as_vxlan(body)
+        """Somebody may have made it anew: then its number is another one."""
+        ifindex, found = self._look(OVERLAY_DEVICE)
+        self._note(ifindex if found else 0)
         return {found.name: found} if found else {}
 
     def put(self, objects: Mapping[str, Vxlan]) -> dict[str, OSError]:
@@ -61,10 +51,25 @@ class VxlanTarget:
             (error,) = self._rtnl.request([wire.delete_link(self._rtnl.ifindex(name))])
             if error and error.errno != errno.ENODEV:
                 failed[name] = error
+        self.read()
         return failed
 
+    def _note(self, ifindex: int) -> None:
+        if self._tell and ifindex != self._told:
+            self._tell(ifindex)
+        self._told = ifindex
+
+    def _look(self, name: str) -> tuple[int, Vxlan | None]:
+        ifindex = self._rtnl.ifindex(name)
+        try:
+            return ifindex, as_vxlan(self._rtnl.get(*wire.get_link(ifindex))) if ifindex else None
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return 0, None
+
     def _put(self, wanted: Vxlan) -> None:
-        found = self.read().get(wanted.name)
+        _, found = self._look(wanted.name)
         if found and replace(found, mtu=wanted.mtu, mac=wanted.mac, arp=wanted.arp) != wanted:
             self._rtnl.one(wire.delete_link(self._rtnl.ifindex(wanted.name)))
             found = None
@@ -74,8 +79,7 @@ class VxlanTarget:
         if found:
             self._correct(ifindex, found, wanted)
         self._no_link_local(ifindex)
-        if self._created:
-            self._created(ifindex)
+        self._note(ifindex)
 
     def _correct(self, ifindex: int, found: Vxlan, wanted: Vxlan) -> None:
         if found.mac != wanted.mac:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from ipaddress import IPv6Address
-from typing import dataclass_transform
+from typing import Literal, dataclass_transform
 
 import msgspec
 
 from seaway.model.addresses import Address, Interface, Prefix
+from seaway.names import OVERLAY_ID, OVERLAY_PORT
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -24,6 +25,10 @@ class Cluster(Value):
     service_subnets: tuple[Prefix, ...]  # the last part of each pool: of a /12 the last /16
     host_subnets: tuple[Prefix, ...]  # the part before it: the hosts' own addresses
     next_network: int = 1  # the number of the next network to be made
+    # auto: hosts on one link send each other packets of containers as they are
+    encapsulation: Literal["auto", "always", "never"] = "always"
+    overlay_port: int = OVERLAY_PORT  # UDP, of VXLAN
+    overlay_id: int = OVERLAY_ID  # VXLAN's identifier
 
 
 class Host(Value):
@@ -156,6 +161,12 @@ class Attached(Value):
     ifindex: int
 
 
+class Overlay(Value):
+    """Observed: the device of the overlay exists. One fact, key 'host'."""
+
+    ifindex: int
+
+
 class HostAddresses(Value):
     """Observed: every address of this host's own interfaces. One fact, key 'host'."""
 
@@ -168,6 +179,7 @@ class Uplinks(Value):
     ipv6: bool  # whether the host has that protocol at all
     by_advertisement: tuple[str, ...] = ()  # devices that live by what routers tell
     devices: tuple[tuple[str, int], ...] = ()  # by which others reach it: name and ifindex
+    mtu: int = 1500  # of where its default routes lead, the smallest
 
 
 class Barrier(Value):

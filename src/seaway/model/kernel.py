@@ -133,6 +133,7 @@ class Masquerade:
 
     sources: tuple[Prefix, ...]  # subnets of the networks that masquerade
     inside: tuple[Prefix, ...]  # every subnet of ours: never masqueraded to
+    untracked: int = 0  # UDP port of the overlay, of which conntrack keeps nothing; 0: no overlay
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget, program
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
+from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.facts import Before
 from seaway.model.kernel import Sysctl
 from seaway.records import Records
@@ -35,7 +36,7 @@ from seaway.store.sqlite import SqliteStore
 
 Step = Callable[[], list[str]]  # what it could not do
 _STORE = "the store"
-_Listed = LinkTarget | RouteTarget | AddressTarget | NftTarget | AcceptTarget
+_Listed = LinkTarget | VxlanTarget | RouteTarget | AddressTarget | NftTarget | AcceptTarget
 
 
 def remove(*, force: bool, say: Callable[[str], None]) -> None:
@@ -73,6 +74,7 @@ def _steps() -> dict[str, Step]:
     return {
         "the agent": _end_agent,
         "links": lambda: _sweep(LinkTarget),
+        "the overlay's device": lambda: _sweep(VxlanTarget),
         "routes": lambda: _sweep(RouteTarget),
         "addresses": lambda: _sweep(AddressTarget),
         "the nftables table": _sweep_nft,

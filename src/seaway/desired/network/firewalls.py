@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 from seaway.facts import Derivation, Source, View
-from seaway.model.facts import Barrier, Firewalls
+from seaway.model.facts import Barrier, Cluster, Firewalls, Peer
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
 from seaway.names import LINK_PREFIX
 
@@ -35,8 +35,17 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
     firewalls = view.get(Firewalls, "host")
     for barrier in firewalls.barriers if firewalls else ():
         if _place(barrier) == place:
-            return Accept((*_left_to_docker(barrier), *_RULES[place[1]].rules))
+            rules = *_left_to_docker(barrier), *_RULES[place[1]].rules
+            return Accept(rules + (_carried(view) if place[1] == "INPUT" else ()))
     return None
+
+
+def _carried(view: View) -> tuple[str, ...]:
+    """What other hosts send us: who may send, and what, our programs judge."""
+    cluster = view.get(Cluster, "cluster")
+    if not cluster or not view.all(Peer):
+        return ()
+    return (f"-p udp -m udp --dport {cluster.overlay_port}",)
 
 
 def _left_to_docker(barrier: Barrier) -> Iterator[str]:
