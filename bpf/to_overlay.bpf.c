@@ -10,7 +10,6 @@
 #include "lib/convey.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
-#include "lib/identity.h"
 #include "lib/next_hop.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
@@ -20,6 +19,15 @@
 #include "lib/tunnel.h"
 #include "lib/underlay.h"
 #include "lib/vxlan.h"
+
+/* Its address in the cluster: of no other one the receiver could tell whose it is. */
+static __always_inline bool source_is_host(const struct packet *pkt)
+{
+	struct addr own = pkt->ethertype == IS_IPV4 ? settings_addr(&settings.host_v4)
+						    : settings_addr(&settings.host_v6);
+
+	return addr_equal(&pkt->src, &own);
+}
 
 /* Who claims an endpoint's address must have come in by its container. What came by the overlay was
  * looked at there. All else must be the host's.
@@ -34,9 +42,7 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 			return -DROP_SPOOFED_ADDRESS;
 		return remote_reaches(dst, src) ? 0 : -DROP_ISOLATED;
 	}
-	if (tunnel_is(skb->ingress_ifindex) || identity_of(&pkt->src) == IDENTITY_HOST)
-		return 0;
-	return -DROP_SPOOFED_ADDRESS;
+	return tunnel_is(skb->ingress_ifindex) || source_is_host(pkt) ? 0 : -DROP_SPOOFED_ADDRESS;
 }
 
 static __always_inline long tunnel_key_v4(struct __sk_buff *skb, struct bpf_tunnel_key *key,
