@@ -25,14 +25,15 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	const struct remote *remote;
 	int verdict;
 
-	if (skb->pkt_type != FOR_THIS_HOST || parse(skb, pkt))
+	if (skb->pkt_type != FOR_THIS_HOST)
+		return TC_ACT_OK;
+	verdict = shortcut(skb);
+	if (verdict != NO_SHORTCUT)
+		return verdict;
+	if (parse(skb, pkt))
 		return TC_ACT_OK;
 	if (pkt->ethertype == IS_ARP || packet_is_neighbour(pkt))
 		return TC_ACT_OK;
-	if (shortcut_begins(pkt)) {
-		verdict = shortcut(skb, pkt);
-		return verdict == NO_SHORTCUT ? TC_ACT_OK : verdict;
-	}
 	pkt->flags |= PACKET_ON_WIRE;
 	remote = remote_find(&pkt->src);
 	if (remote)

@@ -18,37 +18,33 @@
 #include "lib/rewrite.h"
 #include "lib/tunnel.h"
 
-/* What came from another host and is no endpoint's address is looked at here once more: it had to
- * be cut.
- */
-static __always_inline int check_remote(struct __sk_buff *skb, const struct remote *src,
+/* What came from another host's endpoint by the overlay, and had to be cut. */
+static __always_inline int check_remote(struct __sk_buff *skb, const struct packet *pkt,
 					const struct endpoint *dst)
 {
-	if (!tunnel_is(skb->ingress_ifindex))
+	const struct remote *src = remote_find(&pkt->src);
+
+	if (!src || !tunnel_is(skb->ingress_ifindex))
 		return -DROP_SPOOFED_ADDRESS;
 	return remote_reaches(src, dst) ? 0 : -DROP_ISOLATED;
 }
 
-/* Who claims an endpoint's address must have come in by its container, who claims that of another
- * host by the overlay; who claims another address of our subnets must be the host.
+/* Who claims an endpoint's address must have come in by its container; who claims another address
+ * of our subnets must be the host, or have come by the overlay.
  */
 static __always_inline int check_source(struct __sk_buff *skb, const struct packet *pkt,
 					const struct endpoint *dst)
 {
 	const struct endpoint *src = endpoint_find(&pkt->src);
-	const struct remote *remote;
 
 	if (src) {
 		if (!endpoint_owns(src, skb->ingress_ifindex))
 			return -DROP_SPOOFED_ADDRESS;
 		return endpoint_reaches(src, dst) ? 0 : -DROP_ISOLATED;
 	}
-	remote = remote_find(&pkt->src);
-	if (remote)
-		return check_remote(skb, remote, dst);
-	if (subnet_find(&pkt->src) && identity_of(&pkt->src) != IDENTITY_HOST)
-		return -DROP_SPOOFED_ADDRESS;
-	return 0;
+	if (!subnet_find(&pkt->src) || identity_of(&pkt->src) == IDENTITY_HOST)
+		return 0;
+	return check_remote(skb, pkt, dst);
 }
 
 static __always_inline int decide(struct __sk_buff *skb)

@@ -24,6 +24,7 @@ from seaway.bpf import abi
 from seaway.bpf.table import Table
 from seaway.model.addresses import Prefix, host_prefix, mapped
 from seaway.names import GATEWAY_MAC, OVERLAY_ID, OVERLAY_MAC, OVERLAY_PORT
+from ways import look_anew
 
 TUNNEL = 66  # ifindex of the device that stands for the overlay's
 ADDED = {4: 50, 6: 70}  # bytes that carry a packet, by their family
@@ -115,16 +116,23 @@ class World(Edge):
         hop = abi.NextHop(mapped(ip_address(host.underlay())), host.number, flags, TUNNEL)
         self.targets["next_hops"].put({host.number: hop})
 
+    def reset(self) -> None:
+        super().reset()
+        look_anew()
+
     def meet(self, host: Beyond, flags: int = OVERLAY, **changed: Any) -> None:
         """Otherwise than before."""
         self.place.run(self._meet, replace(host, **changed), flags)
+        look_anew()
 
     def path(self, host: Beyond, via: Beyond) -> None:
         self.place.run(self.targets["paths"].put, {host.number: abi.Path(via.number)})
+        look_anew()
 
     def bury(self, host: Beyond) -> None:
         dead = self.place.run(Table, self.plane.maps["dead"])
         self.place.run(dead.update, [(host.number.to_bytes(4, "little"), bytes(4))])
+        look_anew()
 
     def forget(self, host: Beyond) -> None:
         """Its blocks stay, but nobody knows whose they are."""

@@ -90,11 +90,9 @@ class OverlayOracle(Oracle):
             return {"host"}
         if frame[:6] != mac_octets(WIRE_MAC) or is_neighbours(outer):
             return {"host"}
-        if is_ours(outer):
-            return self._shortcut(frame, outer, gso)
         if owner(outer.src) or within(outer.src, SUBNETS):
-            return {"drop"}
-        return {"host"}
+            return {"drop"}  # as it is it comes from nobody here, and ours carry nothing
+        return self._shortcut(frame, outer, gso) if is_ours(outer) else {"host"}
 
     def _shortcut(self, frame: bytes, outer: Packet, gso: int) -> set[str]:
         size = ADDED[outer.version]
@@ -218,6 +216,7 @@ def plain_carrier(frame: bytes, outer: Packet) -> bool:
     head = frame[at : at + 8]
     return (
         outer.header + 8 + 14 == ADDED[outer.version]
+        and 14 + outer.length == len(frame)
         and traffic & 3 != 3
         and frame[at - 2 : at] == b"\0\0"
         and head == b"\x08\0\0\0" + OVERLAY_ID.to_bytes(3) + b"\0"

@@ -25,6 +25,7 @@ from seaway.model.addresses import Address, Prefix, host_prefix, mapped
 from seaway.model.kernel import OVERLAY_HOOKS, Attachment, Route, Uplink, Vxlan
 from seaway.names import OVERLAY_DEVICE, OVERLAY_PORT
 from stage import Stage, stage
+from ways import look_anew
 
 MTU = 1500  # of the wire
 OVERHEAD = {4: 50, 6: 70}  # of a packet that carries another, by its family
@@ -98,6 +99,7 @@ class WiredHost(Host):
         )
         hop = abi.NextHop(mapped(self.carrier(other)), other.number, flags, self.device)
         self.put("next_hops", {other.number: hop})
+        look_anew()
         own = {host_prefix(ip_address(a)): abi.REMOTE_HOST for a in other.own.values()}
         remotes = {p: abi.Remote(other.number, 0, flag) for p, flag in own.items()}
         remotes |= {p: abi.Remote(other.number, 1) for p in blocks(other.number).values()}
@@ -108,13 +110,16 @@ class WiredHost(Host):
     def reach(self, other: WiredHost, via: WiredHost, backup: WiredHost | None = None) -> None:
         path = abi.Path(via.number, backup.number if backup else 0)
         self.put("paths", {other.number: path})
+        look_anew()
 
     def bury(self, other: WiredHost) -> None:
         """The link to it is dead."""
         assert {} == self._dead().update([(other.number.to_bytes(4, "little"), bytes(4))])
+        look_anew()
 
     def revive(self, other: WiredHost) -> None:
         assert {} == self._dead().delete([other.number.to_bytes(4, "little")])
+        look_anew()
 
     def _dead(self) -> Table:
         return Table(self.plane.maps["dead"])

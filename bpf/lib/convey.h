@@ -12,9 +12,9 @@
 #include "next_hop.h"
 #include "packet.h"
 #include "rewrite.h"
-#include "scratch.h"
 #include "underlay.h"
 #include "vxlan.h"
+#include "way.h"
 
 /* No verdict: the packet is as it was. It is to be cut, or the kernel will not have it encapsulated
  * by us: the host's stack does the one, its device of the overlay the other.
@@ -24,18 +24,17 @@
 static __always_inline int convey_direct(struct __sk_buff *skb, const struct packet *pkt,
 					 const struct way *way, bool hop)
 {
-	const struct mac *to = (const struct mac *)way->fib.dmac;
-	const struct mac *from = (const struct mac *)way->fib.smac;
-	int err = hop ? rewrite_hop_from(skb, pkt, to, from) : rewrite_link(skb, to, from);
+	int err = hop ? rewrite_hop_from(skb, pkt, &way->next, &way->own)
+		      : rewrite_link(skb, &way->next, &way->own);
 
-	return err ? err : bpf_redirect(way->fib.ifindex, 0);
+	return err ? err : bpf_redirect(way->ifindex, 0);
 }
 
 /* Where the neighbour is not known yet, the kernel asks for it and sends the packet then. */
 static __always_inline int convey_out(const struct way *way)
 {
-	return way->known ? bpf_redirect(way->fib.ifindex, 0)
-			  : bpf_redirect_neigh(way->fib.ifindex, NULL, 0, 0);
+	return way->known ? bpf_redirect(way->ifindex, 0)
+			  : bpf_redirect_neigh(way->ifindex, NULL, 0, 0);
 }
 
 static __always_inline int convey_encapsulated(struct __sk_buff *skb, const struct packet *pkt,
@@ -51,20 +50,13 @@ static __always_inline int convey_encapsulated(struct __sk_buff *skb, const stru
  */
 static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 host, bool hop)
 {
-	const struct next_hop *next = next_hop_to(host);
-	struct scratch *scratch = scratch_get();
-	struct way *way;
+	const struct way *way = way_to(skb, host);
 	bool direct;
-	int err;
 
-	if (!next || !scratch || !pkt)
+	if (!way || !pkt)
 		return -DROP_NO_PATH;
-	way = &scratch->way;
-	err = underlay_way(skb, &next->underlay, way);
-	if (err)
-		return err;
-	direct = next->flags & NEXT_HOP_DIRECT && next->host == host && way->direct && way->known;
-	if (!direct && !(next->flags & NEXT_HOP_OVERLAY))
+	direct = way->flags & NEXT_HOP_DIRECT && way->via == host && way->direct && way->known;
+	if (!direct && !(way->flags & NEXT_HOP_OVERLAY))
 		return -DROP_NO_PATH;
 	pkt->mtu = direct ? way->mtu : way->mtu - vxlan_overhead(&way->to);
 	if (!packet_fits(skb, pkt, pkt->mtu))

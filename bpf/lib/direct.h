@@ -15,22 +15,15 @@
 #include "packet.h"
 #include "remote.h"
 #include "rewrite.h"
-#include "scratch.h"
 #include "settings.h"
-#include "underlay.h"
+#include "way.h"
 
-static __always_inline bool direct_from(struct __sk_buff *skb, const struct packet *pkt,
-					const struct next_hop *next)
+static __always_inline bool direct_from(struct __sk_buff *skb, const struct packet *pkt, __u32 host)
 {
-	struct scratch *scratch = scratch_get();
-	struct way *way;
+	const struct way *way = way_to(skb, host | WAY_NEIGHBOUR);
 
-	if (!scratch)
-		return false;
-	way = &scratch->way;
-	return !underlay_way(skb, &next->underlay, way) && way->known && way->direct &&
-	       way->fib.ifindex == skb->ifindex &&
-	       mac_equal(&pkt->src_mac, (const struct mac *)way->fib.dmac);
+	return way && way->flags & NEXT_HOP_DIRECT && way->known && way->direct &&
+	       way->ifindex == skb->ifindex && mac_equal(&pkt->src_mac, &way->next);
 }
 
 /* `src`: whose source it has. What has no plain way to an endpoint goes into the overlay's device,
@@ -46,12 +39,14 @@ static __noinline int direct(struct __sk_buff *skb, const struct packet *pkt,
 
 	if (!src || !pkt)
 		return -DROP_SPOOFED_ADDRESS;
-	next = bpf_map_lookup_elem(&next_hops, &src->host);
-	if (!next || !(next->flags & NEXT_HOP_DIRECT) || !direct_from(skb, pkt, next))
+	if (!direct_from(skb, pkt, src->host))
 		return -DROP_SPOOFED_ADDRESS;
 	dst = endpoint_find(&pkt->dst);
 	if (dst && arrive_is_plain(skb, pkt, src, dst))
 		return arrive_at_once(skb, pkt, dst);
+	next = bpf_map_lookup_elem(&next_hops, &src->host);
+	if (!next)
+		return -DROP_NO_PATH;
 	err = rewrite_receiver(skb, &to);
 	return err ? err : bpf_redirect(next->device, BPF_F_INGRESS);
 }

@@ -145,7 +145,7 @@ static __always_inline int carrier_write(struct __sk_buff *skb, __be16 ethertype
 		carrier_ipv4(ip, &way->to, length, ecn);
 	else
 		carrier_ipv6(ip, &way->to, length, ecn);
-	rewrite_macs(eth, (const struct mac *)way->fib.dmac, (const struct mac *)way->fib.smac);
+	rewrite_macs(eth, &way->next, &way->own);
 	eth->h_proto = v4 ? IS_IPV4 : IS_IPV6;
 	return 0;
 }

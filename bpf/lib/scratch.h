@@ -18,8 +18,8 @@ struct scratch {
 	struct flow flow;	  /* how it goes on */
 	struct flow_key back;	  /* tracking.h: the other direction */
 	struct flow reverse;
-	struct bpf_fib_lookup fib; /* deliver.h */
-	struct way way;		   /* convey.h */
+	struct bpf_fib_lookup fib; /* deliver.h, way.h */
+	struct way way;		   /* way.h */
 };
 
 struct {

@@ -9,12 +9,11 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
-#include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
 #include "arrive.h"
+#include "carrier.h"
 #include "convey.h"
 #include "cursor.h"
 #include "drop.h"
@@ -25,11 +24,11 @@
 #include "parse.h"
 #include "remote.h"
 #include "rewrite.h"
-#include "scratch.h"
 #include "settings.h"
 #include "train.h"
 #include "underlay.h"
 #include "vxlan.h"
+#include "way.h"
 
 #define NO_SHORTCUT 0x10002 /* no verdict: the packet is as it was */
 
@@ -37,45 +36,8 @@
 	(1 << 7) /* BPF_F_ADJ_ROOM_DECAP_L3_*, which this kernel's headers may not */
 #define ROOM_DECAP_IPV6 (1 << 8) /* have: without it such packets take no short cut */
 
-/* Whether this is for our overlay. Cheap: all that comes by the wire is asked. */
-static __always_inline bool shortcut_begins(const struct packet *outer)
-{
-	return outer->protocol == IPPROTO_UDP && outer->dst_port == settings.overlay_port &&
-	       !(outer->flags & PACKET_FRAGMENT) && underlay_is_here(&outer->dst);
-}
-
-static __always_inline bool carrier_congested(struct cursor *cursor, bool v4)
-{
-	if (v4) {
-		struct iphdr *ip = cursor_take(cursor, sizeof(*ip));
-
-		return !ip || (ip->tos & ECN_CE) == ECN_CE;
-	} else {
-		struct ipv6hdr *ip = cursor_take(cursor, sizeof(*ip));
-
-		return !ip || (ip->flow_lbl[0] >> 4 & ECN_CE) == ECN_CE;
-	}
-}
-
-/* As we write it (vxlan.h), and no router on the way has met congestion. */
-static __always_inline bool carrier_is_plain(struct __sk_buff *skb, const struct packet *outer)
-{
-	struct cursor cursor = cursor_at_start(skb);
-	bool v4 = outer->ethertype == IS_IPV4;
-	struct vxlan_header *vxlan;
-	struct udphdr *udp;
-
-	if (outer->payload + sizeof(*vxlan) != vxlan_overhead(&outer->dst) ||
-	    !cursor_take(&cursor, ETH_HLEN) || carrier_congested(&cursor, v4))
-		return false;
-	udp = cursor_take(&cursor, sizeof(*udp));
-	vxlan = cursor_take(&cursor, sizeof(*vxlan));
-	return udp && vxlan && !udp->check && vxlan->flags == VXLAN_HAS_ID &&
-	       vxlan->id == vxlan_id();
-}
-
 /* Without its carrier: the frame's own Ethernet header takes the place of the carried one. */
-static __always_inline int decapsulate(struct __sk_buff *skb, const struct packet *outer,
+static __always_inline int decapsulate(struct __sk_buff *skb, const struct carrier *outer,
 				       const struct packet *pkt)
 {
 	struct cursor cursor;
@@ -84,7 +46,7 @@ static __always_inline int decapsulate(struct __sk_buff *skb, const struct packe
 
 	if (outer->ethertype != pkt->ethertype)
 		flags = pkt->ethertype == IS_IPV4 ? ROOM_DECAP_IPV4 : ROOM_DECAP_IPV6;
-	if (bpf_skb_adjust_room(skb, -(__s32)vxlan_overhead(&outer->dst), BPF_ADJ_ROOM_MAC, flags))
+	if (bpf_skb_adjust_room(skb, -(__s32)outer->size, BPF_ADJ_ROOM_MAC, flags))
 		return NO_SHORTCUT;
 	cursor = cursor_at_start(skb);
 	eth = cursor_take(&cursor, sizeof(*eth));
@@ -94,13 +56,13 @@ static __always_inline int decapsulate(struct __sk_buff *skb, const struct packe
 	return 0;
 }
 
-static __always_inline int shortcut_in(struct __sk_buff *skb, const struct packet *outer,
+static __always_inline int shortcut_in(struct __sk_buff *skb, const struct carrier *outer,
 				       struct packet *pkt, const struct remote *src,
 				       const struct endpoint *dst)
 {
 	int err;
 
-	if (!arrive_is_plain(skb, pkt, src, dst) || train_is(skb, outer->src_port))
+	if (!arrive_is_plain(skb, pkt, src, dst) || train_is(skb, outer->port))
 		return NO_SHORTCUT;
 	err = decapsulate(skb, outer, pkt);
 	return err ? err : arrive_at_once(skb, pkt, dst);
@@ -131,46 +93,42 @@ static __always_inline int carrier_readdress(struct __sk_buff *skb, const struct
 	else
 		carrier_ipv6(ip, &way->to, sizeof(*ip) + bpf_ntohs(ip->payload_len),
 			     ip->flow_lbl[0] >> 4);
-	rewrite_macs(eth, (const struct mac *)way->fib.dmac, (const struct mac *)way->fib.smac);
+	rewrite_macs(eth, &way->next, &way->own);
 	return 0;
 }
 
-static __always_inline int shortcut_onward(struct __sk_buff *skb, const struct packet *outer,
+static __always_inline int shortcut_onward(struct __sk_buff *skb, const struct carrier *outer,
 					   const struct packet *pkt, __u32 host)
 {
-	const struct next_hop *next = next_hop_to(host);
-	struct scratch *scratch = scratch_get();
-	struct way *way;
+	const struct way *way = way_to(skb, host);
 	int err;
 
-	if (!next || !scratch || !(next->flags & NEXT_HOP_OVERLAY) || pkt->ttl <= 1 ||
-	    addr_is_mapped(&next->underlay) != (outer->ethertype == IS_IPV4))
+	if (!way || !(way->flags & NEXT_HOP_OVERLAY) || pkt->ttl <= 1 ||
+	    addr_is_mapped(&way->to) != (outer->ethertype == IS_IPV4))
 		return NO_SHORTCUT;
-	way = &scratch->way;
-	if (underlay_way(skb, &next->underlay, way) ||
-	    !packet_fits(skb, pkt, way->mtu - vxlan_overhead(&way->to)))
+	if (!packet_fits(skb, pkt, way->mtu - vxlan_overhead(&way->to)))
 		return NO_SHORTCUT;
 	err = carrier_readdress(skb, pkt, way);
 	return err ? err : convey_out(way);
 }
 
-static __noinline int shortcut(struct __sk_buff *skb, const struct packet *outer)
+static __noinline int shortcut(struct __sk_buff *skb)
 {
 	const struct endpoint *dst;
 	const struct remote *src, *remote;
+	struct carrier outer = {};
 	struct packet pkt = {};
 
-	if (!outer || !carrier_is_plain(skb, outer) ||
-	    parse_at(skb, &pkt, vxlan_overhead(&outer->dst)))
+	if (!carrier_is_plain(skb, &outer) || parse_frame(skb, &pkt, outer.size))
 		return NO_SHORTCUT;
 	if (pkt.ethertype == IS_ARP || packet_is_neighbour(&pkt) || addr_is_group(&pkt.dst))
 		return NO_SHORTCUT;
 	src = remote_find(&pkt.src);
-	if (member_may_send(&outer->src, src) || !src)
+	if (member_may_send(&outer.src, src) || !src)
 		return NO_SHORTCUT;
 	dst = endpoint_find(&pkt.dst);
 	if (dst)
-		return shortcut_in(skb, outer, &pkt, src, dst);
+		return shortcut_in(skb, &outer, &pkt, src, dst);
 	remote = remote_find(&pkt.dst);
-	return remote ? shortcut_onward(skb, outer, &pkt, remote->host) : NO_SHORTCUT;
+	return remote ? shortcut_onward(skb, &outer, &pkt, remote->host) : NO_SHORTCUT;
 }

@@ -64,6 +64,7 @@ from seaway.bpf import abi
 from seaway.names import GATEWAY_MAC, OVERLAY_ID, OVERLAY_MAC
 from stage import stage
 from waiting import wait
+from ways import look_anew
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 PAYLOADS = pytest.mark.parametrize("payload", [datagram(), segment(), Raw(b"")], ids=repr)
@@ -307,6 +308,7 @@ def test_a_neighbour_that_is_not_known_yet_is_asked_for_by_the_kernel(world, fam
     place = world.place
     at = NORTH.underlay()
     place.shell(f"ip neigh del {at} dev wire0")
+    look_anew()
     try:
         frame = sent(family, NORTH.address(family)) / datagram()
         found = portless(world.send(frame))

@@ -19,6 +19,7 @@ from dataplane import Container
 from namespaces import namespaces
 from talk import PORT, exchange, flush, hop, too_big, transfer
 from waiting import wait
+from ways import look_anew
 from wired import WiredHost, wires
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -88,6 +89,7 @@ def test_who_relays_refuses_what_the_rest_of_the_way_does_not_take(line, family)
     overhead = 50 if to.version == 4 else 70
     line.b.place.shell(f"ip route add {to} dev eth0 mtu lock 1400")
     try:
+        look_anew()
         told = too_big(line.anna, line.carl, family, room - 28 - 20 * (family == 6))
         assert (errno.EMSGSIZE, 1400 - overhead) == told
         assert transfer(line.anna, line.carl, family)

@@ -109,7 +109,7 @@ def test_a_damaged_object_file_is_refused_in_words():
 
 
 def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
-    of_one_layout = {"drops", "scratches", "trains"}
+    of_one_layout = {"drops", "scratches", "trains", "ways"}
 
     assert set(abi.MAPS) == _CODECS.keys() | STATE | of_one_layout
     assert len(abi.MAPS) == len(_CODECS) + len(STATE) + len(of_one_layout)

@@ -34,6 +34,7 @@ MAPS: Final = (
     "datagrams",
     "scratches",
     "trains",
+    "ways",
     "dead",
 )
 ENDPOINT_OPEN: Final = 1
