@@ -28,6 +28,12 @@ from seaway.model.facts import Endpoint
 from seaway.model.requests import NewEndpoint
 from seaway.setup import service
 
+sys.path.append(str(Path(__file__).parents[1]))  # of the tests
+
+from namespaces import namespaces
+from talk import exchange, transfer
+from wired import wires
+
 MARK = "seaway-guest "
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
 READY_WITHIN = 120.0  # seconds, of an emulated CPU
@@ -110,6 +116,20 @@ def forged_source_goes_nowhere() -> None:
     assert drops.get("spoofed_address", 0) > 0, drops
 
 
+def hosts_carry_each_others_packets() -> None:
+    """Three hosts in namespaces of the guest; the first and the last see each other by the second."""
+    with namespaces() as make, wires() as wire:
+        a, b, c = wire(3)
+        ends = [host.add(make(), 1) for host in (a, b, c)]
+        a.wire.part(a, c)
+        a.reach(c, via=b)
+        c.reach(a, via=b)
+        for family in (4, 6):
+            for end in ends[1:]:
+                assert exchange(ends[0], end, family), family
+                assert transfer(ends[0], end, family, megabytes=1), family
+
+
 STEPS: list[Callable[[], None]] = [
     agent_becomes_ready,
     every_program_is_loaded,
@@ -118,6 +138,7 @@ STEPS: list[Callable[[], None]] = [
     endpoints_reach_each_other,
     endpoint_and_host_reach_each_other,
     forged_source_goes_nowhere,
+    hosts_carry_each_others_packets,
 ]
 
 
