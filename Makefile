@@ -30,7 +30,7 @@ help:
 build: packages $(VENV) $(BPF) $(CNI)
 
 test: build
-	$(Q)scripts/install-packages firewalls
+	$(Q)scripts/install-packages firewalls store
 	$(Q).venv/bin/pytest $(TESTS)
 
 check: build

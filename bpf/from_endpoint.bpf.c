@@ -7,7 +7,9 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
 #include "lib/answer.h"
+#include "lib/asked.h"
 #include "lib/convey.h"
+#include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/flow.h"
@@ -69,31 +71,10 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 		pkt->mtu = dst->mtu;
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : TC_ACT_OK; /* the stack cuts */
 	}
+	if (dst->flags & ENDPOINT_PUBLISHED)
+		flow_make_way(pkt);
 	err = rewrite_hop(skb, pkt, &dst->mac);
 	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
-}
-
-/* What nobody says who answers: TCP's first packet, a ping. */
-static __always_inline bool packet_asks(const struct packet *pkt)
-{
-	if (pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6)
-		return !(pkt->flags & PACKET_ICMP_ERROR) && pkt->src_port != bpf_htons(ICMP_PONG) &&
-		       pkt->src_port != bpf_htons(ICMPV6_PONG);
-	return pkt->flags & PACKET_OPENS;
-}
-
-/* Whether the host has asked for this, by itself or by a packet that the error quotes. */
-static __noinline bool host_asked(struct __sk_buff *skb, const struct packet *pkt)
-{
-	struct scratch *scratch = scratch_get();
-
-	if (!scratch || packet_asks(pkt))
-		return false;
-	scratch->quote.key = flow_key_of(pkt);
-	if (pkt->flags & PACKET_ICMP_ERROR &&
-	    (!quote_read(skb, pkt, &scratch->quote) || !quote_may_come(pkt, &scratch->quote)))
-		return false;
-	return flow_current(&scratch->quote.key) && scratch->flow.flags & FLOW_REPLY;
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
@@ -102,7 +83,7 @@ static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
 	int verdict;
 
 	if (src->flags & ENDPOINT_HOST_CLOSED)
-		return host_asked(skb, pkt) ? TC_ACT_OK : -DROP_HOST_CLOSED;
+		return asked_by_host(skb, pkt) ? TC_ACT_OK : -DROP_HOST_CLOSED;
 	verdict = published(skb, pkt);
 	return verdict == NOT_PUBLISHED ? TC_ACT_OK : verdict;
 }
@@ -115,7 +96,8 @@ static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
 
 	if (!remote_reaches(dst, src))
 		return -DROP_ISOLATED;
-	if (dst->flags & REMOTE_HOST && src->flags & ENDPOINT_HOST_CLOSED && !host_asked(skb, pkt))
+	if (dst->flags & REMOTE_HOST && src->flags & ENDPOINT_HOST_CLOSED &&
+	    !asked_by_host(skb, pkt))
 		return -DROP_HOST_CLOSED;
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
@@ -141,11 +123,35 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 	return TC_ACT_OK;
 }
 
+/* `inside`: to another endpoint, here or elsewhere, or to another host. */
+static __always_inline int answer_of(struct __sk_buff *skb, struct packet *pkt,
+				     const struct endpoint *src, bool inside)
+{
+	return src->flags & ENDPOINT_PUBLISHED ? answer(skb, pkt, inside) : NOT_PUBLISHED;
+}
+
+static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
+				  const struct endpoint *src)
+{
+	const struct endpoint *dst = endpoint_find(&pkt->dst);
+	const struct remote *remote;
+	int verdict;
+
+	if (dst) {
+		verdict = answer_of(skb, pkt, src, true);
+		return verdict == NOT_PUBLISHED ? to_endpoint_here(skb, pkt, src, dst) : verdict;
+	}
+	remote = remote_find(&pkt->dst);
+	verdict = answer_of(skb, pkt, src, remote != NULL);
+	if (verdict != NOT_PUBLISHED)
+		return verdict;
+	return remote ? to_remote(skb, pkt, src, remote) : to_elsewhere(skb, pkt, src);
+}
+
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 {
-	const struct endpoint *src, *dst;
-	const struct remote *remote;
-	int err, verdict;
+	const struct endpoint *src;
+	int err;
 
 	err = parse(skb, pkt);
 	if (err)
@@ -163,18 +169,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 		if (err)
 			return err;
 	}
-	dst = endpoint_find(&pkt->dst);
-	if (src->flags & ENDPOINT_PUBLISHED) {
-		verdict = answer(skb, pkt, dst || remote_find(&pkt->dst));
-		if (verdict != NOT_PUBLISHED)
-			return verdict;
-	}
-	if (dst)
-		return to_endpoint_here(skb, pkt, src, dst);
-	remote = remote_find(&pkt->dst);
-	if (remote)
-		return to_remote(skb, pkt, src, remote);
-	return to_elsewhere(skb, pkt, src);
+	return onward(skb, pkt, src);
 }
 
 SEC("tc")

@@ -102,6 +102,10 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	remote = remote_find(&pkt->dst);
 	if (remote)
 		return onward(skb, pkt, remote);
+	if (addr_is_internal(&pkt->dst))
+		return -DROP_INTERNAL;
+	if (addr_is_link_local(&pkt->dst))
+		return -DROP_LINK_LOCAL;
 	if (identity_of(&pkt->dst) == IDENTITY_HOST)
 		return to_host(skb, pkt);
 	return subnet_find(&pkt->dst) ? -DROP_NO_ENDPOINT : -DROP_NOT_HERE;

@@ -6,6 +6,8 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
+#include "lib/asked.h"
+#include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/fragment.h"
@@ -13,7 +15,6 @@
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
-#include "lib/remember.h"
 #include "lib/remote.h"
 #include "lib/rewrite.h"
 #include "lib/tunnel.h"
@@ -69,8 +70,10 @@ static __always_inline int decide(struct __sk_buff *skb)
 		if (err)
 			return err;
 	}
+	if (dst->flags & ENDPOINT_PUBLISHED)
+		flow_make_way(&pkt);
 	if (dst->flags & ENDPOINT_HOST_CLOSED && identity_of(&pkt.src) == IDENTITY_HOST) {
-		err = remember_host(&pkt, dst);
+		err = asked_remember(&pkt, dst);
 		if (err)
 			return err;
 	}

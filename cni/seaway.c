@@ -392,7 +392,7 @@ int main(void)
 		     "the agent refused the request", reply.data);
 	if (!later)
 		fail(strcmp(command, "STATUS") ? TRY_LATER : NOT_AVAILABLE,
-		     "the agent does not answer: start it with `seaway agent`", trouble);
+		     "no agent answers: `seaway init`, or `systemctl start seaway`", trouble);
 	if (!spool(&request))
 		fail(IO_FAILURE, "the agent does not answer, and the call cannot be kept for it",
 		     trouble);

@@ -19,10 +19,15 @@ from seaway.desired.indexes import INDEXES
 from seaway.facts import Facts
 from seaway.intents import Intents
 from seaway.ipam import Allocator, load_blocks
-from seaway.model.addresses import Address
-from seaway.model.facts import Attached, Endpoint, Host, HostAddresses
+from seaway.model.addresses import Address, ForeignPrefix
+from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Uplinks
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
+
+
+def routes(*prefixes: str) -> tuple[ForeignPrefix, ...]:
+    """Of a host, by a router."""
+    return tuple(ForeignPrefix(ip_network(prefix)) for prefix in prefixes)
 
 
 @dataclass
@@ -47,7 +52,8 @@ def holder_of(facts: Facts) -> Callable[[Address], str]:
     return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
 
 
-ADDRESSES = tuple(map(ip_address, ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1")))
+OWN = ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1", "169.254.7.7", "fe80::5")
+ADDRESSES = tuple(map(ip_address, OWN))
 POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
 
 
@@ -58,6 +64,7 @@ async def start(path: Path) -> Agent:
     records = Records(store, facts)
     await records.load()
     facts.change(HostAddresses, "host", HostAddresses(addresses=frozenset(ADDRESSES)))
+    facts.change(Uplinks, "host", Uplinks(ipv6=True, addresses=frozenset(ADDRESSES[:2])))
     kernel = {d.name: FakeTarget(d.name) for d in DERIVATIONS}
     numbers = iter(range(10, 10_000))
 

@@ -7,6 +7,7 @@ Prints what it saw as JSON: the answer, and whom it takes for the one who answer
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import sys
@@ -57,7 +58,17 @@ def again(address: str, port: int) -> tuple[str, str]:
             return other.recv(100).decode(), client.getpeername()[0]
 
 
-CASES = {case.__name__: case for case in (tcp, udp, connected, again)}
+def bound(address: str, port: int) -> tuple[str, str]:
+    """A socket that says by itself which address it has."""
+    with socket.socket(_family(address), socket.SOCK_STREAM) as client:
+        client.settimeout(TIMEOUT)
+        client.bind((address, 0))
+        client.connect((address, port))
+        client.sendall(b"q")
+        return client.recv(100).decode(), client.getpeername()[0]
+
+
+CASES = {case.__name__: case for case in (tcp, udp, connected, again, bound)}
 
 
 def main() -> None:
@@ -65,7 +76,7 @@ def main() -> None:
     try:
         told: object = CASES[case](address, int(port))
     except OSError as error:
-        told = type(error).__name__
+        told = errno.errorcode.get(error.errno or 0, type(error).__name__)
     sys.stdout.write(json.dumps(told) + "\n")
 
 

@@ -24,6 +24,7 @@ from stage import Stage
 WIRE, WIRE_MAC, ROUTER_MAC = 77, "02:77:00:00:00:01", "02:77:00:00:00:02"
 PUBLIC = {4: "198.51.100.1", 6: "2001:db8:100::1"}
 OTHER = {4: "198.51.100.9", 6: "2001:db8:100::9"}  # of the host too
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}  # of the host as well, but never on a wire
 CLIENT = WORLD
 PROTOCOLS = {"tcp": (6, TCP), "udp": (17, UDP)}
 ANY = {4: "0.0.0.0", 6: "::"}
@@ -63,7 +64,7 @@ class Edge(World):
         for name in ("flows", "inner_flows", "budgets"):
             table = Table(self.plane.maps[name])
             table.delete([key for key, _ in table.elements()])
-        addresses = (*PUBLIC.values(), *OTHER.values())
+        addresses = (*PUBLIC.values(), *OTHER.values(), *LOOPBACK.values())
         self.targets["identities"].put({ip_network(a): 1 for a in addresses})
 
     def publish(self, at: tuple[str, int], backend: tuple[Actor, int], **more: Any) -> None:
@@ -93,6 +94,11 @@ class Edge(World):
             abi.PortKey(mapped(ip_address(place)), number(port), p) for p, _ in PROTOCOLS.values()
         }
         assert not self.place.run(self.targets["publications"].delete, keys)
+
+    def lose(self, address: str) -> None:
+        """It is not the host's any more."""
+        gone = {ip_network(address)}
+        assert not self.place.run(self.targets["identities"].delete, gone)
 
     def forget_flows(self) -> int:
         """As the table does when it is full. How many there were."""

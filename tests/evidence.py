@@ -118,7 +118,8 @@ class Evidence:
     def _ip(self, *arguments: str) -> list[str]:
         """As ip(8) says it, without what passes by itself."""
         listed = self.host.run("ip", "-j", *arguments)
-        return sorted(json.dumps(_lasting(one), sort_keys=True) for one in json.loads(listed))
+        found = (one for one in json.loads(listed) if not _passes(one))
+        return sorted(json.dumps(_lasting(one), sort_keys=True) for one in found)
 
     def _pins(self, links: dict[str, Any]) -> list[str]:
         """Links of devices that are there come with time: only the others count."""
@@ -200,6 +201,13 @@ _PASSING = {
     *("valid_life_time", "preferred_life_time", "expires", "used", "age"),
     *("ifindex", "link_index", "link_netnsid"),
 }
+
+
+def _passes(one: dict[str, Any]) -> bool:
+    """The route for all groups that the kernel gives each device: the agent takes ours away, a
+    little later.
+    """
+    return one.get("dst") == "ff00::/8" and str(one.get("dev")).startswith("swy")
 
 
 def _lasting(value: Any) -> Any:

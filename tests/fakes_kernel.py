@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import ForeignPrefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Namespace
 from seaway.model.kernel import Inside
@@ -63,7 +63,7 @@ class FakeSurroundings:
         self.problems: list[str] = []
         self.looked: list[Inside] = []
         self.repaired: list[str] = []
-        self.routed: list[Prefix] = []
+        self.foreign: list[ForeignPrefix] = []
         self.held: list[HeldPort] = []
         self.keepers: dict[str, str] = {}  # by container: the holder of its ports
         self.counted: dict[tuple[int, str], int] = {}
@@ -97,8 +97,8 @@ class FakeSurroundings:
         self.repaired.append(inside.name)
         self.problems = []
 
-    def foreign_prefixes(self) -> list[Prefix]:
-        return list(self.routed)
+    def foreign_prefixes(self) -> list[ForeignPrefix]:
+        return list(self.foreign)
 
     def network_mtu(self, overhead: int) -> int:
         return 1500 - overhead

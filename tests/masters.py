@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.flow import PORT
 from tests.flows import Flow, assert_unharmed
 
 from seaway.bench import docker
@@ -32,26 +33,36 @@ def accepts(host: LabHost, program: str, name: str) -> bool:
 
 @contextmanager
 def exchanging(host: LabHost, netns: str, world: LabHost) -> Iterator[None]:
-    """A connection from a container to the world, in each family, that takes no harm."""
-    serve = (sys.executable, _FLOW, "serve", "tcp")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with world.popen(*serve, **pipes) as server:
+    """Connections that take no harm, in each family: from a container to the world, and from the
+    world to a port that the container publishes.
+    """
+    host.seaway("endpoint", "publish", netns, f"{PORT}:{PORT}")
+    inside = ("nsenter", f"--net=/run/netns/{netns}")
+    own = (str(host.address4), str(host.address6))
+    with ExitStack() as stack:
+        for where, how in ((world, ()), (host, inside)):
+            stack.enter_context(_ready(where, *how, sys.executable, _FLOW, "serve", "tcp"))
         flows = []
-        try:
-            assert server.stdout
-            assert "ready\n" == server.stdout.readline()
-            for address in INTERNET:
-                inside = ("nsenter", f"--net=/run/netns/{netns}", sys.executable, _FLOW)
-                flow = Flow(f"{netns} to {address}", host.popen(*inside, "tcp", address, **pipes))
-                flows.append(flow)
-                assert flow.process.stdout
-                assert "ready\n" == flow.process.stdout.readline()
-            yield
-            assert_unharmed(flows)
-        finally:
-            for process in (server, *(flow.process for flow in flows)):
-                process.kill()
-                process.communicate()
+        for where, how, targets in ((host, inside, INTERNET), (world, (), own)):
+            for address in targets:
+                command = (*how, sys.executable, _FLOW, "tcp", address)
+                process = stack.enter_context(_ready(where, *command))
+                flows.append(Flow(f"{where.name} to {address}", process))
+        yield
+        assert_unharmed(flows)
+
+
+@contextmanager
+def _ready(host: LabHost, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """One end of a flow, as soon as it is at work; killed afterwards."""
+    process = host.popen(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout
+        assert "ready\n" == process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def start_docker(host: LabHost) -> None:

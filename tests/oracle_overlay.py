@@ -25,6 +25,7 @@ from oracle import (
     told,
     within,
 )
+from oracle_published import claimed
 from seaway.bpf import abi
 from seaway.model.addresses import Address, Prefix
 from seaway.names import OVERLAY_ID, OVERLAY_PORT
@@ -46,6 +47,10 @@ def owner(address: Address) -> tuple[Beyond, bool] | None:
         if address in host.block(address.version):
             return host, False
     return None
+
+
+def is_inside(address: Address) -> bool:
+    return owner(address) is not None or within(address, SUBNETS)
 
 
 def reached(host: Beyond, *, own: bool, actor: Actor) -> bool:
@@ -84,13 +89,15 @@ class OverlayOracle(Oracle):
 
     def from_wire(self, frame: bytes, gso: int) -> set[str]:
         """host, arrive, relay or drop."""
+        if frame[:6] != mac_octets(WIRE_MAC):
+            return {"host"}
         try:
             outer = read(frame, gso)
         except Broken:
+            return {"drop" if is_inside(claimed(frame)) else "host"}
+        if is_neighbours(outer):
             return {"host"}
-        if frame[:6] != mac_octets(WIRE_MAC) or is_neighbours(outer):
-            return {"host"}
-        if owner(outer.src) or within(outer.src, SUBNETS):
+        if is_inside(outer.src):
             return {"drop"}  # as it is it comes from nobody here, and ours carry nothing
         return self._shortcut(frame, outer, gso) if is_ours(outer) else {"host"}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 from cast import HOST, SUBNETS, Actor
-from edge import OTHER, PUBLIC, ROUTER_MAC, UPLINK_MTU, WIRE_MAC
+from edge import LOOPBACK, OTHER, PUBLIC, ROUTER_MAC, UPLINK_MTU, WIRE_MAC
 from oracle import (
     GATEWAY,
     GROUPS,
@@ -36,7 +36,9 @@ from oracle import (
 from seaway.model.addresses import Address
 from stage import mac_octets
 
-ADDRESSES = frozenset(ip_address(a) for group in (HOST, PUBLIC, OTHER) for a in group.values())
+ADDRESSES = frozenset(
+    ip_address(a) for group in (HOST, PUBLIC, OTHER, LOOPBACK) for a in group.values()
+)
 ROUTED = [ip_network(p) for p in ("192.0.2.0/24", "2001:db8::/64")]
 ON_LINK = [ip_network(p) for p in ("198.51.100.0/24", "2001:db8:100::/64")]
 ROUTERS = {ip_address("198.51.100.254"), ip_address("2001:db8:100::fe")}
@@ -44,6 +46,7 @@ TO_ROUTER = mac_octets(ROUTER_MAC) + mac_octets(WIRE_MAC)
 TOO_BIG = {4: (3, 4), 6: (2, 0)}
 TOO_OLD = {4: (11, 0), 6: (3, 0)}
 UNSEEN = -1
+UDP = 17
 NO_ENDPOINT = {4: (3, 1), 6: (1, 3)}
 
 
@@ -92,6 +95,7 @@ class PublishedOracle(Oracle):
     ports: Mapping[tuple[str, int], Publication] = field(default_factory=dict)  # of the host
     closed: frozenset[str] = frozenset()  # whose MAC must not ask the host
     flows: dict[Key, Flow] = field(default_factory=dict)
+    fresh: list[Key] = field(default_factory=list)  # entered since somebody looked
 
     def from_wire(self, frame: bytes) -> Said:
         if frame[:6] != mac_octets(WIRE_MAC):
@@ -99,7 +103,7 @@ class PublishedOracle(Oracle):
         try:
             packet = read(frame, 0)
         except Broken:
-            return Said("host")
+            return Said("drop" if within(claimed(frame), SUBNETS) else "host")
         if is_neighbours(packet):
             return Said("host")
         if within(packet.src, SUBNETS):
@@ -124,6 +128,7 @@ class PublishedOracle(Oracle):
         packet = self.delivers(frame, gso, came_by)
         if not packet:
             return Said("drop")
+        self._make_way(packet, self.me)
         asks = packet.src in self.hosts and not is_error(packet)
         if asks and self.me.mac in self.closed:
             key = key_of(packet)
@@ -146,7 +151,22 @@ class PublishedOracle(Oracle):
             return Said(word, tells=(*TOO_BIG[packet.version], record.mtu))
         if word == "answer":
             return Said(word, tells=(*TOO_OLD[packet.version], 0))
+        if word == "forward":
+            self._make_way(packet, receiver)
         return Said(word, record.mac + GATEWAY if word == "forward" else b"")
+
+    def _make_way(self, packet: Packet, receiver: Actor) -> None:
+        """Who asks directly is not answered as if he had asked a port of the host."""
+        if not any(p.actor.mac == receiver.mac for p in self.ports.values()):
+            return
+        key = key_of(packet).back()
+        flow = self.flows.get(key)
+        if flow and flow.reply and not flow.plain and (opens(packet) or packet.protocol == UDP):
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        """Both directions."""
+        del self.flows[self.flows.pop(key).to.back()]
 
     def _elsewhere(self, packet: Packet, gso: int) -> Said:
         sender = HOLDERS[packet.src]
@@ -182,12 +202,23 @@ class PublishedOracle(Oracle):
         if packet.protocol not in {6, 17}:
             return None
         key = key_of(packet)
-        if key not in self.flows:
+        flow = self.flows.get(key)
+        answered = flow is not None and flow.plain and flow.reply
+        if flow is None or (answered and sender is None and opens(packet)):
             to = self._target(key, packet.src, sender)
             if to is None:
                 return None
+            if accepts(
+                packet
+            ):  # of a connection from here, out of a port that is published besides
+                if sender is None:
+                    self._enter(key.back(), key.back(), plain=True)
+                return None
+            if flow:
+                self._forget(key)
             self._enter(key, to)
-        return None if self.flows[key].plain else self._deliver(packet, key, gso)
+        flow = self.flows[key]
+        return None if flow.plain else self._deliver(packet, key, flow.to, gso)
 
     def _target(self, key: Key, src: Address, sender: Actor | None) -> Key | None:
         found = self._publication(key.dst, key.dport)
@@ -199,7 +230,7 @@ class PublishedOracle(Oracle):
         return Key(key.protocol, src, key.sport, backend, found.port)
 
     def _publication(self, address: Address, port: int) -> Publication | None:
-        if address not in self.hosts:
+        if address not in self.hosts or within(address, INTERNAL):
             return None
         return self.ports.get((str(address), port)) or self.ports.get(("", port))
 
@@ -211,7 +242,8 @@ class PublishedOracle(Oracle):
         key = key_of(packet)
         flow = self.flows.get(key)
         if flow:
-            return self._deliver(packet, key, gso) if flow.reply and not flow.plain else None
+            ours = flow.reply and not flow.plain
+            return self._deliver(packet, key, flow.to, gso) if ours else None
         mine = [p for p in self.ports.values() if self._is_of(p, key)]
         if inside or not mine or opens(packet) or not self._is_outside(packet.dst):
             return None
@@ -220,8 +252,9 @@ class PublishedOracle(Oracle):
         origin = ip_address(mine[0].origin[packet.version])
         port = next(port for (_, port), p in self.ports.items() if p is mine[0])
         asked = Key(key.protocol, key.dst, key.dport, origin, port)
-        self._enter(asked, key.back())
-        return self._deliver(packet, key, gso)
+        if asked not in self.flows:
+            self._enter(asked, key.back())
+        return self._deliver(packet, key, asked.back(), gso)
 
     def _is_of(self, publication: Publication, key: Key) -> bool:
         actor = publication.actor
@@ -236,14 +269,14 @@ class PublishedOracle(Oracle):
         flow = self.flows.get(key)
         if not known or flow is None or flow.plain:
             return None
-        said = self._deliver(packet, key, 0)
+        said = self._deliver(packet, key, flow.to, 0)
         if said.word != "translated":
             return said
         src = flow.to.src if packet.src == key.src else packet.src
         return replace(said, to=flow.to._replace(src=src), about=flow.to)
 
-    def _deliver(self, packet: Packet, key: Key, gso: int) -> Said:
-        to, family = self.flows[key].to, packet.version
+    def _deliver(self, packet: Packet, key: Key, to: Key, gso: int) -> Said:
+        family = packet.version
         holder = HOLDERS.get(to.dst)
         macs = holder.record.mac + GATEWAY if holder else route(to.dst)
         mtu = holder.record.mtu if holder else UPLINK_MTU
@@ -260,7 +293,9 @@ class PublishedOracle(Oracle):
         known = self.flows.get(back)
         if known and known.to != says:
             self.flows[key] = Flow(to._replace(sport=UNSEEN))
+            self.fresh.append(key)
             return
+        self.fresh += [key, back]
         self.flows[key] = Flow(to, plain=plain)
         self.flows[back] = Flow(says, reply=True, plain=plain)
 
@@ -270,6 +305,16 @@ class PublishedOracle(Oracle):
         return not known and not any(within(address, p) for p in inside)
 
 
+def claimed(frame: bytes) -> Address:
+    """The source that stands where it belongs, though the frame cannot be understood."""
+    if frame[12:14] == b"\x08\x00" and len(frame) >= 34:
+        return ip_address(frame[26:30])
+    if frame[12:14] == b"\x86\xdd" and len(frame) >= 54:
+        address = IPv6Address(frame[22:38])
+        return address.ipv4_mapped or address
+    return ip_address("::")
+
+
 def key_of(packet: Packet) -> Key:
     sport, dport = packet.ports if packet.protocol in {6, 17} else (0, 0)
     return Key(packet.protocol, packet.src, sport, packet.dst, dport)
@@ -277,6 +322,10 @@ def key_of(packet: Packet) -> Key:
 
 def opens(packet: Packet) -> bool:
     return packet.protocol == 6 and not packet.later and packet.body[13] & 0x12 == 2
+
+
+def accepts(packet: Packet) -> bool:
+    return packet.protocol == 6 and not packet.later and packet.body[13] & 0x12 == 0x12
 
 
 def redirects(packet: Packet) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 def wait(condition: Callable[[], object], within: float = 5.0) -> bool:
@@ -13,6 +14,16 @@ def wait(condition: Callable[[], object], within: float = 5.0) -> bool:
         if time.monotonic() > end:
             return False
         time.sleep(0.01)
+    return True
+
+
+async def wait_until(succeeds: Callable[[], Awaitable[object]], within: float = 5.0) -> bool:
+    """The same in a loop, of what has to be asked."""
+    end = time.monotonic() + within
+    while not await succeeds():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.05)
     return True
 
 

@@ -41,7 +41,7 @@ static __noinline int answer_again(struct __sk_buff *skb, const struct packet *p
 	flow->seen = clock_ticks();
 	flow->flags = 0;
 	flow->container = 0;
-	if (budget_spend(skb->ifindex))
+	if (!flow_find(&asked) && budget_spend(skb->ifindex | BUDGET_OUTSIDE))
 		flow_enter(&asked, flow);
 	*flow = flow_reverse(&asked, flow);
 	return 0;
@@ -57,7 +57,7 @@ static __noinline int answer_packet(struct __sk_buff *skb, struct packet *pkt, b
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
 	if (flow_current(&scratch->key)) {
-		if (!(scratch->flow.flags & FLOW_REPLY) || scratch->flow.flags & FLOW_PLAIN)
+		if (!(scratch->flow.flags & FLOW_ANSWER) || scratch->flow.flags & FLOW_PLAIN)
 			return NOT_PUBLISHED;
 	} else {
 		err = inside ? NOT_PUBLISHED

@@ -6,11 +6,12 @@
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
+#include "asked.h"
+#include "direct.h"
 #include "drop.h"
 #include "endpoint.h"
 #include "fragment.h"
 #include "packet.h"
-#include "remember.h"
 #include "remote.h"
 #include "rewrite.h"
 
@@ -28,8 +29,11 @@ static __always_inline bool arrive_is_plain(const struct __sk_buff *skb, const s
 static __always_inline int arrive_at_once(struct __sk_buff *skb, const struct packet *pkt,
 					  const struct endpoint *dst)
 {
-	int err = rewrite_hop(skb, pkt, &dst->mac);
+	int err;
 
+	if (dst->flags & ENDPOINT_PUBLISHED)
+		flow_make_way(pkt);
+	err = rewrite_hop(skb, pkt, &dst->mac);
 	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
 }
 
@@ -48,7 +52,7 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt,
 			return err;
 	}
 	if (src->flags & REMOTE_HOST && dst->flags & ENDPOINT_HOST_CLOSED) {
-		err = remember_host(pkt, dst);
+		err = asked_remember(pkt, dst);
 		if (err)
 			return err;
 	}

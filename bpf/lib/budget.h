@@ -8,9 +8,11 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#define BUDGET_MOST	16384 /* a quarter of the table */
-#define BUDGET_PER_TICK 4096
+/* A flow is two entries: what an endpoint opens at once is a quarter of the table. */
+#define BUDGET_MOST	8192
+#define BUDGET_PER_TICK 1024	    /* a table is turned over in half a minute at best */
 #define BUDGET_OUTSIDE	0x80000000u /* what others open to the endpoint, counted apart */
+#define BUDGET_FASTER	4	    /* those: what they lose can be made again */
 
 struct budget {
 	__s32 tokens; /* below zero when two CPUs spend the last one */
@@ -33,6 +35,7 @@ static __always_inline __u32 clock_ticks(void)
 /* Two CPUs may both fill it, or spend the last token twice: no harm. */
 static __always_inline bool budget_spend(__u32 ifindex)
 {
+	__u32 per_tick = BUDGET_PER_TICK * (ifindex & BUDGET_OUTSIDE ? BUDGET_FASTER : 1);
 	struct budget full = { .tokens = BUDGET_MOST - 1, .filled = clock_ticks() };
 	struct budget *budget = bpf_map_lookup_elem(&budgets, &ifindex);
 	__s64 tokens;
@@ -43,7 +46,7 @@ static __always_inline bool budget_spend(__u32 ifindex)
 	}
 	tokens = budget->tokens;
 	if ((__s32)(full.filled - budget->filled) > 0) {
-		tokens += (__s64)(full.filled - budget->filled) * BUDGET_PER_TICK;
+		tokens += (__s64)(full.filled - budget->filled) * per_tick;
 		budget->filled = full.filled;
 		budget->tokens = tokens < BUDGET_MOST ? tokens : BUDGET_MOST;
 	}

@@ -1,52 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* What hosts on a link with us send as it is: expected from the very host of the source, and from
- * nobody else on that link. For who can write any MAC on it that is no proof, as no address is.
- */
+/* What goes to an endpoint by its own address, though its ports are published besides. */
 #pragma once
 
-#include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
-#include "arrive.h"
-#include "drop.h"
-#include "endpoint.h"
-#include "mac.h"
-#include "next_hop.h"
+#include "flow.h"
 #include "packet.h"
-#include "remote.h"
-#include "rewrite.h"
-#include "settings.h"
-#include "way.h"
+#include "scratch.h"
+#include "tracking.h"
 
-static __always_inline bool direct_from(struct __sk_buff *skb, const struct packet *pkt, __u32 host)
-{
-	const struct way *way = way_to(skb, host | WAY_NEIGHBOUR);
-
-	return way && way->flags & NEXT_HOP_DIRECT && way->known && way->direct &&
-	       way->ifindex == skb->ifindex && mac_equal(&pkt->src_mac, &way->next);
-}
-
-/* `src`: whose source it has. What has no plain way to an endpoint goes into the overlay's device,
- * as if it had been taken out of a carrier there.
+/* Who asks an endpoint directly is not to be answered as if he had asked a published port: a flow by
+ * which he did so before, from the same port, is over.
  */
-static __noinline int direct(struct __sk_buff *skb, const struct packet *pkt,
-			     const struct remote *src)
+static __noinline void flow_make_way(const struct packet *pkt)
 {
-	struct mac to = settings_mac(&settings.overlay_mac);
-	const struct next_hop *next;
-	const struct endpoint *dst;
-	int err;
+	struct scratch *scratch = scratch_get();
+	struct flow_key asked;
+	struct flow *found;
 
-	if (!src || !pkt)
-		return -DROP_SPOOFED_ADDRESS;
-	if (!direct_from(skb, pkt, src->host))
-		return -DROP_SPOOFED_ADDRESS;
-	dst = endpoint_find(&pkt->dst);
-	if (dst && arrive_is_plain(skb, pkt, src, dst))
-		return arrive_at_once(skb, pkt, dst);
-	next = bpf_map_lookup_elem(&next_hops, &src->host);
-	if (!next)
-		return -DROP_NO_PATH;
-	err = rewrite_receiver(skb, &to);
-	return err ? err : bpf_redirect(next->device, BPF_F_INGRESS);
+	if (!scratch || !pkt || !(pkt->flags & PACKET_OPENS || pkt->protocol == IPPROTO_UDP))
+		return;
+	asked = flow_key_of(pkt);
+	scratch->key.src = asked.dst;
+	scratch->key.dst = asked.src;
+	scratch->key.src_port = asked.dst_port;
+	scratch->key.dst_port = asked.src_port;
+	scratch->key.protocol = asked.protocol;
+	__builtin_memset(scratch->key.pad, 0, sizeof(scratch->key.pad));
+	found = flow_find(&scratch->key);
+	if (!found || !(found->flags & FLOW_ANSWER) || found->flags & FLOW_PLAIN)
+		return;
+	scratch->flow = *found;
+	flow_forget(&scratch->key, &scratch->flow);
 }

@@ -8,9 +8,9 @@
 #include "addr.h"
 #include "packet.h"
 
-#define FLOW_REPLY 1 /* from whom the flow was opened to */
-#define FLOW_PLAIN 2 /* not translated: an answer to it is let through */
-#define FLOW_INNER 4 /* nobody outside takes part in it */
+#define FLOW_ANSWER 1 /* from whom the flow was opened to */
+#define FLOW_PLAIN  2 /* not translated: an answer to it is let through */
+#define FLOW_INNER  4 /* nobody outside takes part in it */
 
 struct flow_key {
 	struct addr src;
@@ -30,6 +30,7 @@ struct flow { /* addresses and ports as in the key */
 	__u32 seen; /* in ticks: when the other direction was looked after */
 	__u32 flags;
 	__u32 container; /* whose end of it no publication vouches for; 0: not one of ours */
+	__u32 tag;	 /* of the key: a full table gives an entry away while somebody reads it */
 };
 
 /* A packet that an ICMP error quotes. */
@@ -41,6 +42,16 @@ struct quote {
 	__be16 check; /* of its IPv4 header */
 	__u16 pad;
 };
+
+static __always_inline __u32 flow_tag(const struct flow_key *key)
+{
+	__u32 tag = (__u32)key->src_port << 16 | key->dst_port;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		tag = tag * 31 + (key->src.words[i] ^ (key->dst.words[i] << 1));
+	return tag ^ key->protocol;
+}
 
 static __always_inline bool flow_has_ports(__u8 protocol)
 {
@@ -82,7 +93,7 @@ static __always_inline struct flow flow_reverse(const struct flow_key *key, cons
 		.dst_port = key->src_port,
 		.epoch = flow->epoch,
 		.seen = flow->seen,
-		.flags = flow->flags ^ FLOW_REPLY,
+		.flags = flow->flags ^ FLOW_ANSWER,
 		.container = flow->container,
 	};
 

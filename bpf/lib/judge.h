@@ -13,15 +13,15 @@
 static __always_inline bool flow_container_holds(const struct flow_key *key,
 						 const struct flow *flow)
 {
-	bool plain = flow->flags & FLOW_PLAIN, reply = flow->flags & FLOW_REPLY;
+	bool plain = flow->flags & FLOW_PLAIN, answers = flow->flags & FLOW_ANSWER;
 	const struct endpoint *end;
 
 	if (!flow->container)
 		return true;
 	if (plain)
-		end = endpoint_find(reply ? &key->src : &key->dst);
+		end = endpoint_find(answers ? &key->src : &key->dst);
 	else
-		end = endpoint_find(reply ? &flow->dst : &key->src);
+		end = endpoint_find(answers ? &flow->dst : &key->src);
 	return end && (__u32)end->container == flow->container;
 }
 
@@ -30,11 +30,11 @@ static __always_inline bool flow_publication_holds(const struct flow_key *key,
 {
 	const struct publication *publication;
 
-	if (flow->flags & FLOW_REPLY) {
-		publication = publication_at(&flow->src, flow->src_port, key->protocol);
+	if (flow->flags & FLOW_ANSWER) {
+		publication = publication_find(&flow->src, flow->src_port, key->protocol);
 		return publication_leads_to(publication, &key->src, key->src_port);
 	}
-	publication = publication_at(&key->dst, key->dst_port, key->protocol);
+	publication = publication_find(&key->dst, key->dst_port, key->protocol);
 	return publication_leads_to(publication, &flow->dst, flow->dst_port);
 }
 
@@ -54,7 +54,7 @@ static __always_inline bool flow_holds(const struct flow_key *key, struct flow *
 }
 
 /* The packet's flow, if it has one that holds: what it says is copied into the scratch. A table that
- * is full gives an entry to another flow while we read it; not one that was used in this tick.
+ * is full may have given the entry to another flow while we read it: the tag tells.
  */
 static __noinline bool flow_current(const struct flow_key *key)
 {
@@ -65,7 +65,7 @@ static __noinline bool flow_current(const struct flow_key *key)
 		return false;
 	flow = &scratch->flow;
 	*flow = *found;
-	if (flow->seen != clock_ticks() && flow_find(key) != found)
+	if (flow->tag != flow_tag(key))
 		return false;
 	if (!flow_holds(key, flow)) {
 		flow_forget(key, flow);

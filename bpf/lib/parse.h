@@ -32,6 +32,8 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct cursor *curs
 
 	if (!ip)
 		return -DROP_TRUNCATED;
+	addr_map(&pkt->src, ip->saddr);
+	addr_map(&pkt->dst, ip->daddr);
 	if (ip->version != 4 || ip->ihl < 5)
 		return -DROP_MALFORMED;
 	options = (ip->ihl - 5) * 4;
@@ -44,8 +46,6 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct cursor *curs
 		return -DROP_MALFORMED;
 	if (pkt->length > frame - ETH_HLEN)
 		return -DROP_TRUNCATED;
-	addr_map(&pkt->src, ip->saddr);
-	addr_map(&pkt->dst, ip->daddr);
 	pkt->protocol = ip->protocol;
 	pkt->ttl = ip->ttl;
 	pkt->transport = ETH_HLEN + sizeof(*ip) + options;
@@ -124,6 +124,8 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct cursor *curs
 
 	if (!ip)
 		return -DROP_TRUNCATED;
+	__builtin_memcpy(&pkt->src, &ip->saddr, sizeof(pkt->src));
+	__builtin_memcpy(&pkt->dst, &ip->daddr, sizeof(pkt->dst));
 	if (ip->version != 6)
 		return -DROP_MALFORMED;
 	pkt->length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
@@ -131,8 +133,6 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct cursor *curs
 		pkt->length = frame - ETH_HLEN;
 	if (pkt->length > frame - ETH_HLEN)
 		return -DROP_TRUNCATED;
-	__builtin_memcpy(&pkt->src, &ip->saddr, sizeof(pkt->src));
-	__builtin_memcpy(&pkt->dst, &ip->daddr, sizeof(pkt->dst));
 	if (addr_is_mapped(&pkt->src) || addr_is_mapped(&pkt->dst))
 		return -DROP_MALFORMED; /* would pass for IPv4 in our maps */
 	pkt->protocol = ip->nexthdr;
@@ -143,8 +143,11 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct cursor *curs
 	return err ? err : transport_parse(cursor, pkt);
 }
 
-/* The frame that begins at this offset; those of the packet count from there. A global function:
- * the verifier walks through it once, and behind it takes any packet for possible.
+/* The frame that begins at this offset; those of the packet count from there. The addresses are
+ * there as soon as their header is, whatever is wrong with the rest.
+ *
+ * A global function: the verifier walks through it once, and behind it takes any packet for
+ * possible.
  */
 __noinline int parse_frame(struct __sk_buff *skb, struct packet *pkt, __u32 at)
 {

@@ -62,13 +62,15 @@ static __always_inline const struct publication *publication_at(const struct add
 	return bpf_map_lookup_elem(&publications, &key);
 }
 
-/* Link-local addresses of the host are no place for answers to be routed to. */
+/* Link-local addresses of the host are no place for answers to be routed to; those of its loopback
+ * never stand on a wire, and a port that is published there is the host's own (socket.h).
+ */
 static __always_inline const struct publication *publication_find(const struct addr *addr,
 								  __be16 port, __u8 protocol)
 {
 	const struct publication *found = publication_at(addr, port, protocol);
 
-	if (!found || addr_is_link_local(addr))
+	if (!found || addr_is_link_local(addr) || addr_is_internal(addr))
 		return NULL;
 	return identity_of(addr) == IDENTITY_HOST ? found : NULL;
 }

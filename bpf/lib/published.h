@@ -49,6 +49,32 @@ static __noinline bool published_bare(const struct flow_key *key, const struct f
 	       !flow_find(&scratch->back);
 }
 
+/* The first answer of a connection that somebody here opened to the outside, from a port that is a
+ * published one besides: what follows it on that connection is the host's, too. Without a token
+ * the next packet is taken for a question.
+ */
+static __noinline void published_pass(const struct flow_key *key, const struct endpoint *backend)
+{
+	struct scratch *scratch = scratch_get();
+	struct flow *flow;
+	struct flow_key asked;
+
+	if (!key || !backend || !scratch || !budget_spend(backend->ifindex | BUDGET_OUTSIDE))
+		return;
+	flow = &scratch->flow;
+	__builtin_memset(flow, 0, sizeof(*flow));
+	__builtin_memset(&asked, 0, sizeof(asked));
+	flow->src = asked.src = key->dst;
+	flow->dst = asked.dst = key->src;
+	flow->src_port = asked.src_port = key->dst_port;
+	flow->dst_port = asked.dst_port = key->src_port;
+	flow->epoch = epoch_now();
+	flow->seen = clock_ticks();
+	flow->flags = FLOW_PLAIN;
+	asked.protocol = key->protocol;
+	flow_enter(&asked, flow);
+}
+
 /* A flow for the first packet to a published port. Without a token one from the outside is
  * carried all the same where it needs no memory.
  */
@@ -62,6 +88,11 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 
 	if (!backend || (wire && !addr_is_outside(&key->src)))
 		return NOT_PUBLISHED;
+	if (pkt->flags & PACKET_ACCEPTS) {
+		if (wire)
+			published_pass(key, backend);
+		return NOT_PUBLISHED;
+	}
 	flow->src = key->src;
 	flow->src_port = key->src_port;
 	flow->dst = found->backend;
@@ -99,6 +130,18 @@ static __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 	return deliver(skb, pkt, &scratch->flow, &scratch->quote);
 }
 
+/* Whoever opens a connection asks, whatever he has answered before from that port. */
+static __always_inline bool published_stays(const struct packet *pkt, const struct flow_key *key,
+					    const struct flow *flow)
+{
+	bool answered = flow->flags & FLOW_PLAIN && flow->flags & FLOW_ANSWER;
+
+	if (!answered || !(pkt->flags & PACKET_ON_WIRE) || !(pkt->flags & PACKET_OPENS))
+		return true;
+	flow_forget(key, flow);
+	return false;
+}
+
 /* A packet to an address of the host, and no error. */
 static __noinline int published_request(struct __sk_buff *skb, struct packet *pkt)
 {
@@ -108,7 +151,7 @@ static __noinline int published_request(struct __sk_buff *skb, struct packet *pk
 	if (!scratch || !flow_has_ports(pkt->protocol))
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key)) {
+	if (flow_current(&scratch->key) && published_stays(pkt, &scratch->key, &scratch->flow)) {
 		if (scratch->flow.flags & FLOW_PLAIN)
 			return NOT_PUBLISHED;
 	} else {

@@ -50,8 +50,9 @@ static __always_inline struct flow *flow_find(const struct flow_key *key)
 	return found ? found : bpf_map_lookup_elem(&inner_flows, key);
 }
 
-static __always_inline bool flow_put(const struct flow_key *key, const struct flow *flow, __u64 how)
+static __always_inline bool flow_put(const struct flow_key *key, struct flow *flow, __u64 how)
 {
+	flow->tag = flow_tag(key);
 	if (flow->flags & FLOW_INNER)
 		return !bpf_map_update_elem(&inner_flows, key, flow, how);
 	return !bpf_map_update_elem(&flows, key, flow, how);

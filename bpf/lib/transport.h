@@ -22,8 +22,8 @@ static __always_inline int transport_parse_tcp(struct cursor *cursor, struct pac
 	pkt->src_port = tcp->source;
 	pkt->dst_port = tcp->dest;
 	pkt->payload = pkt->transport + tcp->doff * 4;
-	if (tcp->syn && !tcp->ack)
-		pkt->flags |= PACKET_OPENS;
+	if (tcp->syn)
+		pkt->flags |= tcp->ack ? PACKET_ACCEPTS : PACKET_OPENS;
 	return 0;
 }
 

@@ -144,11 +144,10 @@ def figures(_: Story) -> None:
     title("Measured here, side by side, on hosts of their own")
     tell("$ seaway bench same-host --rounds 1")
     result = bench.run("same-host", bench.Options(rounds=1))
-    tell(bench.render(result))
     for name in bench.SYSTEMS["same-host"]:
         rows = [row for row in result.rows if row.system == name]
-        taken = sum(row.value is not None for row in rows)
-        tell(f"  {name}: {taken} of {len(rows)} figures {'' if taken else rows[0].note}".rstrip())
+        taken = [f"{r.metric} {r.value:.4g} {r.unit}" for r in rows if r.value is not None]
+        tell(f"  {name}: {', '.join(taken) or rows[0].note}")
         check(f"{name} was measured", taken or name not in ("veth", "seaway"))
     tell("  (one round is a look: docs/benchmarks.md has a measurement, `make bench` makes one)")
 

@@ -27,7 +27,7 @@ from seaway.desired.transport.publications import (
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model import forms
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Endpoint, HostAddresses, Network, Publication
 from seaway.model.publications import HeldPort, checked, in_ranges
 from seaway.model.requests import NewEndpoint, NewNetwork
@@ -53,10 +53,12 @@ def mtu(value: int, families: Iterable[int]) -> None:
         raise Invalid(f"MTU {value} is out of range", f"expected {least} to {MTU_MOST}")
 
 
-def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tuple[Prefix, ...]:
+def subnets(
+    facts: Facts, request: NewNetwork, foreign: Iterable[ForeignPrefix]
+) -> tuple[Prefix, ...]:
     """Those asked for, or one of each family from the cluster's pools.
 
-    `foreign` are the prefixes that the host routes elsewhere already.
+    `foreign` is what the host reaches without us.
     """
     cluster = facts.get(Cluster, "cluster")
     assert cluster is not None
@@ -66,24 +68,32 @@ def subnets(facts: Facts, request: NewNetwork, foreign: Iterable[Prefix]) -> tup
     if request.subnets:
         for i, subnet in enumerate(request.subnets):
             check_unicast(subnet)
+            _check_family(subnet, request.families)
             if other := first_overlap(subnet, [*ours, *request.subnets[:i]]):
-                _refuse(subnet, other, "a subnet of this cluster")
-            if other := in_the_way(subnet, foreign):
-                _refuse(subnet, other, "a route of this host")
+                _refuse(subnet, f"{other}, a subnet of this cluster")
+            if taken := in_the_way(subnet, foreign):
+                _refuse(subnet, str(taken))
         return request.subnets
     families = request.families
     if not families or set(families) - {4, 6} or len(set(families)) != len(families):
         raise Invalid(
             "a network needs IPv4, IPv6 or both", "expected families of 4 and 6, each once"
         )
-    taken = ours + [r for r in foreign if any(in_the_way(p, [r]) for p in cluster.pools)]
-    return tuple(_from_pools(cluster, family, taken) for family in families)
+    used = ours + [f.prefix for f in foreign if any(in_the_way(p, [f]) for p in cluster.pools)]
+    return tuple(_from_pools(cluster, family, used) for family in families)
 
 
-def _refuse(subnet: Prefix, other: Prefix, what: str) -> NoReturn:
-    raise Conflict(
-        f"subnet {subnet} overlaps {other}, {what}", "choose another, or let Seaway choose"
-    )
+def _check_family(subnet: Prefix, families: Sequence[int]) -> None:
+    if subnet.version not in families:
+        asked = " and ".join(f"IPv{family}" for family in families)
+        raise Invalid(
+            f"subnet {subnet} is of IPv{subnet.version}, but {asked} was asked for",
+            "give a subnet of that family, or leave the family out",
+        )
+
+
+def _refuse(subnet: Prefix, other: str) -> NoReturn:
+    raise Conflict(f"subnet {subnet} overlaps {other}", "choose another, or let Seaway choose")
 
 
 def _from_pools(cluster: Cluster, family: int, taken: list[Prefix]) -> Prefix:
@@ -140,8 +150,9 @@ def publications(
         taken[place].append(Claim("", f"{port}, which is asked for too", wanted))
     if room < 0:
         raise Exhausted(
-            f"there is no room for {len(ports)} more published ports",
-            f"this host has {_MOST_PUBLICATIONS}; a port of both families takes two",
+            f"there is no room for {len(ports)} more published ports: this host has "
+            f"{_MOST_PUBLICATIONS}, and a port of both families takes two",
+            "unpublish some, or publish on an address of one family, e.g. 0.0.0.0:8080:80",
         )
 
 
@@ -149,8 +160,13 @@ def _check_host_ip(facts: Facts, port: Publication, endpoint: Endpoint) -> None:
     ip = port.host_ip
     if ip is None:
         return
+    if ip.is_link_local:  # one of each link: no route leads an answer back
+        raise Invalid(
+            f"a port is not published on the link-local address {ip}",
+            "publish it on another address of this host, or leave the address out",
+        )
     here = facts.get(HostAddresses, "host")
-    known = here.addresses if here else frozenset()
+    known = {a for a in (here.addresses if here else ()) if not a.is_link_local}
     if not (ip in known or ip.is_loopback or ip.is_unspecified):
         has = ", ".join(sorted(str(a) for a in known if a.version == ip.version)[:_TOLD])
         raise Invalid(f"this host has no address {ip}", f"it has {has or 'none of that family'}")
@@ -223,7 +239,7 @@ def find_endpoint(facts: Facts, ref: str) -> Endpoint:
         return (exact or found)[0]
     if found:
         several = ", ".join(f"{e.network}/{e.name} ({e.id})" for e in found[:5])
-        raise Conflict(f"'{ref}' means several endpoints: {several}", "give the id")
+        raise Conflict(f"'{ref}' means several endpoints: {several}", "give NETWORK/NAME or the id")
     raise NotFound(f"there is no endpoint '{ref}'", "see: seaway endpoint ls")
 
 

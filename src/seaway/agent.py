@@ -41,8 +41,10 @@ from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
+from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
+from seaway.kernel.translations import Translations
 from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import Address, mapped
 from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay
@@ -100,6 +102,7 @@ class Agent:
             await self.convergence.settle([TABLE, *self.adopted])
             if not self._old_ones_run():
                 self.plane.retire()
+            maps.end_astray(self.plane)
             await self.vigil.release_vanished()
             self.intents.serving = True
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
@@ -133,8 +136,8 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     plane = DataPlane.open(_settings(host, facts.get(Cluster, "cluster")))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
-    sysctls = SysctlTarget()
-    lookout = Lookout(host.name, facts, records, sysctls)
+    sysctls, reserved, deciding = SysctlTarget(), ReservedTarget(), asyncio.Lock()
+    lookout = Lookout(host.name, facts, records, sysctls, reserved, deciding=deciding)
     await lookout.look()
     accepts = AcceptTarget()
     firewatch = Firewatch(facts, accepts)
@@ -142,6 +145,7 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     targets: tuple[Target, ...] = (
         PinTarget(plane),
         sysctls,
+        reserved,
         AddressTarget(),
         NftTarget(),
         accepts,
@@ -158,9 +162,14 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
     allocator = Allocator(host.name, _holder(facts))
     load_blocks(allocator, facts)
     surroundings = HostSurroundings(
-        links, Counters(plane), attachments.mode, plane.layout, mtu=config.network.mtu
+        links,
+        Counters(plane),
+        attachments.mode,
+        plane.layout,
+        Translations(),
+        mtu=config.network.mtu,
     )
-    intents = Intents(host, facts, records, convergence, surroundings, allocator)
+    intents = Intents(host, facts, records, convergence, surroundings, allocator, deciding=deciding)
     vigil = Vigil(intents, links, attachments, Lookouts(lookout, firewatch))
     vigil.look()
     adopted = convergence.adopt()

@@ -19,7 +19,7 @@ from seaway import __version__
 from seaway.desired.network.blocks import in_the_way
 from seaway.errors import Conflict, NotFound, Undecodable
 from seaway.model import codec
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import ForeignPrefix
 from seaway.model.backup import Backup, Whereabouts
 from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Value
 from seaway.records import parse, store_key
@@ -34,7 +34,7 @@ class Here:
     whereabouts: Whereabouts
     lives: Callable[[Endpoint], bool]
     before: Before | None = None  # what the store that is replaced knows of it
-    routed: tuple[Prefix, ...] = ()  # by this host, elsewhere
+    foreign: tuple[ForeignPrefix, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def adapted(backup: Backup, here: Here) -> Restored:
     """What is to be recorded here."""
     found = records_of(backup)
     cluster = next(record for record in found if isinstance(record, Cluster))
-    _refuse_routed(found, here.routed)
+    _refuse_taken(found, here.foreign)
     same_boot = backup.whereabouts.boot == here.whereabouts.boot
     endpoints = [record for record in found if isinstance(record, Endpoint)]
     released = tuple(e for e in endpoints if not (same_boot and here.lives(e)))
@@ -117,13 +117,12 @@ def _named(record: Value, host: str) -> Value:
     return record
 
 
-def _refuse_routed(found: Iterable[Value], routed: tuple[Prefix, ...]) -> None:
-    """What would take away a route of this host's."""
+def _refuse_taken(found: Iterable[Value], foreign: tuple[ForeignPrefix, ...]) -> None:
+    """What would cut this host off from something."""
     for network in (record for record in found if isinstance(record, Network)):
         for subnet in network.subnets:
-            if other := in_the_way(subnet, routed):
+            if other := in_the_way(subnet, foreign):
                 raise Conflict(
-                    f"subnet {subnet} of the backup's network '{network.name}' overlaps {other}, "
-                    "a route of this host",
-                    "remove that route, or restore on another host",
+                    f"subnet {subnet} of the backup's network '{network.name}' overlaps {other}",
+                    "restore on another host, or free it here first",
                 )

@@ -10,6 +10,7 @@ from ipaddress import IPv6Network
 from seaway.desired.network.blocks import (
     NETWORK_LENGTH,
     POOLS4,
+    cautions,
     check_unicast,
     first_overlap,
     free_subnet,
@@ -19,7 +20,7 @@ from seaway.desired.network.blocks import (
 )
 from seaway.errors import Conflict, Exhausted, Invalid
 from seaway.facts import Facts
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Host, Network
 from seaway.records import Records
 from seaway.store.base import Store
@@ -35,7 +36,7 @@ class Plan:
     host: str
     pools: tuple[Prefix, ...] = ()  # empty: the first free one of the documented list, and a ULA
     service_subnets: tuple[Prefix, ...] = ()
-    routed: tuple[Prefix, ...] = ()  # by this host, elsewhere
+    foreign: tuple[ForeignPrefix, ...] = ()
     mtu: int = 1500
 
 
@@ -65,18 +66,18 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
     host = Host(name=plan.host, addresses=tuple(s[1] for s in cluster.host_subnets))
     network = _default_network(cluster, plan)
     await records.commit([cluster, host, network])
-    return Initialised(cluster, host, new=True, warnings=_warnings(cluster, plan.routed))
+    return Initialised(cluster, host, new=True, warnings=_warnings(cluster, plan.foreign))
 
 
 def _cluster(plan: Plan) -> Cluster:
-    pools = plan.pools or (_free_pool(plan.routed), _unique_local())
+    pools = plan.pools or (_free_pool(plan.foreign), _unique_local())
     for i, pool in enumerate(pools):
-        _check_pool(pool, pools[:i], plan.routed)
+        _check_pool(pool, pools[:i], plan.foreign)
     services = plan.service_subnets or tuple(last_of(p, reserved_length(p), 1) for p in pools)
     for subnet in services:
         check_unicast(subnet, "service subnet")
-        if plan.service_subnets and (other := in_the_way(subnet, plan.routed)):
-            raise Conflict(f"service subnet {subnet} overlaps {other}, a route of this host")
+        if plan.service_subnets and (other := in_the_way(subnet, plan.foreign)):
+            raise Conflict(f"service subnet {subnet} overlaps {other}")
     return Cluster(
         id=secrets.token_hex(8),
         pools=pools,
@@ -86,7 +87,7 @@ def _cluster(plan: Plan) -> Cluster:
     )
 
 
-def _check_pool(pool: Prefix, others: Sequence[Prefix], routed: Sequence[Prefix]) -> None:
+def _check_pool(pool: Prefix, others: Sequence[Prefix], foreign: Sequence[ForeignPrefix]) -> None:
     check_unicast(pool, "pool")
     shortest, longest = _SHORTEST[pool.version], _LONGEST[pool.version]
     if not shortest <= pool.prefixlen <= longest:
@@ -96,19 +97,19 @@ def _check_pool(pool: Prefix, others: Sequence[Prefix], routed: Sequence[Prefix]
         )
     if other := first_overlap(pool, others):
         raise Conflict(f"pool {pool} overlaps {other}, another pool", "give disjoint ones")
-    if other := in_the_way(pool, routed):
+    if taken := in_the_way(pool, foreign):
         raise Conflict(
-            f"pool {pool} overlaps {other}, a route of this host",
+            f"pool {pool} overlaps {taken}",
             "choose another --subnet, or leave it out",
         )
 
 
-def _free_pool(routed: Sequence[Prefix]) -> Prefix:
+def _free_pool(foreign: Sequence[ForeignPrefix]) -> Prefix:
     for pool in POOLS4:
-        if not in_the_way(pool, routed):
+        if not in_the_way(pool, foreign):
             return pool
     tried = ", ".join(str(p) for p in POOLS4)
-    raise Exhausted(f"this host routes a part of each of {tried}", "give a free pool by --subnet")
+    raise Exhausted(f"this host uses a part of each of {tried}", "give a free pool by --subnet")
 
 
 def _unique_local() -> Prefix:
@@ -127,11 +128,5 @@ def _default_network(cluster: Cluster, plan: Plan) -> Network:
     return Network(name=DEFAULT_NETWORK, number=1, subnets=tuple(subnets), mtu=plan.mtu)
 
 
-def _warnings(cluster: Cluster, routed: Sequence[Prefix]) -> tuple[str, ...]:
-    return tuple(
-        f"the host's route to {route} is less specific than our pool {pool}: "
-        f"addresses of the pool are now reached through Seaway"
-        for pool in cluster.pools
-        for route in routed
-        if route.prefixlen and first_overlap(pool, [route])
-    )
+def _warnings(cluster: Cluster, foreign: Sequence[ForeignPrefix]) -> tuple[str, ...]:
+    return tuple(w for pool in cluster.pools for w in cautions(pool, foreign, "pool"))

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
 from seaway import names
-from seaway.errors import Forbidden, SeawayError, Unavailable
+from seaway.errors import Forbidden, SeawayError, StoreDamaged, Unavailable
 from seaway.model import codec
 from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
-from seaway.model.reports import BlockReport, EndpointReport, Leak, NetworkReport, Status
+from seaway.model.reports import (
+    BlockReport,
+    EndpointReport,
+    Leak,
+    NetworkMade,
+    NetworkReport,
+    Status,
+)
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
+from seaway.store import file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +68,8 @@ class Client:
     def network(self, name: str) -> NetworkReport:
         return self._get(_path("networks", name), NetworkReport)
 
-    def create_network(self, new: NewNetwork) -> Network:
-        return codec.decode(self._call("POST", "/v1/networks", new), Network)
+    def create_network(self, new: NewNetwork) -> NetworkMade:
+        return codec.decode(self._call("POST", "/v1/networks", new), NetworkMade)
 
     def update_network(self, name: str, change: NetworkChange) -> Network:
         return codec.decode(self._call("PATCH", _path("networks", name), change), Network)
@@ -133,10 +141,7 @@ class Client:
                 f"use root, or become a member of group {names.GROUP} to read",
             )
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-            return Unavailable(
-                f"no agent answers on {self._path}",
-                "first 'seaway init'; then 'systemctl start seaway', or see 'seaway doctor'",
-            )
+            return _absent(self._path)
         if isinstance(error, TimeoutError):
             return Unavailable(
                 f"the agent did not answer on {self._path} within {self._timeout:.0f} s",
@@ -145,6 +150,23 @@ class Client:
         return Unavailable(
             f"the agent hung up on {self._path}: {error}", "try again, and see its log"
         )
+
+
+def _absent(socket: Path) -> SeawayError:
+    """With what is to be done about it: that depends on what the host's store is."""
+    message, store = f"no agent answers on {socket}", names.STORE_FILE
+    try:
+        if not store.exists():
+            return Unavailable(message, "this host is not set up: seaway init")
+        with file.told(store):
+            file.look_at(store)
+    except PermissionError:
+        pass  # only root may look
+    except StoreDamaged as error:
+        return Unavailable(f"{message}: {error.message}", f"{error.hint}; see: seaway doctor")
+    except SeawayError as error:
+        return Unavailable(f"{message}: {error.message}", "see: seaway doctor")
+    return Unavailable(message, "start it: seaway init, or systemctl start seaway")
 
 
 def _path(*parts: str) -> str:

@@ -7,7 +7,7 @@ changed by commands. docs/cli.md describes every key.
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from msgspec import Meta
 
@@ -38,6 +38,8 @@ class Config(Value):
     agent: AgentConfig = AgentConfig()
     network: NetworkConfig = NetworkConfig()
 
+
+_SECTIONS: dict[str, type[Value]] = {"agent": AgentConfig, "network": NetworkConfig}
 
 TEMPLATE = """\
 # Seaway on this host. Every setting with its default; restart the agent after a change:
@@ -74,7 +76,10 @@ def parse(text: str) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise Undecodable(f"not TOML: {error}", "mend that line, or comment it out") from error
     _refuse_unknown(found)
-    config = codec.from_builtins(found, Config)
+    try:
+        config = codec.from_builtins(found, Config)
+    except Undecodable as error:
+        raise Undecodable(error.message, _expected(found)) from None
     if 0 < config.network.mtu < SMALLEST_MTU:
         raise Invalid(
             f"network.mtu is {config.network.mtu}", f"expected 0, or {SMALLEST_MTU} and more"
@@ -84,16 +89,31 @@ def parse(text: str) -> Config:
 
 def _refuse_unknown(found: dict[str, object]) -> None:
     """Sections and keys by name, with those that there are."""
-    sections = {"agent": AgentConfig, "network": NetworkConfig}
     for name, value in found.items():
-        if name not in sections:
-            raise Undecodable(f"unknown key '{name}'", f"expected sections: {_list(sections)}")
-        keys = sections[name].__struct_fields__
+        if name not in _SECTIONS:
+            raise Undecodable(f"unknown key '{name}'", f"expected sections: {_list(_SECTIONS)}")
+        keys = _SECTIONS[name].__struct_fields__
         unknown = [key for key in value if key not in keys] if isinstance(value, dict) else []
         if unknown:
             raise Undecodable(
                 f"unknown key '{unknown[0]}' in section [{name}]", f"expected: {_list(keys)}"
             )
+
+
+def _expected(found: dict[str, Any]) -> str:
+    """What the first setting with a wrong value may be."""
+    for name, kind in _SECTIONS.items():
+        section = found.get(name, {})
+        if not isinstance(section, dict):
+            return f"expected a section [{name}]"
+        for key, value in section.items():
+            try:
+                codec.from_builtins({key: value}, kind)
+            except Undecodable:
+                choices = get_args(get_type_hints(kind)[key])
+                numbers = f"0, or {SMALLEST_MTU} to {LARGEST_MTU}"
+                return f"of {key} expected: {_list(choices) if choices else numbers}"
+    return ""
 
 
 def _list(words: Iterable[str]) -> str:

@@ -14,19 +14,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import structlog
 
 from seaway.facts import Facts
+from seaway.model.differences import differing, named
 from seaway.model.reports import Drift, Failure
 from seaway.reconcile import Difference, Reconciler, Target
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 100  # of the latest drift
+_AT_ONCE: Final = 500  # keys: some 20 ms
 
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
 _SLOW: Final = ("links",)
@@ -80,7 +82,8 @@ class Convergence:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
-                self.write()
+                for _ in self._writing(_AT_ONCE):
+                    await asyncio.sleep(0)
                 for name, asked in self._beside.items():
                     if self._by_name[name].restless:
                         asked.set()
@@ -96,12 +99,26 @@ class Convergence:
 
     def write(self) -> None:
         """Derive and put until nothing is stale: what a put observes makes more stale."""
+        for _ in self._writing():
+            pass
+
+    def _writing(self, most: int | None = None) -> Iterator[None]:
+        """The same with pauses: who asks something must not wait for thousands of published ports.
+
+        Nothing is put before all is derived: what refers to one another changes together.
+        """
         while True:
-            for name, desired in self._facts.derive().items():
-                self._by_name[name].want(desired)
+            while True:
+                for name, desired in self._facts.derive(most).items():
+                    self._by_name[name].want(desired)
+                if not self._facts.stale:
+                    break
+                yield
             for reconciler in self._here():
                 first = self._waits_for.get(reconciler.name)
-                reconciler.put(new=first is None or not self._by_name[first].untried)
+                new = first is None or not self._by_name[first].untried
+                while reconciler.put(new=new, most=most):
+                    yield
             if not self._facts.stale:
                 return
 
@@ -152,6 +169,10 @@ class Convergence:
         if any(r.failed for r in self._reconcilers):
             self._asked.set()
 
+    @property
+    def failing(self) -> bool:
+        return any(r.failed for r in self._reconcilers)
+
     def failure(self, target: str, key: Hashable) -> OSError | None:
         return self._by_name[target].failed.get(key)
 
@@ -161,7 +182,7 @@ class Convergence:
 
     def failures(self) -> list[Failure]:
         return [
-            Failure(target=r.name, key=str(key), error=str(error))
+            Failure(target=r.name, key=named(key), error=str(error))
             for r in self._reconcilers
             for key, error in r.failed.items()
         ]
@@ -216,8 +237,7 @@ class Convergence:
 
     def _repair(self, target: str, differences: Mapping[Hashable, Difference]) -> None:
         for key, (found, expected) in differences.items():
-            told = ("missing" if found is None else str(found), str(expected or "nothing"))
-            self.report(target, str(key), *told)
+            self.report(target, named(key), *differing(found, expected))
             self._asked.set()
 
     def report(self, target: str, key: str, found: str, expected: str) -> None:

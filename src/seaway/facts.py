@@ -124,18 +124,19 @@ class Facts:
         if old == new:
             return
         names: set[Name] = {(kind, key), (kind, _ALL)}
-        if old is not None:
+        for index in self._indexes[kind]:
+            names |= self._index(index, key, _parts(index, old), _parts(index, new))
+        if new is None:
             del self._values[kind][key]
-            names |= self._unindex(kind, key, old)
-        if new is not None:
+        else:
             self._values[kind][key] = new
-            names |= self._index(kind, key, new)
         for name in names:
             self._stale |= self._readers.get(name, set())
         for derivation, source in self._sources[kind]:
-            for fact, more in ((old, -1), (new, 1)):
-                if fact is not None:
-                    self._ask([(derivation, k) for k in source.keys(fact)], more)
+            before = frozenset(() if old is None else source.keys(old))
+            after = frozenset(() if new is None else source.keys(new))
+            self._ask([(derivation, k) for k in before - after], -1)
+            self._ask([(derivation, k) for k in after - before], 1)
 
     def _ask(self, targets: list[Target], more: int) -> None:
         for target in targets:
@@ -144,29 +145,31 @@ class Facts:
                 del self._asked[target]
         self._stale.update(targets)
 
-    def _index(self, kind: type, key: Hashable, fact: Fact) -> set[Name]:
+    def _index(
+        self, index: Index, key: Hashable, old: Mapping[Hashable, Any], new: Mapping[Hashable, Any]
+    ) -> set[Name]:
+        """What is found otherwise now: of a thousand things in a fact, the one that changed."""
         names: set[Name] = set()
-        for index in self._indexes[kind]:
-            values = index.of(fact)
-            for value in values:
-                name = (kind, index.name, value)
-                part = values[value] if isinstance(values, Mapping) else fact
-                self._found.setdefault(name, {})[key] = part
-                names.add(name)
-        return names
-
-    def _unindex(self, kind: type, key: Hashable, fact: Fact) -> set[Name]:
-        names = {(kind, i.name, value) for i in self._indexes[kind] for value in i.of(fact)}
-        for name in names:
+        for value in old.keys() - new.keys():
+            name = (index.kind, index.name, value)
+            names.add(name)
             found = self._found[name]
             del found[key]
             if not found:
                 del self._found[name]
+        for value, part in new.items():
+            if value not in old or old[value] != part:
+                name = (index.kind, index.name, value)
+                names.add(name)
+                self._found.setdefault(name, {})[key] = part
         return names
 
-    def derive(self) -> Mapping[str, dict[Hashable, object | None]]:
-        """By derivation: what every stale key should hold now; None where nothing."""
-        stale, self._stale = self._stale, set()
+    def derive(self, most: int | None = None) -> Mapping[str, dict[Hashable, object | None]]:
+        """By derivation: what every stale key, or so many of them, should hold; None: nothing."""
+        if most is None or most >= len(self._stale):
+            stale, self._stale = self._stale, set()
+        else:
+            stale = {self._stale.pop() for _ in range(most)}
         desired: dict[str, dict[Hashable, object | None]] = defaultdict(dict)
         for target in stale:
             desired[target[0]][target[1]] = self._derive(target)
@@ -186,6 +189,12 @@ class Facts:
         for name in view.looked:
             self._readers.setdefault(name, set()).add(target)
         return desired
+
+
+def _parts(index: Index, fact: Fact | None) -> Mapping[Hashable, Any]:
+    """What of a fact is found under each value."""
+    values: Any = () if fact is None else index.of(fact)
+    return values if isinstance(values, Mapping) else dict.fromkeys(values, fact)
 
 
 def _in_order(found: Mapping[Hashable, Any]) -> list[Any]:

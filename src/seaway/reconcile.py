@@ -6,12 +6,15 @@ change costs no reading back; `audit` reads back, at start and against drift.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+_SORTED = 1000  # keys: more of them are not worth it
 
 
 class Target(Protocol):
@@ -109,21 +112,35 @@ class Reconciler:
         self._settle({k: None for k in keys if self._due.get(k, 0) is None}, failed)
         log.info("deleted", target=self.name, keys=_told(keys - failed.keys()))
 
-    def put(self, *, new: bool = True) -> None:
-        """Put what is due to be there and is not known to be. Not `new`: only what was there."""
-        if wanted := self.wanted(new=new):
-            self.done(wanted, self.write(wanted))
+    def put(self, *, new: bool = True, most: int | None = None) -> bool:
+        """Put what is due to be there and is not known to be. Not `new`: only what was there.
 
-    def wanted(self, *, new: bool = True) -> dict[Hashable, object]:
-        """Take what is due to be put; it is busy until `done`."""
-        not_now = self._busy | self._resting
-        due = {k: v for k, v in self._due.items() if v is not None and k not in not_now}
-        self._settle({k: v for k, v in due.items() if self._held.get(k) == v}, {})
-        put = {k: v for k, v in due.items() if self._held.get(k) != v}
-        if not new:
-            put = {k: v for k, v in put.items() if k in self._held}
+        Whether there is more than `most`.
+        """
+        if wanted := self.wanted(new=new, most=most):
+            self.done(wanted, self.write(wanted))
+        return len(wanted) == most
+
+    def wanted(self, *, new: bool = True, most: int | None = None) -> dict[Hashable, object]:
+        """Take what is due to be put, or so much of it; it is busy until `done`."""
+        there: dict[Hashable, object] = {}
+        put = dict(islice(self._differing(there, new=new), most))
+        self._settle(there, {})
         self._busy |= put.keys()
         return put
+
+    def _differing(
+        self, there: dict[Hashable, object], *, new: bool
+    ) -> Iterator[tuple[Hashable, object]]:
+        """What is due to be put. What is so already, is noted in `there`."""
+        for key, value in self._due.items():
+            if value is None or key in self._busy or key in self._resting:
+                continue
+            held = self._held.get(key)
+            if held == value:
+                there[key] = value
+            elif new or held is not None:
+                yield key, value
 
     def done(self, put: Mapping[Hashable, object], failed: Mapping[Hashable, OSError]) -> None:
         self._busy -= put.keys()
@@ -230,5 +247,5 @@ class Reconciler:
 
 def _told(keys: set[Hashable]) -> list[str]:
     """A few keys in words: a line of a log is to be read."""
-    few = sorted(str(k) for k in keys)[:8]
+    few = sorted(map(str, keys))[:8] if len(keys) < _SORTED else [str(k) for k in islice(keys, 8)]
     return few + ([f"and {len(keys) - 8} more"] if len(keys) > 8 else [])

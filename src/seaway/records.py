@@ -6,15 +6,18 @@ the kernel that a restart would not know of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 
+import structlog
 from msgspec import structs
 
 from seaway.errors import StoreDamaged, Undecodable
 from seaway.facts import Facts
 from seaway.model import codec
 from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Peer, Value
-from seaway.store.base import Snapshot, Store
+from seaway.store.base import Commit, Missed, Moment, Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
     "cluster": Cluster,
@@ -25,6 +28,8 @@ _FOLDERS: dict[str, type[Value]] = {
     "before": Before,
 }
 _MEND = "use the version that wrote it, or: seaway restore FILE --replace"
+
+log = structlog.get_logger(__name__)
 
 
 def fact_key(record: Value) -> str:
@@ -85,6 +90,20 @@ def as_fact(record: Value, host: str) -> Value | None:
     return record
 
 
+def _place(key: str, host: str) -> tuple[type[Value], str] | None:
+    """Of which kind the fact is that lies under a key, and under which key of its own; None: what
+    lies there is no fact to this host.
+    """
+    folder, *path = key.split("/")
+    kind, name = _FOLDERS.get(folder), path[-1] if path else folder
+    elsewhere = bool(host and path and path[0] != host)
+    if kind is None or (elsewhere and kind in {Endpoint, Before}):
+        return None
+    if kind is Host and elsewhere:
+        return Peer, name
+    return kind, name.replace("-", "/") if kind is Block else name
+
+
 class Records:
     """The store and the facts, changed together. `host`: whose facts; empty: of the only one."""
 
@@ -93,21 +112,19 @@ class Records:
         self._facts = facts
         self._host = host
         self._revisions: dict[str, int] = {}
+        self._known = Moment(0)  # until here, nothing is missing
+        self._ahead: dict[str, int] = {}  # what we changed since: others' changes before it are old
+        self._committing = asyncio.Lock()
 
     async def load(self) -> None:
         """All records become facts; one that cannot be read stops everything."""
         snapshot = await self._store.load()
         for key, item in snapshot.items.items():
             try:
-                record = parse(key, item.value)
+                self._learn(key, parse(key, item.value), item.revision)
             except Undecodable as error:
                 raise StoreDamaged(f"the store holds {error.message}", _MEND) from error
-            self._revisions[key] = item.revision
-            self._learn(record)
-
-    def _learn(self, record: Value) -> None:
-        if fact := as_fact(record, self._host):
-            self._facts.change(type(fact), fact_key(fact), fact)
+        self._known = snapshot.moment
 
     async def snapshot(self) -> Snapshot:
         """All of it at one moment, as it is stored."""
@@ -115,16 +132,67 @@ class Records:
 
     async def commit(self, put: Iterable[Value] = (), delete: Sequence[Value] = ()) -> None:
         """All of it or nothing; rests on what was read of these very records."""
-        new = {store_key(record): record for record in put}
-        gone = {store_key(record): record for record in delete}
-        changes: dict[str, bytes | None] = {k: codec.encode(r) for k, r in new.items()}
-        changes |= dict.fromkeys(gone)
-        expect = {key: self._revisions.get(key, 0) for key in changes}
-        commit = await self._store.commit(changes, expect)
-        for key, record in new.items():
-            self._revisions[key] = commit.revision
-            self._learn(record)
-        for key, record in gone.items():
+        new: dict[str, Value | None] = {store_key(record): record for record in put}
+        new |= dict.fromkeys(map(store_key, delete))
+        changes = {k: None if r is None else codec.encode(r) for k, r in new.items()}
+        async with self._committing:
+            expect = {key: self._revisions.get(key, 0) for key in changes}
+            commit = await self._store.commit(changes, expect)
+            if commit.revision == self._known.revision + 1:
+                self._known = commit.moment
+            elif commit.revision > self._known.revision:
+                self._ahead |= dict.fromkeys(changes, commit.revision)
+            for key, record in new.items():
+                self._learn(key, record, commit.revision)
+
+    def _learn(self, key: str, record: Value | None, revision: int) -> None:
+        if record is None:
             self._revisions.pop(key, None)
-            if fact := as_fact(record, self._host):
-                self._facts.change(type(fact), fact_key(fact), None)
+        else:
+            self._revisions[key] = revision
+        if place := _place(key, self._host):
+            self._facts.change(*place, record and as_fact(record, self._host))
+
+    async def follow(self, changed: Callable[[], None]) -> None:
+        """Learn what others change, and say so each time. After `load`; goes on for ever.
+
+        `Unavailable`, where the store does not remember (`store/remembering.py`).
+        """
+        while True:
+            try:
+                async with aclosing(self._store.watch(self._known)) as commits:
+                    async for commit in commits:
+                        if self._take(commit):
+                            changed()
+            except Missed as error:
+                log.info("the store is read again", why=error.message)
+                await self._load_again()
+                changed()
+
+    def _take(self, commit: Commit) -> bool:
+        """Never an older value over a newer one. Whether there was anything new."""
+        if commit.revision <= self._known.revision:
+            return False
+        new = {k: v for k, v in commit.changes.items() if commit.revision > self._ahead.get(k, 0)}
+        for key, value in new.items():
+            self._read(key, value, commit.revision)
+        self._known = commit.moment
+        self._ahead = {k: at for k, at in self._ahead.items() if at > commit.revision}
+        return bool(new)
+
+    def _read(self, key: str, value: bytes | None, revision: int) -> None:
+        """What cannot be read (of a newer version?) changes no fact, nor may we change it."""
+        try:
+            self._learn(key, None if value is None else parse(key, value), revision)
+        except Undecodable as error:
+            log.warning("the store holds what cannot be read", what=error.message)
+
+    async def _load_again(self) -> None:
+        """What is not there was deleted: no commit of ours is under way meanwhile."""
+        async with self._committing:
+            snapshot = await self._store.load()
+            for key in self._revisions.keys() - snapshot.items.keys():
+                self._learn(key, None, 0)
+            for key, item in snapshot.items.items():
+                self._read(key, item.value, item.revision)
+            self._known, self._ahead = snapshot.moment, {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
 from seaway.kernel import host, netns, sockets
+from seaway.kernel.translations import Translations
 from seaway.kernel.whereabouts import whereabouts
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from seaway.bpf.counters import Counters
     from seaway.kernel.links import LinkTarget
-    from seaway.model.addresses import Prefix
+    from seaway.model.addresses import ForeignPrefix
     from seaway.model.backup import Whereabouts
     from seaway.model.facts import Namespace
     from seaway.model.kernel import Inside
@@ -35,6 +36,7 @@ class HostSurroundings:
     counters: Counters
     attach: str
     layout: str
+    translations: Translations
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
     _present: set[int] | None = None  # devices, when counters were last put in order
@@ -73,14 +75,14 @@ class HostSurroundings:
     def repair_inside(self, inside: Inside) -> None:
         self.links.repair_inside(inside)
 
-    def foreign_prefixes(self) -> list[Prefix]:
+    def foreign_prefixes(self) -> list[ForeignPrefix]:
         return host.foreign_prefixes()
 
     def network_mtu(self, overhead: int) -> int:
         return self.mtu or host.uplink_mtu() - overhead
 
     def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
-        return sockets.held(places, container)
+        return sockets.held(places, container) + self.translations.held(places, container)
 
     def drops(self) -> dict[tuple[int, str], int]:
         past = {(0, reason): packets for reason, packets in self._past.items()}

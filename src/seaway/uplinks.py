@@ -1,10 +1,11 @@
-"""The host's own devices, looked for again whenever they may have changed: by which of them others
-reach it, and which live by router advertisements.
+"""The host around us, looked at again whenever it may have changed: by which devices others reach
+it, which of them live by router advertisements, and what it had before us.
 
 A host that forwards believes no advertisement any more, unless told so for a device. It is told
 for those that believed them before us (accept_ra is 1) and have such a route, or had one when
 they were here last. Where accept_ra is 0 somebody wants none: such a device is left alone, also
-if it was ours before. What a setting was is recorded before it is changed, for `uninstall`.
+if it was ours before. What a setting was is recorded before it is changed, for `uninstall`; what
+others have in the list of reserved ports, which we share with them, again and again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from seaway.desired.network.host import ALONG, accept_ra, advertised_device, forwarding
+from seaway.desired.network.ports import published, seen_reserved
 from seaway.facts import Facts
-from seaway.kernel import host as surrounding
+from seaway.kernel import outside
+from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.facts import Before, Uplinks
 from seaway.records import Records
@@ -32,34 +35,39 @@ class Lookout:
     facts: Facts
     records: Records
     sysctls: SysctlTarget
+    reserved: ReservedTarget
     netns: Path | None = None
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # Of all who read records and then write them.
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def look(self) -> None:
         """Make a fact of what is there now."""
-        async with self._turn:
+        async with self.deciding:
             await self._look()
 
     async def _look(self) -> None:
         before = self.facts.get(Before, self.host)
         known = before.sysctls if before else {}
-        found = surrounding.uplinks(self.netns)
+        found = outside.uplinks(self.netns)
         recorded = filter(None, map(advertised_device, known))
         names = {d: accept_ra(d) for d in (*found.by_advertisement, *recorded)}
         now = self.sysctls.current(names.values())
         devices = _living(names, now, known)
         uplinks = replace(found, by_advertisement=devices)
-        await self._remember(uplinks, known, now)
+        await self._remember(self._before(uplinks, now))
         self.facts.change(Uplinks, "host", uplinks)
 
-    async def _remember(
-        self, uplinks: Uplinks, known: Mapping[str, str], now: Mapping[str, str]
-    ) -> None:
-        """What each was before us, once; what somebody set since then is his."""
-        old = {name: value for name, value in known.items() if now.get(name) != _NEVER}
+    def _before(self, uplinks: Uplinks, now: Mapping[str, str]) -> Before:
+        """What each setting was before us, once; what somebody set since then is his."""
+        known = self.facts.get(Before, self.host) or Before(host=self.host, sysctls={})
+        old = {name: value for name, value in known.sysctls.items() if now.get(name) != _NEVER}
         old = self.sysctls.current((*forwarding(uplinks), *ALONG)) | old
-        if old != known:
-            await self.records.commit([Before(host=self.host, sysctls=old)])
+        seen = seen_reserved(known, self.reserved.now(), published(self.facts))
+        return replace(seen, sysctls=old)
+
+    async def _remember(self, before: Before) -> None:
+        if before != self.facts.get(Before, self.host):
+            await self.records.commit([before])
 
 
 def _living(

@@ -57,7 +57,18 @@ from cast import (
     segment,
     sent,
 )
-from edge import OTHER, ROUTER_MAC, UPLINK_MTU, WIRE, WIRE_MAC
+from edge import (
+    ANY,
+    LOOPBACK,
+    OTHER,
+    PROTOCOLS,
+    ROUTER_MAC,
+    UPLINK_MTU,
+    WIRE,
+    WIRE_MAC,
+    answers,
+    says,
+)
 from frames import told
 from oracle import read
 from seaway.bpf import abi
@@ -69,6 +80,7 @@ from ways import look_anew
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 PAYLOADS = pytest.mark.parametrize("payload", [datagram(), segment(), Raw(b"")], ids=repr)
 REACHED = pytest.mark.parametrize("host", [NORTH, SOUTH], ids=lambda host: host.name)
+LINK_LOCAL = {4: "169.254.1.1", 6: "fe80::1"}
 GROUPS = {4: "224.0.0.1", 6: "ff02::1"}
 UNREACHABLE = {4: (3, 1, 0), 6: (1, 3, 0)}  # type, code and the rest of ICMP
 TOO_BIG = {4: (3, 4), 6: (2, 0)}
@@ -414,6 +426,8 @@ def burdens(family: int) -> dict[str, Packet]:
         "to nobody": frame_of(inner(family, NORTH, UNKNOWN[family], datagram())),
         "to the host": frame_of(inner(family, NORTH, HOST[family], datagram())),
         "to the world": frame_of(inner(family, NORTH, WORLD[family], datagram())),
+        "to the loopback": frame_of(inner(family, NORTH, LOOPBACK[family], datagram())),
+        "to a link's address": frame_of(inner(family, NORTH, LINK_LOCAL[family], datagram())),
         "cut off": Ether(bytes(frame_of(inner(family, NORTH, me, segment())))[:-30]),
         "damaged": Ether(bytes(frame_of(inner(family, NORTH, me, segment())))[:14] + b"\x33" * 60),
     }
@@ -527,6 +541,25 @@ def test_what_is_for_the_host_goes_to_its_stack(world, family):
     assert passed(packet) == world.from_overlay(packet)
 
 
+@FAMILIES
+@pytest.mark.parametrize("kind", PROTOCOLS)
+@pytest.mark.parametrize("way", ["short cut", "device"])
+def test_who_asked_by_the_host_before_is_answered_directly_when_he_asks_so(
+    world, family, kind, way
+):
+    world.publish((ANY[family], 8080), (ANNA, 80))
+    world.from_overlay(frame_of(inner(family, NORTH, HOST[family], says(kind, 40000, 8080))))
+    assert 2 == len(world.flows())
+
+    opening = {"flags": "S"} if kind == "tcp" else {}
+    asks = frame_of(inner(family, NORTH, ANNA.address(family), says(kind, 40000, 80, **opening)))
+    found = world.from_overlay(asks) if way == "device" else world.from_wire(sends(NORTH, asks))
+    assert forwarded(asks, ANNA) == found
+    assert {} == world.flows()
+    answer = answers(family, ANNA, NORTH.address(family)) / says(kind, 80, 40000)
+    assert goes(NORTH, hopped(answer)) == portless(world.send(answer))
+
+
 REFUSED = {
     "of nobody's source": "spoofed_address",
     "of the world": "spoofed_address",
@@ -536,6 +569,8 @@ REFUSED = {
     "a neighbour's question": "neighbour",
     "to all": "multicast",
     "to the world": "not_here",
+    "to the loopback": "internal",
+    "to a link's address": "link_local",
     "cut off": "truncated",
     "damaged": "malformed",
 }

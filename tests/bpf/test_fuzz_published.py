@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cache
 from ipaddress import ip_address
-from itertools import islice
 
 import pytest
 from scapy.layers.inet6 import IPv6ExtHdrFragment
@@ -21,7 +20,18 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from cast import ANNA, BERT, CARL, HOST, OLGA, SMALL, UNKNOWN, WORLD, Actor, ip
-from edge import OTHER, PROTOCOLS, PUBLIC, ROUTER_MAC, WIRE, WIRE_MAC, Edge, flagged, says
+from edge import (
+    LOOPBACK,
+    OTHER,
+    PROTOCOLS,
+    PUBLIC,
+    ROUTER_MAC,
+    WIRE,
+    WIRE_MAC,
+    Edge,
+    flagged,
+    says,
+)
 from frames import blank, complains, spoken, sums, told, translated
 from fuzz import hop, options, outcome, spoil, unchanged
 from oracle import GATEWAY, HOLDERS, read
@@ -97,10 +107,11 @@ def by_wire() -> list[bytes]:
     for _ in range(600):
         family = draw.choice((4, 6))
         some = STRANGERS if draw.random() < 0.1 else CLIENTS
-        asked = draw.choice((PUBLIC, PUBLIC, OTHER, OTHER, HOST, UNKNOWN))[family]
-        places = draw.choice(some[family]), asked
+        places = (PUBLIC, PUBLIC, PUBLIC, OTHER, OTHER, OTHER, HOST, UNKNOWN, LOOPBACK)
+        asked = draw.choice(places)[family]
+        ends = draw.choice(some[family]), asked
         said = body(draw, draw.choice(ASKING), draw.choice(ASKED))
-        frames.append(Ether(src=ROUTER_MAC, dst=WIRE_MAC) / dressed(draw, family, places, said))
+        frames.append(Ether(src=ROUTER_MAC, dst=WIRE_MAC) / dressed(draw, family, ends, said))
     return [bytes(frame) for frame in frames]
 
 
@@ -140,7 +151,6 @@ class Conversation:
     edge: Edge
     draw: random.Random
     oracle: PublishedOracle
-    seen: int = 0  # flows
     turns: dict[object, list[Key]] = field(default_factory=lambda: defaultdict(list))
     said: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -152,10 +162,10 @@ class Conversation:
             if len(frame) > 16:
                 frame = spoil(self.draw, frame, addresses())
         self._try(program, actor, frame)
-        for key in islice(self.oracle.flows, self.seen, None):
+        fresh, self.oracle.fresh = self.oracle.fresh, []
+        for key in fresh:
             holder = HOLDERS.get(key.src)
             self.turns[holder.mac if holder else "outside"].append(key)
-        self.seen = len(self.oracle.flows)
 
     def _frame(self, program: str, actor: Actor) -> bytes:
         if program == "to_endpoint":

@@ -11,6 +11,8 @@ import pytest
 
 from seaway import bench, lab
 from seaway.bench import cross_host, ingress, same_host
+from seaway.bench.scale_trials import SYSTEMS
+from seaway.bench.scale_trials import TRIALS as SCALE
 from seaway.bench.traffic import METRICS
 from seaway.bench.trials import TRIALS
 from seaway.lab.hosts import SEAWAY
@@ -114,6 +116,14 @@ def test_programs_tells_the_time_of_every_program():
 
     assert {"from_endpoint", "to_endpoint", "from_wire"} == {row.system for row in found.rows}
     assert set(TRIALS) == {metric for _, metric in measured_by(found)}
+
+
+def test_scale_tells_every_metric_of_every_size():
+    found = measured("scale", hosts=(60, 120))
+
+    assert {(s, m, n) for s in SYSTEMS for m in SCALE for n in (60, 120)} == {
+        (row.system, row.metric, row.hosts) for row in found.rows if row.value is not None
+    }
 
 
 def test_a_bench_leaves_no_lab_behind():

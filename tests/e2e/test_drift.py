@@ -31,6 +31,7 @@ from seaway.bpf.syscall import Buffer
 from seaway.bpf.table import Table
 from seaway.lab import LabHost
 from seaway.model.addresses import mapped
+from seaway.model.differences import named
 from seaway.model.kernel import HOOKS
 
 WITHIN = 10.0  # seconds
@@ -100,7 +101,7 @@ def test_links_addresses_and_routes_are_put_back_at_once(by_hand):
         f"ip link set {a} mtu 1300": ("links", a),
         f"ip link set {a} address 02:00:00:00:00:77": ("links", a),
         f"ip link set {a} arp on": ("links", a),
-        f"ip link set {a} down": ("attachments", f"('{a}', 'ingress')"),
+        f"ip link set {a} down": ("attachments", f"{a} ingress"),
         f"ip addr del {own4}/32 dev lo": ("addresses", own4),
         f"ip addr del {own6}/128 dev lo": ("addresses", own6),
         f"ip route del {four}": ("routes", f"{four}/32"),
@@ -144,7 +145,7 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_deleted(by_hand):
     for name in MAPS:
         expected.add((name, _delete_entry(by_hand.evidence, name)))
     by_hand.host.run("nft", "delete", "table", "inet", names.NFT_TABLE)
-    expected |= {("nft", "table"), ("attachments", f"('{by_hand.links['b']}', 'egress')")}
+    expected |= {("nft", "table"), ("attachments", f"{by_hand.links['b']} egress")}
     _take_program(by_hand, "b", "egress")
     layout = by_hand.evidence.client.status().layout
     by_hand.host.run("rm", f"{names.PIN_FOLDER}/{layout}/endpoints")
@@ -164,7 +165,7 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_changed(by_hand):
     by_hand.host.run("nft", "delete", "rule", *table, "postrouting", "handle", handle)
     by_hand.host.run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
     expected |= {("nft", "table"), ("sysctls", "net.ipv4.ip_forward")}
-    expected |= {("attachments", f"('{by_hand.links['b']}', '{hook}')") for hook in HOOKS}
+    expected |= {("attachments", f"{by_hand.links['b']} {hook}") for hook in HOOKS}
     _take_all_programs(by_hand, "b")
     pins = by_hand.evidence.pins / by_hand.evidence.client.status().layout
     with opened(pins / "subnets") as other:
@@ -182,7 +183,7 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_planted(by_hand):
         expected.add((name, _plant_entry(by_hand.evidence, name)))
     table = ("inet", names.NFT_TABLE)
     by_hand.host.run("nft", "add", "rule", *table, "forward", "counter", "accept")
-    expected |= {("nft", "table"), ("attachments", f"('{by_hand.links['b']}', 'ingress')")}
+    expected |= {("nft", "table"), ("attachments", f"{by_hand.links['b']} ingress")}
     with _foreign_in_front(by_hand, "b", "ingress"):
         repaired = None
         deadline = time.monotonic() + WITHIN
@@ -366,7 +367,7 @@ def _named(name: str, key: bytes) -> str:
     """The key as the agent tells it."""
     from seaway.bpf import maps  # noqa: PLC0415
 
-    return str(maps._CODECS[name][0].unpack(key))
+    return named(maps._CODECS[name][0].unpack(key))
 
 
 def _rule_handle(host: LabHost) -> str:

@@ -179,7 +179,7 @@ def test_a_container_is_restarted_at_once_and_keeps_its_ports(scene):
 
     scene.podman.call("stop", "--time", "0", "web")
     assert {} == scene.endpoints()
-    assert "ConnectionRefusedError" == scene.ask(scene.outside, scene.public[0], "8080")
+    assert "ECONNREFUSED" == scene.ask(scene.outside, scene.public[0], "8080")
     scene.podman.call("start", "web")
     scene.wait_until_served("8080")
 
@@ -204,6 +204,8 @@ def test_podmans_own_reload_of_the_network_takes_nothing_away(scene):
 
 def test_a_port_that_is_taken_is_refused_with_its_owner_and_nothing_is_left(scene):
     scene.tell("web", *NETWORK, "-p", "8080:80")
+    groups = f"ff00::/8 dev {names.LINK_PREFIX}"  # routes that the agent takes away a little later
+    scene.one.host.wait_for("it to settle", lambda: groups not in scene.state()["routes6"])
     before = scene.state()
 
     with pytest.raises(subprocess.CalledProcessError) as refused:

@@ -96,7 +96,7 @@ def test_a_port_may_be_published_on_one_address_of_the_host(scene):
     with scene.telling(found["netns"]):
         assert "127.0.0.1" == scene.ask(scene.one.host, "127.0.0.1", 8080)[1]
         public = scene.one.host.address4
-        assert "ConnectionRefusedError" == scene.ask(scene.outside, public, 8080)
+        assert "ECONNREFUSED" == scene.ask(scene.outside, public, 8080)
     scene.pods.remove(pod)
 
 

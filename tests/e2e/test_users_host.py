@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.conftest import Bare, OneHost
@@ -102,7 +103,7 @@ def test_a_container_reaches_the_world_and_its_host_where_iptables_drops(scene, 
     for program in programs:
         scene.wait("the repair", program, "FORWARD", "INPUT")
     scene.reaches_all(a)
-    assert {str((p, c)) for p in programs for c in ("FORWARD", "INPUT")} == scene.drift()
+    assert {f"{p} {c}" for p in programs for c in ("FORWARD", "INPUT")} == scene.drift()
 
 
 def test_a_chain_that_ends_in_a_reject_is_one_that_drops_and_is_left_when_it_no_longer_does(scene):
@@ -144,8 +145,8 @@ def test_dockers_engine_starts_stops_and_rebuilds_its_rules_while_traffic_runs(s
 def _dockers_containers_reach_the_world_and_none_of_ours(host: LabHost, a: Bare) -> None:
     Path(f"/proc/{host.pid}/root{docker.ARCHIVE}").write_bytes(docker.image())
     host.run("docker", "import", docker.ARCHIVE, docker.IMAGE)
+    _dockers_containers_reach_the_world(host)
     ping = ("docker", "run", "--rm", docker.IMAGE, "/bin/busybox", "ping", "-c1", "-W1")
-    assert 0 == host.call(*ping, INTERNET[0]).returncode
     assert 0 != host.call(*ping, a.addresses()[0]).returncode
 
 
@@ -175,6 +176,40 @@ def test_dockers_containers_are_reached_by_ours_where_they_publish_and_nowhere_e
     assert set() == scene.drift()
 
 
+def test_dockers_closed_ports_stay_closed_to_the_world_where_we_turned_forwarding_on(scene):
+    """Docker leaves FORWARD open on a host that forwards already."""
+    host, world = scene.host, scene.world
+    host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    scene.begin()
+    start_docker(host)
+    assert "-P FORWARD ACCEPT" in host.run(NFT4, "-S", "FORWARD")
+    Path(f"/proc/{host.pid}/root{docker.ARCHIVE}").write_bytes(docker.image())
+    host.run("docker", "import", docker.ARCHIVE, docker.IMAGE)
+    closed = _web(host, "closed")
+    _web(host, "open", "--publish=8080:80")
+    host.wait_for("its server", lambda: _connects(host, closed))
+    host.wait_for("the other", lambda: _connects(host, "127.0.0.1", 8080))
+    scene.wait("the drop", NFT4, "FORWARD")
+
+    world.run("ip", "route", "add", f"{closed}/32", "via", str(host.address4))
+    assert _connects(world, host.address4, 8080)
+    assert not _connects(world, closed)
+    (told,) = [f for f in findings(host) if "docker0" in f["found"]]
+    assert ("docker", "ok") == (told["check"], told["level"])
+    _dockers_containers_reach_the_world(host)
+    assert set() == scene.drift()
+
+    gone = host.call(SEAWAY, "uninstall", "--yes", "--force", timeout=60)
+    assert "iptables-nft -P FORWARD DROP" in gone.stderr
+    assert not accepts(host, NFT4, "FORWARD")
+    _dockers_containers_reach_the_world(host)
+
+
+def _dockers_containers_reach_the_world(host: LabHost) -> None:
+    ping = ("docker", "run", "--rm", docker.IMAGE, "/bin/busybox", "ping", "-c1", "-W1")
+    assert 0 == host.call(*ping, INTERNET[0]).returncode
+
+
 def _web(host: LabHost, name: str, *options: str) -> str:
     """A container of Docker's that serves port 80; its address."""
     serve = ("/bin/busybox", "httpd", "-f", "-p", "80")
@@ -183,8 +218,8 @@ def _web(host: LabHost, name: str, *options: str) -> str:
     return host.run("docker", "inspect", f"--format={form}", name).strip()
 
 
-def _connects(host: LabHost, address: str) -> bool:
-    inside = ["timeout", "1", "bash", "-c", f": < /dev/tcp/{address}/80"]
+def _connects(host: LabHost, address: str, port: int = 80) -> bool:
+    inside = ["timeout", "1", "bash", "-c", f": < /dev/tcp/{address}/{port}"]
     return host.call(*inside).returncode == 0
 
 
@@ -210,24 +245,25 @@ def test_ufw_is_enabled_reloaded_and_disabled_while_traffic_runs(scene):
         scene.reaches_all(a)
 
 
+def trusted(host: LabHost) -> bool:
+    """Whether firewalld has our devices in its zone that accepts all."""
+    zones = host.call("nft", "list", "chain", "inet", "firewalld", "filter_INPUT_ZONES").stdout
+    return f'iifname "{names.LINK_PREFIX}*" goto filter_IN_trusted' in zones
+
+
 def test_firewalld_starts_and_reloads_while_traffic_runs(scene):
     a, host = scene.begin(), scene.host
-
-    def trusted() -> bool:
-        zones = host.call("nft", "list", "chain", "inet", "firewalld", "filter_INPUT_ZONES").stdout
-        return f'iifname "{names.LINK_PREFIX}*" goto filter_IN_trusted' in zones
-
     with exchanging(host, "a", scene.world):
         start_firewalld(host)
-        host.wait_for("the zone", trusted)
+        host.wait_for("the zone", lambda: trusted(host))
         scene.reaches_all(a)
         host.run("firewall-cmd", "--reload")
-        host.wait_for("the zone after a reload", trusted)
+        host.wait_for("the zone after a reload", lambda: trusted(host))
         scene.reaches_all(a)
-    assert scene.drift() <= {str(("firewalld", "trusted"))}  # or seen while it was gone: no drift
+    assert scene.drift() <= {"firewalld trusted"}  # or seen while it was gone: no drift
 
     scene.one.seaway("uninstall", "--yes", "--force")
-    assert not trusted()
+    assert not trusted(host)
 
 
 FOREIGN = """
@@ -279,6 +315,8 @@ def test_nftables_tables_of_others_stay_byte_for_byte_and_doctor_says_what_they_
     for rule in told["advice"].partition(": ")[2].split("; "):
         host.run("sh", "-c", rule)
     scene.reaches_all(a)
+    (told,) = [f for f in findings(host) if "inet filter forward" in f["found"]]
+    assert ("firewall", "ok") == (told["check"], told["level"])
     for rule in host.run("nft", "-a", "list", "chain", "inet", "filter", "forward").splitlines():
         if f'"{names.LINK_PREFIX}*"' in rule:
             handle = rule.rsplit(maxsplit=1)[1]
@@ -421,6 +459,7 @@ LOOKS = (
     "find /etc /opt /run /var/lib /var/log /sys/fs/bpf -printf %p:%m:%u:%g:%l\\n",
 )
 PASSING = {"valid_life_time", "preferred_life_time", "expires", "used", "age", "cache"}
+PASSING |= {f"{name}_timer" for name in ("hello", "tcn", "topology_change", "gc")}  # of bridges
 
 
 def state(host: LabHost) -> dict[str, object]:
@@ -430,9 +469,7 @@ def state(host: LabHost) -> dict[str, object]:
 
 def _lasting(look: str, text: str) -> object:
     if look.startswith("ip -j"):
-        return [
-            {k: v for k, v in item.items() if k not in PASSING} for item in json.loads(text or "[]")
-        ]
+        return _without_passing(json.loads(text or "[]"))
     return sorted(
         line.partition(" [")[0]
         for line in text.splitlines()
@@ -440,24 +477,77 @@ def _lasting(look: str, text: str) -> object:
     )
 
 
-def test_uninstall_leaves_a_host_with_other_masters_as_it_was(scene):
-    host = scene.host
-    host.run("nft", "-f", "-", stdin=FOREIGN)
-    host.run("ufw", "--force", "enable")
-    refuse(host, *FLAVOURS["legacy"])
+def _without_passing(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_passing(v) for k, v in value.items() if k not in PASSING}
+    return [_without_passing(item) for item in value] if isinstance(value, list) else value
+
+
+def _with_ufw(scene: Scene) -> None:
+    """And with legacy tables that drop, and tables of nftables."""
+    scene.host.run("nft", "-f", "-", stdin=FOREIGN)
+    scene.host.run("ufw", "--force", "enable")
+    refuse(scene.host, *FLAVOURS["legacy"])
+    _forward_nothing(scene.host)
+
+
+def _accepted_by_all(scene: Scene) -> None:
+    for programs in FLAVOURS.values():
+        for program in programs:
+            scene.wait("the accepts", program, "FORWARD", "INPUT")
+
+
+def _with_firewalld(scene: Scene) -> None:
+    start_firewalld(scene.host)
+    _without_unused_chains(scene)
+    _forward_nothing(scene.host)
+
+
+def _forward_nothing(host: LabHost) -> None:
+    """Docker lives by forwarding, so beside it that stays on."""
     host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0", "net.ipv4.ip_forward=0")
+
+
+def _without_unused_chains(scene: Scene) -> None:
+    """firewalld keeps those of a zone that had an interface until it reads its rules again; which
+    interface is in which zone, it tells at any time.
+    """
+    host = scene.host
+    if host.call("firewall-cmd", "--state").returncode == 0:
+        assert names.LINK_PREFIX not in host.run("firewall-cmd", "--list-all-zones")
+        host.run("firewall-cmd", "--reload")
+
+
+MASTERS = {
+    "ufw": (_with_ufw, _accepted_by_all),
+    "docker": (
+        lambda scene: start_docker(scene.host),
+        lambda scene: scene.wait("the accepts", NFT4, "DOCKER-USER"),
+    ),
+    "firewalld": (
+        _with_firewalld,
+        lambda scene: scene.host.wait_for("the zone", lambda: trusted(scene.host)),
+    ),
+}
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_uninstall_leaves_a_host_with_other_masters_as_it_was(scene, master):
+    host, (begin, accepted) = scene.host, MASTERS[master]
+    begin(scene)
+    host.run("sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=5000,8080")
     host.run("ip", "netns", "add", "a")
     before = state(host)
 
     host.start_agent()
-    host.seaway("attach", "a", "--name", "a")
+    host.seaway("attach", "a", "--name", "a", "-p", "8080:80", "-p", "8081:81")
     scene.one.seaway("network", "create", "web", "--open")
-    for programs in FLAVOURS.values():
-        for program in programs:
-            scene.wait("the accepts", program, "FORWARD", "INPUT")
+    accepted(scene)
     assert before != state(host)
-    assert "net.ipv4.ip_forward = 1" in host.run("sysctl", "net.ipv4.ip_forward")
+    told = host.run("sysctl", "-n", "net.ipv4.ip_forward", "net.ipv4.ip_local_reserved_ports")
+    assert ["1", "5000,8080-8081"] == told.split()
     host.seaway("uninstall", "--yes", "--force", timeout=60)
+    _without_unused_chains(scene)
 
     after = state(host)
     for look, found in before.items():

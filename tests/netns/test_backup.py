@@ -112,6 +112,17 @@ def test_a_backup_is_never_made_over_a_file_unless_told(host):
     assert records(host) == json.loads(host.read(Path(FILE)))["records"]
 
 
+def test_what_a_restore_takes_away_is_named(host):
+    host.seaway("backup", FILE)
+    host.seaway("network", "create", "later")
+    host.seaway("endpoint", "publish", "blue", "8088-8089:80-81")
+    lines = told(host, "restore", FILE, "--replace")
+
+    assert "removed: network 'later' is not in the backup" in lines
+    assert "unpublished: 8088-8089:80-81/tcp of endpoint 'default/blue'" in lines
+    assert "/tmp: is a directory" in refused(host, "restore", "/tmp", "--replace")[1]
+
+
 def test_a_disk_that_is_full_leaves_no_part_of_a_backup(host):
     host.run("mkdir", "/run/small")
     host.run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", "/run/small")
@@ -198,6 +209,20 @@ def test_a_living_host_goes_back_to_its_backup(host):
     assert (before, was) == (endpoints(host), records(host))
     assert "eth0" not in host.run("ip", "netns", "exec", "red", "ip", "-br", "link")
     attach(host, "gray")
+
+
+def test_ports_that_a_backup_does_not_publish_are_reserved_no_more(host):
+    reserved = ("sysctl", "-n", "net.ipv4.ip_local_reserved_ports")
+    host.run("sysctl", "-q", "-w", f"{reserved[-1]}=5000")
+    host.seaway("endpoint", "publish", "blue", "8080:80")
+    told(host, "backup", FILE)
+    host.seaway("endpoint", "publish", "blue", "9090:90")
+    assert "5000,8080,9090\n" == host.run(*reserved)
+
+    told(host, "restore", FILE, "--replace")
+    assert "5000,8080\n" == host.run(*reserved)
+    told(host, "uninstall", "--yes", "--force")
+    assert "5000\n" == host.run(*reserved)
 
 
 def test_an_endpoint_whose_container_ended_since_is_released(host):
@@ -289,7 +314,7 @@ def test_a_network_that_this_host_routes_elsewhere_is_not_restored(make_lab):
     one.seaway("init", timeout=60)
     subnet = json.loads(one.seaway("backup", "-"))["records"]["networks/default"]["subnets"][0]
     two.write(Path(FILE), one.seaway("backup", "-"))
-    two.run("ip", "route", "add", subnet, "dev", "lo")
+    two.run("ip", "route", "add", subnet, "via", str(one.address4))
 
     status, line = refused(two, "restore", FILE)
 
@@ -332,7 +357,7 @@ def test_a_bad_file_changes_nothing(host, change, status, words):
 
 
 def test_a_file_that_is_not_there_changes_nothing(host):
-    for path in ("/run/nothing", "/run", "/dev/zero"):
+    for path in ("/run/nothing", "/dev/zero"):
         status, line = refused(host, "restore", path, "--replace")
         assert (2, True) == (status, "there is no such file" in line), line
 

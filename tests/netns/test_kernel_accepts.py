@@ -14,7 +14,7 @@ from tests.contracts import (
 
 from namespaces import Netns, namespaces
 from seaway.kernel.accepts import AcceptTarget
-from seaway.model.facts import Barrier
+from seaway.model.facts import Barrier, Unguarded
 from seaway.model.kernel import Accept
 
 FORWARD, INPUT = ("iptables-nft", "FORWARD"), ("ip6tables-nft", "INPUT")
@@ -42,6 +42,24 @@ def test_accepts_keep_the_contract_of_targets(target):
     changes_what_is_there(target, WANTED, {FORWARD: Accept(("-o swy+",))})
     behind = Accept(("-i swy+ -o docker0 -j RETURN", "-i swy+", "-o swy+"))
     changes_what_is_there(target, WANTED, {FORWARD: behind})
+
+
+def test_dockers_bridges_are_seen_where_nothing_refuses_and_a_drop_of_ours_comes_last(host, target):
+    host.run("iptables-nft -P FORWARD ACCEPT; iptables-nft -N DOCKER")
+    host.run("iptables-nft -A FORWARD -o docker0 -j DOCKER")
+    host.run("iptables-nft -A FORWARD -i docker0 -j ACCEPT")
+    docker = Unguarded(program="iptables-nft", bridges=("docker0",))
+    assert {docker} == target.observe().unguarded
+    wanted = {FORWARD: Accept(("-o docker0 -j DROP",))}
+    assert {} == target.put(wanted)
+
+    assert wanted == target.read()
+    assert {docker} == target.observe().unguarded
+    last = host.run("iptables-nft -S FORWARD").splitlines()[-1]
+    assert "-A FORWARD -o docker0 -m comment --comment seaway -j DROP" == last
+
+    host.run("iptables-nft -P FORWARD DROP")
+    assert frozenset() == target.observe().unguarded
 
 
 @pytest.mark.parametrize(

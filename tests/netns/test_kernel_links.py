@@ -209,6 +209,63 @@ def test_a_container_may_have_two_of_our_interfaces(target, container):
     assert [] == target.check_inside(second)
 
 
+def second_way(container: Netns, address: str = "10.209.0.8/32") -> Inside:
+    return inside(
+        container,
+        name="eth1",
+        mac="02:00:00:00:00:08",
+        addresses=(ip_interface(address), ip_interface("fd01::8/128")),
+        default_route=False,
+        own_way=True,
+    )
+
+
+def test_what_an_interface_answers_leaves_by_it_wherever_the_default_route_leads(target, container):
+    wanted = second_way(container)
+    assert put(target, inside(container)) is None
+    assert put(target, wanted, "swy2") is None
+
+    for world, own, device in (
+        ("203.0.113.1", "10.209.0.8", "eth1"),
+        ("2001:db8::1", "fd01::8", "eth1"),
+        ("203.0.113.1", "10.208.0.7", "eth0"),
+    ):
+        (way,) = shown(container, f"route get {world} from {own}")
+        assert device == way["dev"]
+    assert [] == target.check_inside(wanted)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ip rule del from 10.209.0.8",
+        "ip -6 rule del from fd01::8",
+        "ip route flush table {}",
+    ],
+)
+def test_the_way_of_an_interface_is_put_back(target, container, damage):
+    wanted = second_way(container)
+    put(target, wanted, "swy2")
+    (rule,) = (r for r in shown(container, "rule") if r["src"] == "10.209.0.8")
+    container.run(damage.format(rule["table"]))
+
+    assert 1 == len(target.check_inside(wanted))
+    target.repair_inside(wanted)
+    assert [] == target.check_inside(wanted)
+
+
+def test_the_rules_of_an_interface_that_is_gone_go_with_the_next_and_others_stay(target, container):
+    container.run("ip rule add from 192.0.2.1 lookup 7 pref 9")
+    put(target, second_way(container), "swy2")
+    target.delete({"swy2"})
+    assert put(target, second_way(container, "10.209.0.9/32"), "swy3") is None
+
+    kept = container.run("ip rule show")
+    assert "from 10.209.0.9 lookup" in kept
+    assert "from 192.0.2.1 lookup 7" in kept
+    assert "10.209.0.8" not in kept
+
+
 def test_an_interface_name_that_exists_is_refused_and_stays(target, container):
     container.run("ip link add eth0 type veth peer name other")
     before = shown(container, "link")

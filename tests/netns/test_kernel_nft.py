@@ -26,7 +26,8 @@ from seaway.kernel.nft import NftTarget
 from seaway.model.kernel import Masquerade
 
 SUBNETS = (ip_network("10.208.0.0/18"), ip_network("fd00::/64"))
-WANTED = {"table": Masquerade(SUBNETS, SUBNETS)}
+PORTS = ((700, 700), (2000, 2999), (4000, 5999))
+WANTED = {"table": Masquerade(SUBNETS, SUBNETS, PORTS)}
 PORT = 7777
 
 
@@ -65,7 +66,7 @@ def _join(
     for mine, theirs, (a, length) in zip(own, outer, (("4", 32), ("6", 128)), strict=True):
         host.run(f"ip -{a} addr add {mine} peer {theirs}/{length} dev {device} {_nodad(a)}")
         other.run(f"ip -{a} addr add {theirs} peer {mine}/{length} dev eth0 {_nodad(a)}")
-        other.run(f"ip -{a} route add default via {mine} dev eth0")
+        other.run(f"ip -{a} route add default via {mine} dev eth0 onlink")
 
 
 def _nodad(family: str) -> str:
@@ -125,6 +126,28 @@ def test_the_world_sees_the_host_and_its_answer_comes_back(site, target, family)
         assert b"answer" == client.recv(100)
 
 
+def test_the_world_sees_only_sources_that_are_allowed(site, target, family):
+    target.put(WANTED)
+    with ExitStack() as stack:
+        (server,) = _talk(stack, (site.world, family.outer))
+        for _ in range(60):
+            client = stack.enter_context(closing(opened(site.container, family.inner, 0)))
+            client.sendto(b"question", (family.outer, PORT))
+        seen = {server.recvfrom(100)[1][1] for _ in range(60)}
+        low = stack.enter_context(closing(opened(site.container, family.inner, 900)))
+        low.sendto(b"question", (family.outer, PORT))
+
+        assert all(2000 <= port <= 2999 or 4000 <= port <= 5999 for port in seen), seen
+        assert {True, False} == {port < 3000 for port in seen}
+        assert 700 == server.recvfrom(100)[1][1]
+
+
+def test_of_a_protocol_without_ports_the_source_is_the_host_too(site, target, family):
+    target.put(WANTED)
+    site.container.run(f"ping -c1 -W2 {family.outer}")
+    assert "counter packets 1 " in site.host.run("nft list chain inet seaway postrouting")
+
+
 def test_between_containers_the_source_stays(site, target, family):
     target.put(WANTED)
     with ExitStack() as stack:
@@ -157,6 +180,9 @@ def test_an_agent_without_memory_knows_what_it_wrote(site, target):
     successor = NftTarget(site.host.path)
 
     assert WANTED == successor.read()
+    single = {"table": Masquerade(SUBNETS, SUBNETS, ((700, 700), (1025, 1025), (1027, 1027)))}
+    assert {} == target.put(single)
+    assert single == successor.read()
     successor.close()
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,13 +18,25 @@ import pytest
 
 import contracts
 from namespaces import Netns, namespaces
+from seaway.kernel import netns
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
+from seaway.kernel.reserved import SETTING, ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.vxlan import VxlanTarget
-from seaway.model.kernel import HostAddress, Inside, Link, Masquerade, Route, Sysctl, Vxlan
+from seaway.model.kernel import (
+    HostAddress,
+    Inside,
+    Link,
+    Masquerade,
+    Reserved,
+    Route,
+    Sysctl,
+    Vxlan,
+)
+from seaway.model.ports import written
 from seaway.names import GATEWAY_MAC, OVERLAY_DEVICE, OVERLAY_PORT
 
 Make = Callable[[], Netns]
@@ -212,7 +225,20 @@ def sysctls(host: Netns, _make: Make) -> Case:
     )
 
 
-KINDS = [links, vxlan, addresses, routes, nft, sysctls]
+def reserved(host: Netns, _make: Make) -> Case:
+    return Case(
+        host,
+        ReservedTarget(host.path),
+        {"ports": Reserved("53,8080,20000-20999")},
+        {"ports": Reserved("53", gone="8080,20000-20999")},
+        {"bad": Reserved("70000")},
+        [f"sysctl -q -w {SETTING}={text}" for text in ("", "7000", "52-54,8080")],
+        "sysctl -q -w net.ipv4.ip_default_ttl=77",
+        "sysctl net.ipv4.ip_default_ttl",
+    )
+
+
+KINDS = [links, vxlan, addresses, routes, nft, sysctls, reserved]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
@@ -249,3 +275,52 @@ def test_a_target_leaves_what_only_looks_like_its_own(case: Case) -> None:
     contracts.puts_and_deletes(case.target, case.objects)
 
     assert before == case.host.run(case.look)
+
+
+def listed(host: Netns) -> str:
+    return host.run(f"sysctl -n {SETTING}").strip()
+
+
+def test_ports_are_reserved_beside_those_of_others(make_netns: Make) -> None:
+    host = make_netns()
+    target = ReservedTarget(host.path)
+    host.run(f"sysctl -q -w {SETTING}=9148,20010-20019")
+    assert {} == target.put({"ports": Reserved("8080,20000-20009")})
+    assert "8080,9148,20000-20019" == listed(host)
+    host.run(f"sysctl -q -w {SETTING}=5000")  # by somebody who does not know of us
+    assert {"ports": Reserved("")} == target.read()
+    assert {} == target.put({"ports": Reserved("8080")})
+    assert "5000,8080" == listed(host)
+
+    assert {} == target.put({"ports": Reserved("", gone="8080,20000-20009")})
+    assert "5000" == listed(host)
+
+
+def test_a_list_that_is_longer_than_a_page_is_read_and_written_whole(make_netns: Make) -> None:
+    host = make_netns()
+    target = ReservedTarget(host.path)
+    wanted = {"ports": Reserved(written(range(1, 65536, 2)))}
+
+    assert {} == target.put(wanted)
+    assert wanted == target.read()
+    assert frozenset(range(1, 65536, 2)) == target.now()
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_kernel_sends_from_no_port_that_is_reserved(make_netns, kind, address):
+    host = make_netns()
+    host.run("ip link set lo up")
+    assert {} == ReservedTarget(host.path).put({"ports": Reserved("1024-40007,40009-65535")})
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    def source() -> int:
+        server, client = (socket.socket(family, kind) for _ in range(2))
+        with server, client:
+            server.bind((address, 7000))
+            if kind == socket.SOCK_STREAM:
+                server.listen()
+            client.connect((address, 7000))
+            return client.getsockname()[1]
+
+    assert 40008 == netns.visit_path(host.path, source)

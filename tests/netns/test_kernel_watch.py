@@ -91,12 +91,12 @@ def link_in(container: Netns) -> Link:
     return Link("swy1", GATEWAY_MAC, 1500, inside)
 
 
-def test_other_devices_and_routes_of_routers_are_told_as_such(host):
+def test_other_devices_default_routes_and_those_of_routers_are_told_as_such(host):
     devices = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up"
-    routes = "ip -6 route add default dev up0 proto ra metric 5"
+    routed = ("ip -6 route add default dev up0 proto ra metric 5", "ip route add default dev up0")
 
     async def scenario() -> None:
-        for command in (devices, routes):
+        for command in (devices, *routed, "ip route del default"):
             with watching(host) as notes:
                 host.run(command)
                 await notes.until(lambda: ("uplinks",) in notes.told)

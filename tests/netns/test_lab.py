@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -136,6 +137,14 @@ def test_a_lab_is_found_again_by_its_name(make_lab):
     assert {"world": True, "host1": True, "host2": True} == status.running
     assert {"host1": False, "host2": False} == status.agents
     assert 3 == labs.run(lab.name, "host2", ["sh", "-c", "exit 3"])
+    with pytest.raises(NotFound, match=r"expected world or host1 or host2"):
+        labs.run(lab.name, "host9", ["true"])
+
+
+def test_a_command_runs_in_the_folder_of_its_caller(make_lab, tmp_path):
+    here = ["test", ".", "-ef", str(tmp_path)]
+    with contextlib.chdir(tmp_path):
+        assert 0 == labs.run(make_lab(hosts=1).name, "host1", here)
 
 
 def test_what_cannot_be_made_is_refused_and_leaves_nothing(make_lab):

@@ -25,10 +25,11 @@ from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.facts import Facts
-from seaway.kernel import host as surrounding
+from seaway.kernel import outside
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget
+from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.vxlan import VxlanTarget
@@ -74,6 +75,7 @@ class Node:
         real = [
             PinTarget(plane),
             SysctlTarget(),
+            ReservedTarget(),
             AddressTarget(),
             NftTarget(),
             links,
@@ -103,7 +105,7 @@ class Node:
         self.facts.change(Network, "n", Network(name="n", number=1, subnets=SUBNETS))
         here = HostAddresses(addresses=frozenset((*host.addresses, *host.underlay)))
         self.facts.change(HostAddresses, "host", here)
-        uplinks = self.place.run(surrounding.uplinks)
+        uplinks = self.place.run(outside.uplinks)
         self.facts.change(type(uplinks), "host", uplinks)
 
     def meet(self, other: Node) -> None:

@@ -75,6 +75,28 @@ def test_after_init_the_agent_serves_and_runtimes_find_a_network(lab_host):
     )
 
 
+def test_a_host_within_the_first_pool_keeps_its_network_and_its_router(lab_host):
+    lab_host.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    lab_host.run("ip", "link", "set", "up1", "up")
+    lab_host.run("ip", "link", "set", "up0", "up")
+    lab_host.run("ip", "addr", "add", "10.208.0.11/8", "dev", "up0")
+    lab_host.run("ip", "route", "replace", "203.0.113.0/24", "via", "10.208.0.1")
+
+    wanted = refused(lab_host, "init", "--subnet", "10.208.0.0/12")
+    lab_host.seaway("init", timeout=60)
+    subnet = refused(lab_host, "network", "create", "a", "--subnet", "10.208.0.0/25")
+    way = [lab_host.run("ip", "route", "get", to) for to in ("10.208.0.1", "10.208.9.9")]
+    made = lab_host.call(SEAWAY, "network", "create", "b", "--subnet", "8.8.8.0/24")
+
+    assert (4, 4) == (wanted[0], subnet[0])
+    assert "10.208.0.0/12 overlaps 10.0.0.0/8, a network that this host is in" in wanted[1]
+    assert "10.208.0.0/25 overlaps 10.0.0.0/8, a network that this host is in" in subnet[1]
+    assert "172.24.0.0" in lab_host.seaway("network", "ls")
+    assert all(" dev up0 " in told for told in way)
+    assert "warning: subnet 8.8.8.0/24 is of public addresses" in made.stderr
+    assert "network b: 8.8.8.0/24" in made.stdout
+
+
 def test_init_twice_changes_nothing_and_says_so(host):
     before, pid = state(host), host.agent_pid()
 
@@ -185,6 +207,42 @@ def test_uninstall_leaves_the_host_as_it_was(lab_host, agent):
     assert "" == lab_host.call("pgrep", "-f", "seaway agent").stdout
 
 
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (
+            "ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0",
+            "the bridge docker0",
+        ),
+        ("iptables-legacy -N DOCKER-USER", "the chain DOCKER-USER"),
+        ("nft add table ip nat; nft add chain ip nat LIBVIRT_PRT", "the chain LIBVIRT_PRT"),
+    ],
+)
+def test_uninstall_leaves_forwarding_to_who_else_lives_by_it(lab_host, before, words):
+    settings = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    lab_host.run("sysctl", "-qw", *(f"{setting}=0" for setting in settings))
+    lab_host.seaway("init", timeout=60)
+    lab_host.run("sh", "-ec", before)
+    told = lab_host.call(SEAWAY, "uninstall", "--yes", timeout=60)
+
+    assert 0 == told.returncode, told.stderr
+    assert "1\n0\n" == lab_host.run("sysctl", "-n", *settings)
+    (line,) = [line for line in told.stderr.splitlines() if line.startswith("left on: ")]
+    assert f"left on: net.ipv4.ip_forward, off before Seaway; others live by it: {words}" in line
+
+
+def test_uninstall_leaves_forwarding_off_where_the_bridge_is_the_hosts_way_out(lab_host):
+    lab_host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    lab_host.seaway("init", timeout=60)
+    lab_host.run("ip", "link", "add", "br0", "type", "bridge")
+    lab_host.run("ip", "link", "set", "br0", "up")
+    lab_host.run("ip", "addr", "add", "192.0.2.7/24", "dev", "br0")
+    lab_host.run("ip", "route", "replace", "default", "via", "192.0.2.1")
+    lab_host.seaway("uninstall", "--yes", timeout=60)
+
+    assert "0" == lab_host.run("sysctl", "-n", "net.ipv4.ip_forward").strip()
+
+
 def test_uninstall_takes_our_filters_off_the_devices_of_the_host(lab_host):
     def filters() -> str:
         return lab_host.run("tc", "filter", "show", "dev", "eth0", "ingress")
@@ -268,6 +326,70 @@ def test_doctor_is_content_with_a_host_that_was_set_up(host):
     assert (0, []) == (done.returncode, errors)
 
 
+def told(host, check):
+    """What doctor finds there that is not as it should be."""
+    done = host.call(SEAWAY, "doctor", "-o", "json")
+    return [
+        f["found"] for f in json.loads(done.stdout) if (f["check"], f["level"] != "ok") == check
+    ]
+
+
+def test_doctor_names_a_damaged_store_a_full_disk_and_a_configuration_that_nobody_can_read(host):
+    host.kill_agent()
+    host.run("sh", "-c", f"echo broken > {names.STORE_FILE}")
+    host.write(names.CNI_CONF / "00-bad.conflist", '{"name": "x", "plugins": [{}]}')
+
+    assert [f"the store {names.STORE_FILE} is damaged: it is no database"] == told(
+        host, ("store", True)
+    )
+    assert any("expected a type in each plugin" in found for found in told(host, ("cni", True)))
+    assert [] == told(host, ("disk", True))
+    host.run("mount", "-t", "tmpfs", "-o", "size=1m", "small", str(names.STATE_FOLDER))
+    assert ["nothing new can be recorded"] == [
+        found.split(": ")[1] for found in told(host, ("disk", True))
+    ]
+
+
+def test_a_host_that_is_not_set_up_or_whose_store_is_damaged_hears_what_to_do(lab_host):
+    lab_host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    found = json.loads(lab_host.call(SEAWAY, "doctor", "-o", "json").stdout)
+    advice = {f["advice"] for f in found if f["check"] == "forwarding"}
+    assert "seaway init turns it on" in advice
+    assert "this host is not set up: seaway init" in refused(lab_host, "status")[1]
+
+    lab_host.seaway("init", timeout=60)
+    lab_host.kill_agent()
+    assert "start it: seaway init, or systemctl start seaway" in refused(lab_host, "status")[1]
+    lab_host.run("sh", "-c", f"echo broken > {names.STORE_FILE}")
+    status, line = refused(lab_host, "status")
+    found = json.loads(lab_host.call(SEAWAY, "doctor", "-o", "json").stdout)
+    (agent,) = [f for f in found if f["check"] == "agent"]
+
+    assert 7 == status
+    assert f"the store {names.STORE_FILE} is damaged" in line
+    assert "seaway restore FILE --replace" in line
+    assert "seaway restore FILE --replace" in agent["advice"]
+
+
+def test_init_keeps_a_configuration_of_somebodys_that_has_the_name_of_ours(lab_host):
+    lab_host.write(files.CONFLIST, "{ broken")
+    told = lab_host.call(SEAWAY, "init", timeout=60)
+    kept = f"{files.CONFLIST}.1"
+
+    assert f"warning: {files.CONFLIST} was none of ours, and is kept as {kept}" in told.stderr
+    assert "{ broken" == lab_host.read(Path(kept))
+    assert "seaway" == json.loads(lab_host.read(files.CONFLIST))["plugins"][0]["type"]
+
+
+def test_doctor_warns_of_a_route_of_the_hosts_that_a_subnet_is_a_part_of(host):
+    host.run("ip", "route", "add", "10.77.0.0/16", "via", "198.18.0.1")
+    host.seaway("network", "create", "web", "--subnet", "10.77.1.0/24")
+
+    assert ["10.77.1.0/24 of network 'web' is a part of the host's route to 10.77.0.0/16"] == told(
+        host, ("routes", True)
+    )
+
+
 def test_members_of_the_group_look_and_change_nothing(lab_host):
     lab_host.run("sh", "-c", "grep -q ^seaway: /etc/group || echo seaway:x:4242: >> /etc/group")
     lab_host.seaway("init", timeout=60)
@@ -278,7 +400,41 @@ def test_members_of_the_group_look_and_change_nothing(lab_host):
     assert 0 == as_user("4242", "endpoint", "ls").returncode
     assert 6 == as_user("4242", "network", "create", "web").returncode
     assert 6 == as_user("4243", "endpoint", "ls").returncode
+    attach(lab_host, "blue")
+    lab_host.seaway("endpoint", "publish", "blue", "8080:80")
+    done = as_user("4242", "doctor", "-o", "json")
+    found = json.loads(done.stdout)
+    assert 0 == done.returncode, found
+    assert [] == [f for f in found if f["level"] in ("warning", "error")]
+    assert {"capabilities", "firewall"} <= {f["check"] for f in found if f["level"] == "off"}
     assert "660 root seaway" == lab_host.run("stat", "-c", "%a %U %G", str(names.SOCKET)).strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("lab", "up"), "this user may not make, enter or end a lab (use root"),
+        (("lab", "exec", "host1", "true"), "this user may not make, enter or end a lab"),
+        (("bench", "programs", "--quick"), "this user may not make the hosts of a benchmark"),
+        (("support", "/root/s.tar.gz"), "this user may not write /root/s.tar.gz"),
+    ],
+)
+def test_what_somebody_may_not_do_is_told_in_one_line_before_anything_else(lab_host, words, told):
+    done = lab_host.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, *words)
+
+    assert (6, "") == (done.returncode, done.stdout)
+    assert 1 == len(done.stderr.splitlines())
+    assert told in done.stderr
+
+
+def test_a_bundle_of_somebodys_says_that_it_is_incomplete(host):
+    file = "/tmp/s.tar.gz"
+    host.run("rm", "-f", file)
+    done = host.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, "support", file)
+    host.run("rm", "-f", file)
+
+    assert 0 == done.returncode, done.stderr
+    assert "incomplete: only root can read all" in done.stderr
 
 
 def test_the_settings_of_a_host_have_their_effect(lab_host):

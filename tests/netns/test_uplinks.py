@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from namespaces import Netns, namespaces
+from seaway.desired.indexes import INDEXES
+from seaway.desired.network.ports import leaving
 from seaway.facts import Facts
+from seaway.kernel.reserved import SETTING, ReservedTarget
 from seaway.kernel.sysctls import SysctlTarget
-from seaway.model.facts import Before, Uplinks
+from seaway.model.facts import Before, Publication, Uplinks
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
 from seaway.uplinks import Lookout
@@ -44,11 +47,12 @@ def routed(host: Netns, device: str) -> None:
 @asynccontextmanager
 async def lookout(host: Netns, folder: Path) -> AsyncIterator[Lookout]:
     """As an agent has it that starts now."""
-    store, facts = SqliteStore(folder / "store.db"), Facts(())
+    store, facts = SqliteStore(folder / "store.db"), Facts((), INDEXES)
     records = Records(store, facts)
     await records.load()
     try:
-        yield Lookout("h", facts, records, SysctlTarget(host.path), host.path)
+        reserved = ReservedTarget(host.path)
+        yield Lookout("h", facts, records, SysctlTarget(host.path), reserved, host.path)
     finally:
         await store.close()
 
@@ -119,3 +123,27 @@ def test_who_wants_no_advertisements_any_more_is_left_with_that(host, tmp_path):
         assert ((), {}) == await found(here)
 
     play(host, tmp_path, scenario)
+
+
+def test_what_others_reserve_is_known_and_what_was_ours_until_it_is_gone(host, tmp_path):
+    def has(ports: str) -> None:
+        host.run(f"sysctl -q -w {SETTING}={ports}")
+
+    async def knows(here: Lookout) -> tuple[str, str]:
+        await here.look()
+        before = here.facts.get(Before, "h")
+        return before.reserved, before.left
+
+    async def first(here: Lookout) -> None:
+        has("5000")
+        assert ("5000", "") == await knows(here)
+        before = here.facts.get(Before, "h")
+        await here.records.commit(leaving(before, [Publication(host_port=80, container_port=8)]))
+        has("80,5000,6000")
+
+    async def second(here: Lookout) -> None:
+        assert ("5000,6000", "80") == await knows(here)
+        has("6000")
+        assert ("6000", "") == await knows(here)
+
+    play(host, tmp_path, first, second)

@@ -9,12 +9,14 @@ from dataclasses import fields
 import pytest
 
 from seaway.bpf import abi
+from seaway.bpf.askers import Asked, Place
 from seaway.bpf.btf import Btf, layout_hash
 from seaway.bpf.maps import _CODECS
 from seaway.bpf.objects import OBJECTS, STATE, read_objects
 from seaway.desired.network import host
 
-MIRRORS = [m for m in vars(abi).values() if hasattr(m, "c_name")]
+OF_SOCKETS = (Place, Asked)
+MIRRORS = [m for m in (*vars(abi).values(), *OF_SOCKETS) if hasattr(m, "c_name")]
 FILES = {name: Btf(elf) for name, elf in read_objects(OBJECTS).items()}
 FROM_ENDPOINT = FILES["from_endpoint"]
 STRUCT = 4  # of BTF's kinds

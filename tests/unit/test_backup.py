@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.agents import start
+from tests.agents import routes, start
 from tests.killing import at_every_step
 
 from seaway import backups
@@ -191,9 +191,9 @@ def test_what_the_replaced_store_knows_of_this_machine_wins(whereabouts):
 
 
 def test_a_network_that_would_take_a_route_of_the_host_is_refused():
-    backups.adapted(BACKUP, here(routed=(ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0"))))
+    backups.adapted(BACKUP, here(foreign=routes("10.0.0.0/8", "0.0.0.0/0")))
     with pytest.raises(Conflict, match=r"overlaps 10\.208\.1\.0/24, a route of this host"):
-        backups.adapted(BACKUP, here(routed=(ip_network("10.208.1.0/24"),)))
+        backups.adapted(BACKUP, here(foreign=routes("10.208.1.0/24")))
 
 
 # Taken of an agent

@@ -111,6 +111,22 @@ def test_a_tracked_flow_is_held_to_the_veth_pair():
     assert [("<= 1.15 x veth", "kept")] == [(str(p), v) for p, v in verdicts(result(ours))]
 
 
+@pytest.mark.parametrize(("value", "verdict"), [(49.0, "kept"), (51.0, "broken")])
+def test_a_figure_itself_may_be_promised(value, verdict):
+    ours = row("hops", value, metric="paths_change", unit="ms", hosts=1000)
+    found = result(ours, case="scale")
+
+    assert [("<= 50", verdict)] == [(str(p), v) for p, v in verdicts(found)]
+    assert f"promised <= 50 ms: {verdict}" in render(found)
+
+
+def test_figures_of_so_many_hosts_are_drawn_as_a_curve():
+    curve = [row("hops", 10.0 * hosts, metric="memory", hosts=hosts) for hosts in (1, 2, 4)]
+    drawn = [line.strip() for line in render(result(*curve, case="scale")).splitlines()]
+
+    assert ["=" * 15, "=" * 30, "=" * 60] == [line for line in drawn if line.startswith("=")]
+
+
 def test_too_few_rounds_keep_no_promise():
     found = result(row("seaway", 10.0, ratios=against("veth", 1.0, good=False)))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tests.fakes_store import FakeStore
 
-from seaway.bootstrap import Plan, initialise
-from seaway.errors import Invalid
+from seaway.bootstrap import Initialised, Plan, initialise
+from seaway.errors import Conflict, Invalid
+from seaway.model.addresses import ForeignPrefix
 
 POOL = ip_network("10.208.0.0/12")
 
@@ -39,3 +40,45 @@ def test_addresses_that_no_host_can_have_begin_no_cluster(
             await store.close()
 
     asyncio.run(scenario())
+
+
+HERE = (
+    ForeignPrefix(ip_network("10.208.0.0/12")),
+    ForeignPrefix(ip_network("10.0.0.0/8"), "a network that this host is in", yields=False),
+)
+
+
+def test_a_pool_in_a_network_of_the_host_is_passed_over(tmp_path: Path) -> None:
+    begun = begin(tmp_path, Plan("h", foreign=HERE))
+    assert ip_network("172.24.0.0/14") == begun.cluster.pools[0]
+    assert () == begun.warnings
+
+
+def test_a_pool_around_an_address_of_the_host_is_refused(tmp_path: Path) -> None:
+    own = ForeignPrefix(ip_network("10.208.0.11/32"), "an address of this host", yields=False)
+    with pytest.raises(Conflict, match=r"overlaps 10\.208\.0\.11/32, an address of this host"):
+        begin(tmp_path, Plan("h", pools=(POOL,), foreign=(own,)))
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [("10.208.0.0/12", "the host's route to 10.0.0.0/8 is less"), ("8.0.0.0/12", "public")],
+)
+def test_a_pool_that_keeps_the_host_from_others_is_taken_with_a_warning(
+    tmp_path: Path, pool: str, words: str
+) -> None:
+    company = ForeignPrefix(ip_network("10.0.0.0/8"))
+    begun = begin(tmp_path, Plan("h", pools=(ip_network(pool),), foreign=(company,)))
+    assert 1 == len(begun.warnings)
+    assert words in begun.warnings[0]
+
+
+def begin(tmp_path: Path, plan: Plan) -> Initialised:
+    async def scenario() -> Initialised:
+        store = FakeStore(tmp_path / "store.db")
+        try:
+            return await initialise(store, plan)
+        finally:
+            await store.close()
+
+    return asyncio.run(scenario())

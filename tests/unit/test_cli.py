@@ -237,7 +237,8 @@ def test_a_socket_that_nobody_answers_is_told(tmp_path, left):
     result = CliRunner().invoke(root, ["--socket", str(path), "status"])
 
     assert 7 == result.exit_code
-    assert result.stderr.startswith(f"seaway: no agent answers on {path} (first 'seaway init';")
+    assert result.stderr.startswith(f"seaway: no agent answers on {path} (")
+    assert "seaway init" in result.stderr
     assert 1 == result.stderr.count("\n")
 
 

@@ -315,7 +315,7 @@ def test_without_an_agent_an_add_gives_up_and_others_say_so_at_once(
     took = time.monotonic() - start
 
     assert (code, "1.0.0") == (told["code"], told["cniVersion"])
-    assert "seaway agent" in told["msg"]
+    assert "`seaway init`, or `systemctl start seaway`" in told["msg"]
     assert "agent.sock: No such file or directory" in told["details"]
     assert waits == (took > WAIT_MS / 1000)
     assert [] == spool(front)

@@ -50,6 +50,9 @@ def test_settings_are_read(tmp_path):
         ("agent = 1", Undecodable, "Expected `object`, got `int` - at `$.agent`"),
         ('[agent]\nattach = "xdp"', Undecodable, "Invalid enum value 'xdp' - at `$.agent.attach`"),
         ("[network]\nmtu = 70000", Undecodable, "Expected `int` <= 65535 - at `$.network.mtu`"),
+        ('[agent]\nattach = "xdp"', Undecodable, "(of attach expected: auto, tcx, cls_bpf)"),
+        ('[network]\nmtu = "x"', Undecodable, "(of mtu expected: 0, or 1280 to 65535)"),
+        ("agent = 1", Undecodable, "(expected a section [agent])"),
         ("[network]\nmtu = 900", Invalid, "network.mtu is 900 (expected 0, or 1280 and more)"),
     ],
 )

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-IMPORTED_AS = {"pyyaml": "yaml"}  # where it is not the name of the requirement
+IMPORTED_AS = {"grpcio": "grpc", "pyyaml": "yaml"}  # where it is not the name of the requirement
 
 
 def required():

@@ -13,6 +13,8 @@ import pytest
 
 from seaway import config, errors
 from seaway.api.routes import ROUTES
+from seaway.bpf.btf import Btf
+from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.cli.root import COMMANDS, root
 from seaway.model import codec
 from seaway.model.wire import ErrorReport
@@ -169,3 +171,12 @@ def test_the_page_of_settings_shows_every_one():
     shown = set(re.findall(r"^(\w+) =", block, re.MULTILINE))
 
     assert {*config.AgentConfig.__struct_fields__, *config.NetworkConfig.__struct_fields__} == shown
+
+
+def test_every_drop_reason_has_a_line():
+    (first, *_) = read_objects(OBJECTS).values()
+    reasons = {
+        n.removeprefix("DROP_").lower() for n in Btf(first).enumeration("drop_reason").values()
+    }
+
+    assert reasons - {"none"} == {cells[0] for cells in rows("drops.md")} - {"reason"}

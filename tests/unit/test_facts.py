@@ -15,6 +15,7 @@ from seaway.facts import Facts
 from seaway.model.facts import (
     Attached,
     Barrier,
+    Before,
     Block,
     Cluster,
     Endpoint,
@@ -26,10 +27,12 @@ from seaway.model.facts import (
     Path,
     Peer,
     Publication,
+    Unguarded,
     Uplinks,
     Value,
 )
 from seaway.model.kernel import Accept
+from seaway.model.ports import written
 
 small = st.integers(1, 4)
 families = st.frozensets(st.sampled_from((4, 6)))
@@ -99,13 +102,20 @@ def here(numbers: frozenset[int]) -> HostAddresses:
 
 
 def uplinks(ipv6: bool, number: int) -> Uplinks:
-    return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",), mtu=1500 + number)
+    addresses = frozenset(IPv4Address(f"192.0.2.{n}") for n in range(number // 2))
+    return Uplinks(
+        ipv6=ipv6, by_advertisement=(f"eth{number}.7",), addresses=addresses, mtu=1500 + number
+    )
 
 
 def cluster(encapsulation: Literal["auto", "always", "never"]) -> Cluster:
     return Cluster(
         id="c", pools=(), service_subnets=(), host_subnets=(), encapsulation=encapsulation
     )
+
+
+def before(theirs: frozenset[int], left: frozenset[int]) -> Before:
+    return Before(host="h", sysctls={}, reserved=written(theirs), left=written(left))
 
 
 def barrier(program: str, chain: str, docker_user: bool) -> Barrier:
@@ -144,6 +154,7 @@ facts_ = st.one_of(
     st.builds(cluster, st.sampled_from(("auto", "always", "never"))),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
+    st.builds(before, st.frozensets(small), st.frozensets(small)),
     st.builds(
         lambda barriers: Firewalls(barriers=barriers),
         st.frozensets(
@@ -261,3 +272,54 @@ def test_other_firewalls_let_our_packets_through_where_they_refuse_and_want_it()
     facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers[2:3])))
     left = {place for place, accept in facts.derive()["accepts"].items() if accept}
     assert {("ip6tables-legacy", "INPUT")} == left
+
+
+def test_dockers_bridges_are_closed_where_forwarding_was_off_before_us() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    unguarded = frozenset(
+        Unguarded(program=program, bridges=("br-1", "docker0"))
+        for program in ("iptables-nft", "ip6tables-nft")
+    )
+    facts.change(Firewalls, "host", Firewalls(barriers=frozenset(), unguarded=unguarded))
+    assert {None} == set(facts.derive()["accepts"].values())
+
+    old = {"net.ipv4.ip_forward": "0", "net.ipv6.conf.all.forwarding": "1"}
+    facts.change(Before, "h", Before(host="h", sysctls=old))
+    assert {
+        ("iptables-nft", "FORWARD"): Accept(("-o br-1 -j DROP", "-o docker0 -j DROP")),
+        ("ip6tables-nft", "FORWARD"): None,
+    } == facts.derive()["accepts"]
+
+
+def test_of_thousands_of_ports_only_those_that_changed_are_derived_again() -> None:
+    facts, had = Facts(DERIVATIONS, INDEXES), [publication(n) for n in range(1, 1001)]
+    one = endpoint(1, 1, 1, had)
+    facts.change(Endpoint, one.id, one)
+    facts.derive()
+    more = replace(one, ports=(*one.ports[:-1], publication(2000)))
+    facts.change(Endpoint, one.id, more)
+
+    derived = facts.derive()
+    assert {1000, 2000} == {int.from_bytes(key.port, "big") for key in derived["publications"]}
+
+
+def publication(port: int) -> Publication:
+    return Publication(host_port=port, container_port=port)
+
+
+def test_what_is_stale_is_derived_in_parts() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    one = endpoint(1, 1, 1, [publication(n) for n in range(1, 101)])
+    facts.change(Endpoint, one.id, one)
+    found: dict[Any, object] = {}
+    parts = 0
+    while facts.stale:
+        derived = facts.derive(50)
+        assert 50 >= sum(map(len, derived.values()))
+        found |= {(name, key): v for name, part in derived.items() for key, v in part.items()}
+        parts += 1
+    assert parts > 2
+
+    whole = Facts(DERIVATIONS, INDEXES)
+    whole.change(Endpoint, one.id, one)
+    assert found == {(n, k): v for n, part in whole.derive().items() for k, v in part.items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.agents import Agent, run
+from tests.agents import Agent, routes, run
 
 from seaway.desired.network.networks import TABLE
 from seaway.errors import (
@@ -25,6 +25,7 @@ from seaway.errors import (
     Unavailable,
 )
 from seaway.model import codec
+from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Attached, Endpoint, Network, Publication, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
 from seaway.names import link_name
@@ -165,15 +166,26 @@ def test_a_network_that_is_full_says_so(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+HERE = [ForeignPrefix(ip_network("198.18.0.0/24"), "a network that this host is in", yields=False)]
 BAD_NETWORKS: list[tuple[NewNetwork, type[SeawayError], str]] = [
     (NewNetwork(name="Upper"), Invalid, "no network name"),
     (NewNetwork(name="default"), Conflict, "already"),
     (NewNetwork(name="a", subnets=(ip_network("10.208.1.0/24"),)), Conflict, "overlaps"),
+    (
+        NewNetwork(name="a", subnets=(ip_network("fd99::/64"),), families=(4,)),
+        Invalid,
+        "of IPv6, but IPv4 was asked for",
+    ),
     (NewNetwork(name="a", subnets=(ip_network("10.223.1.0/24"),)), Conflict, "overlaps"),
     (
         NewNetwork(name="a", subnets=(ip_network("203.0.113.0/25"),)),
         Conflict,
         "a route of this host",
+    ),
+    (
+        NewNetwork(name="a", subnets=(ip_network("198.18.0.0/25"),)),
+        Conflict,
+        r"overlaps 198\.18\.0\.0/24, a network that this host is in",
     ),
     (NewNetwork(name="a", subnets=(ip_network("127.0.0.0/24"),)), Invalid, "unicast"),
     (NewNetwork(name="a", families=(5,)), Invalid, "IPv4, IPv6 or both"),
@@ -187,13 +199,37 @@ def test_a_bad_network_is_told_in_one_line_and_changes_nothing(
     tmp_path: Path, request_: NewNetwork, kind: type[SeawayError], words: str
 ) -> None:
     async def scenario(agent: Agent) -> None:
-        agent.host.routed = [ip_network("203.0.113.0/24"), ip_network("0.0.0.0/0")]
+        agent.host.foreign = [*routes("203.0.113.0/24", "0.0.0.0/0"), *HERE]
         if request_.subnets and request_.subnets[0] == ip_network("203.0.113.0/25"):
-            agent.host.routed = [ip_network("203.0.113.0/25")]
+            agent.host.foreign = [*routes("203.0.113.0/25")]
         before = agent.state(), (await agent.store.load()).items
         with pytest.raises(kind, match=words):
             await agent.intents.create_network(request_)
         assert before == (agent.state(), (await agent.store.load()).items)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "words"),
+    [
+        ("172.30.4.0/24", ["the host's route to 172.16.0.0/12 is less specific"]),
+        ("8.8.8.0/24", ["subnet 8.8.8.0/24 is of public addresses"]),
+        ("2600:1::/64", ["subnet 2600:1::/64 is of public addresses"]),
+        ("203.0.113.0/24", []),
+        ("fd77::/64", []),
+    ],
+)
+def test_a_subnet_that_keeps_the_host_from_others_is_taken_with_a_warning(
+    tmp_path: Path, subnet: str, words: list[str]
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        agent.host.foreign = list(routes("172.16.0.0/12", "0.0.0.0/0", "::/0"))
+        made = await agent.intents.create_network(
+            NewNetwork(name="a", subnets=(ip_network(subnet),))
+        )
+        assert len(words) == len(made.warnings)
+        assert all(told.startswith(word) for told, word in zip(made.warnings, words, strict=True))
 
     run(tmp_path, scenario)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.agents import routes
 
 from seaway.desired.network.blocks import (
     block_of,
@@ -16,11 +17,12 @@ from seaway.desired.network.blocks import (
     in_the_way,
     last_of,
     overlaps,
+    spared,
     usable,
 )
 from seaway.errors import Conflict, Exhausted, Invalid
 from seaway.ipam import Allocator
-from seaway.model.addresses import Address, Prefix
+from seaway.model.addresses import Address, ForeignPrefix, Prefix
 from seaway.model.facts import Network
 from seaway.model.requests import IpRange
 
@@ -225,8 +227,25 @@ def test_the_last_parts_of_a_pool_are_counted_from_its_end() -> None:
 
 def test_a_less_specific_route_is_not_in_the_way() -> None:
     pool = ip_network("10.208.0.0/12")
-    assert in_the_way(pool, [ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0")]) is None
-    assert ip_network("10.210.0.0/16") == in_the_way(pool, [ip_network("10.210.0.0/16")])
+    assert in_the_way(pool, routes("10.0.0.0/8", "0.0.0.0/0")) is None
+    assert routes("10.210.0.0/16")[0] == in_the_way(pool, routes("10.210.0.0/16"))
+
+
+@pytest.mark.parametrize("foreign", ["10.208.0.11/32", "10.0.0.0/8", "10.208.0.0/12"])
+def test_what_the_host_has_itself_is_in_the_way_however_large(foreign: str) -> None:
+    pool, own = ip_network("10.208.0.0/12"), ForeignPrefix(ip_network(foreign), "", yields=False)
+    assert own == in_the_way(pool, [*routes("10.0.0.0/8"), own])
+    assert in_the_way(ip_network("172.24.0.0/14"), [own]) is None
+
+
+@pytest.mark.parametrize("block", ["10.9.0.0/26", "10.9.0.64/26", "10.9.0.0/25", "10.9.0.2/31"])
+@pytest.mark.parametrize("subnet", ["10.9.0.0/25", "10.9.0.0/30", "10.9.0.2/31"])
+def test_the_usable_addresses_of_a_block_are_counted_without_listing_them(
+    subnet: str, block: str
+) -> None:
+    of, part = ip_network(subnet), ip_network(block)
+    if part.subnet_of(of):
+        assert len(list(usable(of, part))) == spared(of, part)
 
 
 def test_the_ends_of_a_subnet_are_spared_but_not_those_of_a_block() -> None:

@@ -100,7 +100,10 @@ BAD: list[tuple[list[str], type[SeawayError], str]] = [
     (["192.0.2.1:22:22"], Conflict, "port 22/tcp of 192.0.2.1 is taken by sshd"),
     (["0.0.0.0:53:53/udp"], Conflict, "port 53/udp of 0.0.0.0 is taken by systemd-resolve"),
     (["192.0.2.9:80:80"], Invalid, r"no address 192.0.2.9 \(it has 127.0.0.1, 192.0.2.1\)"),
-    (["[fe80::1]:80:80"], Invalid, "this host has no address fe80::1"),
+    (["[2001:db8::9]:80:80"], Invalid, "this host has no address 2001:db8::9"),
+    (["[fe80::5]:80:80"], Invalid, r"link-local address fe80::5 \(publish it on another address"),
+    (["169.254.7.7:80:80"], Invalid, "link-local address 169.254.7.7"),
+    (["[::ffff:169.254.7.7]:80:80"], Invalid, "link-local address 169.254.7.7"),
     (["80:80", "80:80"], Invalid, r"80:80/tcp is given twice \(give it once\)"),
     (["80:80", "80:81"], Conflict, "port 80/tcp is taken by 80:80/tcp, which is asked for too"),
     (["80:80", "127.0.0.1:80:81"], Conflict, "port 80/tcp of 127.0.0.1 is taken by 80:80/tcp"),
@@ -194,6 +197,31 @@ def test_a_port_that_the_kernel_refuses_is_taken_back(tmp_path: Path, way: str) 
     run(tmp_path, scenario)
 
 
+def test_a_port_that_the_kernel_does_not_let_go_of_is_no_success_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web")
+        before = agent.state()
+        await agent.intents.publish("web", asked("8080:80"))
+        key = abi.PortKey(bytes(16), b"\x1f\x90", 6)
+        agent.kernel["publications"].refuses = {key: OSError(errno.EBUSY, "not now")}
+        with pytest.raises(SystemFailed, match="not now") as told:
+            await agent.intents.unpublish("web", asked("8080:80"))
+        assert "tried again" in told.value.hint
+        assert () == agent.intents.endpoint("web").endpoint.ports
+        (failure,) = agent.intents.status().failures
+        assert "publications" == failure.target
+
+        agent.kernel["publications"].refuses = {}
+        agent.intents.convergence.retry()
+        while agent.intents.status().failures:  # noqa: ASYNC110, a retry tells no event
+            await asyncio.sleep(0)
+        assert before == agent.state()
+
+    run(tmp_path, scenario)
+
+
 def test_a_thousand_ports_at_once_are_published_in_a_moment(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         began = time.monotonic()
@@ -232,6 +260,20 @@ def test_an_endpoint_that_published_meanwhile_is_forgotten_all_the_same(tmp_path
         await agent.intents.forget_endpoint(endpoint)
         assert [] == agent.intents.endpoints()
         assert before == agent.state()
+
+    run(tmp_path, scenario)
+
+
+def test_while_thousands_of_ports_are_published_others_are_answered(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web")
+        wish = asyncio.ensure_future(publish(agent, "web", "10000-11999:10000-11999"))
+        answered = 0
+        while not wish.done():
+            await asyncio.sleep(0)
+            answered += bool(agent.intents.convergence._facts.stale and agent.intents.status())
+        await wish
+        assert answered > 5
 
     run(tmp_path, scenario)
 

@@ -198,3 +198,17 @@ def test_a_target_that_fails_as_a_whole_holds_up_nothing_and_is_tried_again() ->
     reconciler.put()
     assert {"a": 1} == target.objects
     assert {} == reconciler.audit()
+
+
+def test_many_keys_are_put_in_parts_as_often_as_there_is_more() -> None:
+    target = FakeTarget("links", {"1": 1})
+    target.refuses = {"3": OSError(errno.EBUSY, "busy")}
+    reconciler = Reconciler(target)
+    reconciler.audit()
+    reconciler.want({str(n): n for n in range(1, 8)})
+    more = [reconciler.put(most=3) for _ in range(2)]
+    more.append(reconciler.put(most=3))
+
+    assert [True, True, False] == more
+    assert {str(n): n for n in range(1, 8) if n != 3} == target.read()
+    assert {"3"} == reconciler.failed.keys()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import socket
+import struct
 import sys
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seaway.kernel.messages import address, link, neighbour, route
+from seaway.kernel.messages import address, link, neighbour, route, sockets
 from seaway.kernel.rtnl import (
     Frame,
     Request,
@@ -35,10 +37,13 @@ RECORDED = {
 PARSERS = [
     link.parse_link,
     link.parse_name,
+    link.parse_master,
     address.parse_address,
     neighbour.parse_neighbour,
     route.parse_route,
     route.parse_protocol,
+    route.is_default,
+    sockets.parse_socket,
     attributes,
 ]
 
@@ -116,6 +121,7 @@ def test_a_route_is_read_as_it_was_written(entry):
     for request in (route.new_route(entry), route.replace_route(entry), route.delete_route(entry)):
         assert entry == route.parse_route(request.body)
         assert entry.protocol == route.parse_protocol(request.body)
+        assert (entry.dst.prefixlen == 0) == route.is_default(request.body)
 
 
 @given(st.text("abcz0189.-", min_size=1, max_size=15), st.integers(68, 65535))
@@ -127,9 +133,22 @@ def test_a_pair_is_read_as_it_was_written(name, mtu):
     assert name == link.parse_name(body)
 
 
+@given(addresses, st.integers(1, 65535), ports, st.binary(min_size=12, max_size=12))
+def test_a_socket_that_is_listed_is_ended_by_the_same_name(target, port, inode, rest):
+    family = socket.AF_INET if target.version == 4 else socket.AF_INET6
+    which = b"\x1f\x90" + port.to_bytes(2, "big") + bytes(16) + target.packed.ljust(16, b"\0")
+    body = struct.pack("=B3x48s16xI", family, which + rest, inode)
+    expected = getattr(target, "ipv4_mapped", None) or target
+
+    found = sockets.parse_socket(body)
+    assert (expected, port, inode) == (found.target, found.port, found.inode)
+    assert sockets.destroy(found).body.endswith(which + rest)
+
+
 def test_links_that_the_kernel_listed_are_understood():
     lo, ours = map(link.parse_link, bodies("links of a host", link.RTM_NEWLINK))
 
+    assert [0, 0] == [link.parse_master(b) for b in bodies("links of a host", link.RTM_NEWLINK)]
     assert ("lo", 65536, "", 0) == (lo.name, lo.mtu, lo.kind, lo.peer)
     assert ("swy0123456789a", GATEWAY_MAC, 1500, "veth") == (
         ours.name,

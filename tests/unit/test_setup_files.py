@@ -91,6 +91,21 @@ def test_the_unit_keeps_the_data_plane_and_comes_back():
     assert {"KillMode=process", "Restart=always", "RuntimeDirectoryPreserve=yes"} <= set(lines)
 
 
+def test_the_unit_lets_docker_turn_forwarding_on_and_is_there_before_who_starts_containers():
+    ordered = {
+        (word, service)
+        for line in files.unit().splitlines()
+        for word, _, services in [line.partition("=")]
+        for service in services.split()
+    }
+    after = {service for word, service in ordered if word == "After"}
+    before = {service for word, service in ordered if word == "Before"}
+
+    assert {"docker.service", "containerd.service"} <= after  # Docker itself is after containerd
+    assert {"podman-restart.service", "kubelet.service"} <= before
+    assert not after & before
+
+
 def test_a_running_agent_is_the_one_that_holds_the_lock(tmp_path):
     path = tmp_path / "agent.pid"
     path.write_text(f"{os.getpid()}\n")

@@ -47,7 +47,7 @@ def test_a_port_that_nobody_has_and_one_of_the_other_protocol_are_not_found() ->
     assert [] == sockets.held(set())
 
 
-def test_a_connection_holds_no_port_that_is_listened_on() -> None:
+def test_a_connection_over_the_loopback_holds_no_port() -> None:
     with (
         bound("127.0.0.1", "tcp") as server,
         socket.create_connection(server.getsockname()) as client,
@@ -71,6 +71,21 @@ def test_a_socket_on_every_ipv6_address_counts_for_ipv4_too(tmp_path: Path) -> N
     proc = made_of(tmp_path, "tcp6", "0" * 32 + ":0016")
 
     assert ["::", "0.0.0.0"] == [str(h.address) for h in sockets.held({("tcp", 22)}, proc=proc)]
+
+
+ESTABLISHED, TIME_WAIT = "01", "06"
+
+
+def test_a_connection_by_a_wire_holds_its_port_as_long_as_a_socket_has_it(tmp_path: Path) -> None:
+    proc = made_of(tmp_path, "tcp", "0200000A:C1B8", ESTABLISHED)
+    (proc / "812" / "fd" / "3").symlink_to("socket:[7]")
+    (proc / "812" / "comm").write_text("ssh\n")
+    found = HeldPort("tcp", ip_address("10.0.0.2"), 49592, "ssh (process 812)")
+    assert [found] == sockets.held({("tcp", 49592)}, proc=proc)
+
+    left = LINE.format(local="0200000A:C1B8", state=TIME_WAIT, inode=0)
+    (proc / "self" / "net" / "tcp").write_text(f"head\n{left}")
+    assert [] == sockets.held({("tcp", 49592)}, proc=proc)
 
 
 def test_a_socket_of_no_process_is_told_as_such(tmp_path: Path) -> None:

@@ -1,72 +1,80 @@
-"""What every store must do; SQLite is the first."""
+"""What every store must do, and SQLite's file above that."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import clock
+import contract_store
+from contract_store import MakeStore
+from fakes_etcd import FakeEtcd, FakeEtcdStore
 from fakes_store import FakeStore
 from seaway.errors import StoreDamaged, SystemFailed
-from seaway.store.base import Changed, Item, Store
+from seaway.store.remembering import Remembering
 from seaway.store.sqlite import SqliteStore
 
-MakeStore = Callable[[], Store]
+
+def sqlite(path: Path) -> MakeStore:
+    return lambda: SqliteStore(path / "store.db")
 
 
-@pytest.fixture(params=[SqliteStore, FakeStore])
-def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> MakeStore:
-    """Opens the same store again at each call."""
-    return lambda: request.param(tmp_path / "store.db")
+def failing(path: Path) -> MakeStore:
+    return lambda: FakeStore(path / "store.db")
 
 
-def test_what_is_committed_is_there_after_opening_again(make_store: MakeStore) -> None:
-    async def scenario() -> None:
-        store = make_store()
-        commit = await store.commit({"networks/a": b"1", "networks/b": b"2"})
-        await store.close()
-
-        again = make_store()
-        snapshot = await again.load()
-        await again.close()
-
-        assert commit.revision == snapshot.revision
-        assert {
-            "networks/a": Item(b"1", commit.revision),
-            "networks/b": Item(b"2", commit.revision),
-        } == snapshot.items
-
-    asyncio.run(scenario())
+def fake_etcd(_: Path) -> MakeStore:
+    etcd = FakeEtcd()
+    return lambda: FakeEtcdStore(etcd)
 
 
-def test_a_commit_that_rests_on_an_old_revision_changes_nothing(make_store: MakeStore) -> None:
-    async def scenario() -> None:
-        store = make_store()
-        first = await store.commit({"a": b"1"}, {"a": 0})
-        await store.commit({"a": b"2"}, {"a": first.revision})
-        before = await store.load()
-        for wrong in ({"a": first.revision}, {"a": 0}, {"b": 7}):
-            with pytest.raises(Changed):
-                await store.commit({"a": b"3", "b": b"4"}, wrong)
-        assert before == await store.load()
-        await store.close()
-
-    asyncio.run(scenario())
+def remembering(path: Path) -> MakeStore:
+    etcd = FakeEtcd()
+    return lambda: Remembering(FakeEtcdStore(etcd), SqliteStore(path / "cache.db"), "a")
 
 
-def test_deleting_what_is_gone_is_no_error(make_store: MakeStore) -> None:
-    async def scenario() -> None:
-        store = make_store()
-        await store.commit({"a": None})
-        assert {} == (await store.load()).items
-        await store.close()
+@pytest.mark.parametrize("promise", contract_store.PROMISES, ids=lambda p: p.__name__)
+@pytest.mark.parametrize("kind", [sqlite, failing, fake_etcd, remembering])
+def test_every_store_keeps_what_it_promises(
+    tmp_path: Path,
+    kind: Callable[[Path], MakeStore],
+    promise: Callable[[MakeStore], Coroutine[Any, Any, None]],
+) -> None:
+    clock.run(promise(kind(tmp_path)))
 
-    asyncio.run(scenario())
+
+class FakeTrouble:
+    """What befalls the fake, as a contract of etcd has it."""
+
+    def __init__(self, etcd: FakeEtcd) -> None:
+        self._etcd = etcd
+
+    async def compact(self) -> None:
+        self._etcd.compact()
+
+    async def restart(self) -> None:
+        self._etcd.break_watches()
+
+    async def save(self) -> None:
+        self._saved = self._etcd.save()
+
+    async def restore(self) -> None:
+        self._etcd.restore(self._saved)
+
+
+@pytest.mark.parametrize("promise", contract_store.IN_TROUBLE, ids=lambda p: p.__name__)
+def test_the_fake_of_etcd_keeps_what_etcd_promises_in_trouble(
+    promise: Callable[[MakeStore, contract_store.Trouble], Coroutine[Any, Any, None]],
+) -> None:
+    etcd = FakeEtcd()
+    clock.run(promise(lambda: FakeEtcdStore(etcd), FakeTrouble(etcd)))
 
 
 changes = st.dictionaries(st.sampled_from("abc"), st.none() | st.binary(max_size=4), max_size=3)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from seaway.model.addresses import parse_address
 from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
-from seaway.model.reports import BlockReport, EndpointReport, Leak, NetworkReport, Status
+from seaway.model.reports import (
+    BlockReport,
+    EndpointReport,
+    Leak,
+    NetworkMade,
+    NetworkReport,
+    Status,
+)
 from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, Publications
 from seaway.model.wire import CniAnswer, CniCall
 
@@ -69,7 +76,7 @@ ROUTES = (
         "/v1/networks",
         lambda to, call: to.intents.create_network(call.body),
         takes=NewNetwork,
-        answers=Network,
+        answers=NetworkMade,
         created=True,
     ),
     Route(

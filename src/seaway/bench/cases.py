@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seaway.bench import attach, cross_host, ingress, programs, same_host
+from seaway.bench import attach, cross_host, ingress, programs, same_host, scale, scale_trials
 from seaway.bench.cni import Portmap, ReferencePlugin
 from seaway.bench.docker import DockerBridge, DockerPublished, SwarmOverlay
 from seaway.bench.options import Options
@@ -24,12 +24,20 @@ PUBLISHERS = (
 )
 SPANNERS = (Underlay(), KernelRouted(), KernelVxlan(), SwarmOverlay())
 ATTACHERS = (OURS, BRIDGE, PTP)
-CASES = (same_host.CASE, cross_host.CASE, ingress.CASE, attach.CASE, programs.CASE)
+CASES = (
+    same_host.CASE,
+    cross_host.CASE,
+    ingress.CASE,
+    attach.CASE,
+    programs.CASE,
+    scale.CASE,
+)
 SYSTEMS = {
     same_host.CASE: tuple(system.name for system in PAIRS),
     cross_host.CASE: tuple(system.name for system in SPANNERS),
     ingress.CASE: tuple(system.name for system in PUBLISHERS),
     attach.CASE: tuple(system.name for system in ATTACHERS),
+    scale.CASE: tuple(scale_trials.SYSTEMS),
 }
 
 
@@ -48,4 +56,6 @@ def run(case: str, options: Options) -> Result:
         return attach.run([s for s in ATTACHERS if options.wants_system(s.name)], options)
     if case == programs.CASE:
         return programs.run(options)
+    if case == scale.CASE:
+        return scale.run([s for s in scale_trials.SYSTEMS if options.wants_system(s)], options)
     raise NotFound(f"there is no case '{case}'", f"one of {', '.join(CASES)}")

@@ -24,6 +24,7 @@ class Options:
     flows: int = 1_000_000  # ingress: random ones in a round of new_flows
     endpoints: tuple[int, ...] = (1, 100, 1000)  # attach: present while it is measured
     parallel: tuple[int, ...] = (1, 16)  # attach: at a time
+    hosts: tuple[int, ...] = (100, 1000, 5000)  # scale: in the cluster
     progress: Callable[[str], None] = _quiet
 
     @property

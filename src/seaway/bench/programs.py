@@ -12,15 +12,14 @@ from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.results import Result, Row
 from seaway.bench.rounds import Ledger
+from seaway.bench.runner import Runner, ask
 from seaway.bench.stage import Stage
 from seaway.bench.statistics import best_quartile, estimate
 from seaway.bench.traffic import pin
 from seaway.bench.trials import PREPARATION, TRIALS
-from seaway.errors import SystemFailed
 from seaway.lab import LabHost
 
 CASE = "programs"
-Runner = subprocess.Popen[str]
 
 
 class Programs:
@@ -55,20 +54,9 @@ def run(options: Options) -> Result:
             stage.tell(f"round {sweep + 1}")
             for name in names:
                 if ledger.is_short(name, options.rounds):
-                    ledger.measure(name, partial(_ask, runner, name))
+                    ledger.measure(name, partial(ask, runner, name))
     rows = tuple(_row(name, ledger) for name in names)
     return Result(case=CASE, machine=describe(ledger.cpu, ledger.fastest), rows=rows, ratios={})
-
-
-def _ask(runner: Runner, name: str) -> float:
-    if runner.stdin is None or runner.stdout is None or runner.stderr is None:
-        raise SystemFailed("the runner has no pipes")
-    runner.stdin.write(f"{name}\n")
-    runner.stdin.flush()
-    answer = runner.stdout.readline()
-    if not answer:
-        raise SystemFailed(f"trial '{name}' failed: {runner.stderr.read().strip()[-500:]}")
-    return float(answer)
 
 
 def _row(name: str, ledger: Ledger[float]) -> Row:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from seaway.bench.results import Ratio, Result, Row
+from seaway.bench.results import Result, Row
 
 Relation = Literal["<=", "<", ">=", ">"]
 Verdict = Literal["kept", "broken", "undecided"]
@@ -14,20 +15,21 @@ OURS = "seaway"
 class Promise(NamedTuple):
     case: str
     metric: str
-    row: str  # system, or system@endpointsxparallel
-    reference: str
+    row: str  # as `Row.cell`
+    reference: str  # of the ratio that is promised; empty: the figure itself is
     relation: Relation
     bound: float
 
     def __str__(self) -> str:
-        return f"{self.relation} {self.bound:g} x {self.reference}"
+        of = f" x {self.reference}" if self.reference else ""
+        return f"{self.relation} {self.bound:g}{of}"
 
-    def holds(self, ratio: float) -> bool:
+    def holds(self, figure: float) -> bool:
         return {
-            "<=": ratio <= self.bound,
-            "<": ratio < self.bound,
-            ">=": ratio >= self.bound,
-            ">": ratio > self.bound,
+            "<=": figure <= self.bound,
+            "<": figure < self.bound,
+            ">=": figure >= self.bound,
+            ">": figure > self.bound,
         }[self.relation]
 
 
@@ -69,31 +71,39 @@ PROMISES = (
         for n in (1, 1000)
     ),
     Promise("attach", "add_p50", f"{OURS}@1000x1", f"{OURS}@1x1", "<=", 1.20),
+    *(
+        Promise("scale", "paths_change", f"{system}@{hosts}", "", "<=", bound)
+        for system in ("hops", "latency", "segments")
+        for hosts, bound in ((1000, 50), (5000, 300))
+    ),
 )
 
 
-def promise_of(case: str, row: Row, ratio: Ratio) -> Promise | None:
-    """What is promised of this ratio, if anything."""
+def promise_of(case: str, row: Row, reference: str = "") -> Promise | None:
+    """What is promised of this figure, or of its ratio to another; if anything."""
     found = (
         p
         for p in PROMISES
-        if (p.case, p.metric, p.row, p.reference) == (case, row.metric, row.cell, ratio.reference)
+        if (p.case, p.metric, p.row, p.reference) == (case, row.metric, row.cell, reference)
     )
     return next(found, None)
 
 
-def judge(promise: Promise, ratio: Ratio) -> Verdict:
+def judge(promise: Promise, figure: float, *, good: bool) -> Verdict:
     """Too few rounds decide nothing, whatever they say."""
-    if not ratio.good:
+    if not good:
         return "undecided"
-    return "kept" if promise.holds(ratio.value) else "broken"
+    return "kept" if promise.holds(figure) else "broken"
 
 
 def verdicts(result: Result) -> list[tuple[Promise, Verdict]]:
     """Of every promise that this result speaks about."""
-    return [
-        (promise, judge(promise, ratio))
-        for row in result.rows
-        for ratio in row.ratios
-        if (promise := promise_of(result.case, row, ratio))
-    ]
+    return [found for row in result.rows for found in _verdicts(result.case, row)]
+
+
+def _verdicts(case: str, row: Row) -> Iterator[tuple[Promise, Verdict]]:
+    if row.value is not None and (promise := promise_of(case, row)):
+        yield promise, judge(promise, row.value, good=row.good)
+    for ratio in row.ratios:
+        if promise := promise_of(case, row, ratio.reference):
+            yield promise, judge(promise, ratio.value, good=ratio.good)

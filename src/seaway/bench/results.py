@@ -32,12 +32,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     family: int = 4  # same-host, cross-host, ingress: of the addresses
     endpoints: int | None = None  # attach: present while it was measured
     parallel: int | None = None  # attach: at a time
+    hosts: int | None = None  # scale: in the cluster
     ratios: tuple[Ratio, ...] = ()
     note: str = ""
 
     @property
     def cell(self) -> str:
         """The system, with what it was measured under."""
+        if self.hosts is not None:
+            return f"{self.system}@{self.hosts}"
         if self.endpoints is None:
             return self.system
         return f"{self.system}@{self.endpoints}x{self.parallel}"

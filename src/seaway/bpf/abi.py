@@ -190,7 +190,7 @@ class FlowKey(Record):
 class Flow(Record):
     """bpf/lib/flow.h"""
 
-    c_name, c_format = "flow", "=16s16s2s2sIIII"
+    c_name, c_format = "flow", "=16s16s2s2sIIIII"
     src: bytes
     dst: bytes
     src_port: bytes
@@ -199,6 +199,7 @@ class Flow(Record):
     seen: int
     flags: int
     container: int
+    tag: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,17 @@ in them is ours. What is missing here is written by the programs alone: `counter
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Generic, TypeVar
 
 from seaway.bpf import abi
+from seaway.bpf.askers import Askers, Place
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
-from seaway.model.addresses import Address, Prefix, mapped, unmapped
+from seaway.model.addresses import UNSPECIFIED, Address, Prefix, mapped, unmapped
+from seaway.model.publications import PROTOCOLS
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -142,15 +144,72 @@ _CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "origins": (PORT, ORIGIN),
 }
 _JUDGED_BY: Final = frozenset(
-    ("endpoints", "connections", "publications")
+    ("endpoints", "connections", "publications", "identities")
 )  # verdicts rest on these
+_UDP: Final = PROTOCOLS["udp"]
+
+
+class PublicationTarget(MapTarget[abi.PortKey, abi.Publication]):
+    """With its elements end the sockets of the host that they led (`askers`)."""
+
+    name = "publications"
+
+    def __init__(self, plane: DataPlane, epoch: Epoch) -> None:
+        super().__init__(self.name, plane.maps[self.name], PORT, PUBLICATION, epoch)
+        self._askers = Askers(plane)
+
+    def put(self, objects: Mapping[abi.PortKey, abi.Publication]) -> dict[abi.PortKey, OSError]:
+        before = self._ends(objects)
+        failed = super().put(objects)
+        self._end_those_at(before - self._ends(objects) if before else ())
+        return failed
+
+    def delete(self, keys: set[abi.PortKey]) -> dict[abi.PortKey, OSError]:
+        before = self._ends(keys)
+        failed = super().delete(keys)
+        self._end_those_at(before)
+        return failed
+
+    def end_astray(self, inside: Collection[Prefix]) -> None:
+        """Sockets of the host that were led to one of these subnets, where nothing leads now."""
+        self._askers.end(lambda address, _: any(address in p for p in inside), self._astray)
+
+    def _end_those_at(self, backends: Collection[tuple[bytes, bytes]]) -> None:
+        if backends:
+            ends = {(unmapped(addr), int.from_bytes(port, "big")) for addr, port in backends}
+            self._askers.end(lambda address, port: (address, port) in ends, self._astray)
+
+    def _ends(self, keys: Iterable[abi.PortKey]) -> set[tuple[bytes, bytes]]:
+        """Where these lead that are of datagrams."""
+        of_datagrams = [key for key in keys if key.protocol == _UDP]
+        found = self.look(of_datagrams)
+        return {_end(found[key]) for key in of_datagrams if key in found}
+
+    def _astray(self, place: Place, backend: Place) -> bool:
+        """As `publication_at` of bpf/lib/publication.h looks."""
+        every = mapped(UNSPECIFIED[unmapped(place.addr).version])
+        keys = [abi.PortKey(addr, place.port, _UDP) for addr in (place.addr, every)]
+        found = self.look(keys)
+        now = next((found[key] for key in keys if key in found), None)
+        return now is None or _end(now) != (backend.addr, backend.port)
+
+
+def _end(publication: abi.Publication) -> tuple[bytes, bytes]:
+    return publication.backend, publication.port
 
 
 def targets(plane: DataPlane) -> dict[str, MapTarget[Any, Any]]:
     """By the map's name."""
     epoch = Epoch(plane.maps["epochs"])
     epoch.end()  # whoever wrote last may have died before it said so
-    return {
+    found: dict[str, MapTarget[Any, Any]] = {
         name: MapTarget(name, plane.maps[name], key, value, epoch if name in _JUDGED_BY else None)
         for name, (key, value) in _CODECS.items()
     }
+    return found | {PublicationTarget.name: PublicationTarget(plane, epoch)}
+
+
+def end_astray(plane: DataPlane) -> None:
+    """Of those who asked a port that is published no more: who ended it may have died over it."""
+    subnets = MapTarget("subnets", plane.maps["subnets"], PREFIX, NUMBER).read()
+    PublicationTarget(plane, Epoch(plane.maps["epochs"])).end_astray(subnets)

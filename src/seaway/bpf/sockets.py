@@ -78,7 +78,10 @@ class SocketTarget:
     def _root(self) -> Iterator[int]:
         folder = self._cgroup or root()
         if folder is None:
-            text = "cgroup v2 is not mounted: the host's processes do not reach published ports"
+            text = (
+                "cgroup v2 is not mounted: the host's processes do not reach published ports; "
+                "mount it: mkdir -p /run/cgroup2 && mount -t cgroup2 cgroup2 /run/cgroup2"
+            )
             raise OSError(errno.ENODEV, text)
         with syscall.closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as found:
             yield found

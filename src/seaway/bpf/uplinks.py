@@ -63,13 +63,23 @@ class UplinkTarget:
 
     def delete(self, keys: set[str]) -> dict[str, OSError]:
         for device in keys:
-            self._pin(device).unlink(missing_ok=True)
+            self._unpin(device)
             if ifindex := self._rtnl.ifindex(device):
                 self._filters.detach(ifindex, (HOOK,))
         return {}
 
     def _pin(self, device: str) -> Path:
         return self._plane.uplinks / f"{device}-{HOOK}"
+
+    def _unpin(self, device: str) -> None:
+        """Off the device at once: with its pin a link goes a moment later."""
+        pin = self._pin(device)
+        try:
+            with syscall.closing(syscall.pinned(pin)) as link:
+                syscall.link_detach(link)
+        except FileNotFoundError:
+            return
+        pin.unlink(missing_ok=True)
 
     def _linked(self) -> Iterator[tuple[str, int, int]]:
         """Device, ifindex (0: it is gone) and program of every pinned link."""

@@ -11,7 +11,7 @@ from seaway.cli import options
 from seaway.cli.ending import clean_up_first
 from seaway.errors import Invalid
 
-CASES = ["same-host", "cross-host", "ingress", "attach", "programs"]
+CASES = ["same-host", "cross-host", "ingress", "attach", "programs", "scale"]
 
 
 def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 @click.option(
     "--json",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    type=click.Path(path_type=Path),
     help="Write one case's figures.",
 )
 @click.option("--quick", is_flag=True, help="Few rounds: a look, not a measurement.")
@@ -48,16 +48,21 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
     "--endpoints", multiple=True, help="attach: how many are present. [default: 1,100,1000]"
 )
 @click.option("--parallel", multiple=True, help="attach: how many at a time. [default: 1,16]")
+@click.option("--hosts", multiple=True, help="scale: in the cluster. [default: 100,1000,5000]")
 def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any) -> None:
     """Measure side by side with what is installed here.
 
-    Cases: same-host, cross-host, ingress, attach, programs; all of them if none is named.
+    Cases: same-host, cross-host, ingress, attach, programs, scale; all of them if none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
+    from seaway.setup.beginning import must_be_root  # noqa: PLC0415
 
     clean_up_first()
+    must_be_root("make the hosts of a benchmark")
     if file and len(case) != 1:
         raise Invalid("--json holds one case", f"name one of {', '.join(CASES)}")
+    if file:
+        options.writable(file)
     chosen = benches.Options(
         rounds=given["rounds"] or (benches.QUICK_ROUNDS if quick else benches.ROUNDS),
         systems=tuple(options.items(given["system"])),
@@ -66,6 +71,7 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
         flows=given["flows"] or benches.Options.flows,
         endpoints=_numbers(given["endpoints"], benches.Options.endpoints),
         parallel=_numbers(given["parallel"], benches.Options.parallel),
+        hosts=_numbers(given["hosts"], benches.Options.hosts),
         progress=lambda text: click.echo(text, err=True),
     )
     for name in case or CASES:

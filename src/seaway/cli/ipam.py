@@ -36,7 +36,7 @@ def show_(output: str) -> None:
         return
     rows: list[list[Any]] = []
     for block in blocks:
-        used = f"{block.used} of {block.size}"
+        used = f"{block.used} of {block.usable} usable"
         rows.append([block.network, block.prefix, "", used, f"block of host {block.host}"])
         rows += [["", "", h.address, h.endpoint, h.reason] for h in block.holders]
     show.table(["NETWORK", "BLOCK", "ADDRESS", "HELD BY", "WHY"], rows)

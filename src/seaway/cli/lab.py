@@ -19,22 +19,36 @@ def lab() -> None:
     """
 
 
+def _must_be_root() -> None:
+    from seaway.setup.beginning import must_be_root  # noqa: PLC0415, help must not pay for it
+
+    must_be_root("make, enter or end a lab")
+
+
 @lab.command()
 @_name
 @click.option("--hosts", default=1, show_default=True, help="How many.")
+@click.option(
+    "--topology",
+    default="mesh",
+    show_default=True,
+    help="Who sees whom: mesh, line, star, sites, or a file of links.",
+)
 @click.option("--world", is_flag=True, help="One more that stands for the internet.")
 @click.option("--agents/--no-agents", default=True, show_default=True, help="Start Seaway in each.")
-def up(name: str, *, hosts: int, world: bool, agents: bool) -> None:
+def up(name: str, *, hosts: int, topology: str, world: bool, agents: bool) -> None:
     """Make a lab."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     clean_up_first()
     click.echo(f"making {hosts} host(s) ...", err=True)
-    made = labs.up(name, hosts=hosts, world=world, agents=agents)
+    made = labs.up(name, hosts=hosts, world=world, agents=agents, topology=topology)
     titles = ", ".join(host.name for host in made.everyone)
     click.echo(f"lab {made.name} is up: {titles}")
     which = "" if name == DEFAULT else f"--name {name} "
-    click.echo(f"try: seaway lab exec {which}{made.hosts[0].name} seaway status", err=True)
+    then = "status" if agents else "init"
+    click.echo(f"try: seaway lab exec {which}{made.hosts[0].name} seaway {then}", err=True)
 
 
 @lab.command()
@@ -43,6 +57,7 @@ def down(name: str) -> None:
     """Take a lab down; nothing of it is left."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     found = labs.down(name)
     click.echo(f"lab {name} is gone" if found else f"there was no lab {name}")
 
@@ -56,7 +71,24 @@ def exec(ctx: click.Context, name: str, host: str, command: tuple[str, ...]) -> 
     """Run a command in a host of a lab; its exit status is ours."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     ctx.exit(labs.run(name, host, list(command)))
+
+
+@lab.command()
+@_name
+@click.argument("host")
+@click.argument("other")
+@click.argument("what", type=click.Choice(["up", "down", "loss", "delay", "rate"]))
+@click.argument("value", default="")
+def link(name: str, host: str, other: str, what: str, value: str) -> None:
+    """Change the link between two hosts, both ways.
+
+    up and down take no VALUE; loss is in percent, delay in ms, rate in Mbit/s; 0 takes it away.
+    """
+    from seaway import lab as labs  # noqa: PLC0415
+
+    click.echo(f"link {labs.link((host, other), what, value, name)}")
 
 
 @lab.command()
@@ -66,12 +98,16 @@ def status(name: str, output: str) -> None:
     """Show what runs of a lab."""
     from seaway import lab as labs  # noqa: PLC0415
 
+    _must_be_root()
     found = labs.status(name)
     if output != "table":
-        show.document({"lab": name, "running": found.running, "agents": found.agents}, output)
+        told = {"lab": name, "running": found.running, "agents": found.agents}
+        show.document(told | {"links": list(found.links)}, output)
         return
     rows = [
         [host.name, found.running[host.name], found.agents.get(host.name, "-"), host.address4]
         for host in found.lab.everyone
     ]
     show.table(["HOST", "RUNNING", "AGENT", "ADDRESS"], rows)
+    for known in found.links:
+        click.echo(f"link {known}")

@@ -89,6 +89,7 @@ def create(name: str, subnet: tuple[str, ...], output: str, **given: Any) -> Non
     given["mtu"] = given["mtu"] or 0
     new = NewNetwork(name=name, subnets=subnets, families=families, **given)
     made = options.agent().create_network(new)
+    options.warn(made.warnings)
     if output != "table":
         show.document(made, output)
         return

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from seaway.errors import Invalid, SeawayError
+from seaway.errors import Forbidden, Invalid, SeawayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from click.shell_completion import CompletionItem
 
@@ -34,6 +36,23 @@ def agent() -> Client:
     from seaway.client import Client  # noqa: PLC0415, help must not pay for it
 
     return Client(click.get_current_context().find_root().obj)
+
+
+def writable(path: Path) -> None:
+    """Refuse a file that could not be written, before hours of work for it."""
+    folder = path if path.is_dir() else path.parent
+    if not folder.is_dir():
+        raise Invalid(f"there is no folder {folder}", "make it, or name a file in another one")
+    if path.is_dir():
+        raise Invalid(f"{path} is a directory", "name a file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise Forbidden(f"this user may not write {path}", "name a file in a folder of yours")
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Of what was done all the same."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:

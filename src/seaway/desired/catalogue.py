@@ -25,11 +25,13 @@ from seaway.desired.network.overlay import (
     TUNNELS,
     VXLAN,
 )
+from seaway.desired.network.ports import RESERVED
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 
 DERIVATIONS = (
     PINS,
     SYSCTLS,
+    RESERVED,
     HOST_ADDRESSES,
     IDENTITIES,
     SUBNETS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
 from seaway.model.facts import Attached, Block, Endpoint, Network, Path, Peer
@@ -19,6 +20,7 @@ INDEXES = (
     Index(Endpoint, "publication", publications_of),
     Index(Endpoint, "backend", backends_of),
     Index(Endpoint, "port", claims_of),
+    Index(Endpoint, PUBLISHING, lambda e: (True,) if e.ports else ()),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Block, "network", lambda b: (b.network,)),
     Index(Peer, "number", lambda p: (p.number,)),

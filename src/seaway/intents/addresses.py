@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from seaway.converge import Key
+from seaway.desired.network.blocks import overlaps, spared
+from seaway.desired.network.networks import TABLE
+from seaway.desired.network.ports import leaving
 from seaway.desired.transport.publications import backends_of, publications_of
 from seaway.errors import Conflict, NotFound, SystemFailed
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
-from seaway.model.facts import Attached, Block, Endpoint, Network
+from seaway.model.facts import Attached, Before, Block, Endpoint, Network, Publication
 from seaway.model.kernel import HOOKS
 from seaway.model.reports import BlockReport, Holder, Leak
 from seaway.names import link_name
@@ -33,9 +38,17 @@ class AddressIntents(Desk):
             network=block.network,
             host=block.host,
             size=block.prefix.num_addresses,
+            usable=self._usable(block),
             used=len(holders),
             holders=tuple(sorted(holders, key=lambda h: int(h.address))),
         )
+
+    def _usable(self, block: Block) -> int:
+        network = self.facts.get(Network, block.network)
+        for subnet in network.subnets if network else ():
+            if overlaps(subnet, block.prefix):
+                return spared(subnet, block.prefix)
+        return block.prefix.num_addresses
 
     def ipam_check(self) -> list[Leak]:
         """Addresses held by what is not there."""
@@ -96,7 +109,7 @@ class AddressIntents(Desk):
                 return  # somebody was faster
             endpoint = found  # its ports may have changed meanwhile
             keys = self.keys_of(endpoint)
-            await self.records.commit((), [endpoint])
+            await self.records.commit(self._leaving(endpoint.ports), [endpoint])
             # At once: the next endpoint of this id must not take the old link for its own.
             self.facts.change(Attached, endpoint.id, None)
         await self.convergence.settle(keys)
@@ -109,6 +122,10 @@ class AddressIntents(Desk):
                 "it is tried again every second; see: seaway status",
             )
         self._free(endpoint)
+
+    def _leaving(self, ports: Iterable[Publication]) -> list[Before]:
+        """What is to be recorded with the end of these publications."""
+        return leaving(self.facts.get(Before, self.host.name), ports)
 
     def give_back(self) -> None:
         """The addresses of those of whom the kernel has nothing left by now."""
@@ -138,6 +155,7 @@ class AddressIntents(Desk):
         keys += [("publications", key) for key in publications_of(endpoint)]
         keys += [("origins", key) for key in backends_of(endpoint)]
         keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
+        keys += [TABLE] if endpoint.ports else []  # nobody leaves from a published port
         attached = self.facts.get(Attached, endpoint.id)
         return keys + ([("interfaces", attached.ifindex)] if attached else [])
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from seaway.converge import Convergence
 from seaway.facts import Facts
 from seaway.ipam import Allocator
-from seaway.model.addresses import Prefix
+from seaway.model.addresses import ForeignPrefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Endpoint, Host, Namespace
 from seaway.model.kernel import Inside
@@ -46,8 +46,8 @@ class Surroundings(Protocol):
     def repair_inside(self, inside: Inside) -> None:
         """Put back what is missing there."""
 
-    def foreign_prefixes(self) -> list[Prefix]:
-        """What this host routes elsewhere already."""
+    def foreign_prefixes(self) -> list[ForeignPrefix]:
+        """What this host reaches without us."""
 
     def network_mtu(self, overhead: int) -> int:
         """Of new networks: as the host's configuration says, or that of the device of the default
@@ -55,8 +55,8 @@ class Surroundings(Protocol):
         """
 
     def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
-        """Of these protocols and ports, the ones that sockets of the host have, but not for the
-        container. May be slow.
+        """Of these protocols and ports, the ones that sockets of the host have or rules of others
+        lead elsewhere, but not for the container. May be slow.
         """
 
     def drops(self) -> dict[tuple[int, str], int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from seaway import admission
+from seaway.desired.network.blocks import cautions
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.overlay import overhead
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.intents.desk import Desk
 from seaway.model import forms
 from seaway.model.facts import Block, Cluster, Endpoint, Network
-from seaway.model.reports import NetworkReport
+from seaway.model.reports import NetworkMade, NetworkReport
 from seaway.model.requests import NetworkChange, NewNetwork
 
 
@@ -35,7 +36,7 @@ class NetworkIntents(Desk):
             endpoints=self.facts.count(Endpoint, "network", network.name),
         )
 
-    async def create_network(self, request: NewNetwork) -> Network:
+    async def create_network(self, request: NewNetwork) -> NetworkMade:
         forms.check_network(request.name)
         async with self.deciding:
             if self.facts.get(Network, request.name):
@@ -62,7 +63,8 @@ class NetworkIntents(Desk):
             numbered = msgspec.structs.replace(cluster, next_network=cluster.next_network + 1)
             await self.records.commit([network, numbered])
         await self.convergence.settle([TABLE])
-        return network
+        warnings = tuple(w for subnet in subnets for w in cautions(subnet, foreign, "subnet"))
+        return NetworkMade(**msgspec.structs.asdict(network), warnings=warnings)
 
     async def update_network(self, name: str, change: NetworkChange) -> Network:
         """All but a new MTU holds for its endpoints at once; that is for new ones."""

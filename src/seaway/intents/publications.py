@@ -32,12 +32,9 @@ class PublicationIntents(AddressIntents):
             await self.records.commit([endpoint])
         await self.convergence.settle(self.keys_of(endpoint))
         if failure := self._failure(endpoint):
-            with suppress(NotFound):  # it was detached meanwhile
+            with suppress(NotFound, SystemFailed):  # detached meanwhile; or told by status
                 await self.unpublish(endpoint.id, request)
-            raise SystemFailed(
-                f"the kernel refused ports of endpoint '{endpoint.name}': {failure}",
-                "see: seaway doctor",
-            )
+            raise _refused(endpoint, failure, "see: seaway doctor")
         return endpoint
 
     async def unpublish(self, ref: str, request: Publications) -> Endpoint:
@@ -47,8 +44,10 @@ class PublicationIntents(AddressIntents):
             admission.published(old, ports)
             gone = set(ports)
             endpoint = replace(old, ports=tuple(p for p in old.ports if p not in gone))
-            await self.records.commit([endpoint])
+            await self.records.commit([endpoint, *self._leaving(gone)])
         await self.convergence.settle(self.keys_of(old))
+        if failure := self._failure(old):
+            raise _refused(old, failure, "it is tried again every second; see: seaway status")
         return endpoint
 
     def published(self, container: str) -> frozenset[Publication]:
@@ -64,12 +63,14 @@ class PublicationIntents(AddressIntents):
         return await asyncio.to_thread(self.surroundings.held_ports, places, container)
 
     def _failure(self, endpoint: Endpoint) -> OSError | None:
+        if not self.convergence.failing:
+            return None
         failures = (self.convergence.failure(t, k) for t, k in self.keys_of(endpoint))
         return next((f for f in failures if f), None)
 
     async def _differing(self, endpoint: Endpoint) -> list[str]:
         """What the host should have for it, and has not. It is put back."""
-        found = await self.convergence.check([*self.keys_of(endpoint), TABLE])
+        found = await self.convergence.check(dict.fromkeys((*self.keys_of(endpoint), TABLE)))
         by_target: dict[str, list[str]] = defaultdict(list)
         for target, key in found:
             by_target[target].append(str(key))
@@ -77,6 +78,10 @@ class PublicationIntents(AddressIntents):
             f"{len(keys)} of the host's {target} missing or changed: {', '.join(keys[:_TOLD])}"
             for target, keys in by_target.items()
         ]
+
+
+def _refused(endpoint: Endpoint, failure: OSError, hint: str) -> SystemFailed:
+    return SystemFailed(f"the kernel refused ports of endpoint '{endpoint.name}': {failure}", hint)
 
 
 def _some(request: Publications) -> tuple[Publication, ...]:

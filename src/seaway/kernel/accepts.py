@@ -20,7 +20,7 @@ import structlog
 from seaway.kernel import iptables, netns, nft
 from seaway.kernel.iptables import Filter
 from seaway.kernel.rules import Generation
-from seaway.model.facts import Barrier, Firewalls
+from seaway.model.facts import Barrier, Firewalls, Unguarded
 from seaway.model.kernel import FIREWALLD, TRUSTED, Accept
 from seaway.names import LINK_PREFIX, RULE_COMMENT
 
@@ -32,6 +32,7 @@ _MARK: Final = ("-m", "comment", "--comment", RULE_COMMENT)
 _LOCK_WAIT = "3"  # seconds for the lock that the legacy programs share
 _PAUSE, _LONGEST = 2.0, 60.0  # seconds until what failed is tried again, doubled each time
 _ZONES = "filter_INPUT_ZONES"  # firewalld's chain that tells which interface is of which zone
+_DROP = "-j DROP"
 _DEVICES = f"{LINK_PREFIX}+"
 _BOUND = f'iifname "{LINK_PREFIX}*" goto filter_IN_{TRUSTED}'
 
@@ -64,7 +65,10 @@ class AcceptTarget:
 
     def observe(self) -> Firewalls:
         """Which firewalls refuse what they do not know. May run in a thread, as all below."""
-        return Firewalls(barriers=frozenset(_barriers(self._look())))
+        looked = self._look()
+        return Firewalls(
+            barriers=frozenset(_barriers(looked)), unguarded=frozenset(_unguarded(looked))
+        )
 
     def read(self) -> dict[Place, Accept]:
         found = {}
@@ -152,6 +156,14 @@ def _barriers(looked: Mapping[str, Filter | str]) -> Iterator[Barrier]:
             yield Barrier(program=program, chain=chain, docker_user=docker, bridges=bridges)
 
 
+def _unguarded(looked: Mapping[str, Filter | str]) -> Iterator[Unguarded]:
+    for program, listed in looked.items():
+        if isinstance(listed, str) or listed.refuses("FORWARD"):
+            continue
+        if bridges := listed.docker_bridges():
+            yield Unguarded(program=program, bridges=bridges)
+
+
 def _marked(listed: Filter) -> dict[str, tuple[str, ...]]:
     """Our rules by chain: the conditions alone, if they accept, else with their target."""
     found = {}
@@ -179,14 +191,19 @@ def _rule(condition: str) -> tuple[str, ...]:
 
 
 def _write(program: str, chain: str, wanted: Accept) -> None:
-    """In one transaction: what is there of ours goes, what is wanted comes first."""
+    """In one transaction: what is there of ours goes, what is wanted comes first; a drop, which
+    stands for a policy, comes last.
+    """
     there = iptables.read(program)
     if chain not in there.rules:
         if wanted.rules:
             raise OSError(2, f"{program}: there is no chain {chain} any more")
         return
     old = [("-D", chain, *words) for words in there.rules[chain] if _is_ours(words)]
-    new = [("-I", chain, str(n), *_rule(condition)) for n, condition in enumerate(wanted.rules, 1)]
+    last = [condition for condition in wanted.rules if condition.endswith(_DROP)]
+    first = [condition for condition in wanted.rules if condition not in last]
+    new = [("-I", chain, str(n), *_rule(condition)) for n, condition in enumerate(first, 1)]
+    new += [("-A", chain, *_rule(condition)) for condition in last]
     if old or new:
         lines = ["*filter", *(_quoted(words) for words in (*old, *new)), "COMMIT", ""]
         restore = (f"{program}-restore", "--noflush", "-w", _LOCK_WAIT)

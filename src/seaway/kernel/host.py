@@ -14,21 +14,20 @@ from pathlib import Path
 from seaway.errors import Forbidden, HostUnfit
 from seaway.kernel import filesystems, netns, nft
 from seaway.kernel.messages.address import list_addresses, parse_address
-from seaway.kernel.messages.link import ETHERNET, LinkEntry, get_link, parse_link
-from seaway.kernel.messages.route import BY_RA, UNICAST, RouteEntry, list_routes, parse_route
+from seaway.kernel.messages.link import get_link, parse_link
+from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
-from seaway.model.addresses import Prefix
-from seaway.model.facts import Uplinks
+from seaway.model.addresses import ForeignPrefix, host_prefix
 from seaway.model.reports import Finding
-from seaway.names import LINK_PREFIX, ROUTE_PROTOCOL
+from seaway.names import ROUTE_PROTOCOL, STORE_FILE
 
 KERNEL_FLOOR = (6, 1)
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _BPFFS = Path("/sys/fs/bpf")
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _DEFAULT_MTU = 1500
-_IPV6 = Path("/proc/sys/net/ipv6")
 _LOCAL_TABLE = 255
+_SHORTEST_LINK = 8  # bits of a network that one link can be
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -117,8 +116,12 @@ def _kernel() -> Iterator[Finding]:
 
 
 def _rights() -> Iterator[Finding]:
-    if missing := missing_capabilities():
-        yield _finding("capabilities", "error", f"{', '.join(missing)} missing", "run as root")
+    missing = missing_capabilities()
+    if missing and os.geteuid():
+        yield _finding("capabilities", "off", "not looked at", "root can: sudo seaway doctor")
+    elif missing:
+        advice = "run outside of any container or sandbox"
+        yield _finding("capabilities", "error", f"{', '.join(missing)} missing", advice)
     else:
         yield _finding("capabilities", "ok", ", ".join(_CAPABILITIES))
 
@@ -127,91 +130,100 @@ def _forwarding() -> Iterator[Finding]:
     for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
         path = Path("/proc/sys") / name
         value = path.read_text().strip() if path.exists() else "not there"
-        advice = "" if value == "1" else "the agent sets it; does something else reset it?"
+        advice = "" if value == "1" else _turns_on()
         told = f"{name.replace('/', '.')} is {value}"
         yield _finding("forwarding", "ok" if value == "1" else "warning", told, advice)
+
+
+def _turns_on() -> str:
+    try:
+        known = STORE_FILE.exists()
+    except PermissionError:  # only root may look: then somebody made it
+        known = True
+    if known:
+        return "the agent sets it; does something else reset it?"
+    return "seaway init turns it on"
 
 
 def _finding(check: str, level: str, found: str, advice: str = "") -> Finding:
     return Finding(check=check, level=level, found=found, advice=advice)
 
 
-def foreign_prefixes(netns_path: Path | None = None) -> list[Prefix]:
-    """Where this host sends packets without us: its routes and its interfaces' networks."""
+def foreign_prefixes(netns_path: Path | None = None) -> list[ForeignPrefix]:
+    """What this host reaches without us, each once: its addresses, the networks that it is in,
+    the next hops of its routes, and what it routes.
+    """
     with netns.open_rtnl(netns_path) as rtnl:
-        entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
-        own = {
-            entry.address.network for entry in entries if entry and entry.protocol != ROUTE_PROTOCOL
-        }
-        routed = {
-            entry.dst
-            for entry in _routes(rtnl)
-            if entry.protocol != ROUTE_PROTOCOL and entry.table != _LOCAL_TABLE
-        }
-    found = own | routed
+        found = [*_routed(rtnl), *_addressed(rtnl)]
+    by_prefix = {one.prefix: one for one in found}  # the last told is the one that says most
     return sorted(
-        (p for p in found if not (p.is_loopback or p.is_multicast or p.is_link_local)),
-        key=lambda p: (p.version, int(p.network_address), p.prefixlen),
+        (
+            f
+            for p, f in by_prefix.items()
+            if not (p.is_loopback or p.is_multicast or p.is_link_local)
+        ),
+        key=lambda f: (f.prefix.version, int(f.prefix.network_address), f.prefix.prefixlen),
     )
+
+
+def _routed(rtnl: Rtnl) -> Iterator[ForeignPrefix]:
+    entries = [
+        entry
+        for entry in routes(rtnl)
+        if entry.protocol != ROUTE_PROTOCOL and entry.table != _LOCAL_TABLE
+    ]
+    yield from (ForeignPrefix(entry.dst) for entry in entries)
+    for entry in entries:
+        if _is_on_link(entry):
+            yield ForeignPrefix(entry.dst, "a network that this host is in", yields=False)
+    for entry in entries:
+        for hop in (entry.gateway, *entry.hops):
+            if hop:
+                what = f"the next hop of this host's route to {_destination(entry)}"
+                yield ForeignPrefix(host_prefix(hop), what, yields=False)
+
+
+def _is_on_link(entry: RouteEntry) -> bool:
+    """Not what stands for the default route: VPNs write it in two halves, tunnels as it is."""
+    by_router = entry.gateway or entry.hops
+    return entry.type == UNICAST and not by_router and entry.dst.prefixlen >= _SHORTEST_LINK
+
+
+def _destination(entry: RouteEntry) -> str:
+    return str(entry.dst) if entry.dst.prefixlen else "everywhere"
+
+
+def _addressed(rtnl: Rtnl) -> Iterator[ForeignPrefix]:
+    entries = filter(None, (parse_address(body) for body in rtnl.dump(*list_addresses())))
+    own = [entry.address for entry in entries if entry.protocol != ROUTE_PROTOCOL]
+    for network in (address.network for address in own):
+        if network.prefixlen >= _SHORTEST_LINK:
+            yield ForeignPrefix(network, "a network that this host is in", yields=False)
+    for address in own:
+        yield ForeignPrefix(host_prefix(address.ip), "an address of this host", yields=False)
 
 
 def uplink_mtu(netns_path: Path | None = None) -> int:
     """The smallest of the default routes' devices; 1500 where there is no default route."""
     with netns.open_rtnl(netns_path) as rtnl:
-        devices = {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
+        devices = default_devices(rtnl)
         links = [parse_link(rtnl.get(*get_link(ifindex))) for ifindex in devices]
     return min((link.mtu for link in links), default=_DEFAULT_MTU)
 
 
-def uplinks(netns_path: Path | None = None) -> Uplinks:
-    """How this host reaches others, and they it."""
-    return Uplinks(
-        ipv6=_IPV6.exists(),
-        by_advertisement=tuple(learnt_by_ra(netns_path)),
-        devices=tuple(addressed_devices(netns_path)),
-        mtu=uplink_mtu(netns_path),
-    )
-
-
-def addressed_devices(netns_path: Path | None = None) -> list[tuple[str, int]]:
-    """Ethernet devices with an address: not ours, and none that only serves a bridge or bond."""
-    with netns.open_rtnl(netns_path) as rtnl:
-        entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
-        found = {entry.ifindex for entry in entries if entry}
-        links = filter(None, (_link(rtnl, ifindex) for ifindex in found))
-        return sorted(
-            (link.name, link.ifindex)
-            for link in links
-            if link.hardware == ETHERNET and not link.name.startswith(LINK_PREFIX)
-        )
-
-
-def _link(rtnl: Rtnl, ifindex: int) -> LinkEntry | None:
-    """None: it went away meanwhile."""
-    try:
-        return parse_link(rtnl.get(*get_link(ifindex)))
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
-        return None
-
-
-def learnt_by_ra(netns_path: Path | None = None) -> list[str]:
-    """Devices whose default route a router told: forwarding would end that (accept_ra=2)."""
-    with netns.open_rtnl(netns_path) as rtnl:
-        told = _routes(rtnl, BY_RA)
-        devices = {e.ifindex for e in told if e.dst.prefixlen == 0 and e.ifindex}
-        return sorted(filter(None, (rtnl.ifname(ifindex) for ifindex in devices)))
+def default_devices(rtnl: Rtnl) -> set[int]:
+    """Of the default routes."""
+    return {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
 
 
 def _defaults(rtnl: Rtnl) -> Iterator[RouteEntry]:
-    return (e for e in _routes(rtnl) if e.dst.prefixlen == 0 and e.type == UNICAST)
+    return (e for e in routes(rtnl) if e.dst.prefixlen == 0 and e.type == UNICAST)
 
 
-def _routes(rtnl: Rtnl, protocol: int = 0) -> Iterator[RouteEntry]:
-    """0: of every protocol."""
+def routes(rtnl: Rtnl, protocol: int = 0, ifindex: int = 0) -> Iterator[RouteEntry]:
+    """Of every table and family. 0: of every protocol, by every device."""
     for af in _FAMILIES:
-        for body in rtnl.dump(*list_routes(af, protocol)):
+        for body in rtnl.dump(*list_routes(af, protocol, ifindex=ifindex)):
             entry = parse_route(body)
             if entry:
                 yield entry

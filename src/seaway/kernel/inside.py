@@ -28,14 +28,24 @@ from seaway.kernel.messages.route import (
     new_route,
     parse_route,
 )
+from seaway.kernel.messages.rule import (
+    RuleEntry,
+    delete_rule,
+    list_rules,
+    new_rule,
+    parse_rule,
+)
 from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.addresses import EVERYWHERE, Address, host_prefix
 from seaway.model.facts import ExtraRoute
 from seaway.model.kernel import Inside
-from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, ROUTE_PROTOCOL
 
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _LOOPBACK = 1  # the ifindex of `lo` in every network namespace
 _MOST = 1000  # addresses, neighbours, routes of one interface, each
+_OWN_TABLE = 0x53590000  # and the number of the interface: the table of what it answers
+_OWN_PRIORITY = 30000  # before the main table, behind whatever a runtime or a plugin made
 _IPV6_METRIC = 1024  # what the kernel makes of 0
 
 
@@ -61,7 +71,23 @@ def configure(rtnl: Rtnl, inside: Inside, ifindex: int) -> None:
 
     EADDRINUSE: another interface of the container has one of the routes.
     """
+    if inside.own_way:
+        _forget_rules(rtnl)
     _add(rtnl, inside, ifindex, _parts(inside, ifindex))
+
+
+def _forget_rules(rtnl: Rtnl) -> None:
+    """Those of interfaces that are gone: the kernel keeps them."""
+    entries = (parse_address(body) for body in rtnl.dump(*list_addresses(), most=_MOST))
+    there = {entry.address.ip for entry in entries if entry}
+    rtnl.request([delete_rule(rule) for rule in _rules(rtnl) if rule.source not in there])
+
+
+def _rules(rtnl: Rtnl) -> list[RuleEntry]:
+    """Ours."""
+    bodies = (b for af in _FAMILIES for b in rtnl.dump(*list_rules(af), most=_MOST))
+    rules = filter(None, map(parse_rule, bodies))
+    return [rule for rule in rules if rule.protocol == ROUTE_PROTOCOL]
 
 
 def _add(rtnl: Rtnl, inside: Inside, ifindex: int, wanted: list[Part]) -> None:
@@ -70,7 +96,7 @@ def _add(rtnl: Rtnl, inside: Inside, ifindex: int, wanted: list[Part]) -> None:
         _enable_ipv6(inside)
         failures = _make(rtnl, wanted)
     if failures:
-        failures = _real(rtnl, ifindex, failures)
+        failures = _real(rtnl, inside, ifindex, failures)
     for part, error in failures:
         taken = error.errno == errno.EEXIST and part.name[0] == "route"
         number = errno.EADDRINUSE if taken else error.errno
@@ -103,13 +129,13 @@ def repair(inside: Inside) -> None:
             raise OSError(errno.ENODEV, f"interface {inside.name} is missing in the container")
         if parse_link(rtnl.get(*get_link(ifindex))).mac != inside.mac:
             rtnl.one(change_mac(ifindex, inside.mac))
-        present = _present(rtnl, ifindex)
+        present = _present(rtnl, inside, ifindex)
         missing = [part for part in _parts(inside, ifindex) if not part.is_in(present)]
         _add(rtnl, inside, ifindex, missing)
 
 
 def _problems(rtnl: Rtnl, inside: Inside, entry: LinkEntry) -> list[str]:
-    present = _present(rtnl, entry.ifindex)
+    present = _present(rtnl, inside, entry.ifindex)
     problems = [
         f"interface {inside.name}: {part.told} is missing"
         for part in _parts(inside, entry.ifindex)
@@ -126,11 +152,11 @@ def _make(rtnl: Rtnl, wanted: list[Part]) -> list[tuple[Part, OSError]]:
 
 
 def _real(
-    rtnl: Rtnl, ifindex: int, failures: list[tuple[Part, OSError]]
+    rtnl: Rtnl, inside: Inside, ifindex: int, failures: list[tuple[Part, OSError]]
 ) -> list[tuple[Part, OSError]]:
     """Leave out what failed only because it is there already, on this interface."""
     try:
-        present = _present(rtnl, ifindex)
+        present = _present(rtnl, inside, ifindex)
     except OSError as error:
         if error.errno != errno.EMSGSIZE:
             raise
@@ -153,7 +179,19 @@ def _parts(inside: Inside, ifindex: int) -> list[Part]:
         *_neighbours(inside, gateways, ifindex),
         *(_gateway_route(g, ifindex) for g in gateways if g.version == 4),
         *(_route_part(r) for r in _routes(inside, gateways, ifindex)),
+        *(_own_way(inside, gateways, ifindex) if inside.own_way else ()),
     ]
+
+
+def _own_way(inside: Inside, gateways: list[Address], ifindex: int) -> Iterator[Part]:
+    """A table that leads everywhere by this interface, for what its addresses send."""
+    table = _OWN_TABLE + ifindex
+    for gateway in gateways:
+        route = RouteEntry(EVERYWHERE[gateway.version], ifindex, gateway, table=table)
+        yield _route_part(route)._replace(moved=None)
+    for address in inside.addresses:
+        rule = RuleEntry(address.ip, table, _OWN_PRIORITY, ROUTE_PROTOCOL)
+        yield Part(("rule for", address.ip), rule, new_rule(rule))
 
 
 def _neighbours(inside: Inside, gateways: list[Address], ifindex: int) -> Iterator[Part]:
@@ -216,12 +254,12 @@ def _moved_mark(route: RouteEntry) -> tuple[object, ...]:
     return (route.dst, route.ifindex, route.gateway)
 
 
-def _present(rtnl: Rtnl, ifindex: int) -> set[object]:
+def _present(rtnl: Rtnl, inside: Inside, ifindex: int) -> set[object]:
     """The marks of all that is on this interface.
 
     A container has as much as it likes, and the loop waits: EMSGSIZE where it is too much.
     """
-    present: set[object] = set()
+    present: set[object] = set(_rules(rtnl) if inside.own_way else ())
     for index in (_LOOPBACK, ifindex):
         entry = parse_link(rtnl.get(*get_link(index)))
         present.add((index, entry.flags & UP))
@@ -233,7 +271,7 @@ def _present(rtnl: Rtnl, ifindex: int) -> set[object]:
         neighbour = parse_neighbour(body)
         if neighbour and neighbour.permanent:
             present.add((neighbour.address, neighbour.mac))
-    for af in (socket.AF_INET, socket.AF_INET6):
+    for af in _FAMILIES:
         for body in rtnl.dump(*list_routes(af, ifindex=ifindex), most=_MOST):
             route = parse_route(body)
             if route:

@@ -1,4 +1,4 @@
-"""The filter tables of iptables, in both its flavours and families, as its own programs tell them.
+"""The tables of iptables, in both its flavours and families, as its own programs tell them.
 
 Asking a program of the legacy flavour loads the table that it asks for, so it is asked only where
 that is loaded; the programs of the nft flavour make nothing by being asked. Only read here: the
@@ -29,7 +29,7 @@ _VERDICTS = {"ACCEPT": False, "DROP": True, "REJECT": True}
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A table `filter`: the policies of its base chains, and the words of every chain's rules."""
+    """A table: the policies of its base chains, and the words of every chain's rules."""
 
     policies: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
@@ -91,15 +91,15 @@ def installed(program: str) -> bool:
     return which(f"{program}-save") is not None and which(f"{program}-restore") is not None
 
 
-def loaded(program: str) -> bool:
+def loaded(program: str, table: str = "filter") -> bool:
     """Of the legacy flavour: whether the table is there, in the namespace of this thread."""
     names = Path("/proc/thread-self/net", _NAMES[program])
-    return names.exists() and "filter" in names.read_text().split()
+    return names.exists() and table in names.read_text().split()
 
 
-def read(program: str) -> Filter:
+def read(program: str, table: str = "filter") -> Filter:
     """As it is now, in the namespace of this thread."""
-    return parse(run(f"{program}-save", "-t", "filter"))
+    return parse(run(f"{program}-save", "-t", table))
 
 
 def run(program: str, *arguments: str, text: str = "") -> str:

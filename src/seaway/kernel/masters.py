@@ -15,7 +15,7 @@ from typing import Final
 
 from seaway.kernel import iptables, nft
 from seaway.kernel.accepts import AcceptTarget
-from seaway.model.facts import Barrier
+from seaway.model.facts import Barrier, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, FIREWALLD
 from seaway.model.reports import Finding
 from seaway.names import LINK_PREFIX, NFT_TABLE
@@ -54,15 +54,21 @@ def _barriers() -> Iterator[Finding]:
     """Where the agent keeps accepts, or should."""
     target = AcceptTarget()
     try:
-        barriers, held = target.observe().barriers, target.read().keys()
+        firewalls, held = target.observe(), target.read().keys()
+    except PermissionError:
+        yield _finding("firewall", "off", "not looked at", "root can: sudo seaway doctor")
+        return
     except OSError as error:
         yield _finding("firewall", "warning", f"other firewalls cannot be looked at: {error}")
         return
     finally:
         target.close()
+    barriers = firewalls.barriers
     for barrier in sorted(barriers, key=lambda b: (b.program, b.chain)):
         where = DOCKER_CHAIN if barrier.docker_user else barrier.chain
         yield _barrier(barrier, where, accepted=(barrier.program, where) in held)
+    for unguarded in sorted(firewalls.unguarded, key=lambda u: u.program):
+        yield _bridges(unguarded, closed=(unguarded.program, "FORWARD") in held)
     if not barriers:
         yield _finding("firewall", "ok", "no firewall of iptables or firewalld refuses our packets")
     for program in iptables.LEGACY:
@@ -73,13 +79,26 @@ def _barriers() -> Iterator[Finding]:
             yield _finding("firewall", "warning", found, "apt-get install iptables")
 
 
+def _bridges(unguarded: Unguarded, *, closed: bool) -> Finding:
+    bridges = ", ".join(unguarded.bridges)
+    if closed:
+        found = f"{unguarded.program}: FORWARD refuses nothing; {bridges} closed by rules of ours"
+        return _finding("docker", "ok", found, "as Docker does where it turns forwarding on")
+    found = f"{unguarded.program}: FORWARD refuses nothing: Docker before 28 leaves {bridges} open"
+    advice = f"if its containers shall be reached by published ports alone: {unguarded.program}"
+    return _finding("docker", "warning", found, f"{advice} -P FORWARD DROP")
+
+
 def _barrier(barrier: Barrier, where: str, *, accepted: bool) -> Finding:
     found = f"{barrier.program}: {barrier.chain} refuses what it does not know"
     if barrier.program == FIREWALLD:
         found = f"firewalld runs, and refuses what comes by devices that are not {barrier.chain}"
         if not iptables.which("firewall-cmd"):
             return _finding(
-                FIREWALLD, "warning", f"{found}; there is no firewall-cmd", "install firewalld's"
+                FIREWALLD,
+                "warning",
+                f"{found}; there is no program 'firewall-cmd'",
+                "apt-get install firewalld",
             )
         advice = (
             f"the agent puts {LINK_PREFIX}+ there, after each reload again; for good: "
@@ -109,8 +128,17 @@ def _foreign_chains() -> Iterator[Finding]:
         rules = "; ".join(
             f"nft insert rule {table} {name} {way} '{LINK_PREFIX}*' accept" for way in ways
         )
+        if all(f'{way} "{LINK_PREFIX}*"' in _accepting(chain) for way in ways):
+            yield _finding("firewall", "ok", f"{found}, and lets ours through")
+            continue
         advice = f"Seaway changes no table of others; in yours, if our packets shall pass: {rules}"
         yield _finding("firewall", "warning", found, advice)
+
+
+def _accepting(chain: dict[str, str]) -> str:
+    """Those of its rules that accept without another condition."""
+    listed = nft.listed_chain(chain["family"], chain["table"], chain["name"]).splitlines()
+    return "\n".join(line for line in listed if re.fullmatch(r"\s*[io]ifname \S+ accept", line))
 
 
 def _nft_chains() -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -27,12 +27,16 @@ from seaway.kernel import netns
 from seaway.kernel.rules import Generation
 from seaway.model.addresses import Prefix
 from seaway.model.kernel import Masquerade
+from seaway.model.ports import Span
 from seaway.names import LINK_PREFIX, NFT_TABLE
 
 KEY = "table"
 _TIMEOUT = 30.0  # seconds; an emulated machine needs ten for the first rule
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _MARK = re.compile(r"\n\tchain written_([0-9a-f]{16}) \{\n\t\}\n")
+_LOW = 1024  # ports: who sends from below may be told from others by it
+_RANDOM = 1 << 32  # values of nft's `meta random`
+_SPAN = re.compile(r"masquerade to :(\d+)(?:-(\d+))? fully-random")
 _SET = re.compile(r"set (sources|inside)[46] \{[^}]*?elements = \{([^}]*)\}", re.DOTALL)
 
 _TABLE = """\
@@ -44,10 +48,12 @@ table inet {table} {{
 	set inside6 {{ type ipv6_addr; flags interval; {inside6} }}
 	chain postrouting {{
 		type nat hook postrouting priority srcnat; policy accept;
-		oifname != "{ours}" ip saddr @sources4 ip daddr != @inside4 \
-counter masquerade fully-random
-		oifname != "{ours}" ip6 saddr @sources6 ip6 daddr != @inside6 \
-counter masquerade fully-random
+		oifname != "{ours}" ip saddr @sources4 ip daddr != @inside4 counter goto leave
+		oifname != "{ours}" ip6 saddr @sources6 ip6 daddr != @inside6 counter goto leave
+	}}
+	chain leave {{
+{leave}
+		masquerade fully-random
 	}}
 	chain forward {{
 		type filter hook forward priority filter; policy accept;
@@ -192,8 +198,26 @@ def ruleset(wanted: Masquerade) -> str:
         sources6=_elements(wanted.sources, 6),
         inside4=_elements(wanted.inside, 4),
         inside6=_elements(wanted.inside, 6),
+        leave="\n".join(f"\t\tmeta l4proto {{ tcp, udp }} {rule}" for rule in _leave(wanted.ports)),
         untracked=_untracked(wanted.untracked),
     )
+
+
+def _leave(spans: Sequence[Span]) -> Iterator[str]:
+    """Each port of those above as likely as every other one."""
+    for low in (span for span in spans if span[1] < _LOW):
+        yield f"th sport < {_LOW} {_masquerade(low)}"
+    high = [span for span in spans if span[1] >= _LOW]
+    left = sum(last - first + 1 for first, last in high)
+    for span in high[:-1]:
+        size = span[1] - span[0] + 1
+        yield f"meta random < {_RANDOM * size // left} {_masquerade(span)}"
+        left -= size
+    yield from map(_masquerade, high[-1:])
+
+
+def _masquerade(span: Span) -> str:
+    return f"masquerade to :{span[0]}-{span[1]} fully-random"
 
 
 def _untracked(port: int) -> str:
@@ -212,9 +236,10 @@ def _parsed(listing: str) -> Masquerade:
     for name, elements in _SET.findall(listing):
         for element in elements.split(","):
             found[name] += _prefixes(element.strip())
+    spans = tuple((int(a), int(b or a)) for a, b in _SPAN.findall(listing))
     port = _PORT.search(listing)
     untracked = int(port[1]) if port else 0
-    return Masquerade(tuple(found["sources"]), tuple(found["inside"]), untracked)
+    return Masquerade(tuple(found["sources"]), tuple(found["inside"]), spans, untracked)
 
 
 def _prefixes(element: str) -> list[Prefix]:

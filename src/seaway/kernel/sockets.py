@@ -1,4 +1,4 @@
-"""Which ports of the host its own sockets have, and the processes behind them. Only read.
+"""Which ports of the host its own sockets have, and who is behind them. Only read.
 
 The kernel lists the sockets of a namespace in text; of whom each is, only the descriptors of
 all processes tell, so these are gone through only where a port that is asked for is taken.
@@ -6,10 +6,12 @@ all processes tell, so these are gone through only where a port that is asked fo
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -22,9 +24,11 @@ from seaway.model.publications import HeldPort
 _PROC: Final = Path("/proc")
 _RUN: Final = Path("/run")
 _LISTS: Final = {"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp"}
-_LISTENS: Final = "0A"  # TCP_LISTEN, of net/tcp_states.h; a datagram socket has its port at once
+_LISTENS: Final = "0A"  # TCP_LISTEN, of net/tcp_states.h
 _WORD: Final = 8  # digits of 32 bits, which are in the order of the machine
 _SOCKET: Final = re.compile(r"socket:\[([0-9]+)\]")
+_SYS_PIDFD_GETFD: Final = 438  # on every machine
+_libc = ctypes.CDLL(None, use_errno=True)
 _NOBODY: Final = "a socket of this host that no process has"
 
 
@@ -33,7 +37,7 @@ class _Bound:
     protocol: str
     address: Address
     port: int
-    inode: int
+    inode: int  # 0: of what is left of a connection whose socket is closed
 
 
 def held(
@@ -72,8 +76,15 @@ def _bound(places: Collection[tuple[str, int]], proc: Path) -> Iterator[_Bound]:
         for line in path.read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split(maxsplit=10)[:10]
             address, _, port = local.partition(":")
-            if (protocol, port) in wanted and (protocol == "udp" or state == _LISTENS):
-                yield _Bound(protocol, _address(address), int(port, 16), int(inode))
+            if (protocol, port) in wanted:
+                found = _Bound(protocol, _address(address), int(port, 16), int(inode))
+                if protocol == "udp" or state == _LISTENS or _connects(found):
+                    yield found
+
+
+def _connects(found: _Bound) -> bool:
+    """Whether its packets come by a wire, where the port would be taken for the published one."""
+    return found.inode != 0 and not found.address.is_loopback
 
 
 def _address(text: str) -> Address:
@@ -93,12 +104,50 @@ def _kept(container: str, proc: Path, run: Path) -> set[int]:
 
 
 def _sockets(process: Path) -> Iterator[int]:
-    """Their numbers. Processes end, and sockets are closed, while they are looked at."""
+    """Their numbers."""
+    return (inode for inode, _ in _descriptors(process))
+
+
+def _descriptors(process: Path) -> Iterator[tuple[int, int]]:
+    """Of its sockets, with their numbers first. Processes end, and sockets are closed, while they
+    are looked at.
+    """
     with suppress(OSError):
         for descriptor in (process / "fd").iterdir():
             with suppress(OSError):
                 if number := _SOCKET.fullmatch(str(descriptor.readlink())):
-                    yield int(number[1])
+                    yield int(number[1]), int(descriptor.name)
+
+
+def borrowed(inodes: Collection[int], proc: Path = _PROC) -> Iterator[tuple[int, int]]:
+    """Of each of these sockets that a process has, a descriptor of ours: until the next one."""
+    wanted = set(inodes)
+    for folder in proc.iterdir() if wanted else ():
+        if not folder.name.isdecimal():
+            continue
+        for inode, number in _descriptors(folder):
+            if inode not in wanted:
+                continue
+            with suppress(OSError), _borrowed(int(folder.name), number) as own:
+                if os.fstat(own).st_ino == inode:  # else another one has its number by now
+                    wanted.discard(inode)
+                    yield inode, own
+
+
+@contextmanager
+def _borrowed(process: int, descriptor: int) -> Iterator[int]:
+    pidfd = os.pidfd_open(process)
+    try:
+        own = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
+        if own < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(pidfd)
+    try:
+        yield own
+    finally:
+        os.close(own)
 
 
 def _holders(inodes: set[int], proc: Path) -> dict[int, str]:

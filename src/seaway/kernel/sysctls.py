@@ -15,6 +15,7 @@ from seaway.kernel import netns
 from seaway.model.kernel import Sysctl
 
 _FOLDER = Path("/proc/sys")
+_LONGEST = 1 << 19  # bytes; every second port of all is 190,000
 
 
 class SysctlTarget:
@@ -45,11 +46,25 @@ def path(name: str) -> Path:
     return _FOLDER.joinpath(*(part.replace("/", ".") for part in name.split(".")))
 
 
+def read(name: str) -> str:
+    """In one call: of a long list the kernel gives nothing to a second one."""
+    with path(name).open("rb", buffering=0) as file:
+        return (file.read(_LONGEST) or b"").decode().strip()
+
+
+def write(name: str, value: str) -> None:
+    """A long list in as many calls as the kernel wants, which cuts it between two items."""
+    data = value.encode() + b"\n"
+    with path(name).open("wb", buffering=0) as file:
+        while data:
+            data = data[file.write(data) :]
+
+
 def _read(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            found[name] = path(name).read_text().strip()
+            found[name] = read(name)
         except FileNotFoundError:
             continue
     return found
@@ -67,7 +82,7 @@ def _write(wanted: Iterable[Sysctl]) -> dict[str, OSError]:
     for sysctl in sorted(wanted, key=_turn):
         try:
             if _read([sysctl.name]).get(sysctl.name) != sysctl.value:
-                path(sysctl.name).write_text(sysctl.value)
+                write(sysctl.name, sysctl.value)
         except OSError as error:
             failed[sysctl.name] = error
     return failed

@@ -40,7 +40,7 @@ class Watcher(Protocol):
         """The host's addresses are these now."""
 
     def uplinks(self) -> None:
-        """A device of others came or changed, or a router told a route."""
+        """A device of others came or changed, or a default route; or a router told a route."""
 
     def lost(self) -> None:
         """Notifications came faster than they were read: everything may be different."""
@@ -139,7 +139,7 @@ class Watch:
 
     def _route(self, frame: Frame) -> None:
         protocol = route.parse_protocol(frame.body)
-        if protocol == route.BY_RA:
+        if protocol == route.BY_RA or route.is_default(frame.body):
             self._watcher.uplinks()
         ours = protocol == ROUTE_PROTOCOL
         if not ours and not frame.flags & NLM_F_REPLACE:

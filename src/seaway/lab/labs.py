@@ -16,13 +16,15 @@ from pathlib import Path
 import msgspec
 
 from seaway.errors import Conflict, HostUnfit, Invalid, NotFound
-from seaway.lab import cgroups, holders, wire
+from seaway.lab import cgroups, holders, links, wire, wiring
 from seaway.lab.hosts import LabHost
+from seaway.lab.links import Link
 
 FOLDER = Path("/run/seaway-lab")
-PROGRAMS = ("unshare", "nsenter", "setsid", "setpriv", "ip", "mount", "hostname")
+PROGRAMS = ("unshare", "nsenter", "setsid", "setpriv", "ip", "mount", "hostname", "nft")
 WIRE = "wire"
 WORLD = "world"
+_IN_FOLDER = 'cd "$0" 2> /dev/null || cd /; exec "$@"'  # a host may have none of that name
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,13 +33,20 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     world: LabHost | None = None
 
     @property
+    def names(self) -> list[str]:
+        """Of its hosts, in their order."""
+        return [host.name for host in self.hosts]
+
+    @property
     def everyone(self) -> tuple[LabHost, ...]:
         return (self.world, *self.hosts) if self.world else self.hosts
 
     def host(self, name: str) -> LabHost:
         everyone = {host.name: host for host in self.everyone}
         if name not in everyone:
-            raise NotFound(f"lab '{self.name}' has no host '{name}'", f"one of {list(everyone)}")
+            raise NotFound(
+                f"lab '{self.name}' has no host '{name}'", f"expected {' or '.join(everyone)}"
+            )
         return everyone[name]
 
 
@@ -47,17 +56,27 @@ class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
     lab: Lab
     running: dict[str, bool]  # by host
     agents: dict[str, bool]
+    links: tuple[Link, ...]
 
 
-def up(name: str = "lab", *, hosts: int = 1, world: bool = False, agents: bool = False) -> Lab:
-    """Make a lab: all of it, or nothing."""
+def up(
+    name: str = "lab",
+    *,
+    hosts: int = 1,
+    world: bool = False,
+    agents: bool = False,
+    topology: str = "mesh",
+) -> Lab:
+    """Make a lab: all of it, or nothing. `topology`: one of `links.TOPOLOGIES`, or a file."""
     _validate(name, hosts)
     lab = _plan(name, hosts, world)
+    known = links.laid_out(topology, lab.names)
     with ExitStack() as undo:
         undo.callback(down, name)
         (FOLDER / name).mkdir(parents=True)
         (FOLDER / name / "lab.json").write_bytes(msgspec.json.encode(lab, enc_hook=str))
         _start(lab)
+        wiring.apply(FOLDER / name, _wire(name), lab.names, known)
         for host in lab.hosts if agents else ():
             host.start_agent()
         undo.pop_all()
@@ -106,12 +125,24 @@ def status(name: str = "lab") -> LabStatus:
     lab = load(name)
     running = {host.name: _runs(host) for host in lab.everyone}
     agents = {host.name: running[host.name] and host.agent_is_ready() for host in lab.hosts}
-    return LabStatus(lab=lab, running=running, agents=agents)
+    known = wiring.load(FOLDER / name).values()
+    return LabStatus(lab=lab, running=running, agents=agents, links=tuple(known))
+
+
+def link(ends: tuple[str, str], quality: str, value: str = "", name: str = "lab") -> Link:
+    """Change a link of a lab that is up: `up`, `down`, or its `loss`, `delay` or `rate`."""
+    lab, folder = load(name), FOLDER / name
+    pair = links.pair(*ends, lab.names)
+    known = wiring.load(folder)
+    made = links.changed(known.get(pair, Link(hosts=pair)), quality, value)
+    wiring.apply(folder, _wire(name), lab.names, known | {pair: made})
+    return made
 
 
 def run(name: str, host: str, argv: list[str]) -> int:
-    """Run a command in a lab host on our own terminal; its exit status."""
-    return subprocess.run(load(name).host(host).argv(*argv), check=False).returncode
+    """Run a command in a lab host on our own terminal, in our own folder; its exit status."""
+    here = ("sh", "-c", _IN_FOLDER, str(Path.cwd()), *argv)
+    return subprocess.run(load(name).host(host).argv(*here), check=False).returncode
 
 
 def _decoded(kind: type[Path], text: str) -> Path:
@@ -134,7 +165,9 @@ def _validate(name: str, hosts: int) -> None:
         raise Conflict(f"there is a lab '{name}' already", f"seaway lab down --name {name}")
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        raise HostUnfit(f"the lab needs {', '.join(missing)}", "install util-linux and iproute2")
+        raise HostUnfit(
+            f"the lab needs {', '.join(missing)}", "install util-linux, iproute2 and nftables"
+        )
 
 
 def _plan(name: str, hosts: int, world: bool) -> Lab:
@@ -151,6 +184,17 @@ def _plan(name: str, hosts: int, world: bool) -> Lab:
         name=name,
         hosts=tuple(host(f"host{n}", wire.FIRST_HOST + n - 1) for n in range(1, hosts + 1)),
         world=host(WORLD, wire.WORLD) if world else None,
+    )
+
+
+def _wire(lab: str) -> LabHost:
+    """The wire itself, to run commands in; nobody's address."""
+    where = wire.place(0)
+    return LabHost(
+        name=WIRE,
+        cgroup=cgroups.of_lab(lab) / WIRE,
+        address4=where.address4.ip,
+        address6=where.address6.ip,
     )
 
 

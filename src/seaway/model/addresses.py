@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC
+from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -43,8 +44,22 @@ else:
     for kind in (IPv4Network, IPv6Network):
         Prefix.register(kind)
 
+# Every address of the host, where a port is published.
+UNSPECIFIED: Final[dict[int, Address]] = {4: IPv4Address(0), 6: IPv6Address(0)}
 EVERYWHERE: Final = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}  # a default route
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignPrefix:
+    """What this host reaches without us."""
+
+    prefix: Prefix
+    what: str = "a route of this host"
+    yields: bool = True  # where more specific ones of ours are put beside it
+
+    def __str__(self) -> str:
+        return f"{self.prefix}, {self.what}"
 
 
 def parse_address(text: str) -> Address:

@@ -179,6 +179,7 @@ class Uplinks(Value):
     ipv6: bool  # whether the host has that protocol at all
     by_advertisement: tuple[str, ...] = ()  # devices that live by what routers tell
     devices: tuple[tuple[str, int], ...] = ()  # by which others reach it: name and ifindex
+    addresses: frozenset[Address] = frozenset()  # by which others may know it, in the long run
     mtu: int = 1500  # of where its default routes lead, the smallest
 
 
@@ -191,10 +192,18 @@ class Barrier(Value):
     bridges: tuple[str, ...] = ()  # then: those to which only Docker's own rules let others
 
 
+class Unguarded(Value):
+    """Docker's bridges, where FORWARD passes on what none of Docker's rules knows."""
+
+    program: str  # as of a barrier
+    bridges: tuple[str, ...]
+
+
 class Firewalls(Value):
-    """Observed: what other firewalls of this host refuse. One fact, key 'host'."""
+    """Observed: what other firewalls of this host refuse, and should. One fact, key 'host'."""
 
     barriers: frozenset[Barrier]
+    unguarded: frozenset[Unguarded] = frozenset()
 
 
 class Before(Value):
@@ -202,6 +211,10 @@ class Before(Value):
 
     host: str
     sysctls: dict[str, str]
+    # Of net.ipv4.ip_local_reserved_ports, which we add to: what others have there, and what of
+    # ours may be there still though nothing publishes it any more. As the kernel writes them.
+    reserved: str = ""
+    left: str = ""
 
 
 def endpoint_id(container: str, interface: str) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 from seaway.model.addresses import Address, Interface, Prefix
 from seaway.model.facts import ExtraRoute
+from seaway.model.ports import Span
 from seaway.names import OVERLAY_MAC
 
 # Of an endpoint's device, seen from the host: the program that stands there.
@@ -43,6 +44,7 @@ class Inside:
     default_route: bool
     routes: tuple[ExtraRoute, ...]
     netns_cookie: int = 0  # 0: the inode has to do
+    own_way: bool = False  # what its addresses send leaves by it, wherever the default route leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,9 @@ class Masquerade:
 
     sources: tuple[Prefix, ...]  # subnets of the networks that masquerade
     inside: tuple[Prefix, ...]  # every subnet of ours: never masqueraded to
+    # What comes from below 1024 goes out by the spans below it, all else by the others; of no
+    # span the kernel chooses itself. In order.
+    ports: tuple[Span, ...] = ()
     untracked: int = 0  # UDP port of the overlay, of which conntrack keeps nothing; 0: no overlay
 
 
@@ -145,8 +150,16 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """Ports from which the kernel sends nothing that others have not bound. Key: 'ports'."""
+
+    ports: str  # as the kernel writes them: 53,8080,20000-20999
+    gone: str = field(default="", compare=False)  # of ours, and perhaps there still
+
+
+@dataclass(frozen=True, slots=True)
 class Accept:
-    """What another firewall lets through for us. Key: (program, chain or zone)."""
+    """Rules of ours in another firewall, nearly all accepts. Key: (program, chain or zone)."""
 
     # In the words of iptables, in their order: conditions, with a target where it is no accept.
     rules: tuple[str, ...]

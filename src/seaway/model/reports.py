@@ -59,6 +59,12 @@ class EndpointReport(Value):
     drops: tuple[Drops, ...]
 
 
+class NetworkMade(Network):
+    """A network that was just made."""
+
+    warnings: tuple[str, ...] = ()  # what it keeps this host from
+
+
 class NetworkReport(Value):
     network: Network
     connected: tuple[str, ...]  # the names of the networks it is connected with
@@ -78,6 +84,7 @@ class BlockReport(Value):
     network: str
     host: str
     size: int
+    usable: int  # without the first and the last address of a whole subnet
     used: int
     holders: tuple[Holder, ...]
 
@@ -97,3 +104,28 @@ class Finding(Value):
     level: str  # "ok" | "off" | "warning" | "error"
     found: str
     advice: str
+
+
+class Detour(Value):
+    """A way by another neighbour, and why it was not taken."""
+
+    via: str
+    path: tuple[str, ...]  # the hosts after this one, to the end; empty: there is none
+    lost: str  # why
+    hops: int = 0
+    rtt: int = 0  # microseconds
+    cost: int = 0  # likewise
+
+
+class RouteReport(Value):
+    """The computed way to another host."""
+
+    host: str
+    routing: str
+    path: tuple[str, ...]  # the hosts after this one, to the end; empty: there is none
+    hops: int = 0
+    rtt: int = 0  # microseconds
+    cost: int = 0  # likewise: of round-trip times, loss and load
+    equal: tuple[str, ...] = ()  # next hops by which the way is no longer
+    backup: str = ""  # the next hop if the first is dead
+    detours: tuple[Detour, ...] = ()

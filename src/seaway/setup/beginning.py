@@ -75,7 +75,7 @@ async def _initialise(wish: Wish, mtu: int) -> Initialised:
         host=socket.gethostname(),
         pools=wish.pools,
         service_subnets=wish.service_subnets,
-        routed=tuple(host.foreign_prefixes()),
+        foreign=tuple(host.foreign_prefixes()),
         mtu=mtu or host.uplink_mtu(),
     )
     with ExitStack() as undo:
@@ -113,6 +113,8 @@ def put_files(say: Callable[[str], None], *, cni: bool) -> None:
         return
     if files.put_plugin():
         say(f"wrote {files.PLUGIN}")
+    if kept := files.set_aside():
+        say(f"warning: {files.CONFLIST} was none of ours, and is kept as {kept}")
     if written := files.put_conflist(bootstrap.DEFAULT_NETWORK):
         say(f"wrote {written}")
         before = [path.name for path in files.other_conflists() if path < written]

@@ -11,6 +11,7 @@ import os
 import platform
 import tempfile
 from importlib import resources
+from itertools import count
 from pathlib import Path
 
 from seaway import config, names
@@ -67,17 +68,31 @@ def put_conflist(network: str, path: Path = CONFLIST) -> Path | None:
     return path
 
 
+def set_aside(path: Path = CONFLIST) -> Path | None:
+    """Keep a file of somebody's that has our name, where no runtime reads it; None: there is none.
+
+    It is not ours: it may be broken, or be another's.
+    """
+    if not path.exists() or path in our_conflists(path.parent):
+        return None
+    numbers = (path.with_name(f"{path.name}.{n}") for n in count(1))
+    kept = next(name for name in numbers if not name.exists())
+    path.rename(kept)
+    return kept
+
+
 def our_conflists(folder: Path = names.CNI_CONF) -> list[Path]:
     """Configurations whose first program is ours, by whatever name."""
-    return [path for path in _configurations(folder) if _types(path)[:1] == [_TYPE]]
+    return [path for path in configurations(folder) if _types(path)[:1] == [_TYPE]]
 
 
 def other_conflists(folder: Path = names.CNI_CONF) -> list[Path]:
     """What a runtime that takes the first configuration might take instead of ours."""
-    return [path for path in _configurations(folder) if _types(path)[:1] != [_TYPE]]
+    return [path for path in configurations(folder) if _types(path)[:1] != [_TYPE]]
 
 
-def _configurations(folder: Path) -> list[Path]:
+def configurations(folder: Path = names.CNI_CONF) -> list[Path]:
+    """Every file that runtimes take for one."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.suffix in (".conf", ".conflist", ".json"))

@@ -7,29 +7,39 @@ and that Seaway goes without; only an `error` keeps containers from their networ
 from __future__ import annotations
 
 import ctypes
+import os
+from collections import defaultdict
+from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from seaway import config, names
 from seaway.api import peers
-from seaway.bpf import tcx
+from seaway.bpf import askers, tcx
 from seaway.bpf.objects import OBJECTS, read_objects
+from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import host, masters
+from seaway.kernel import engines, host, masters, outside
+from seaway.kernel.translations import Translations
+from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
-from seaway.setup import files, service
+from seaway.setup import disk, files, service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from seaway.client import Client
-    from seaway.model.reports import Status
+    from seaway.model.facts import Publication
+    from seaway.model.reports import EndpointReport, NetworkReport, Status
 
 _LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
 
 
 def findings(client: Client) -> list[Finding]:
-    return [*host.findings(), *masters.findings(), *programs(), *_files(), *_agent(client)]
+    of_host = (host.findings(), masters.findings(), engines.findings(), outside.findings())
+    of_ours = (programs(), askers.findings(), _files(), disk.findings())
+    return [*chain.from_iterable((*of_host, *of_ours)), *_agent(client)]
 
 
 def require_programs() -> None:
@@ -119,7 +129,7 @@ def _agent(client: Client) -> Iterator[Finding]:
     except Unavailable as error:
         pid = service.running()
         if pid is None:
-            yield _error("agent", error.message, "start it: seaway init")
+            yield _error("agent", error.message, error.hint)
         else:
             found = f"process {pid} runs, but: {error.message}"
             yield _error("agent", found, "see its log: seaway support FILE")
@@ -127,6 +137,41 @@ def _agent(client: Client) -> Iterator[Finding]:
         yield _warning("agent", error.message, error.hint)
     else:
         yield from _of_status(status)
+        yield from _shadowed(client.networks())
+        yield from _published(client.endpoints())
+
+
+def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
+    ports = [port for report in reports for port in report.endpoint.ports]
+    owners: dict[str, list[Publication]] = defaultdict(list)
+    for port, owner in _elsewhere(ports):
+        owners[owner].append(port)
+    for owner, led in owners.items():
+        found = f"{', '.join(in_ranges(led)[:_SHOWN])} led elsewhere by {owner} too"
+        yield _warning("ports", found, "ours is taken first: unpublish it, or remove that rule")
+
+
+def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
+    places = {(port.protocol, port.host_port): port for port in ports}
+    if not places or os.geteuid():  # only root may read rules
+        return
+    with closing(Translations()) as translations:
+        for held in translations.held(places):
+            yield places[held.protocol, held.port], held.holder
+
+
+def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:
+    """A route of the host's that is less specific than a subnet leads elsewhere no more."""
+    foreign = host.foreign_prefixes()
+    for report in networks:
+        for subnet in report.network.subnets:
+            if taken := in_the_way(subnet, foreign):
+                found = f"{subnet} of network '{report.network.name}' overlaps {taken}"
+                yield _warning("routes", found, "free it on the host, or remove the network")
+            for other in shadowed(subnet, foreign)[:1]:
+                name, to = report.network.name, f"the host's route to {other}"
+                found = f"{subnet} of network '{name}' is a part of {to}"
+                yield _warning("routes", found, f"what {to} led to in {subnet} is not reached now")
 
 
 def _of_status(status: Status) -> Iterator[Finding]:

@@ -17,17 +17,23 @@ from typing import Any
 
 from seaway import names
 from seaway.bpf import uplinks
+from seaway.desired.indexes import INDEXES
+from seaway.desired.network.host import FORWARDING, family_of
+from seaway.desired.network.ports import added, published
 from seaway.errors import Conflict, SeawayError, SystemFailed
 from seaway.facts import Facts
 from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
+from seaway.kernel.forwarders import forwarders
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.nft import NftTarget, program
+from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.facts import Before
-from seaway.model.kernel import Sysctl
+from seaway.model.kernel import Reserved, Sysctl
+from seaway.model.ports import written
 from seaway.records import Records
 from seaway.setup import files, service
 from seaway.setup.beginning import must_be_root
@@ -36,6 +42,7 @@ from seaway.store.sqlite import SqliteStore
 
 Step = Callable[[], list[str]]  # what it could not do
 _STORE = "the store"
+_ON = Sysctl("", "1")
 _Listed = LinkTarget | VxlanTarget | RouteTarget | AddressTarget | NftTarget | AcceptTarget
 
 
@@ -45,7 +52,7 @@ def remove(*, force: bool, say: Callable[[str], None]) -> None:
     if not force:
         _refuse_attached()
     problems: list[str] = []
-    for what, step in _steps().items():
+    for what, step in _steps(say).items():
         if what == _STORE and problems and not force:
             break  # the next attempt needs what it says of the time before
         try:
@@ -70,7 +77,7 @@ def _refuse_attached() -> None:
             )
 
 
-def _steps() -> dict[str, Step]:
+def _steps(say: Callable[[str], None]) -> dict[str, Step]:
     return {
         "the agent": _end_agent,
         "links": lambda: _sweep(LinkTarget),
@@ -81,7 +88,7 @@ def _steps() -> dict[str, Step]:
         "accepts in other firewalls": lambda: _sweep(AcceptTarget),
         "programs on the host's devices": _sweep_uplinks,
         "programs and maps": lambda: _remove_folder(names.PIN_FOLDER),
-        "sysctls": _put_back_sysctls,
+        "sysctls": lambda: _put_back_sysctls(say),
         "CNI files": _remove_cni,
         "the service": _remove_unit,
         "the configuration": lambda: _remove_folder(names.CONFIG_FILE.parent),
@@ -115,25 +122,43 @@ def _sweep_uplinks() -> list[str]:
     return []
 
 
-def _put_back_sysctls() -> list[str]:
+def _put_back_sysctls(say: Callable[[str], None]) -> list[str]:
     if not file.exists(names.STORE_FILE):
         return []
-    before = asyncio.run(_read_before())
+    facts = asyncio.run(_read_facts())
+    before = facts.all(Before)
     old = {name: Sysctl(name, value) for b in before for name, value in b.sysctls.items()}
+    for family, setting in FORWARDING.items():
+        if old.get(setting, _ON).value == "0" and (others := forwarders(family)):
+            say(f"left on: {setting}, off before Seaway; others live by it: {', '.join(others)}")
+            old = {name: sysctl for name, sysctl in old.items() if family_of(name) != family}
+            for found in _unguarded():
+                say(f"warning: ports that Docker's containers do not publish are open: {found}")
     target = SysctlTarget()
     there = target.current(old)  # a device may be gone, and its settings with it
     failed = target.put({name: old[name] for name in there})
+    ours = {b.host: Reserved("", written(added(b, published(facts)))) for b in before}
+    failed |= ReservedTarget().put(ours)
     return [f"sysctl {name}: {error}" for name, error in failed.items()]
 
 
-async def _read_before() -> list[Before]:
+def _unguarded() -> list[str]:
+    """What closes them, as Docker would have, had it turned forwarding on."""
+    target = AcceptTarget()
+    try:
+        return [f"{u.program} -P FORWARD DROP closes them" for u in target.observe().unguarded]
+    finally:
+        target.close()
+
+
+async def _read_facts() -> Facts:
     store = SqliteStore(names.STORE_FILE)
     try:
-        facts = Facts(())
+        facts = Facts((), INDEXES)
         await Records(store, facts).load()
     finally:
         await store.close()
-    return list(facts.all(Before))
+    return facts
 
 
 def _remove_cni() -> list[str]:

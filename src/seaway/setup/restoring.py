@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 
 from seaway import backups, names
 from seaway.backups import Here, Restored
+from seaway.desired.network.ports import leaving
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
 from seaway.facts import Facts
 from seaway.kernel import host, netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.whereabouts import whereabouts
 from seaway.model.backup import Backup, from_bytes
-from seaway.model.facts import Before, Cluster, Endpoint
+from seaway.model.facts import Before, Cluster, Endpoint, Network
+from seaway.model.publications import in_ranges
 from seaway.presence import alone
 from seaway.records import Records
 from seaway.setup import service
@@ -59,6 +61,8 @@ def read(path: Path) -> Backup:
 def _bytes_of(path: Path) -> bytes:
     if str(path) == "-":
         return sys.stdin.buffer.read()
+    if path.is_dir():
+        raise Invalid("is a directory", "expected a file of: seaway backup; or '-' for a pipe")
     if not path.is_file():
         raise Invalid("there is no such file", "expected one of: seaway backup; or '-' for a pipe")
     return path.read_bytes()
@@ -121,9 +125,17 @@ def _here(known: Facts) -> Here:
         name=socket.gethostname(),
         whereabouts=whereabouts(),
         lives=lambda endpoint: _is_same(endpoint, known) and _lives(endpoint, there),
-        before=next(iter(known.all(Before)), None),
-        routed=tuple(host.foreign_prefixes()),
+        before=_before(known),
+        foreign=tuple(host.foreign_prefixes()),
     )
+
+
+def _before(known: Facts) -> Before | None:
+    """What is known of the time before us; the ports that are published now may end."""
+    ports = [port for endpoint in known.all(Endpoint) for port in endpoint.ports]
+    for before in known.all(Before):
+        return next(iter(leaving(before, ports)), before)
+    return None
 
 
 def _links() -> frozenset[str]:
@@ -156,6 +168,12 @@ def _put(backup: Backup, say: Say) -> Restored:
     kept = store_file.replace(names.STORE_FILE, restored.items())
     if kept:
         say(f"the state before is kept as {kept}")
+    networks = {record.name for record in restored.records if isinstance(record, Network)}
+    for network in known.all(Network):
+        if network.name not in networks:
+            say(f"removed: network '{network.name}' is not in the backup")
+    for what in _unpublished(known, restored):
+        say(f"unpublished: {what}")
     for what in _cut_off(known, restored):
         say(f"detached: {what} is not in the backup")
     for endpoint in restored.released:
@@ -163,10 +181,21 @@ def _put(backup: Backup, say: Say) -> Restored:
     return restored
 
 
+def _unpublished(known: Facts, restored: Restored) -> Iterator[str]:
+    """Of endpoints that stay."""
+    for id_, new in restored.endpoints().items():
+        old = known.get(Endpoint, id_)
+        gone = set(old.ports) - set(new.ports) if old else None
+        if gone:
+            yield f"{', '.join(in_ranges(gone))} of {_named(new)} is not in the backup"
+
+
 def _cut_off(known: Facts, restored: Restored) -> Iterator[str]:
     """What the agent will take away when it finds no record of it."""
     new = restored.endpoints()
-    yield from (_named(e) for e in known.all(Endpoint) if e.id not in new)
+    for endpoint in (e for e in known.all(Endpoint) if e.id not in new):
+        ports = ", ".join(in_ranges(endpoint.ports))
+        yield f"{_named(endpoint)}{f' with its published ports {ports}' if ports else ''}"
     # Of a damaged store nothing is known, but the kernel has what it had.
     ids = {*new, *(e.id for e in known.all(Endpoint)), *(e.id for e in restored.released)}
     for link in sorted(_links() - {names.link_name(id_) for id_ in ids}):

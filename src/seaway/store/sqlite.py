@@ -8,13 +8,14 @@ A damaged file or one of a newer version is refused and left as it is.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from seaway.store import file
-from seaway.store.base import Changed, Commit, Item, Snapshot
+from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
 
 _FROM_1 = "ALTER TABLE store ADD COLUMN digest BLOB NOT NULL DEFAULT x''"
 
@@ -22,6 +23,7 @@ _FROM_1 = "ALTER TABLE store ADD COLUMN digest BLOB NOT NULL DEFAULT x''"
 class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._watchers: list[asyncio.Queue[Commit]] = []
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with file.told(path):
             file.create(path)
@@ -63,7 +65,10 @@ class SqliteStore:
             digest.add([*self._rows(changes), (revision,)])
             self._db.execute("UPDATE store SET revision = ?", (revision,))
             self._sign(digest)
-        return Commit(revision, dict(changes))
+        commit = Commit(revision, dict(changes))
+        for watcher in self._watchers:
+            watcher.put_nowait(commit)
+        return commit
 
     def _rows(self, keys: Mapping[str, bytes | None]) -> Iterator[tuple[object, ...]]:
         """What is there under these keys."""
@@ -95,6 +100,21 @@ class SqliteStore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    async def watch(self, since: Moment) -> AsyncGenerator[Commit, None]:
+        """Only of what this process commits from now on: nobody else does."""
+        with file.told(self._path):
+            (revision,) = self._db.execute("SELECT revision FROM store").fetchone()
+        if since.revision != revision:
+            raise Missed(f"the store is at {revision}, not at {since.revision}", "load again")
+        commits: asyncio.Queue[Commit] = asyncio.Queue()
+        self._watchers.append(commits)
+        try:
+            yield Commit(revision, {})
+            while True:
+                yield await commits.get()
+        finally:
+            self._watchers.remove(commits)
 
     async def close(self) -> None:
         self._db.close()

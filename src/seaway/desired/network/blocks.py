@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from seaway.errors import Invalid
-from seaway.model.addresses import Address, Prefix
+from seaway.model.addresses import Address, ForeignPrefix, Prefix
 
 BLOCK_LENGTH = {4: 26, 6: 122}  # Calico's sizes: 64 addresses
 NETWORK_LENGTH = {4: 18, 6: 64}  # of a subnet that a network gets from a pool
@@ -22,6 +22,16 @@ _NEVER: Final = tuple(
     for p in (
         "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3",
         "::/8", "fe80::/10", "ff00::/8",
+    )
+)  # fmt: skip
+# What nobody has in the internet: private (RFC 1918, 6598, 4193), for documentation (RFC 5737,
+# 3849, 9637) and for benchmarks (RFC 2544, 5180).
+_PRIVATE: Final = tuple(
+    ip_network(p)
+    for p in (
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7",
+        "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20",
+        "198.18.0.0/15", "2001:2::/48",
     )
 )  # fmt: skip
 
@@ -43,13 +53,42 @@ def first_overlap(prefix: Prefix, others: Iterable[Prefix]) -> Prefix | None:
     return next((other for other in others if overlaps(prefix, other)), None)
 
 
-def in_the_way(prefix: Prefix, routed: Iterable[Prefix]) -> Prefix | None:
-    """A route of the host's that our more specific ones would not win over.
+def in_the_way(prefix: Prefix, foreign: Iterable[ForeignPrefix]) -> ForeignPrefix | None:
+    """What of the host's makes the prefix unfit for us.
 
-    A less specific one (a company's 10.0.0.0/8, the default route) is none: ours take
-    precedence, and that is what is wanted.
+    A less specific route by a router (a company's 10.0.0.0/8, the default route) does not: ours
+    take precedence, and that is what is wanted. An address of the host, a next hop and a network
+    that it is in do, however large: our routes would cut it off from them.
     """
-    return first_overlap(prefix, (r for r in routed if r.prefixlen >= prefix.prefixlen))
+    return next(
+        (
+            other
+            for other in foreign
+            if overlaps(prefix, other.prefix)
+            and not (other.yields and other.prefix.prefixlen < prefix.prefixlen)
+        ),
+        None,
+    )
+
+
+def shadowed(prefix: Prefix, foreign: Iterable[ForeignPrefix]) -> list[Prefix]:
+    """Routes of the host's that lead to a part of the prefix no more, but for the default one."""
+    routes = (other.prefix for other in foreign if other.yields and other.prefix.prefixlen)
+    return [route for route in routes if overlaps(prefix, route)]
+
+
+def cautions(prefix: Prefix, foreign: Iterable[ForeignPrefix], what: str) -> Iterator[str]:
+    """What whoever chose it should know of it, although it is taken."""
+    for route in shadowed(prefix, foreign):
+        yield (
+            f"the host's route to {route} is less specific than our {what} {prefix}: "
+            f"addresses of the {what} are now reached through Seaway"
+        )
+    if not any(prefix.version == p.version and prefix.subnet_of(cast(Any, p)) for p in _PRIVATE):
+        yield (
+            f"{what} {prefix} is of public addresses: their owner is not reached from this host "
+            "any more; a private one is e.g. 10.208.0.0/16"
+        )
 
 
 def last_of(pool: Prefix, length: int, nth: int) -> Prefix:
@@ -97,6 +136,12 @@ def block_of(subnet: Prefix, address: Address) -> Prefix:
 def room(subnet: Prefix) -> int:
     """How many endpoints may have an address of it: see `usable`."""
     return subnet.num_addresses - 2 if _spares(subnet) else subnet.num_addresses
+
+
+def spared(subnet: Prefix, block: Prefix) -> int:
+    """How many addresses of the block `usable` gives, at the same cost for few and for many."""
+    ends = {subnet.network_address, subnet.broadcast_address} if _spares(subnet) else set()
+    return block.num_addresses - sum(address in block for address in ends)
 
 
 def _spares(subnet: Prefix) -> bool:

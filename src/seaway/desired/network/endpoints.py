@@ -30,7 +30,9 @@ from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, OVERLAY_DEVICE, link_n
 
 
 def inside_of(endpoint: Endpoint, network: Network) -> Inside:
-    """Where another interface has the default route, this one routes its own network."""
+    """Where another interface has the default route, this one routes its own network, and what its
+    addresses answer: who asks a published port hears from that.
+    """
     own = () if endpoint.default_route else tuple(ExtraRoute(dst=s) for s in network.subnets)
     return Inside(
         netns=endpoint.netns,
@@ -41,6 +43,7 @@ def inside_of(endpoint: Endpoint, network: Network) -> Inside:
         default_route=endpoint.default_route,
         routes=endpoint.routes + own,
         netns_cookie=endpoint.netns_cookie,
+        own_way=not endpoint.default_route,
     )
 
 
@@ -56,6 +59,7 @@ def narrowed(inside: Inside, listed: Listed) -> Inside:
         mac=listed.mac or inside.mac,
         addresses=tuple(a for a in inside.addresses if a.ip in listed.addresses),
         default_route=False,
+        own_way=False,
         routes=tuple(
             r for r in routes if r.dst in listed.destinations and r.dst.version in versions
         ),

@@ -2,7 +2,8 @@
 
 Nothing is opened by it that we keep closed: our programs judge every packet of an endpoint, and
 our own nftables table what is forwarded to it from elsewhere. Nor what Docker keeps closed: what
-goes to one of its bridges is left to its own rules.
+goes to one of its bridges is left to its own rules. And where these end in a policy that Docker
+would have set to DROP, had not we turned forwarding on before it, its bridges are closed for it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MappingProxyType
 
+from seaway.desired.network.host import FORWARDING
 from seaway.facts import Derivation, Source, View
-from seaway.model.facts import Barrier, Cluster, Firewalls, Peer
+from seaway.model.facts import Barrier, Before, Cluster, Firewalls, Peer, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
 from seaway.names import LINK_PREFIX
 
@@ -33,10 +35,15 @@ def _place(barrier: Barrier) -> tuple[str, str]:
 
 def _accept(place: tuple[str, str], view: View) -> Accept | None:
     firewalls = view.get(Firewalls, "host")
-    for barrier in firewalls.barriers if firewalls else ():
+    if not firewalls:
+        return None
+    for barrier in firewalls.barriers:
         if _place(barrier) == place:
             rules = *_left_to_docker(barrier), *_RULES[place[1]].rules
             return Accept(rules + (_carried(view) if place[1] == "INPUT" else ()))
+    for unguarded in firewalls.unguarded:
+        if _end(unguarded) == place and _was_closed(unguarded, view):
+            return Accept(tuple(f"-o {bridge} -j DROP" for bridge in unguarded.bridges))
     return None
 
 
@@ -48,11 +55,24 @@ def _carried(view: View) -> tuple[str, ...]:
     return (f"-p udp -m udp --dport {cluster.overlay_port}",)
 
 
+def _end(unguarded: Unguarded) -> tuple[str, str]:
+    return unguarded.program, "FORWARD"
+
+
+def _was_closed(unguarded: Unguarded, view: View) -> bool:
+    """Whether nothing was forwarded here before us: Docker leaves a host that does as it is."""
+    setting = FORWARDING[6 if unguarded.program.startswith("ip6") else 4]
+    return any(before.sysctls.get(setting) == "0" for before in view.all(Before))
+
+
+def _places(found: Firewalls) -> Iterator[tuple[str, str]]:
+    yield from map(_place, found.barriers)
+    yield from map(_end, found.unguarded)
+
+
 def _left_to_docker(barrier: Barrier) -> Iterator[str]:
     for bridge in barrier.bridges:
         yield f"-i {LINK_PREFIX}+ -o {bridge} -j RETURN"
 
 
-ACCEPTS = Derivation(
-    "accepts", (Source(Firewalls, lambda found: map(_place, found.barriers)),), _accept
-)
+ACCEPTS = Derivation("accepts", (Source(Firewalls, _places),), _accept)

@@ -69,6 +69,7 @@ def advertised_device(setting: str) -> str:
     return setting.removeprefix(_DEVICE).removesuffix(_ACCEPT_RA).replace("/", ".")
 
 
+FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 # What the kernel changes along with ip_forward (inet_forward_change): recorded, never set by us.
 ALONG = ("net.ipv4.conf.all.accept_redirects",)
 
@@ -79,12 +80,17 @@ def forwarding(uplinks: Uplinks) -> dict[str, str]:
     A host that forwards IPv6 believes no router advertisement any more, unless told so (2) for
     the devices that live by them (Linux, ip-sysctl.rst, accept_ra).
     """
-    settings = {"net.ipv4.ip_forward": "1"}
+    settings = {FORWARDING[4]: "1"}
     if uplinks.ipv6:
         for device in uplinks.by_advertisement:
             settings[accept_ra(device)] = "2"
-        settings["net.ipv6.conf.all.forwarding"] = "1"
+        settings[FORWARDING[6]] = "1"
     return settings
+
+
+def family_of(setting: str) -> int:
+    """Of the settings above: they are put back together, or none of them."""
+    return 6 if setting.startswith("net.ipv6.") else 4
 
 
 def _sysctl(name: str, view: View) -> Sysctl | None:

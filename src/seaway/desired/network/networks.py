@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from seaway.desired.network.ports import published, source_spans
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Prefix
 from seaway.model.facts import Cluster, Network, Peer
@@ -44,6 +45,7 @@ def _masquerade(_key: str, view: View) -> Masquerade | None:
     return Masquerade(
         sources=_sorted(p for n in networks if n.masquerade for p in n.subnets),
         inside=_sorted(p for n in networks for p in n.subnets),
+        ports=source_spans(published(view)),
         untracked=cluster.overlay_port if cluster and view.all(Peer) else 0,
     )
 

@@ -6,19 +6,20 @@ its endpoint has: the key is then the unspecified address of that family.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from functools import wraps
+from typing import Final, TypeVar
 
 from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
-from seaway.model.addresses import Address, mapped, unmapped
-from seaway.model.facts import Endpoint, Host, HostAddresses, Network, Publication
+from seaway.model.addresses import UNSPECIFIED, Address, mapped, unmapped
+from seaway.model.facts import Endpoint, Network, Publication, Uplinks
 from seaway.model.publications import PROTOCOLS
 
-EVERY: Final[dict[int, Address]] = {4: IPv4Address(0), 6: IPv6Address(0)}  # address of the host
+T = TypeVar("T")
+_LATEST: Final = 4  # endpoints, before and after a change
 _SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
 
 
@@ -26,11 +27,24 @@ def host_addresses(publication: Publication, families: Collection[int]) -> list[
     """Of the host, under which these families are published."""
     if publication.host_ip is not None:
         return [publication.host_ip]
-    return [EVERY[family] for family in sorted(families)]
+    return [UNSPECIFIED[family] for family in sorted(families)]
 
 
-def key_of(address: Address, port: int, protocol: str) -> abi.PortKey:
-    return abi.PortKey(mapped(address), port.to_bytes(2, "big"), PROTOCOLS[protocol])
+def of_the_latest(of: Callable[[Endpoint], T]) -> Callable[[Endpoint], T]:
+    """Remembers what it gave for the latest endpoints: a change asks several times for the same,
+    and one may have thousands of ports.
+    """
+    latest: deque[tuple[Endpoint, T]] = deque(maxlen=_LATEST)
+
+    @wraps(of)
+    def remembered(endpoint: Endpoint) -> T:
+        for known, found in tuple(latest):
+            if known is endpoint:
+                return found
+        latest.append((endpoint, of(endpoint)))
+        return latest[-1][1]
+
+    return remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ class Claim:
     addresses: tuple[Address, ...]
 
 
+@of_the_latest
 def claims_of(endpoint: Endpoint) -> Mapping[tuple[str, int], Claim]:
     """By protocol and port."""
     found: dict[tuple[str, int], list[Address]] = defaultdict(list)
@@ -69,23 +84,27 @@ def overlap(one: Address, other: Address) -> bool:
 
 def _pairs(endpoint: Endpoint) -> Iterator[tuple[abi.PortKey, abi.PortKey]]:
     """A port of the host, and the one of the endpoint that it leads to."""
-    backends = {i.version: i.ip for i in reversed(endpoint.addresses)}
+    backends = {i.version: mapped(i.ip) for i in reversed(endpoint.addresses)}
+    # Thousands of ports have few addresses.
+    led: dict[Address | None, list[tuple[bytes, bytes]]] = {}
     for publication in endpoint.ports:
-        protocol = publication.protocol
-        for address in host_addresses(publication, backends):
-            backend = backends.get(address.version)
-            if backend is not None:
-                yield (
-                    key_of(address, publication.host_port, protocol),
-                    key_of(backend, publication.container_port, protocol),
-                )
+        ip, protocol = publication.host_ip, PROTOCOLS[publication.protocol]
+        if ip not in led:
+            hosts = host_addresses(publication, backends)
+            led[ip] = [(mapped(a), backends[a.version]) for a in hosts if a.version in backends]
+        host_port = publication.host_port.to_bytes(2, "big")
+        port = publication.container_port.to_bytes(2, "big")
+        for host, backend in led[ip]:
+            yield abi.PortKey(host, host_port, protocol), abi.PortKey(backend, port, protocol)
 
 
+@of_the_latest
 def publications_of(endpoint: Endpoint) -> Mapping[abi.PortKey, abi.PortKey]:
     """Where each port of the host leads, of those that this endpoint has."""
     return dict(_pairs(endpoint))
 
 
+@of_the_latest
 def backends_of(endpoint: Endpoint) -> Mapping[abi.PortKey, Published]:
     """The endpoint's own ports that are published."""
     keys: dict[abi.PortKey, list[abi.PortKey]] = defaultdict(list)
@@ -130,19 +149,9 @@ def _certain(published: Published, view: View) -> Address | None:
         return None
     if not address.is_unspecified:
         return address
-    outside = _outside(address.version, view)
-    return outside[0] if len(outside) == 1 else None
-
-
-def _outside(family: int, view: View) -> list[Address]:
-    """The host's addresses by which others may know it."""
-    here = view.get(HostAddresses, "host")
-    own = {address for host in view.all(Host) for address in host.addresses}
-    return [
-        a
-        for a in (here.addresses if here else ())
-        if a.version == family and a not in own and not (a.is_loopback or a.is_link_local)
-    ]
+    uplinks = view.get(Uplinks, "host")
+    known = [a for a in (uplinks.addresses if uplinks else ()) if a.version == address.version]
+    return known[0] if len(known) == 1 else None
 
 
 ORIGINS = Derivation("origins", (Source(Endpoint, backends_of),), _origin)

@@ -6,7 +6,7 @@ import struct
 from ipaddress import ip_interface
 from typing import Final, NamedTuple
 
-from seaway.kernel.messages.fields import family, ip, unpack
+from seaway.kernel.messages.fields import family, ip, number, unpack
 from seaway.kernel.rtnl import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -23,13 +23,15 @@ SCOPE_UNIVERSE: Final = 0
 
 _HEAD = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _NODAD = 0x02
-_ADDRESS, _LOCAL, _PROTO = 1, 2, 11
+_TEMPORARY, _DEPRECATED = 0x01, 0x20  # the first is another thing for IPv4
+_ADDRESS, _LOCAL, _FLAGS, _PROTO = 1, 2, 8, 11
 
 
 class AddressEntry(NamedTuple):
     ifindex: int
     address: Interface
     protocol: int  # who made it; 0: nobody said
+    passing: bool = False  # it changes by itself, or is used no more: nobody is told of it
 
 
 def new_address(ifindex: int, address: Interface) -> Request:
@@ -62,10 +64,12 @@ def list_addresses(ifindex: int = 0) -> tuple[int, bytes]:
 
 def parse_address(body: bytes) -> AddressEntry | None:
     """None for one that is neither IPv4 nor IPv6."""
-    af, length, _flags, _scope, ifindex = unpack(_HEAD, body)
+    af, length, flags, _scope, ifindex = unpack(_HEAD, body)
     found = attributes(body, _HEAD.size)
     address = ip(af, found.get(_LOCAL) or found.get(_ADDRESS))
     if address is None:
         return None
     protocol = found.get(_PROTO) or b"\0"
-    return AddressEntry(ifindex, ip_interface((address, length)), protocol[0])
+    flags = number(found.get(_FLAGS)) or flags
+    passing = bool(flags & (_DEPRECATED if address.version == 4 else _DEPRECATED | _TEMPORARY))
+    return AddressEntry(ifindex, ip_interface((address, length)), protocol[0], passing)

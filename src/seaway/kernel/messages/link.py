@@ -23,10 +23,10 @@ UP: Final = 0x1
 RUNNING: Final = 0x40  # up, and in operation
 NOARP: Final = 0x80
 DORMANT: Final = 5  # IF_OPER_DORMANT (RFC 2863): until the kernel takes notice of the carrier
-ETHERNET: Final = 1  # ARPHRD_ETHER
+ETHERNET, LOOPBACK = 1, 772  # kinds of hardware: ARPHRD_ETHER, ARPHRD_LOOPBACK
 
 _HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which of the flags to change
-_ADDRESS, _IFNAME, _MTU, _LINK, _OPERSTATE = 1, 3, 4, 5, 16
+_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _OPERSTATE = 1, 3, 4, 5, 10, 16
 _LINKINFO, _AF_SPEC, _GROUP = 18, 26, 27
 _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES = 28, 29, 31, 32
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
@@ -36,6 +36,7 @@ _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATS = 1 << 3
 _ASKED = frozenset((_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO))
 _KIND = frozenset((_INFO_KIND,))
+_MASTERS = frozenset((_MASTER,))
 
 
 class LinkEntry(NamedTuple):
@@ -165,9 +166,11 @@ def get_link(ifindex: int) -> tuple[int, bytes]:
     return RTM_GETLINK, _head(ifindex) + u32(_EXT_MASK, _SKIP_STATS)
 
 
-def list_links(kind: str = "") -> tuple[int, bytes]:
-    """The arguments of `Rtnl.dump`."""
+def list_links(kind: str = "", master: int = 0) -> tuple[int, bytes]:
+    """The arguments of `Rtnl.dump`. Empty, 0: of every kind, of whatever master."""
     body = _head(0) + u32(_EXT_MASK, _SKIP_STATS)
+    if master:
+        body += u32(_MASTER, master)
     if kind:
         body += nested(_LINKINFO, attribute(_INFO_KIND, kind.encode()))
     return RTM_GETLINK, body
@@ -191,6 +194,12 @@ def parse_link(body: bytes) -> LinkEntry:
         kind=text(info.get(_INFO_KIND, b"")),
         hardware=hardware,
     )
+
+
+def parse_master(body: bytes) -> int:
+    """The ifindex of the bridge, bond, … that it belongs to; 0: to none."""
+    unpack(_HEAD, body)
+    return number(chosen(body, _HEAD.size, _MASTERS).get(_MASTER))
 
 
 def parse_name(body: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Final, NamedTuple
 
@@ -30,6 +31,8 @@ BY_RA: Final = 9  # the same: of what a router told
 # family, dst length, src length, tos, table, protocol, scope, type, flags
 _HEAD = struct.Struct("=BBBBBBBBI")
 _DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _METRICS, _TABLE = 1, 4, 5, 6, 7, 8, 15
+_MULTIPATH = 9
+_HOP = struct.Struct("=HBBi")  # length, flags, weight, device
 _METRIC_MTU, _METRIC_ADVMSS = 2, 8
 _ONLINK, _CLONED = 0x4, 0x200
 
@@ -48,6 +51,7 @@ class RouteEntry(NamedTuple):
     priority: int = 0
     mtu: int = 0
     advmss: int = 0
+    hops: tuple[Address, ...] = ()  # of a route with several; only read
 
 
 def new_route(route: RouteEntry) -> Request:
@@ -111,6 +115,11 @@ def parse_protocol(body: bytes) -> int:
     return int(unpack(_HEAD, body)[5])
 
 
+def is_default(body: bytes) -> bool:
+    """Whether it leads everywhere, and quickly."""
+    return int(unpack(_HEAD, body)[1]) == 0
+
+
 def parse_route(body: bytes) -> RouteEntry | None:
     """None for one of another family, or for a route that the kernel only remembers."""
     af, length, _src, _tos, table, protocol, scope, kind, flags = unpack(_HEAD, body)
@@ -132,4 +141,13 @@ def parse_route(body: bytes) -> RouteEntry | None:
         priority=number(found.get(_PRIORITY)),
         mtu=number(metrics.get(_METRIC_MTU)),
         advmss=number(metrics.get(_METRIC_ADVMSS)),
+        hops=tuple(_hops(af, found.get(_MULTIPATH, b""))),
     )
+
+
+def _hops(af: int, body: bytes) -> Iterator[Address]:
+    while len(body) >= _HOP.size:
+        length = max(_HOP.unpack_from(body)[0], _HOP.size)
+        if hop := ip(af, attributes(body[_HOP.size : length]).get(_GATEWAY)):
+            yield hop
+        body = body[-(-length // 4) * 4 :]

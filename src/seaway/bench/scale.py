@@ -1,0 +1,80 @@
+"""`scale`: what one host has to do in a cluster of thousands, the others only simulated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+from seaway.bench.machine import describe, measured_cpu
+from seaway.bench.options import Options
+from seaway.bench.results import Result, Row
+from seaway.bench.rounds import Ledger
+from seaway.bench.runner import Runner, ask
+from seaway.bench.scale_trials import TRIALS
+from seaway.bench.simulated import ENDPOINTS
+from seaway.bench.statistics import best_quartile, estimate
+from seaway.bench.traffic import pin
+
+CASE = "scale"
+
+
+class Cell(NamedTuple):
+    metric: str
+    system: str
+    hosts: int
+
+
+def run(systems: list[str], options: Options) -> Result:
+    ledger = Ledger[float](measured_cpu())
+    metrics = [metric for metric in TRIALS if options.wants_metric(metric)]
+    for hosts in options.hosts:
+        for system in systems:
+            options.progress(f"{CASE}: {system}, {hosts} hosts")
+            with _running(hosts, system, ledger.cpu) as runner:
+                for metric in metrics:
+                    _measure(runner, Cell(metric, system, hosts), ledger, options)
+    cells = [Cell(m, s, hosts) for m in metrics for s in systems for hosts in options.hosts]
+    rows = tuple(_row(cell, ledger) for cell in cells)
+    return Result(case=CASE, machine=describe(ledger.cpu, ledger.fastest), rows=rows, ratios={})
+
+
+@contextmanager
+def _running(hosts: int, system: str, cpu: int) -> Iterator[Runner]:
+    command = (sys.executable, "-m", "seaway.bench.scale_trials", str(hosts), system)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        pin(cpu, *command), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as runner:
+        try:
+            yield runner
+        finally:
+            runner.kill()
+
+
+def _measure(runner: Runner, cell: Cell, ledger: Ledger[float], options: Options) -> None:
+    for _ in range(options.sweeps):
+        if ledger.is_short(cell, options.rounds):
+            ledger.measure(cell, partial(ask, runner, cell.metric))
+
+
+def _row(cell: Cell, ledger: Ledger[float]) -> Row:
+    kept = ledger.told(cell)
+    found = estimate(kept, best_quartile("lower")) if kept else None
+    return Row(
+        system=cell.system,
+        metric=cell.metric,
+        unit=TRIALS[cell.metric][0],
+        value=found and found.value,
+        low=found and found.low,
+        high=found and found.high,
+        runs=len(ledger.kept(cell)),
+        discarded=ledger.discarded(cell),
+        good=ledger.is_enough(cell),
+        hosts=cell.hosts,
+        endpoints=cell.hosts * ENDPOINTS,
+        note=ledger.judge(cell),
+    )

@@ -1,0 +1,1 @@
+"""What hosts tell each other: probes, link state, paths. A process of its own, `seaway routed`."""

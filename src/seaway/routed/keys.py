@@ -1,0 +1,107 @@
+"""Who signs an announcement: the key of the host's certificate, by which it speaks TLS too.
+
+Nobody but this reads certificates here. They may have run out: what is passed on was signed while
+they had not, and who is a member still is not asked of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import (
+    Certificate,
+    DNSName,
+    ExtensionNotFound,
+    SubjectAlternativeName,
+    load_der_x509_certificate,
+    load_pem_x509_certificate,
+)
+
+from seaway.errors import Invalid
+
+CONTEXT = b"seaway link state 1\0"  # nothing else that a host signs begins so
+LONGEST = 4096  # bytes of a certificate that is looked at
+_ECDSA = ec.ECDSA(hashes.SHA256())
+
+
+class HostKeys:
+    """Of one host. `host` is its key and certificate, `authority` the CA's certificate; PEM."""
+
+    def __init__(self, host: bytes, authority: bytes) -> None:
+        try:
+            key = serialization.load_pem_private_key(host, None)
+            certificate = load_pem_x509_certificate(host)
+            self._authority = load_pem_x509_certificate(authority)
+        except (ValueError, TypeError) as error:
+            raise Invalid(f"the key or certificate of this host cannot be read: {error}") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise Invalid("the key of this host is of another kind", "expected ECDSA")
+        self._key = key
+        self._certificate = certificate
+        self._holders: dict[tuple[str, bytes], ec.EllipticCurvePublicKey] = {}
+        self._digests: Mapping[str, str] = {}
+
+    def know(self, digests: Mapping[str, str]) -> None:
+        """SHA-256 (hex) of the hosts' public keys, as their records say; where it is empty or
+        missing, any key will do for which there is a certificate.
+        """
+        if digests != self._digests:
+            self._digests = dict(digests)
+            self._holders.clear()
+
+    @property
+    def credential(self) -> bytes:
+        """The certificate, DER."""
+        return self._certificate.public_bytes(serialization.Encoding.DER)
+
+    def sign(self, body: bytes) -> bytes:
+        return self._key.sign(CONTEXT + body, _ECDSA)
+
+    def holds(self, host: str, credential: bytes, body: bytes, signature: bytes) -> bool:
+        """Whether that is a certificate of our CA's for this host, and its key signed the body."""
+        key = self._holders.get((host, credential))
+        if key is None:
+            key = self._holder(host, credential)
+            if key is None:
+                return False
+            self._holders[host, credential] = key
+        try:
+            key.verify(signature, CONTEXT + body, _ECDSA)
+        except InvalidSignature:
+            return False
+        return True
+
+    def _holder(self, host: str, credential: bytes) -> ec.EllipticCurvePublicKey | None:
+        if len(credential) > LONGEST:
+            return None
+        try:
+            certificate = load_der_x509_certificate(credential)
+            certificate.verify_directly_issued_by(self._authority)
+            key = certificate.public_key()
+        except (ValueError, TypeError, InvalidSignature):
+            return None
+        if not isinstance(key, ec.EllipticCurvePublicKey) or names(certificate) != [host]:
+            return None
+        if self._digests.get(host) and self._digests[host] != key_digest(key):
+            return None
+        for known in [known for known in self._holders if known[0] == host]:
+            del self._holders[known]  # it has another one now
+        return key
+
+
+def names(certificate: Certificate) -> list[str]:
+    """For which hosts it is: its DNS names."""
+    with suppress(ExtensionNotFound, ValueError):
+        found = certificate.extensions.get_extension_for_class(SubjectAlternativeName)
+        return found.value.get_values_for_type(DNSName)
+    return []
+
+
+def key_digest(key: ec.EllipticCurvePublicKey) -> str:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()

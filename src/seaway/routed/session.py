@@ -1,0 +1,99 @@
+"""What one other host is still to be told. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from seaway.routed.budget import Budget
+from seaway.routed.database import Entry
+from seaway.routed.messages import CHUNK, Announcement, Ask, Known, Message, Summary
+
+USELESS = (10_000, 200)  # messages that say nothing new, at once and more each second
+WRONG = (20, 1)  # messages that nobody who means well would send
+
+
+class Session:
+    """With a neighbour. What is due is a set of hosts: of each its last announcement is sent."""
+
+    def __init__(self, peer: str, entries: Mapping[str, Entry]) -> None:
+        self.peer = peer
+        self.useless = Budget(*USELESS)
+        self.wrong = Budget(*WRONG)
+        self._summary = _in_chunks([entry.known() for entry in entries.values()])
+        self._due: dict[str, None] = {}
+        self._asked: dict[str, None] = {}
+        self._credentials: dict[str, bytes] = {}  # that the other end was sent
+        self._theirs: dict[str, Known] | None = {}  # none: all of their summary is here
+
+    def want(self, host: str) -> None:
+        """What this host announced last is new there."""
+        self._due[host] = None
+
+    def has(self, host: str) -> None:
+        self._due.pop(host, None)
+
+    def ask(self, host: str) -> None:
+        """For what this host announced last."""
+        self._asked[host] = None
+
+    def asked(self, hosts: Iterable[str]) -> None:
+        for host in hosts:
+            self._credentials.pop(host, None)
+            self.want(host)
+
+    def compare(self, summary: Summary, entries: Mapping[str, Entry]) -> bool:
+        """Their summary, a part at a time: what is newer here is due. False: they sent it twice."""
+        if self._theirs is None:
+            return False
+        self._theirs |= {known.host: known for known in summary.known}
+        if summary.last:
+            theirs, self._theirs = self._theirs, None
+            for host, entry in entries.items():
+                (self.want if _lacks(theirs.get(host), entry) else self.has)(host)
+        return True
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be sent."""
+        return bool(self._summary or self._asked or self._due)
+
+    def send(self, entries: Mapping[str, Entry], now: float, most: int) -> list[Message]:
+        """As many messages as that, or what there is."""
+        messages: list[Message] = []
+        while self._summary and len(messages) < most:
+            messages.append(self._summary.popleft())
+        if self._asked and len(messages) < most:
+            messages.append(Ask(tuple(islice(self._asked, CHUNK))))
+            self._asked = dict.fromkeys(islice(self._asked, CHUNK, None))
+        while self._due and len(messages) < most:
+            host = next(iter(self._due))
+            del self._due[host]
+            if entry := entries.get(host):
+                messages.append(self._announcement(entry, now))
+        return messages
+
+    def _announcement(self, entry: Entry, now: float) -> Announcement:
+        """With the credential, unless the other end was sent that before."""
+        host, credential = entry.state.host, entry.credential
+        if self._credentials.get(host) == credential:
+            credential = b""
+        else:
+            self._credentials[host] = credential
+        return Announcement(entry.body, entry.signature, int(now - entry.born), credential)
+
+
+def _in_chunks(known: list[Known]) -> deque[Message]:
+    """At least one, so that the other end knows that it was all."""
+    starts = range(0, max(1, len(known)), CHUNK)
+    return deque(Summary(tuple(known[s : s + CHUNK]), last=s == starts[-1]) for s in starts)
+
+
+def _lacks(known: Known | None, entry: Entry) -> bool:
+    """Whether one who knows that has to be sent this. Where both have the same number, which of
+    the two holds is found by who sees both.
+    """
+    if known is None or known.sequence < entry.sequence:
+        return True
+    return known.sequence == entry.sequence and known != entry.known()

@@ -1,0 +1,43 @@
+"""A loop whose clock jumps to what comes next, so that what waits for seconds is tested at once."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class _Selector(selectors.SelectSelector):
+    """Never waits. Where nothing would ever happen any more, it says so."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "everybody waits for ever"
+            self.now += timeout
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._clock = _Selector()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+async def passes(seconds: float) -> None:
+    """On such a loop, at once: everything happens that is due until then."""
+    assert isinstance(asyncio.get_running_loop(), JumpingLoop)
+    await asyncio.sleep(seconds)
+
+
+def run(scenario: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(scenario)

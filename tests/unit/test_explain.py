@@ -1,0 +1,127 @@
+"""What is told of a way is what hosts do, and of every other way what was wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from linkstates import agreed, sites, worlds
+from seaway.desired.network.explain import Chart
+from seaway.desired.network.graph import HOP, Routing
+from seaway.desired.network.paths import Routes
+from seaway.desired.network.topology import Topology
+from seaway.model.links import LinkState, Neighbour
+from seaway.model.reports import RouteReport
+
+
+def chart(host: str, told: Sequence[LinkState], routing: Routing) -> Chart:
+    topology, routes = Topology(), Routes(host, routing)
+    for state in told:
+        topology.change(state.host, state)
+    routes.change(topology.take())
+    return Chart(topology, routes, routing)
+
+
+def told_of(told: Sequence[LinkState], to: str, routing: Routing = "latency") -> RouteReport:
+    """From host a."""
+    return chart("a", told, routing).to(to)
+
+
+def reasons(told: Sequence[LinkState], to: str, routing: Routing = "latency") -> dict[str, str]:
+    return {detour.via: detour.lost for detour in told_of(told, to, routing).detours}
+
+
+@given(worlds(), st.sampled_from(("hops", "latency")))
+def test_the_path_is_the_one_that_all_hosts_together_take(told, routing):
+    charts = {state.host: chart(state.host, told, routing) for state in told}
+    for source, end in permutations(charts, 2):
+        report = charts[source].to(end)
+        taken, here = [], source
+        while here != end and (route := charts[here].found.get(end)):
+            here = route.nexts[0]
+            taken.append(here)
+        assert tuple(taken) == report.path
+        if report.path:
+            weights = {"hops": report.hops * HOP + report.rtt, "latency": report.cost}
+            assert charts[source].found[end].distance == 2 * weights[routing]
+
+
+@given(st.integers(0, 1 << 32), st.sampled_from(("hops", "latency")))
+@settings(deadline=None, max_examples=20)
+def test_no_detour_is_shorter_and_each_has_its_reason(seed, routing):
+    told = sites(Random(seed))
+    found = chart("a0", told, routing)
+    for state in told[1:]:
+        report = found.to(state.host)
+        measure = [(report.hops, report.rtt) if routing == "hops" else report.cost]
+        for detour in report.detours:
+            assert detour.lost
+            assert detour.via not in report.path[:1]
+            if detour.path:
+                measure.append((detour.hops, detour.rtt) if routing == "hops" else detour.cost)
+        if report.path:
+            assert sorted(measure) == measure
+
+
+def test_the_reason_is_told_in_the_words_of_the_routing():
+    told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "c", 2), ("c", "z", 3), ("a", "z", 9)])
+    assert {
+        "c": "it costs 3 us more",
+        "z": "it costs 7 us more",
+    } == reasons(told, "z")
+    assert {
+        "b": "hops: 2, not 1",
+        "c": "hops: 2, not 1",
+    } == reasons(told, "z", "hops")
+
+
+def test_of_equal_ways_the_one_whose_name_comes_first_is_taken():
+    told = agreed([(end, middle, 1) for middle in "bc" for end in "az"])
+    assert ("c",) == told_of(told, "z").equal
+    assert {"c": "it is no shorter, and its name comes later"} == reasons(told, "z")
+
+
+def test_a_longer_round_trip_is_told_where_the_hops_are_as_many():
+    told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "c", 2), ("c", "z", 3)])
+    assert {"c": "its round trip takes 3 us more"} == reasons(told, "z", "hops")
+
+
+def test_a_way_that_leads_back_is_told_as_such():
+    told = agreed([("a", "z", 1), ("a", "b", 1)])
+    assert {"b": "it leads back through a"} == reasons(told, "z")
+
+
+def test_who_says_that_a_link_is_down_is_told():
+    told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "z", 0)])
+    assert {"z": "the link is down, says a and z"} == reasons(told, "z")
+    told[0] = replace(told[0], neighbours=(told[0].neighbours[0], Neighbour("z", up=True)))
+    assert {"z": "the link is down, says z"} == reasons(told, "z")
+
+
+def test_a_link_that_one_end_alone_claims_is_told():
+    told = agreed([("a", "b", 1), ("b", "z", 1)])
+    told[2] = replace(told[2], neighbours=(*told[2].neighbours, Neighbour("a", up=True)))
+    assert {"z": "only z tells of a link"} == reasons(told, "z")
+
+
+def test_a_host_that_drains_is_told_to_pass_nothing_on():
+    told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "z", 9)])
+    told = [replace(state, relay=state.host != "b") for state in told]
+    assert {"b": "b passes nothing on"} == reasons(told, "z")
+
+
+def test_a_neighbour_from_which_nothing_leads_there_is_told():
+    told = agreed([("a", "b", 1), ("a", "z", 1)])
+    told = [replace(state, relay=state.host != "a") for state in told]
+    assert {"b": "nothing leads from b to z"} == reasons(told, "z")
+
+
+def test_nothing_leads_to_a_host_that_is_not_known():
+    assert RouteReport(host="x", routing="latency", path=()) == told_of(
+        agreed([("a", "b", 1)]), "x"
+    )

@@ -1,0 +1,559 @@
+"""All hosts that are connected come to know the same, whatever happened on the way there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import pairwise, takewhile
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from msgspec.structs import replace
+
+from fakes_keys import FakeKeys
+from seaway.model.links import LinkState, Neighbour
+from seaway.routed.database import REFRESH
+from seaway.routed.flood import AGEING, PENALTY, THEIRS, Flood
+from seaway.routed.messages import (
+    LAST,
+    Announcement,
+    Ask,
+    Known,
+    Message,
+    Signed,
+    Summary,
+    decode,
+    encode,
+)
+from seaway.routed.session import WRONG
+
+NAMES = [f"h{number}" for number in range(6)]
+ALL = frozenset(NAMES)
+names = st.sampled_from(NAMES)
+pairs = st.tuples(names, names).filter(lambda pair: pair[0] < pair[1])
+
+
+def state(host: str, number: int = 1) -> LinkState:
+    """Told apart by a number."""
+    return LinkState(host, (Neighbour("far", True, number, 1),))
+
+
+class Net:
+    """Hosts and the streams between them: what is sent arrives in order, or never."""
+
+    def __init__(self, members: Iterable[str] = ALL) -> None:
+        self.now = 0.0
+        self.members = frozenset(members)
+        self.floods = {name: self._begun(name) for name in sorted(self.members)}
+        self.told: dict[str, LinkState] = {}
+        self.flying: dict[tuple[str, str], deque[bytes]] = {}
+
+    def _begun(self, name: str) -> Flood:
+        flood = Flood(name, FakeKeys(name))
+        flood.admit(self.members)
+        return flood
+
+    def announce(self, name: str, number: int = 1) -> None:
+        self.told[name] = state(name, number)
+        self.floods[name].announce(self.told[name], self.now)
+
+    def connect(self, one: str, other: str) -> None:
+        if (one, other) in self.flying:
+            return
+        if all(self.floods[a].open(b, self.now) for a, b in ((one, other), (other, one))):
+            self.flying[one, other] = deque()
+            self.flying[other, one] = deque()
+        else:
+            self.floods[one].close(other)
+
+    def cut(self, one: str, other: str) -> None:
+        """What is on its way is lost."""
+        if self.flying.pop((one, other), None) is not None:
+            del self.flying[other, one]
+            self.floods[one].close(other)
+            self.floods[other].close(one)
+
+    def restart(self, name: str) -> None:
+        """It remembers nothing."""
+        for one, other in list(self.flying):
+            if one == name:
+                self.cut(one, other)
+        self.floods[name] = self._begun(name)
+        self.floods[name].announce(self.told[name], self.now)
+
+    def carry(self, one: str, other: str, most: int = 3) -> bool:
+        """One step of one direction; whether anything moved."""
+        way = self.flying[one, other]
+        moved = self.floods[one].send(other, self.now, most)
+        way.extend(moved)
+        if not way:
+            return bool(moved)
+        if not self.floods[other].receive(one, way.popleft(), self.now):
+            self.cut(one, other)
+        return True
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for flood in self.floods.values():
+            flood.tick(self.now)
+
+    def settle(self) -> None:
+        """Until nobody has anything to say, and nothing waits for its time."""
+        for _ in range(30):
+            self.pass_time(1)
+            while self._carry_all():
+                pass
+
+    def _carry_all(self) -> int:
+        """One step of every direction; how many moved."""
+        return sum(self.carry(*way) for way in list(self.flying) if way in self.flying)
+
+    def parts(self) -> list[set[str]]:
+        """Hosts that are connected."""
+        parts = [{name} for name in self.floods]
+        for one, other in self.flying:
+            joined = [part for part in parts if part & {one, other}]
+            parts = [part for part in parts if part not in joined] + [set().union(*joined)]
+        return parts
+
+    def known(self, name: str) -> dict[str, tuple[int, bytes]]:
+        return {host: entry.order for host, entry in self.floods[name].entries.items()}
+
+    def states(self, name: str) -> dict[str, LinkState]:
+        return {host: entry.state for host, entry in self.floods[name].entries.items()}
+
+
+class Flooding(RuleBasedStateMachine):
+    """Any topology, any delay, streams that break, hosts that begin anew."""
+
+    @initialize(links=st.sets(pairs, max_size=9))
+    def begin(self, links: set[tuple[str, str]]) -> None:
+        self.net = Net()
+        self.number = 0
+        for name in NAMES:
+            self.net.announce(name, 0)
+        for pair in sorted(links):
+            self.net.connect(*pair)
+
+    @rule(name=names)
+    def announce(self, name: str) -> None:
+        self.number += 1
+        self.net.announce(name, self.number)
+
+    @rule(pair=pairs)
+    def connect(self, pair: tuple[str, str]) -> None:
+        self.net.connect(*pair)
+
+    @rule(pair=pairs)
+    def cut(self, pair: tuple[str, str]) -> None:
+        self.net.cut(*pair)
+
+    @rule(side=st.sets(names))
+    def part(self, side: set[str]) -> None:
+        for one, other in list(self.net.flying):
+            if (one in side) != (other in side):
+                self.net.cut(one, other)
+
+    @rule(name=names)
+    def restart(self, name: str) -> None:
+        self.net.restart(name)
+
+    @rule(steps=st.lists(st.integers(0, 99), max_size=20))
+    def carry(self, steps: list[int]) -> None:
+        for step in steps:
+            if ways := sorted(self.net.flying):
+                self.net.carry(*ways[step % len(ways)])
+
+    @rule(seconds=st.sampled_from((0.1, 1.0, 10.0, REFRESH)))
+    def pass_time(self, seconds: float) -> None:
+        self.net.pass_time(seconds)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "net"):
+            return
+        self.net.settle()
+        for part in self.net.parts():
+            found = [self.net.known(name) for name in sorted(part)]
+            assert [found[0]] * len(found) == found
+            known = self.net.states(min(part))
+            assert {n: self.net.told[n] for n in part} == {n: known[n] for n in part}
+            assert not any(
+                flood.counts[fault]
+                for flood in self.net.floods.values()
+                for fault in ("forged", "malformed")
+            )
+
+
+Flooding.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFlooding = Flooding.TestCase
+
+
+# ── one rule at a time ──
+
+
+def line(*names: str) -> Net:
+    """Each connected with the next, and all have announced."""
+    net = Net(names)
+    for one, other in pairwise(names):
+        net.connect(*sorted((one, other)))
+    for name in names:
+        net.announce(name)
+    net.settle()
+    return net
+
+
+def signed(host: str, sequence: int, number: int = 1, by: str = "") -> Announcement:
+    """What this host might have announced."""
+    body = encode(Signed(sequence, state(host, number)))
+    keys = FakeKeys(by or host)
+    return Announcement(body, keys.sign(body), 0, FakeKeys(host).credential)
+
+
+def hear(net: Net, name: str, source: str, message: Message) -> bool:
+    return net.floods[name].receive(source, encode(message), net.now)
+
+
+def test_what_is_new_is_passed_on_to_all_but_whom_it_came_from():
+    net = line("a", "b", "c")
+    net.announce("a", 2)
+    net.carry("a", "b")
+
+    assert not net.floods["b"].waits("a")
+    assert net.floods["b"].waits("c")
+
+
+def test_it_comes_by_several_ways_and_is_passed_on_once():
+    net = line("a", "b", "c")
+    net.connect("a", "c")
+    net.settle()
+    before = net.floods["b"].counts["known"]
+    net.announce("a", 2)
+    net.carry("a", "b")
+    net.carry("a", "c")
+
+    assert net.floods["b"].waits("c")  # nobody knows yet that c has it
+    net.carry("c", "b")
+    assert not net.floods["b"].waits("c")
+    assert before + 1 == net.floods["b"].counts["known"]
+
+
+def test_nobody_is_told_what_he_announced_himself():
+    net = line("a", "b", "c")
+    net.connect("a", "c")
+    net.settle()
+    net.announce("a", 2)
+    net.carry("a", "b")
+    net.carry("b", "c")
+
+    assert state("a", 2) == net.states("c")["a"]
+    assert not net.floods["c"].waits("a")
+
+
+def test_an_old_one_changes_nothing_and_who_sends_it_is_told_the_new_one():
+    net = line("a", "b", "c")
+    net.announce("a", 2)
+    net.settle()
+    before = net.known("b")
+
+    assert hear(net, "b", "c", signed("a", 0, 9))
+    assert before == net.known("b")
+    assert 1 == net.floods["b"].counts["old"]
+    (message,) = map(decode, net.floods["b"].send("c", net.now, 9))
+    assert before["a"][1] == message.body
+
+
+def test_a_forged_one_is_dropped_counted_and_not_passed_on():
+    net = line("a", "b", "c")
+    before = net.known("b")
+
+    assert hear(net, "b", "c", signed("a", 99, by="c"))
+    assert before == net.known("b")
+    assert not net.floods["b"].waits("a")
+    assert 1 == net.floods["b"].counts["forged"]
+
+
+def test_a_host_announces_itself_alone_whoever_its_session_is_with():
+    """Its own signature, its own credential, and another's name."""
+    net = line("a", "b", "c")
+    body = encode(Signed(99, state("a")))
+    keys = FakeKeys("c")
+    hear(net, "b", "c", Announcement(body, keys.sign(body), 0, keys.credential))
+
+    assert state("a") == net.states("b")["a"]
+    assert 1 == net.floods["b"].counts["forged"]
+
+
+def test_a_host_of_another_cluster_is_not_listened_to_until_it_is_one_of_ours():
+    net = line("a", "b", "c")
+    net.floods["b"].admit({"a"})
+    assert {"a", "b"} == net.known("b").keys()
+    assert hear(net, "b", "a", signed("c", 9))
+    assert 1 == net.floods["b"].counts["stranger"]
+
+    net.floods["b"].admit({"a", "c"})
+    net.settle()
+    assert state("c") == net.states("b")["c"]
+
+
+def test_with_a_stranger_there_is_no_session():
+    assert not Net("ab").floods["a"].open("x", 0.0)
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x93", b"\xc1" * 9, encode(signed("c", 9))[:-3]])
+def test_who_sends_what_is_no_message_is_cut_off_and_others_are_not(bad):
+    net = line("a", "b", "c")
+    flood = net.floods["b"]
+
+    assert [True] * WRONG[0] + [False] == [flood.receive("c", bad, net.now) for _ in range(21)]
+    assert WRONG[0] + 1 == flood.counts["malformed"]
+    net.cut("b", "c")
+    assert not flood.open("c", net.now + PENALTY / 2)
+    assert flood.open("c", net.now + PENALTY + 1)
+    assert hear(net, "b", "a", signed("a", 9, 9))
+
+
+@pytest.mark.parametrize(
+    "useless", [signed("a", 0), signed("x", 9), Ask(("a",) * 500)], ids=["old", "stranger", "ask"]
+)
+def test_a_flood_of_what_says_nothing_new_ends_the_session(useless):
+    net = line("a", "b", "c")
+    data = encode(useless)
+
+    heard = sum(1 for _ in takewhile(bool, (hear_bytes(net, data) for _ in range(30_000))))
+    assert 100 < heard < 20_000
+
+
+def hear_bytes(net: Net, data: bytes) -> bool:
+    return net.floods["b"].receive("c", data, net.now)
+
+
+def test_a_summary_is_told_once_a_session():
+    net = line("a", "b", "c")
+    heard = [hear(net, "b", "c", Summary((), last=True)) for _ in range(WRONG[0] + 1)]
+
+    assert False is heard[-1]
+    assert WRONG[0] + 1 == net.floods["b"].counts["repeated"]
+
+
+def test_of_a_host_that_announces_all_the_time_the_last_is_passed_on_and_not_each():
+    net = line("a", "b")
+    for number in range(200):
+        hear(net, "b", "a", signed("a", 10 + number, number))
+    assert net.known("b")["a"][0] < 100
+    assert state("a", 199) not in net.states("b").values()
+
+    net.pass_time(1)
+    assert state("a", 199) == net.states("b")["a"]
+
+
+def test_an_earlier_one_that_took_longer_does_not_hide_the_last():
+    net = line("a", "b")
+    last = 10 + THEIRS[0]
+    for number in range(10, last + 1):
+        hear(net, "b", "a", signed("a", number, number))
+    assert state("a", last) != net.states("b")["a"]
+    net.now += 1  # nobody looked yet whether it is time
+    hear(net, "b", "a", signed("a", last - 1, last - 1))
+
+    net.pass_time(1)
+    assert state("a", last) == net.states("b")["a"]
+
+
+def test_the_last_number_there_is_can_be_read():
+    net = Net("ab")
+    net.floods["a"] = Flood("a", FakeKeys("a"), LAST)
+    net.floods["a"].admit({"b"})
+    net.connect("a", "b")
+    net.announce("a")
+    net.settle()
+
+    assert LAST == net.known("b")["a"][0]
+
+
+def test_a_host_whose_links_change_all_the_time_announces_the_last_state_and_not_each():
+    net = line("a", "b")
+    for number in range(200):
+        net.announce("a", number)
+    assert net.known("a")["a"][0] < 20
+
+    net.settle()
+    assert state("a", 199) == net.states("b")["a"]
+
+
+def test_the_same_state_is_not_announced_again():
+    net = line("a", "b")
+    before = net.known("a")
+    net.announce("a")
+    assert before == net.known("a")
+
+
+def test_what_did_not_change_is_announced_again_before_it_is_too_old():
+    net = line("a", "b")
+    net.pass_time(REFRESH)
+    net.settle()
+    assert 2 == net.known("b")["a"][0]
+
+
+def test_a_host_that_is_heard_of_no_more_is_forgotten_when_no_link_leads_to_it():
+    net = line("a", "b", "c")
+    net.cut("b", "c")
+    net.floods.pop("c")
+    for _ in range(4):
+        net.pass_time(REFRESH)
+        net.settle()
+
+    assert {"a", "b"} == net.known("a").keys()
+    assert 1 == net.floods["a"].counts["aged out"]
+
+
+def test_a_host_whose_processes_are_dead_is_kept_while_it_answers_probes():
+    """So is one behind it, to which it told of a link."""
+    net = line("a", "b", "c")
+    for name, other in (("a", "b"), ("b", "c")):
+        net.told[name] = LinkState(name, (Neighbour(other, up=True),))
+        net.floods[name].announce(net.told[name], net.now)
+    net.settle()
+    for dead in ("b", "c"):
+        net.floods.pop(dead)
+    net.flying.clear()
+    for _ in range(5):
+        net.pass_time(REFRESH)
+    assert {"a", "b", "c"} == net.known("a").keys()
+
+    net.floods["a"].announce(LinkState("a", (Neighbour("b", up=False),)), net.now)
+    net.pass_time(AGEING)
+    assert {"a"} == net.known("a").keys()
+
+
+def test_age_goes_with_it_so_that_nothing_old_is_passed_around_for_ever():
+    net = line("a", "b", "c")
+    net.pass_time(100)
+    net.restart("c")
+    net.connect("b", "c")
+    net.settle()
+
+    ages = [net.now - net.floods[name].entries["a"].born for name in ("b", "c")]
+    assert ages[0] == pytest.approx(ages[1], abs=1.5)
+
+
+def test_who_says_that_it_is_younger_is_believed_for_it_keeps_a_host_alive_only():
+    net = line("a", "b", "c")
+    net.pass_time(100)
+    (message,) = [entry for host, entry in net.floods["b"].entries.items() if host == "a"]
+    hear(net, "b", "c", Announcement(message.body, message.signature, 7))
+
+    assert 7 == net.now - net.floods["b"].entries["a"].born
+
+
+def test_a_host_that_began_anew_goes_on_above_its_number():
+    net = line("a", "b", "c")
+    for number in range(5):
+        net.pass_time(1)
+        net.announce("a", number)
+    net.settle()
+    before = net.known("c")["a"][0]
+    net.restart("a")
+    net.announce("a", 77)
+    net.connect("a", "b")
+    net.settle()
+
+    assert net.known("c")["a"][0] > before
+    assert state("a", 77) == net.states("c")["a"]
+
+
+def test_a_number_that_is_used_twice_does_no_harm():
+    net = line("a", "b")
+    net.told["a"] = state("a", 2)
+    net.restart("a")
+    assert net.known("a")["a"][0] == net.known("b")["a"][0]
+    net.connect("a", "b")
+    net.settle()
+
+    assert state("a", 2) == net.states("b")["a"]
+    assert net.known("a") == net.known("b")
+
+
+def test_credentials_go_once_a_session():
+    net = line("a", "b")
+    for number in (2, 3):
+        net.announce("a", number)
+        (message,) = map(decode, net.floods["a"].send("b", net.now, 9))
+        assert b"" == message.credential
+
+    net.cut("a", "b")
+    net.connect("a", "b")
+    net.carry("b", "a")
+    sent = [decode(data) for data in net.floods["a"].send("b", net.now, 9)]
+    assert [FakeKeys("a").credential] == [m.credential for m in sent if isinstance(m, Announcement)]
+
+
+def test_who_has_no_credential_asks_for_it():
+    net = line("a", "b", "c")
+    bare = replace(signed("a", 99, 9), credential=b"")
+    net.floods["b"]._credentials.clear()
+    hear(net, "b", "c", bare)
+
+    assert 1 == net.floods["b"].counts["unsigned"]
+    assert [Ask(("a",))] == [decode(data) for data in net.floods["b"].send("c", net.now, 9)]
+
+
+def test_who_asks_for_one_is_sent_the_credential_again():
+    net = line("a", "b", "c")
+    assert hear(net, "b", "c", Ask(("a",)))
+    (message,) = map(decode, net.floods["b"].send("c", net.now, 9))
+
+    assert FakeKeys("a").credential == message.credential
+
+
+def test_a_thousand_hosts_are_told_in_parts():
+    many = [f"m{number}" for number in range(1200)]
+    net = Net("ab")
+    for flood in net.floods.values():
+        flood.admit({*many, "a", "b"})
+    net.connect("a", "b")
+    net.settle()
+    for name in many:
+        hear(net, "a", "b", signed(name, 1))
+    net.settle()
+    net.cut("a", "b")
+    net.floods["b"] = Flood("b", FakeKeys("b"))
+    net.floods["b"].admit({*many, "a"})
+    net.connect("a", "b")
+    net.settle()
+
+    assert net.known("a") == net.known("b")
+    assert 1200 <= len(net.known("b"))
+
+
+@given(st.binary(max_size=200))
+def test_whatever_comes_is_read_or_refused(data):
+    net = Net("ab")
+    net.connect("a", "b")
+    net.floods["a"].receive("b", data, 0.0)
+
+
+@given(st.data())
+def test_so_is_a_message_of_which_something_was_changed_on_the_way(data):
+    net = Net("abc")
+    net.connect("a", "b")
+    sent = bytearray(
+        encode(data.draw(st.sampled_from([signed("c", 3), Summary((), last=True), Ask(("c",))])))
+    )
+    sent[data.draw(st.integers(0, len(sent) - 1))] ^= data.draw(st.integers(1, 255))
+    net.floods["a"].receive("b", bytes(sent), 0.0)
+    assert net.states("a").get("c", state("c")) == state("c")
+
+
+@pytest.mark.parametrize(
+    "message", [signed("a", 3), Summary((Known("a", 2, b"x"),), last=False), Ask(("a", "b"))]
+)
+def test_what_is_encoded_is_decoded_to_the_same(message):
+    assert message == decode(encode(message))
+
+
+def test_what_a_newer_version_adds_is_left_alone():
+    whole = msgspec.msgpack.decode(encode(signed("a", 3)))
+    assert signed("a", 3) == decode(msgspec.msgpack.encode([*whole, "new"]))
