@@ -16,13 +16,19 @@ from seaway.bootstrap import Plan, initialise
 from seaway.converge import Convergence
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
+from seaway.errors import Unavailable
 from seaway.facts import Facts
 from seaway.intents import Intents
-from seaway.ipam import Allocator, load_blocks
-from seaway.model.addresses import Address, ForeignPrefix
+from seaway.intents.desk import Others
+from seaway.ipam import Allocator, holder, load_blocks, owner
+from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Attached, Endpoint, Host, HostAddresses, Uplinks
+from seaway.model.membership import Membership
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
+from seaway.store.base import Store
+from seaway.trust.folder import Folder
+from seaway.trust.keeper import Keeper
 
 
 def routes(*prefixes: str) -> tuple[ForeignPrefix, ...]:
@@ -37,7 +43,7 @@ class Agent:
     intents: Intents
     kernel: dict[str, FakeTarget]
     host: FakeSurroundings
-    store: FakeStore
+    store: Any
 
     def state(self) -> dict[str, Any]:
         return {name: target.read() for name, target in self.kernel.items()}
@@ -48,8 +54,16 @@ class Agent:
         return await self.intents.attach(NewEndpoint(netns=netns, **request))
 
 
-def holder_of(facts: Facts) -> Callable[[Address], str]:
-    return lambda a: "".join(e.name for e in facts.where(Endpoint, "address", a))
+class FakeOthers:
+    """Other hosts, each a function that answers for it; the rest does not."""
+
+    def __init__(self) -> None:
+        self.answering: dict[str, Callable[..., Any]] = {}
+
+    async def ask(self, host: Host, method: str, path: str, *given: Any) -> Any:
+        if host.name not in self.answering:
+            raise Unavailable(f"host '{host.name}' does not answer")
+        return await self.answering[host.name](method, path, *given)
 
 
 OWN = ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1", "169.254.7.7", "fe80::5")
@@ -58,10 +72,23 @@ POOLS = (ip_network("10.208.0.0/12"), ip_network("fd00:5ea::/48"))
 
 
 async def start(path: Path) -> Agent:
+    """Of a host that is alone."""
     store = FakeStore(path / "store.db")
-    await initialise(store, Plan(host="h", pools=POOLS))
+    begun = await initialise(store, Plan(host="h", pools=POOLS))
+    member = Membership(cluster=begun.cluster.id, host="h")
+    return await build(store, member, Keeper(Folder(path / "trust")))
+
+
+async def build(
+    store: Store,
+    member: Membership,
+    keeper: Keeper,
+    others: Others | None = None,
+    shared: Store | None = None,
+) -> Agent:
+    """`shared`: where all records lie, if the store is this host's view of it."""
     facts = Facts(DERIVATIONS, INDEXES)
-    records = Records(store, facts)
+    records = Records(store, facts, member.host)
     await records.load()
     facts.change(HostAddresses, "host", HostAddresses(addresses=frozenset(ADDRESSES)))
     facts.change(Uplinks, "host", Uplinks(ipv6=True, addresses=frozenset(ADDRESSES[:2])))
@@ -75,16 +102,20 @@ async def start(path: Path) -> Agent:
 
     kernel["links"].on_put = created
     convergence = Convergence(facts, list(kernel.values()))
-    allocator = Allocator("h", holder_of(facts))
+    allocator = Allocator(member.host, holder(facts, member.host), owner(facts, member.host))
     load_blocks(allocator, facts)
     host = FakeSurroundings()
     intents = Intents(
-        host=facts.all(Host)[0],
+        host=next(h for h in facts.all(Host) if h.name == member.host),
         facts=facts,
         records=records,
         convergence=convergence,
         surroundings=host,
         allocator=allocator,
+        member=member,
+        trust=keeper,
+        others=others or FakeOthers(),
+        store=shared or store,
     )
     return Agent(intents, kernel, host, store)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,10 +24,26 @@ class _Selector(selectors.SelectSelector):
         return ready
 
 
+class _Here(ThreadPoolExecutor):
+    """What is done beside a loop is done at once: a clock that jumps cannot wait for a thread."""
+
+    def submit(self, work: Callable[..., T], /, *given: Any, **named: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(work(*given, **named))
+        except BaseException as error:  # noqa: BLE001, it belongs to who waits for it
+            done.set_exception(error)
+        return done
+
+
 class JumpingLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._clock = _Selector()
         super().__init__(self._clock)
+        self.set_default_executor(_Here())
+
+    async def shutdown_default_executor(self) -> None:
+        """It has no threads."""
 
     def time(self) -> float:
         return self._clock.now

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from ipaddress import ip_address
 from typing import Any
 
-from seaway.model.addresses import ForeignPrefix
+from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Namespace
 from seaway.model.kernel import Inside
@@ -115,6 +116,9 @@ class FakeSurroundings:
 
     def forget_devices(self, present: set[int]) -> None:
         self.counted = {k: n for k, n in self.counted.items() if k[0] in present}
+
+    def underlay(self) -> tuple[Address, ...]:
+        return (ip_address("192.0.2.1"),)
 
     def data_plane(self) -> tuple[str, str]:
         return "tcx", "0" * 16

@@ -19,6 +19,8 @@ from tests.agents import Agent, start
 from seaway.api.routes import CniDoor, Doors
 from seaway.api.server import Server
 from seaway.model.wire import CniAnswer, CniCall
+from seaway.passing import Passing
+from seaway.records import parse
 
 T = TypeVar("T")
 _WITHIN = 10.0  # seconds
@@ -60,12 +62,13 @@ def served(folder: Path, cni: CniDoor | None = None) -> Iterator[Served]:
 
     try:
         with capture_logs():  # its log is no output of a command that runs in this process
-            agent, writer = wait(_begin(folder))
-            server = wait(_serve(Doors(agent.intents, cni or _echo), folder / "agent.sock"))
+            agent, passing, works = wait(_begin(folder))
+            doors = Doors(agent.intents, cni or _echo, passing)
+            server = wait(_serve(doors, folder / "agent.sock"))
             try:
                 yield Served(agent, folder / "agent.sock", loop)
             finally:
-                wait(_end(agent, writer, server))
+                wait(_end(agent, works, server))
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_WITHIN)
@@ -76,12 +79,13 @@ async def _echo(call: CniCall) -> CniAnswer:  # noqa: RUF029, the shape of a doo
     return CniAnswer(stdout=call.env["CNI_COMMAND"], exit=0)
 
 
-async def _begin(folder: Path) -> tuple[Agent, asyncio.Task[None]]:
+async def _begin(folder: Path) -> tuple[Agent, Passing, list[asyncio.Task[None]]]:
     agent = await start(folder)
-    writer = asyncio.create_task(agent.intents.convergence.run())
+    passing = Passing("h", agent.store, parse)
+    works = [asyncio.create_task(w()) for w in (agent.intents.convergence.run, passing.run)]
     await agent.intents.convergence.settle()
     agent.intents.serving = True
-    return agent, writer
+    return agent, passing, works
 
 
 async def _serve(doors: Doors, path: Path) -> Server:
@@ -90,8 +94,9 @@ async def _serve(doors: Doors, path: Path) -> Server:
     return server
 
 
-async def _end(agent: Agent, writer: asyncio.Task[None], server: Server) -> None:
+async def _end(agent: Agent, works: list[asyncio.Task[None]], server: Server) -> None:
     await server.stop()
-    writer.cancel()
-    await asyncio.wait([writer])
+    for work in works:
+        work.cancel()
+    await asyncio.wait(works)
     await agent.store.close()

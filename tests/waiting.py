@@ -17,6 +17,13 @@ def wait(condition: Callable[[], object], within: float = 5.0) -> bool:
     return True
 
 
+async def until(condition: Callable[[], object], within: float = 10.0) -> None:
+    """The same for a test that lives in a loop; TimeoutError where it does not."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110, it tells nobody when it comes true
+            await asyncio.sleep(0.01)
+
+
 async def wait_until(succeeds: Callable[[], Awaitable[object]], within: float = 5.0) -> bool:
     """The same in a loop, of what has to be asked."""
     end = time.monotonic() + within

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import structlog
 
-from seaway import names
+from seaway import membership, names, stores
+from seaway.api.hosts import HostServer
 from seaway.api.routes import Doors
 from seaway.api.server import Server
 from seaway.bpf import abi, maps, objects
@@ -24,6 +27,7 @@ from seaway.bpf.objects import DataPlane
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
+from seaway.calls import Others
 from seaway.config import Config
 from seaway.converge import Convergence, Key
 from seaway.desired.catalogue import DERIVATIONS
@@ -34,7 +38,7 @@ from seaway.errors import NotFound
 from seaway.facts import Facts
 from seaway.firewalls import Firewatch
 from seaway.intents import Intents
-from seaway.ipam import Allocator, load_blocks
+from seaway.ipam import Allocator, holder, load_blocks, owner
 from seaway.kernel import host as surrounding
 from seaway.kernel import netns
 from seaway.kernel.accepts import AcceptTarget
@@ -46,13 +50,18 @@ from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
 from seaway.kernel.vxlan import VxlanTarget
-from seaway.model.addresses import Address, mapped
+from seaway.model.addresses import mapped
 from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay
+from seaway.model.membership import Membership
+from seaway.passing import Passing
 from seaway.presence import alone_while
 from seaway.reconcile import Target
-from seaway.records import Records
-from seaway.store.sqlite import SqliteStore
+from seaway.records import Records, parse
+from seaway.store.base import Store
+from seaway.stores import Stores
 from seaway.surroundings import HostSurroundings
+from seaway.trust.keeper import Keeper
+from seaway.upkeep import Upkeep
 from seaway.uplinks import Lookout
 from seaway.vigil import RETRY, Lookouts, Vigil
 
@@ -60,18 +69,23 @@ _PROGRAMS = (Attachments.name, UplinkTarget.name, SocketTarget.name)
 
 log = structlog.get_logger(__name__)
 
+Works = dict[str, Callable[[], Coroutine[Any, Any, None]]]  # by name: what goes on for ever
+
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. The data plane stays as it is."""
     surrounding.require(objects.probe)
 
     async def work() -> None:
-        store = SqliteStore(names.STORE_FILE)
+        keeper = Keeper()
+        others = Others(keeper)
+        opened = stores.opened(membership.load(), others.ask_at)
         try:
-            agent = await _wire(config, store)
+            agent = await _wire(config, opened, others)
             await agent.run()
         finally:
-            await store.close()
+            await opened.own.close()
+            await others.close()
 
     await alone_while(work)
 
@@ -84,6 +98,8 @@ class Agent:
     cni: CniDoor
     plane: DataPlane
     adopted: list[Key]  # what was found otherwise than it should be
+    passing: Passing
+    following: Works  # what keeps up with the store
 
     async def run(self) -> None:
         """Answer, converge, then serve; watch until told to end.
@@ -95,9 +111,12 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        server = Server(Doors(self.intents, self.cni.answer), names.SOCKET)
+        doors = Doors(self.intents, self.cni.answer, self.passing)
+        server = Server(doors, names.SOCKET)
+        hosts = HostServer(doors, self.intents.trust)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.convergence.run(), name="converge")]
+            begun: Works = {"converge": self.convergence.run, **self.following}
+            tasks = [group.create_task(work(), name=name) for name, work in begun.items()]
             await server.start()
             await self.convergence.settle([TABLE, *self.adopted])
             if not self._old_ones_run():
@@ -108,7 +127,7 @@ class Agent:
             log.info("ready", endpoints=len(self.intents.facts.all(Endpoint)))
             vigil = self.vigil
             watches = (vigil.finish, vigil.look_into, vigil.sweep, vigil.retry)
-            works = (*watches, self.cni.watch, self.retire)
+            works = (*watches, self.cni.watch, self.retire, hosts.serve)
             tasks += [group.create_task(work(), name=work.__name__) for work in works]
             await ended.wait()
             await server.stop()
@@ -127,21 +146,22 @@ class Agent:
         return any(f.target in _PROGRAMS for f in self.convergence.failures())
 
 
-async def _wire(config: Config, store: SqliteStore) -> Agent:
+async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     facts = Facts(DERIVATIONS, INDEXES)
-    records = Records(store, facts)
+    member = await _member(opened.own)
+    records = Records(opened.own, facts, member.host)
     await records.load()
-    host = _this_host(facts)
+    host = _this_host(facts, member)
     surrounding.mount_bpffs()
     plane = DataPlane.open(_settings(host, facts.get(Cluster, "cluster")))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls, reserved, deciding = SysctlTarget(), ReservedTarget(), asyncio.Lock()
     lookout = Lookout(host.name, facts, records, sysctls, reserved, deciding=deciding)
-    await lookout.look()
     accepts = AcceptTarget()
-    firewatch = Firewatch(facts, accepts)
-    await firewatch.look()
+    lookouts = Lookouts(lookout, Firewatch(facts, accepts))
+    await lookouts.uplinks.look()
+    await lookouts.firewalls.look()
     targets: tuple[Target, ...] = (
         PinTarget(plane),
         sysctls,
@@ -158,29 +178,77 @@ async def _wire(config: Config, store: SqliteStore) -> Agent:
         SocketTarget(plane),
     )
     by_name = {target.name: target for target in targets}
-    convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
-    allocator = Allocator(host.name, _holder(facts))
-    load_blocks(allocator, facts)
-    surroundings = HostSurroundings(
-        links,
-        Counters(plane),
-        attachments.mode,
-        plane.layout,
-        Translations(),
-        mtu=config.network.mtu,
+    intents = Intents(
+        host=host,
+        facts=facts,
+        records=records,
+        convergence=Convergence(facts, [by_name[d.name] for d in DERIVATIONS]),
+        surroundings=HostSurroundings(
+            links,
+            Counters(plane),
+            attachments.mode,
+            plane.layout,
+            Translations(),
+            mtu=config.network.mtu,
+        ),
+        allocator=_allocator(host, facts),
+        member=member,
+        trust=others.keeper,
+        others=others,
+        store=opened.shared,
+        deciding=deciding,
     )
-    intents = Intents(host, facts, records, convergence, surroundings, allocator, deciding=deciding)
-    vigil = Vigil(intents, links, attachments, Lookouts(lookout, firewatch))
+    return _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
+
+
+def _allocator(host: Host, facts: Facts) -> Allocator:
+    allocator = Allocator(host.name, holder(facts, host.name), owner(facts, host.name))
+    load_blocks(allocator, facts)
+    return allocator
+
+
+def _started(intents: Intents, vigil: Vigil, plane: DataPlane, opened: Stores) -> Agent:
+    """Looked around once; what goes on for ever is for `run`."""
     vigil.look()
+    convergence, upkeep = intents.convergence, Upkeep(intents)
     adopted = convergence.adopt()
-    return Agent(intents, convergence, vigil, CniDoor(intents), plane, adopted)
+    passing = Passing(intents.host.name, opened.shared, parse)
+
+    def learnt() -> None:
+        convergence.ask()
+        upkeep.stir()
+
+    following: Works = {
+        "follow": partial(intents.records.follow, learnt),
+        "pass on": passing.run,
+        "upkeep": upkeep.run,
+    }
+    if opened.remembering:
+        following["send"] = opened.remembering.send
+    cni = CniDoor(intents)
+    return Agent(intents, convergence, vigil, cni, plane, adopted, passing, following)
 
 
-def _this_host(facts: Facts) -> Host:
-    hosts = facts.all(Host)
-    if not hosts:
+async def _member(store: Store) -> Membership:
+    """Who this host is. Where an earlier version set it up, it is written down now."""
+    if member := membership.load():
+        return member
+    items = (await store.load()).items
+    member = membership.of_alone(parse(key, item.value) for key, item in items.items())
+    if member is None:
         raise NotFound("this host has no cluster yet", "run: seaway init")
-    return hosts[0]
+    membership.save(member)
+    return member
+
+
+def _this_host(facts: Facts, member: Membership) -> Host:
+    host = facts.get(Host, member.host)
+    if host is None:
+        raise NotFound(
+            f"host '{member.host}' was removed from its cluster {member.cluster}",
+            "take what is left off it by: seaway leave --force; what runs on it goes on meanwhile",
+        )
+    return host
 
 
 def _settings(host: Host, cluster: Cluster | None) -> abi.Settings:
@@ -220,12 +288,3 @@ def _teller(facts: Facts) -> Callable[[int], None]:
         facts.change(Overlay, "host", Overlay(ifindex=ifindex) if ifindex else None)
 
     return tell
-
-
-def _holder(facts: Facts) -> Callable[[Address], str]:
-    def holder(address: Address) -> str:
-        for endpoint in facts.where(Endpoint, "address", address):
-            return f"endpoint '{endpoint.name}'"
-        return ""
-
-    return holder

@@ -20,7 +20,7 @@ from seaway.desired.network.blocks import in_the_way
 from seaway.errors import Conflict, NotFound, Undecodable
 from seaway.model import codec
 from seaway.model.addresses import ForeignPrefix
-from seaway.model.backup import Backup, Whereabouts
+from seaway.model.backup import Backup, Trust, Whereabouts
 from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Value
 from seaway.records import parse, store_key
 from seaway.store.base import Snapshot
@@ -35,6 +35,7 @@ class Here:
     lives: Callable[[Endpoint], bool]
     before: Before | None = None  # what the store that is replaced knows of it
     foreign: tuple[ForeignPrefix, ...] = ()
+    key: str = ""  # digest of the one by which other hosts will know it; empty: by none
 
 
 @dataclass(frozen=True)
@@ -42,29 +43,36 @@ class Restored:
     cluster: Cluster
     records: tuple[Value, ...]
     released: tuple[Endpoint, ...]  # whose containers are not here
+    host: str  # as it is called now
 
     def items(self) -> dict[str, bytes]:
         return {store_key(record): codec.encode(record) for record in self.records}
 
     def endpoints(self) -> dict[str, Endpoint]:
-        return {r.id: r for r in self.records if isinstance(r, Endpoint)}
+        """This host's own."""
+        own = (r for r in self.records if isinstance(r, Endpoint) and r.host == self.host)
+        return {r.id: r for r in own}
 
 
-def take(snapshot: Snapshot, whereabouts: Whereabouts) -> Backup:
+def take(
+    snapshot: Snapshot, whereabouts: Whereabouts, host: str, trust: Trust | None = None
+) -> Backup:
+    """`host`: whose agent makes it."""
     records = {key: msgspec.Raw(item.value) for key, item in snapshot.items.items()}
     found = [parse(key, bytes(data)) for key, data in records.items()]
     clusters = [record for record in found if isinstance(record, Cluster)]
-    hosts = [record for record in found if isinstance(record, Host)]
-    if not clusters or not hosts:
+    hosts = {record.name for record in found if isinstance(record, Host)}
+    if not clusters or host not in hosts:
         raise NotFound("this host has no cluster yet", "run: seaway init")
     return Backup(
         version=__version__,
         cluster=clusters[0].id,
-        host=hosts[0].name,
+        host=host,
         whereabouts=whereabouts,
         at=time.time(),
         revision=snapshot.revision,
         records=records,
+        trust=trust,
     )
 
 
@@ -78,26 +86,36 @@ def records_of(backup: Backup) -> list[Value]:
     hosts = {record.name for record in found if isinstance(record, Host)}
     networks = {record.name for record in found if isinstance(record, Network)}
     needed = {record.network for record in found if isinstance(record, Block | Endpoint)}
-    if clusters != {backup.cluster} or hosts != {backup.host} or needed - networks:
+    if clusters != {backup.cluster} or backup.host not in hosts or needed - networks:
         raise Undecodable("the backup's records do not belong together", "use another one")
     return found
 
 
 def adapted(backup: Backup, here: Here) -> Restored:
-    """What is to be recorded here."""
+    """What is to be recorded here, as this host takes the place of the backup's."""
     found = records_of(backup)
-    cluster = next(record for record in found if isinstance(record, Cluster))
+    _refuse_name(found, backup, here)
     _refuse_taken(found, here.foreign)
     same_boot = backup.whereabouts.boot == here.whereabouts.boot
-    endpoints = [record for record in found if isinstance(record, Endpoint)]
-    released = tuple(e for e in endpoints if not (same_boot and here.lives(e)))
-    gone = {e.id for e in released}
-    kept = [r for r in found if not (isinstance(r, Endpoint) and r.id in gone)]
-    records = [_named(r, here.name) for r in kept if not isinstance(r, Before)]
+    own = [r for r in found if isinstance(r, Endpoint) and r.host == backup.host]
+    released = tuple(e for e in own if not (same_boot and here.lives(e)))
+    gone = {id(record) for record in released}
+    gone |= {id(r) for r in found if isinstance(r, Before) and r.host == backup.host}
+    records = [_here(record, backup, here) for record in found if id(record) not in gone]
     before = here.before or _before(found, backup, here)
     if before:
-        records.append(_named(before, here.name))
-    return Restored(cluster, tuple(records), released)
+        records.append(replace(before, host=here.name))
+    cluster = next(record for record in records if isinstance(record, Cluster))
+    return Restored(cluster, tuple(records), released, here.name)
+
+
+def _refuse_name(found: Iterable[Value], backup: Backup, here: Here) -> None:
+    others = {r.name for r in found if isinstance(r, Host)} - {backup.host}
+    if here.name in others:
+        raise Conflict(
+            f"the backup is host '{backup.host}''s, and has another host '{here.name}'",
+            "name this machine otherwise: hostnamectl hostname NAME",
+        )
 
 
 def _before(found: Iterable[Value], backup: Backup, here: Here) -> Before | None:
@@ -105,15 +123,19 @@ def _before(found: Iterable[Value], backup: Backup, here: Here) -> Before | None
     was, is_ = backup.whereabouts, here.whereabouts
     if was.boot != is_.boot and not (was.machine == is_.machine != "" and backup.host == here.name):
         return None
-    return next((record for record in found if isinstance(record, Before)), None)
+    own = (record for record in found if isinstance(record, Before) and record.host == backup.host)
+    return next(own, None)
 
 
-def _named(record: Value, host: str) -> Value:
+def _here(record: Value, backup: Backup, here: Here) -> Value:
+    """As it is true on this host. Other hosts are as they were."""
     match record:
-        case Host():
-            return replace(record, name=host)
-        case Block() | Endpoint() | Before():
-            return replace(record, host=host)
+        case Cluster():
+            return replace(record, etcd=())
+        case Host(name=name) if name == backup.host:
+            return replace(record, name=here.name, key=here.key, control=bool(here.key))
+        case Block(host=host) | Endpoint(host=host) if host == backup.host:
+            return replace(record, host=here.name)
     return record
 
 

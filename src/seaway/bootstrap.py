@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Network
 
+from msgspec.structs import replace
+
 from seaway.desired.network.blocks import (
     NETWORK_LENGTH,
     POOLS4,
@@ -20,7 +22,7 @@ from seaway.desired.network.blocks import (
 )
 from seaway.errors import Conflict, Exhausted, Invalid
 from seaway.facts import Facts
-from seaway.model.addresses import ForeignPrefix, Prefix
+from seaway.model.addresses import Address, ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Host, Network
 from seaway.records import Records
 from seaway.store.base import Store
@@ -38,6 +40,7 @@ class Plan:
     service_subnets: tuple[Prefix, ...] = ()
     foreign: tuple[ForeignPrefix, ...] = ()
     mtu: int = 1500
+    underlay: tuple[Address, ...] = ()  # where other hosts reach it; empty: as it was
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,34 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
                 f"this host is of cluster {cluster.id} with the pools {has} already",
                 "leave out --subnet, or run 'seaway uninstall' first",
             )
-        return Initialised(cluster, facts.all(Host)[0], new=False)
+        host = _known_host(facts, plan)
+        if plan.underlay and plan.underlay != host.underlay:
+            host = replace(host, underlay=plan.underlay)
+            await records.commit([host])
+        return Initialised(cluster, host, new=False)
     cluster = _cluster(plan)
-    host = Host(name=plan.host, addresses=tuple(s[1] for s in cluster.host_subnets))
+    host = Host(
+        name=plan.host,
+        addresses=tuple(s[1] for s in cluster.host_subnets),
+        underlay=plan.underlay,
+    )
     network = _default_network(cluster, plan)
     await records.commit([cluster, host, network])
     return Initialised(cluster, host, new=True, warnings=_warnings(cluster, plan.foreign))
+
+
+def _known_host(facts: Facts, plan: Plan) -> Host:
+    """Of this name; or the only one, should the machine's name be another one by now."""
+    host = facts.get(Host, plan.host)
+    if host is None:
+        hosts = facts.all(Host)
+        if len(hosts) != 1:
+            raise Conflict(
+                f"the store here is of a cluster of {len(hosts)} hosts, none of them '{plan.host}'",
+                "see docs/backup.md",
+            )
+        (host,) = hosts
+    return host
 
 
 def _cluster(plan: Plan) -> Cluster:

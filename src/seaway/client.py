@@ -18,11 +18,15 @@ from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
 from seaway.model.reports import (
     BlockReport,
+    DrainReport,
     EndpointReport,
+    HostReport,
     Leak,
     NetworkMade,
     NetworkReport,
+    NewTokenReport,
     Status,
+    TokenReport,
 )
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
 from seaway.store import file
@@ -31,7 +35,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seaway.model.addresses import Address
-    from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, Publications
+    from seaway.model.requests import (
+        NetworkChange,
+        NewEndpoint,
+        NewNetwork,
+        NewToken,
+        Publications,
+    )
 
 T = TypeVar("T")
 
@@ -112,6 +122,33 @@ class Client:
     def release_address(self, address: Address) -> None:
         self._call("DELETE", _path("ipam", "addresses", str(address)))
 
+    def tokens(self) -> list[TokenReport]:
+        return self._get("/v1/tokens", list[TokenReport])
+
+    def create_token(self, new: NewToken) -> NewTokenReport:
+        return codec.decode(self._call("POST", "/v1/tokens", new), NewTokenReport)
+
+    def revoke_token(self, token: str) -> None:
+        self._call("DELETE", _path("tokens", token))
+
+    def hosts(self) -> list[HostReport]:
+        return self._get("/v1/hosts", list[HostReport])
+
+    def remove_host(self, name: str, *, force: bool) -> None:
+        self._call("DELETE", _path("hosts", name) + _forced(force=force))
+
+    def drain_host(self, name: str) -> DrainReport:
+        return codec.decode(self._call("PUT", _path("hosts", name, "drain")), DrainReport)
+
+    def drained_host(self, name: str) -> DrainReport:
+        return self._get(_path("hosts", name, "drain"), DrainReport)
+
+    def undrain_host(self, name: str) -> DrainReport:
+        return codec.decode(self._call("DELETE", _path("hosts", name, "drain")), DrainReport)
+
+    def leave(self, *, force: bool) -> None:
+        self._call("POST", "/v1/leave" + _forced(force=force))
+
     def cni(self, call: CniCall) -> CniAnswer:
         return codec.decode(self._call("POST", "/v1/cni", call), CniAnswer)
 
@@ -171,6 +208,10 @@ def _absent(socket: Path) -> SeawayError:
 
 def _path(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _forced(*, force: bool) -> str:
+    return "?force=yes" if force else ""
 
 
 def _told(status: int, content_type: str, answer: bytes) -> SeawayError:

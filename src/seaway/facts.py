@@ -107,6 +107,10 @@ class Facts:
     def all(self, kind: type[F]) -> list[F]:
         return _in_order(self._values[kind])
 
+    def number(self, kind: type) -> int:
+        """How many there are."""
+        return len(self._values[kind])
+
     def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
         return _in_order(self._found.get((kind, index, value), {}))
 

@@ -7,16 +7,26 @@ the kernel that a restart would not know of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
 import structlog
 from msgspec import structs
 
-from seaway.errors import StoreDamaged, Undecodable
+from seaway.errors import Conflict, StoreDamaged, Undecodable
 from seaway.facts import Facts
 from seaway.model import codec
-from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Peer, Value
+from seaway.model.facts import (
+    Before,
+    Block,
+    Cluster,
+    Endpoint,
+    Host,
+    Network,
+    Peer,
+    Token,
+    Value,
+)
 from seaway.store.base import Commit, Missed, Moment, Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
@@ -26,6 +36,7 @@ _FOLDERS: dict[str, type[Value]] = {
     "blocks": Block,
     "endpoints": Endpoint,
     "before": Before,
+    "tokens": Token,
 }
 _MEND = "use the version that wrote it, or: seaway restore FILE --replace"
 
@@ -41,7 +52,7 @@ def fact_key(record: Value) -> str:
             return name
         case Block(prefix=prefix):
             return str(prefix)
-        case Endpoint(id=id):
+        case Endpoint(id=id) | Token(id=id):
             return id
     raise TypeError(f"{type(record).__name__} is no record")
 
@@ -50,18 +61,22 @@ def store_key(record: Value) -> str:
     """Under which key a record lies in the store."""
     match record:
         case Cluster():
-            return "cluster"
+            key = "cluster"
         case Host(name=name):
-            return f"hosts/{name}"
+            key = f"hosts/{name}"
         case Network(name=name):
-            return f"networks/{name}"
+            key = f"networks/{name}"
         case Block(prefix=prefix):
-            return f"blocks/{str(prefix).replace('/', '-')}"
+            key = f"blocks/{str(prefix).replace('/', '-')}"
         case Endpoint(host=host, id=id):
-            return f"endpoints/{host}/{id}"
+            key = f"endpoints/{host}/{id}"
         case Before(host=host):
-            return f"before/{host}"
-    raise TypeError(f"{type(record).__name__} is no record")
+            key = f"before/{host}"
+        case Token(id=id):
+            key = f"tokens/{id}"
+        case _:
+            raise TypeError(f"{type(record).__name__} is no record")
+    return key
 
 
 def parse(key: str, data: bytes) -> Value:
@@ -105,12 +120,18 @@ def _place(key: str, host: str) -> tuple[type[Value], str] | None:
 
 
 class Records:
-    """The store and the facts, changed together. `host`: whose facts; empty: of the only one."""
+    """The store and the facts, changed together. `host`: whose facts; empty: of the only one.
+
+    Once this host was `removed` from its cluster nothing more is learnt: what runs here goes on
+    until it is detached.
+    """
 
     def __init__(self, store: Store, facts: Facts, host: str = "") -> None:
+        self.removed = False
         self._store = store
         self._facts = facts
         self._host = host
+        self._own = f"hosts/{host}"
         self._revisions: dict[str, int] = {}
         self._known = Moment(0)  # until here, nothing is missing
         self._ahead: dict[str, int] = {}  # what we changed since: others' changes before it are old
@@ -130,13 +151,24 @@ class Records:
         """All of it at one moment, as it is stored."""
         return await self._store.load()
 
-    async def commit(self, put: Iterable[Value] = (), delete: Sequence[Value] = ()) -> None:
-        """All of it or nothing; rests on what was read of these very records."""
+    async def commit(
+        self,
+        put: Iterable[Value] = (),
+        delete: Iterable[Value] = (),
+        rests: Iterable[Value] = (),
+    ) -> None:
+        """All of it or nothing; rests on what was read of these very records, and of those that
+        it `rests` on besides. `Changed`: see `reload`.
+        """
         new: dict[str, Value | None] = {store_key(record): record for record in put}
+        if self.removed and new:
+            raise Conflict("this host was removed from the cluster", "seaway leave, then join anew")
         new |= dict.fromkeys(map(store_key, delete))
         changes = {k: None if r is None else codec.encode(r) for k, r in new.items()}
+        # As whoever decided this has read it: what is learnt until it is our turn he did not know.
+        keys = [*changes, *map(store_key, rests)]
+        expect = {key: self._revisions.get(key, 0) for key in keys}
         async with self._committing:
-            expect = {key: self._revisions.get(key, 0) for key in changes}
             commit = await self._store.commit(changes, expect)
             if commit.revision == self._known.revision + 1:
                 self._known = commit.moment
@@ -146,6 +178,9 @@ class Records:
                 self._learn(key, record, commit.revision)
 
     def _learn(self, key: str, record: Value | None, revision: int) -> None:
+        if record is None and key == self._own:
+            self.removed = True
+            return
         if record is None:
             self._revisions.pop(key, None)
         else:
@@ -166,12 +201,16 @@ class Records:
                             changed()
             except Missed as error:
                 log.info("the store is read again", why=error.message)
-                await self._load_again()
+                await self.reload()
                 changed()
 
     def _take(self, commit: Commit) -> bool:
         """Never an older value over a newer one. Whether there was anything new."""
         if commit.revision <= self._known.revision:
+            return False
+        self.removed |= commit.changes.get(self._own, b"") is None
+        if self.removed:
+            self._known = commit.moment
             return False
         new = {k: v for k, v in commit.changes.items() if commit.revision > self._ahead.get(k, 0)}
         for key, value in new.items():
@@ -187,12 +226,16 @@ class Records:
         except Undecodable as error:
             log.warning("the store holds what cannot be read", what=error.message)
 
-    async def _load_again(self) -> None:
-        """What is not there was deleted: no commit of ours is under way meanwhile."""
+    async def reload(self) -> None:
+        """Learn what others changed, now. What is not there was deleted: no commit of ours is
+        under way meanwhile.
+        """
         async with self._committing:
             snapshot = await self._store.load()
-            for key in self._revisions.keys() - snapshot.items.keys():
-                self._learn(key, None, 0)
-            for key, item in snapshot.items.items():
-                self._read(key, item.value, item.revision)
+            self.removed |= self._own in self._revisions and self._own not in snapshot.items
+            if not self.removed:
+                for key in self._revisions.keys() - snapshot.items.keys():
+                    self._learn(key, None, 0)
+                for key, item in snapshot.items.items():
+                    self._read(key, item.value, item.revision)
             self._known, self._ahead = snapshot.moment, {}

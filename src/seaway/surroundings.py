@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seaway.errors import Invalid
-from seaway.kernel import host, netns, sockets
+from seaway.kernel import host, netns, sockets, underlay
 from seaway.kernel.translations import Translations
 from seaway.kernel.whereabouts import whereabouts
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from seaway.bpf.counters import Counters
     from seaway.kernel.links import LinkTarget
-    from seaway.model.addresses import ForeignPrefix
+    from seaway.model.addresses import Address, ForeignPrefix
     from seaway.model.backup import Whereabouts
     from seaway.model.facts import Namespace
     from seaway.model.kernel import Inside
@@ -101,6 +101,9 @@ class HostSurroundings:
 
     def whereabouts(self) -> Whereabouts:
         return whereabouts()
+
+    def underlay(self) -> tuple[Address, ...]:
+        return underlay.default()
 
     def data_plane(self) -> tuple[str, str]:
         return self.attach, self.layout

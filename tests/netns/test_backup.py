@@ -330,7 +330,7 @@ def changed(text):
 
 
 def newer(text):
-    return text.replace('"format":1', '"format":2', 1)
+    return text.replace('"format":2', '"format":3', 1)
 
 
 def other(text):
@@ -342,7 +342,7 @@ def other(text):
     [
         (cut, 2, "the backup is cut"),
         (changed, 2, "the backup is damaged"),
-        (newer, 2, "the backup has format 2, this version reads up to 1"),
+        (newer, 2, "the backup has format 3, this version reads up to 2"),
         (other, 2, "this is no backup of Seaway's"),
         (lambda _: "", 2, "this is no backup of Seaway's"),
     ],

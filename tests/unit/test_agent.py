@@ -33,7 +33,7 @@ def test_old_maps_stay_while_a_program_could_not_be_swapped(tmp_path: Path, targ
         assert [target] == [failure.target for failure in host.intents.status().failures]
 
         plane, none = Plane(), cast("Any", None)
-        agent = Agent(host.intents, convergence, none, none, cast("Any", plane), [])
+        agent = Agent(host.intents, convergence, none, none, cast("Any", plane), [], none, {})
         retiring = asyncio.create_task(agent.retire())
         await asyncio.sleep(0)
         assert not plane.retired

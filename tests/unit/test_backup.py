@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from hashlib import sha256
 from ipaddress import ip_interface, ip_network
 
 import msgspec
@@ -23,8 +24,10 @@ from seaway.model import backup as model
 from seaway.model import codec
 from seaway.model.backup import Backup, Whereabouts
 from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network
+from seaway.model.requests import NewToken
 from seaway.records import store_key
 from seaway.setup import saving
+from seaway.trust.folder import Folder
 
 CLUSTER = Cluster(
     id="c0ffee", pools=(ip_network("10.208.0.0/12"),), service_subnets=(), host_subnets=()
@@ -105,7 +108,7 @@ def test_a_file_that_was_cut_anywhere_is_refused():
         (b"SQLite format 3\0" + bytes(4096), "this is no backup of Seaway's"),
         (FILE + b"\n", "something was added behind it"),
         (FILE + FILE, "is damaged"),
-        (FILE.replace(b'"format":1', b'"format":2'), "has format 2, this version reads up to 1"),
+        (FILE.replace(b'"format":2', b'"format":3'), "has format 3, this version reads up to 2"),
         (FILE.replace(b"10.208.0.1/32", b"10.208.0.2/32"), "is damaged"),
     ],
 )
@@ -283,3 +286,79 @@ def test_killed_at_any_step_it_is_written_whole_or_not_at_all(tmp_path, old):
     found = [content() for _ in at_every_step(prepare, write)]
 
     assert [old, FILE] == list(dict.fromkeys(found))
+
+
+# Of one host of many
+
+
+OTHER = Host(name="o", addresses=(), number=2, key="theirs")
+THEIR_BLOCK = Block(prefix=ip_network("10.208.0.64/26"), network="default", host="o")
+THEIR_ENDPOINT = replace(ENDPOINT, host="o", id="00000000000000aa", name="green")
+THEIR_BEFORE = Before(host="o", sysctls={})
+MANY = backup_of(
+    replace(CLUSTER, etcd=("https://192.0.2.1:2379",), next_host=3),
+    replace(HOST, control=True, key="old"),
+    *RECORDS[2:],
+    OTHER,
+    THEIR_BLOCK,
+    THEIR_ENDPOINT,
+    THEIR_BEFORE,
+    trust=model.Trust(authority="CA", authority_key="secret"),
+)
+
+
+def test_of_other_hosts_all_is_kept_as_it_was():
+    restored = backups.adapted(MANY, here("new", ELSEWHERE, lives=False, key="fresh"))
+
+    theirs = {OTHER, THEIR_BLOCK}
+    assert theirs <= {r for r in restored.records if isinstance(r, Host | Block)}
+    assert THEIR_ENDPOINT in restored.records
+    assert THEIR_BEFORE in restored.records
+    assert (ENDPOINT,) == restored.released
+    assert {} == restored.endpoints()
+    assert {"new", "o"} == {r.host for r in restored.records if isinstance(r, Block)}
+
+
+def test_the_host_that_restores_has_the_records_and_signs():
+    restored = backups.adapted(MANY, here("new", ELSEWHERE, lives=False, key="fresh"))
+    own = next(r for r in restored.records if isinstance(r, Host) and r.name == "new")
+
+    assert ("fresh", True) == (own.key, own.control)
+    assert () == restored.cluster.etcd
+    assert 3 == restored.cluster.next_host
+
+
+def test_a_backup_without_the_key_of_the_ca_makes_no_control_host():
+    restored = backups.adapted(backup_of(*RECORDS), here())
+    assert [("", False)] == [(r.key, r.control) for r in restored.records if isinstance(r, Host)]
+
+
+def test_two_hosts_of_a_cluster_do_not_get_one_name():
+    with pytest.raises(Conflict, match="has another host 'o'"):
+        backups.adapted(MANY, here("o", ELSEWHERE))
+
+
+def test_the_key_of_the_ca_is_in_the_backup_of_a_control_host_alone(tmp_path):
+    async def scenario():
+        agent = await start(tmp_path)
+        assert None is (await agent.intents.backup()).trust
+        await agent.intents.create_token(NewToken())
+        trust = (await agent.intents.backup()).trust
+        await agent.store.close()
+        return trust, agent.intents.trust.folder
+
+    trust, folder = asyncio.run(scenario())
+    assert folder.authority_key.read_text() == trust.authority_key
+    assert trust == model.from_bytes(model.to_bytes(backup_of(*RECORDS, trust=trust))).trust
+    other = Folder(tmp_path / "other")
+    other.replace(trust)
+    assert (trust, False) == (other.trust(), other.whole)
+    other.replace(None)
+    assert [] == [*other.path.iterdir()]
+
+
+def test_an_older_backup_is_read():
+    old = FILE.replace(b'"format":2', b'"format":1')
+    body = old[: old.rindex(b',"digest"')]
+    digest = sha256(body).hexdigest().encode()
+    assert replace(BACKUP, format=1) == model.from_bytes(body + b',"digest":"' + digest + b'"}\n')

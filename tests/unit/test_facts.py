@@ -27,6 +27,7 @@ from seaway.model.facts import (
     Path,
     Peer,
     Publication,
+    Token,
     Unguarded,
     Uplinks,
     Value,
@@ -72,12 +73,13 @@ def host(number: int, underlay: frozenset[int]) -> Host:
     )
 
 
-def peer(number: int, underlay: frozenset[int]) -> Peer:
+def peer(number: int, underlay: frozenset[int], draining: bool) -> Peer:
     return Peer(
         name=f"p{number}",
-        number=number,
+        number=number + 1,
         addresses=(IPv4Address(f"10.9.1.{number}"), IPv6Address(f"fd09::{number}")),
         underlay=on_wire(underlay, number),
+        draining=draining,
     )
 
 
@@ -90,10 +92,10 @@ def path(number: int, via: int, backup: int) -> Path:
     return Path(host=f"p{number}", via=f"p{via}", backup=f"p{backup}" if backup > 1 else "")
 
 
-def block(of: int, number: int, peer: int) -> Block:
-    """Of small networks it is the whole subnet."""
-    length = 16 if number == 1 else 26
-    prefix = IPv4Network(f"10.{of}.0.0/{length}")
+def block(number: int, of: int, length: int, peer: int) -> Block:
+    """Of small networks it is the whole subnet; of full ones, a single address."""
+    first = {16: 0, 26: number * 64, 32: number}[length]
+    prefix = IPv4Network((f"10.{of}.0.{first}", length))
     return Block(prefix=prefix, network=f"n{of}", host=f"p{peer}" if peer > 1 else "h")
 
 
@@ -132,7 +134,13 @@ def key_of(fact: Value) -> str:
             return str(prefix)
         case Cluster():
             return "cluster"
+        case Token(id=key):
+            return key
     return "host"
+
+
+def token(number: int) -> Token:
+    return Token(id=f"{number:08x}", digest="", created=0.0, expires=1.0)
 
 
 ports = st.builds(
@@ -147,11 +155,12 @@ facts_ = st.one_of(
     st.builds(endpoint, small, small, small, st.lists(ports, max_size=3)),
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
     st.builds(host, small, families),
-    st.builds(peer, small, families),
+    st.builds(peer, small, families, st.booleans()),
     st.builds(path, small, small, small),
-    st.builds(block, small, small, small),
+    st.builds(block, st.integers(0, 3), small, st.sampled_from((16, 26, 32)), small),
     st.builds(lambda ifindex: Overlay(ifindex=ifindex), small),
     st.builds(cluster, st.sampled_from(("auto", "always", "never"))),
+    st.builds(token, small),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
     st.builds(before, st.frozensets(small), st.frozensets(small)),

@@ -26,7 +26,7 @@ from seaway.errors import (
 )
 from seaway.model import codec
 from seaway.model.addresses import ForeignPrefix
-from seaway.model.facts import Attached, Endpoint, Network, Publication, endpoint_id
+from seaway.model.facts import Attached, Endpoint, Host, Network, Publication, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
 from seaway.names import link_name
 
@@ -100,7 +100,7 @@ BAD: list[tuple[dict[str, Any], type[SeawayError], str]] = [
     ({"mtu": 100}, Invalid, "MTU 100"),
     ({"addresses": (ip_address("192.0.2.1"),)}, Invalid, "outside network"),
     ({"addresses": (ip_address("10.208.0.0"),)}, Invalid, "first or last"),
-    ({"addresses": (ip_address("10.208.0.1"),)}, Conflict, "taken by first"),
+    ({"addresses": (ip_address("10.208.0.1"),)}, Conflict, "taken by endpoint 'first'"),
     ({"addresses": (ip_address("10.208.0.8"), ip_address("10.208.0.9"))}, Invalid, "more than one"),
     ({"ranges": (IpRange(subnet=ip_network("192.0.2.0/24")),)}, Invalid, "outside network"),
     ({"foreign": (ip_interface("192.0.2.1/24"),)}, Invalid, "outside network"),
@@ -267,7 +267,8 @@ def test_a_network_of_a_host_that_others_reach_leaves_room_for_what_carries_it(
 ) -> None:
     async def scenario(agent: Agent) -> None:
         underlay = (ip_address("192.0.2.1"),)
-        agent.intents.host = replace(agent.intents.host, underlay=underlay)
+        reached = replace(agent.intents.host, underlay=underlay)
+        agent.intents.facts.change(Host, reached.name, reached)
 
         assert 1450 == (await agent.intents.create_network(NewNetwork(name="a"))).mtu
         assert 1500 == (await agent.intents.create_network(NewNetwork(name="b", mtu=1500))).mtu
@@ -388,7 +389,7 @@ def test_an_endpoint_whose_container_cannot_be_looked_for_is_kept_and_told(tmp_p
         with pytest.raises(OSError, match="too many open files"):
             await agent.attach("other")
 
-        told = agent.intents.ipam_check()
+        told = await agent.intents.ipam_check()
         assert {str(a.ip) for a in endpoint.addresses} == {leak.address for leak in told}
         assert all("too many open files" in leak.problem for leak in told)
         assert ["web"] == [r.endpoint.name for r in agent.intents.endpoints()]
@@ -425,10 +426,10 @@ def test_a_leak_is_found_and_released_and_a_running_endpoint_is_not(tmp_path: Pa
         del agent.host.namespaces["/run/netns/web"]
         agent.intents.facts.change(Attached, endpoint.id, None)
 
-        leaks = agent.intents.ipam_check()
+        leaks = await agent.intents.ipam_check()
         assert {str(a.ip) for a in endpoint.addresses} == {leak.address for leak in leaks}
         await agent.intents.release_address(endpoint.addresses[0].ip)
-        assert [] == agent.intents.ipam_check()
+        assert [] == await agent.intents.ipam_check()
         with pytest.raises(NotFound):
             await agent.intents.release_address(endpoint.addresses[0].ip)
 
@@ -442,7 +443,7 @@ def test_many_at_once_get_different_addresses(tmp_path: Path) -> None:
         assert 400 == len(addresses)
         await asyncio.gather(*(agent.intents.detach(e.id) for e in found))
         assert {} == agent.kernel["links"].read()
-        assert all(not b.used for b in agent.intents.ipam())
+        assert all(not b.used for b in await agent.intents.ipam())
 
     run(tmp_path, scenario)
 

@@ -27,6 +27,11 @@ from seaway.model.facts import Network
 from seaway.model.requests import IpRange
 
 
+def nobody(_prefix: Prefix) -> str:
+    """No other host has any block."""
+    return ""
+
+
 class Addresses(RuleBasedStateMachine):
     """One host takes and gives back; the model is the set of what is out."""
 
@@ -35,7 +40,7 @@ class Addresses(RuleBasedStateMachine):
         self.network = Network(name="n", number=1, subnets=(ip_network(f"10.9.0.0/{length}"),))
         self.out: list[Address] = []
         self.blocks: list[Prefix] = []
-        self.allocator = Allocator("h", lambda a: "somebody" if a in self.out else "")
+        self.allocator = Allocator("h", lambda a: "somebody" if a in self.out else "", nobody)
         self.most = sum(1 for _ in usable(self.network.subnets[0], self.network.subnets[0]))
 
     def claim(self) -> None:
@@ -86,7 +91,7 @@ class Addresses(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         known = self.blocks
-        self.allocator = Allocator("h", lambda a: "somebody" if a in self.out else "")
+        self.allocator = Allocator("h", lambda a: "somebody" if a in self.out else "", nobody)
         for prefix in known:
             block = self.allocator.missing_block(
                 self.network, next(usable(self.network.subnets[0], prefix))
@@ -106,7 +111,7 @@ TestAddresses = Addresses.TestCase
 def test_the_address_that_was_free_the_longest_is_given_first() -> None:
     network = Network(name="n", number=1, subnets=(ip_network("10.9.0.0/29"),))
     out: set[Address] = set()
-    allocator = Allocator("h", lambda a: "x" if a in out else "")
+    allocator = Allocator("h", lambda a: "x" if a in out else "", nobody)
     allocator.add(allocator.claim(network, 4, []), network.subnets[0])
     first = allocator.take(network, 4)
     assert first == ip_address("10.9.0.1")
@@ -140,7 +145,7 @@ def test_a_range_gives_its_first_free_address(
 ) -> None:
     network = Network(name="n", number=1, subnets=(ip_network("10.9.0.0/24"),))
     taken = {ip_address("10.9.0.20"), ip_address("10.9.0.21")}
-    allocator = Allocator("h", lambda a: "x" if a in taken else "")
+    allocator = Allocator("h", lambda a: "x" if a in taken else "", nobody)
     wanted = IpRange(
         subnet=ip_network("10.9.0.0/24"),
         start=ip_address(start) if start else None,
@@ -164,7 +169,7 @@ def test_the_first_free_address_of_a_range_is_the_lowest_that_nobody_has(
     base = int(ip_address("10.9.0.0"))
     network = Network(name="n", number=1, subnets=(ip_network("10.9.0.0/24"),))
     out = {ip_address(base + n) for n in taken}
-    allocator = Allocator("h", lambda a: "x" if a in out else "")
+    allocator = Allocator("h", lambda a: "x" if a in out else "", nobody)
     for number in held:
         block = allocator.missing_block(network, ip_address(base + number * 64 + 1))
         assert block is not None
@@ -184,7 +189,7 @@ def test_the_first_free_address_of_a_range_is_the_lowest_that_nobody_has(
 def test_a_range_of_full_blocks_is_told_without_asking_for_each_address() -> None:
     network = Network(name="n", number=1, subnets=(ip_network("10.9.0.0/20"),))
     asked: list[Address] = []
-    allocator = Allocator("h", lambda a: asked.append(a) or "")  # type: ignore[func-returns-value]
+    allocator = Allocator("h", lambda a: asked.append(a) or "", nobody)  # type: ignore[func-returns-value]
     for number in range(64):
         block = allocator.missing_block(network, ip_address("10.9.0.1") + 64 * number)
         assert block is not None

@@ -18,7 +18,7 @@ from seaway.facts import Facts
 from seaway.model import codec
 from seaway.model.facts import Block, Endpoint, Network, Peer
 from seaway.records import Records, store_key
-from seaway.store.base import Commit, Moment
+from seaway.store.base import Commit
 from seaway.store.remembering import Remembering, open_cache
 from seaway.store.sqlite import SqliteStore
 
@@ -305,7 +305,7 @@ def test_a_single_host_may_remember_as_well(tmp_path: Path) -> None:
         await store.commit({"hosts/a": b"{}", "cluster": b'{"id": "c"}'})
         assert Commit(0, {"endpoints/a/1": b"1"}) == await store.commit({"endpoints/a/1": b"1"})
         snapshot = await store.load()
-        assert Moment(2) == snapshot.moment
+        assert 2 == snapshot.revision
         assert {"hosts/a", "cluster", "endpoints/a/1"} == snapshot.items.keys()
         await store.close()
 

@@ -17,6 +17,7 @@ import contract_store
 from contract_store import MakeStore
 from fakes_etcd import FakeEtcd, FakeEtcdStore
 from fakes_store import FakeStore
+from passed import passed_on
 from seaway.errors import StoreDamaged, SystemFailed
 from seaway.store.remembering import Remembering
 from seaway.store.sqlite import SqliteStore
@@ -40,8 +41,27 @@ def remembering(path: Path) -> MakeStore:
     return lambda: Remembering(FakeEtcdStore(etcd), SqliteStore(path / "cache.db"), "a")
 
 
+def through_another(_: Path) -> MakeStore:
+    etcd = FakeEtcd()
+    return lambda: passed_on(FakeEtcdStore(etcd))
+
+
+def through_two_of_which_one_has_a_file(path: Path) -> MakeStore:
+    return lambda: passed_on(passed_on(SqliteStore(path / "store.db"), "one"), "two", "three")
+
+
 @pytest.mark.parametrize("promise", contract_store.PROMISES, ids=lambda p: p.__name__)
-@pytest.mark.parametrize("kind", [sqlite, failing, fake_etcd, remembering])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        sqlite,
+        failing,
+        fake_etcd,
+        remembering,
+        through_another,
+        through_two_of_which_one_has_a_file,
+    ],
+)
 def test_every_store_keeps_what_it_promises(
     tmp_path: Path,
     kind: Callable[[Path], MakeStore],

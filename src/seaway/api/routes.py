@@ -9,23 +9,42 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from seaway.errors import Invalid
 from seaway.model.addresses import parse_address
 from seaway.model.backup import Backup
-from seaway.model.facts import Endpoint, Network
+from seaway.model.facts import Block, Endpoint, Network
+from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
 from seaway.model.reports import (
     BlockReport,
+    DrainReport,
     EndpointReport,
+    HostReport,
     Leak,
     NetworkMade,
     NetworkReport,
+    NewTokenReport,
+    RelayReport,
     Status,
+    TokenReport,
+    UseReport,
 )
-from seaway.model.requests import NetworkChange, NewEndpoint, NewNetwork, Publications
+from seaway.model.requests import (
+    Loan,
+    NetworkChange,
+    NewEndpoint,
+    NewNetwork,
+    NewToken,
+    Publications,
+)
+from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.model.wire import CniAnswer, CniCall
+from seaway.store.base import Moment
 
 if TYPE_CHECKING:
     from seaway.intents import Intents
+    from seaway.passing import Passing
 
+_MOST_DIGITS = 20  # of a revision
 CniDoor = Callable[[CniCall], Awaitable[CniAnswer]]
 
 
@@ -35,6 +54,20 @@ class Doors:
 
     intents: Intents
     cni: CniDoor
+    passing: Passing
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: on the socket somebody of this host, over TCP another host."""
+
+    host: str = ""  # its name, as its certificate says; empty: none was shown, or it is this one
+    address: str = ""  # over TCP
+
+    @property
+    def stranger(self) -> str:
+        """The address of who has shown no certificate; empty: it is somebody we know."""
+        return "" if self.host else self.address
 
 
 @dataclass(frozen=True)
@@ -44,6 +77,7 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None  # of the route's `takes`
+    caller: Caller = Caller()
 
 
 @dataclass(frozen=True)
@@ -57,6 +91,8 @@ class Route:
     created: bool = False
     secret: bool = False  # for root alone, although nothing is changed
     early: bool = False  # decides itself what an agent that is still starting may do
+    hosts: bool = False  # over TCP, for the other hosts of the cluster
+    anyone: bool = False  # over TCP, also for who shows no certificate
 
     @property
     def changes(self) -> bool:
@@ -162,4 +198,130 @@ ROUTES = (
         answers=CniAnswer,
         early=True,
     ),
+    Route(
+        "GET",
+        "/v1/networks/{name}/use",
+        lambda to, call: to.intents.network_use(call.path["name"]),
+        answers=UseReport,
+        hosts=True,
+    ),
+    Route(
+        "POST",
+        "/v1/loans",
+        lambda to, call: to.intents.lend(call.body, call.caller.host),
+        takes=Loan,
+        answers=Block,
+        created=True,
+        hosts=True,
+    ),
+    Route("GET", "/v1/tokens", lambda to, _: to.intents.tokens(), answers=list[TokenReport]),
+    Route(
+        "POST",
+        "/v1/tokens",
+        lambda to, call: to.intents.create_token(call.body),
+        takes=NewToken,
+        answers=NewTokenReport,
+        created=True,
+    ),
+    Route(
+        "DELETE", "/v1/tokens/{token}", lambda to, call: to.intents.revoke_token(call.path["token"])
+    ),
+    Route("GET", "/v1/hosts", lambda to, _: to.intents.hosts(), answers=list[HostReport]),
+    Route(
+        "DELETE",
+        "/v1/hosts/{host}",
+        lambda to, call: to.intents.remove_host(call.path["host"], force="force" in call.query),
+        query=("force",),
+    ),
+    Route(
+        "GET",
+        "/v1/hosts/{host}/drain",
+        lambda to, call: to.intents.drained(call.path["host"]),
+        answers=DrainReport,
+    ),
+    Route(
+        "PUT",
+        "/v1/hosts/{host}/drain",
+        lambda to, call: to.intents.drain(call.path["host"], draining=True),
+        answers=DrainReport,
+    ),
+    Route(
+        "DELETE",
+        "/v1/hosts/{host}/drain",
+        lambda to, call: to.intents.drain(call.path["host"], draining=False),
+        answers=DrainReport,
+    ),
+    Route(
+        "GET",
+        "/v1/hosts/{host}/relay",
+        lambda to, call: to.intents.relay(call.path["host"]),
+        answers=RelayReport,
+        hosts=True,
+    ),
+    Route(
+        "PUT",
+        "/v1/hosts/{host}/certificate",
+        lambda to, call: to.intents.certify(call.path["host"], call.body),
+        takes=Signing,
+        answers=Signed,
+        hosts=True,
+    ),
+    Route("GET", "/v1/join", lambda to, _: to.intents.ground(), answers=Ground, anyone=True),
+    Route(
+        "POST",
+        "/v1/join",
+        lambda to, call: to.intents.join(call.body, call.caller.stranger),
+        takes=Joining,
+        answers=Joined,
+        created=True,
+        anyone=True,
+    ),
+    Route(
+        "GET",
+        "/v1/etcd",
+        lambda to, _: to.intents.etcd_access(),
+        answers=EtcdAccess,
+        secret=True,
+        hosts=True,
+    ),
+    Route(
+        "POST",
+        "/v1/leave",
+        lambda to, call: to.intents.leave(force="force" in call.query),
+        query=("force",),
+    ),
+    Route(
+        "GET",
+        "/v1/store",
+        lambda to, call: to.passing.load(call.query.get("via", "")),
+        answers=Stored,
+        query=("via",),
+        secret=True,
+        hosts=True,
+    ),
+    Route(
+        "POST",
+        "/v1/store",
+        lambda to, call: to.passing.commit(call.body, call.query.get("via", "")),
+        takes=Committing,
+        answers=Committed,
+        query=("via",),
+        hosts=True,
+    ),
+    Route(
+        "GET",
+        "/v1/store/changes",
+        lambda to, call: to.passing.changes(_moment(call), now=bool(call.query.get("now"))),
+        answers=Changes,
+        query=("via", "since", "mark", "now"),
+        secret=True,
+        hosts=True,
+    ),
 )
+
+
+def _moment(call: Call) -> Moment:
+    since = call.query.get("since", "")
+    if not (since.isascii() and since.isdecimal() and len(since) < _MOST_DIGITS):
+        raise Invalid(f"'{since[:40]}' is no revision", "expected that of: GET /v1/store")
+    return Moment(int(since), call.query.get("mark", ""))

@@ -95,6 +95,11 @@ def complete_endpoint(
     return _beginning(incomplete, refs)
 
 
+def complete_host(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    reports = _ask(ctx, lambda client: client.hosts())
+    return _beginning(incomplete, (report.host.name for report in reports))
+
+
 def _ask(ctx: click.Context, what: Callable[[Client], list[T]]) -> list[T]:
     """The agent's answer, or nothing: a tabulator is no place for errors."""
     from seaway.client import Client  # noqa: PLC0415

@@ -17,6 +17,10 @@ INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 COMMANDS = {
     "init": ("init", "Set this host up and start its agent."),
+    "join": ("join", "Have this host join a cluster."),
+    "leave": ("leave", "Take this host out of its cluster."),
+    "token": ("token", "Make, list and revoke what lets hosts join."),
+    "host": ("host", "List, drain and remove hosts of the cluster."),
     "agent": ("agent", "Run the agent in the foreground."),
     "status": ("status", "Show the health of this host's agent and data plane."),
     "doctor": ("doctor", "Check what this kernel and host offer, and what is off, and why."),

@@ -25,14 +25,34 @@ def _drift(status: Status) -> str:
     return f"{status.drift_total} repaired" if status.drift_total else "none"
 
 
+def _up(status: Status) -> str:
+    from seaway.model.durations import in_words  # noqa: PLC0415, help must not pay for it
+
+    return in_words(status.uptime)
+
+
+def _certificate(status: Status) -> str:
+    if not status.certificate_ends:
+        return "none: no other host asks this one"
+    ends = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.certificate_ends))
+    return f"until {ends}"
+
+
+def _refused(status: Status) -> str:
+    return ", ".join(f"{r.why} {r.times}" for r in status.refused) or "none"
+
+
 LINES: dict[str, Callable[[Status], Any]] = {
     "agent": lambda s: f"{'ready' if s.ready else 'not ready'}, {s.version}, process {s.pid}",
-    "up": lambda s: _duration(s.uptime),
+    "up": _up,
     "host": lambda s: s.host,
     "cluster": lambda s: s.cluster,
     "addresses": lambda s: s.addresses,
     "store": lambda s: s.store,
     "programs": lambda s: f"attached by {s.attach}, map layouts {s.layout}",
+    "hosts": lambda s: s.hosts,
+    "certificate": _certificate,
+    "refused": _refused,
     "networks": lambda s: s.networks,
     "endpoints": lambda s: s.endpoints,
     "dropped": _drops,
@@ -56,14 +76,3 @@ def status(output: str) -> None:
                 f"drift: {at} {drift.target} {drift.key}: found {drift.found}, "
                 f"expected {drift.expected}"
             )
-
-
-def _duration(seconds: float) -> str:
-    minutes, left = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {left} s" if minutes else f"{left} s"

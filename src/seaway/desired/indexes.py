@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
@@ -23,6 +24,8 @@ INDEXES = (
     Index(Endpoint, PUBLISHING, lambda e: (True,) if e.ports else ()),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Block, "network", lambda b: (b.network,)),
+    Index(Block, "host", lambda b: (b.host,)),
+    Index(Block, "single", lambda b: (b.network,) if is_single(b.prefix) else ()),
     Index(Peer, "number", lambda p: (p.number,)),
     Index(Peer, "address", lambda p: p.addresses),
     Index(Peer, "underlay", lambda p: p.underlay),

@@ -10,8 +10,20 @@ from seaway.intents.addresses import AddressIntents
 from seaway.intents.backup import BackupIntents
 from seaway.intents.endpoints import EndpointIntents
 from seaway.intents.health import HealthIntents
+from seaway.intents.hosts import HostIntents
+from seaway.intents.joining import JoiningIntents
 from seaway.intents.networks import NetworkIntents
+from seaway.intents.tokens import TokenIntents
 
 
-class Intents(HealthIntents, NetworkIntents, EndpointIntents, AddressIntents, BackupIntents):
+class Intents(
+    HealthIntents,
+    NetworkIntents,
+    EndpointIntents,
+    AddressIntents,
+    BackupIntents,
+    HostIntents,
+    JoiningIntents,
+    TokenIntents,
+):
     """All of them, over one desk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -11,26 +12,48 @@ from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import leaving
 from seaway.desired.transport.publications import backends_of, publications_of
-from seaway.errors import Conflict, NotFound, SystemFailed
+from seaway.errors import Conflict, NotFound, SystemFailed, Unavailable
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
-from seaway.model.facts import Attached, Before, Block, Endpoint, Network, Publication
+from seaway.model.facts import Attached, Before, Block, Endpoint, Network, Peer, Publication
 from seaway.model.kernel import HOOKS
 from seaway.model.reports import BlockReport, Holder, Leak
 from seaway.names import link_name
+from seaway.records import parse
 
 
 class AddressIntents(Desk):
-    def ipam(self) -> list[BlockReport]:
+    async def ipam(self) -> list[BlockReport]:
         """Every block with its holders; the hosts' own addresses lie outside of blocks."""
         blocks = sorted(self.facts.all(Block), key=lambda b: (b.network, str(b.prefix)))
         holders: dict[str, list[Holder]] = {str(b.prefix): [] for b in blocks}
-        for endpoint in self.facts.all(Endpoint):
+        for endpoint in await self._everybodys():
             for address in (i.ip for i in endpoint.addresses):
-                for block in self.facts.where(Block, "network", endpoint.network):
-                    if address in block.prefix:
-                        holders[str(block.prefix)].append(_holder(endpoint, address))
+                if block := self._block_of(endpoint, address):
+                    holders[str(block.prefix)].append(_holder(endpoint, address))
         return [self._block_report(block, holders[str(block.prefix)]) for block in blocks]
+
+    async def _everybodys(self) -> list[Endpoint]:
+        """Endpoints of all hosts; of this one alone, where the others' are not to be had."""
+        own = self.facts.all(Endpoint)
+        if not self.facts.number(Peer):
+            return own
+        try:
+            items = (await self.store.load()).items
+        except Unavailable:
+            return own
+        found = (parse(k, i.value) for k, i in items.items() if k.startswith("endpoints/"))
+        others = (e for e in found if isinstance(e, Endpoint) and e.host != self.host.name)
+        return [*own, *others]
+
+    def _block_of(self, endpoint: Endpoint, address: Address) -> Block | None:
+        """By which its host has the address: the smallest that is around it."""
+        found = [
+            block
+            for block in self.facts.where(Block, "network", endpoint.network)
+            if block.host == endpoint.host and overlaps(block.prefix, host_prefix(address))
+        ]
+        return max(found, key=lambda b: b.prefix.prefixlen, default=None)
 
     def _block_report(self, block: Block, holders: list[Holder]) -> BlockReport:
         return BlockReport(
@@ -50,14 +73,51 @@ class AddressIntents(Desk):
                 return spared(subnet, block.prefix)
         return block.prefix.num_addresses
 
-    def ipam_check(self) -> list[Leak]:
-        """Addresses held by what is not there."""
+    async def ipam_check(self) -> list[Leak]:
+        """Addresses held by what is not there, or by more than one."""
         leaks = [leak for e in self.facts.all(Endpoint) for leak in self._leaks(e)]
+        hosts = {self.host.name, *(peer.name for peer in self.facts.all(Peer))}
         for block in self.facts.all(Block):
             if not self.facts.get(Network, block.network):
                 problem = f"block of a network '{block.network}' that is not there"
                 leaks.append(Leak(address=str(block.prefix), problem=problem, mend="seaway init"))
-        return leaks
+            if block.host not in hosts:
+                problem = f"block of a host '{block.host}' that is not there"
+                mend = f"seaway host rm {block.host}"
+                leaks.append(Leak(address=str(block.prefix), problem=problem, mend=mend))
+        everybodys = await self._everybodys()
+        return leaks + self._twice(everybodys) + self._without_a_way(everybodys)
+
+    def _twice(self, endpoints: Iterable[Endpoint]) -> list[Leak]:
+        """Held on two hosts: after a store was restored, perhaps."""
+        by_address: dict[Address, list[Endpoint]] = defaultdict(list)
+        for endpoint in endpoints:
+            for interface in endpoint.addresses:
+                by_address[interface.ip].append(endpoint)
+        return [
+            Leak(
+                address=str(address),
+                problem=f"held twice: {' and '.join(_place(e) for e in found)}",
+                mend=f"on host {found[-1].host}: seaway detach {found[-1].id}",
+            )
+            for address, found in by_address.items()
+            if len(found) > 1
+        ]
+
+    def _without_a_way(self, endpoints: Iterable[Endpoint]) -> list[Leak]:
+        """Other hosts send by blocks alone."""
+        if not self.facts.number(Peer):
+            return []
+        return [
+            Leak(
+                address=str(interface.ip),
+                problem=f"of {_place(endpoint)}, which has no block of it: others do not reach it",
+                mend=f"on host {endpoint.host}: seaway detach {endpoint.id}",
+            )
+            for endpoint in endpoints
+            for interface in endpoint.addresses
+            if self._block_of(endpoint, interface.ip) is None
+        ]
 
     def _leaks(self, endpoint: Endpoint) -> list[Leak]:
         mend = "seaway ipam release {address}"
@@ -88,6 +148,11 @@ class AddressIntents(Desk):
         """Give a leaked address back, with the endpoint record that holds it."""
         held = self.facts.where(Endpoint, "address", address)
         if not held:
+            for endpoint in await self._everybodys():
+                if any(address == i.ip for i in endpoint.addresses):
+                    raise Conflict(
+                        f"{address} is held by {_place(endpoint)}", "say this on that host"
+                    )
             raise NotFound(f"nobody holds {address}", "see: seaway ipam show")
         endpoint = held[0]
         if not self._problem(endpoint):
@@ -110,6 +175,7 @@ class AddressIntents(Desk):
             endpoint = found  # its ports may have changed meanwhile
             keys = self.keys_of(endpoint)
             await self.records.commit(self._leaving(endpoint.ports), [endpoint])
+            self.going |= {interface.ip for interface in endpoint.addresses}
             # At once: the next endpoint of this id must not take the old link for its own.
             self.facts.change(Attached, endpoint.id, None)
         await self.convergence.settle(keys)
@@ -144,7 +210,10 @@ class AddressIntents(Desk):
 
     def _free(self, endpoint: Endpoint) -> None:
         for interface in endpoint.addresses:
+            self.going.discard(interface.ip)
             self.allocator.release(endpoint.network, interface.ip)
+            if self.facts.get(Block, str(host_prefix(interface.ip))):
+                self.stirred.set()  # it was lent, or is of another IPAM: to be returned
 
     def keys_of(self, endpoint: Endpoint) -> list[Key]:
         """Every kernel object that an endpoint asks for."""
@@ -166,6 +235,10 @@ def _holding(endpoint: Endpoint) -> list[Key]:
     keys: list[Key] = [("links", link_name(endpoint.id))]
     keys += [("endpoints", address) for address in addresses]
     return keys + [("routes", host_prefix(address)) for address in addresses]
+
+
+def _place(endpoint: Endpoint) -> str:
+    return f"endpoint {endpoint.network}/{endpoint.name} on host {endpoint.host}"
 
 
 def _holder(endpoint: Endpoint, address: Address) -> Holder:

@@ -9,5 +9,9 @@ from seaway.model.backup import Backup
 
 class BackupIntents(Desk):
     async def backup(self) -> Backup:
-        """Every record at one moment; what is decided just now is in it whole, or not at all."""
-        return backups.take(await self.records.snapshot(), self.surroundings.whereabouts())
+        """Every record at one moment; what is decided just now is in it whole, or not at all. Of a
+        control host the CA's key, too.
+        """
+        snapshot = await self.records.snapshot()
+        whereabouts = self.surroundings.whereabouts()
+        return backups.take(snapshot, whereabouts, self.host.name, self.trust.folder.trust())

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
 from seaway.facts import Facts
-from seaway.ipam import Allocator
-from seaway.model.addresses import ForeignPrefix
+from seaway.ipam import Allocator, load_blocks
+from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Endpoint, Host, Namespace
 from seaway.model.kernel import Inside
+from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
 from seaway.records import Records
+from seaway.store.base import Changed, Store
+from seaway.trust.keeper import Keeper
+
+T = TypeVar("T")
+_TRIES = 8  # of a commit that others' commits come before
 
 
 class Surroundings(Protocol):
@@ -71,6 +77,18 @@ class Surroundings(Protocol):
     def whereabouts(self) -> Whereabouts:
         """By what this host is told from every other one."""
 
+    def underlay(self) -> tuple[Address, ...]:
+        """Where other hosts reach this one, as far as it can tell: at most one a family."""
+
+
+class Others(Protocol):
+    """The agents of other hosts of the cluster."""
+
+    async def ask(
+        self, host: Host, method: str, path: str, body: object = None, answers: Any = bytes
+    ) -> Any:
+        """What it answers. `Unavailable`: it does not."""
+
 
 @dataclass
 class Desk:
@@ -80,9 +98,36 @@ class Desk:
     convergence: Convergence
     surroundings: Surroundings
     allocator: Allocator
+    member: Membership
+    trust: Keeper
+    others: Others
+    store: Store  # where all records lie, other hosts' too
     serving: bool = False  # ADD is served
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    # Of endpoints whose records are gone, until nobody has them any more.
+    going: set[Address] = field(default_factory=set)
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)  # there is something to keep up
     # Between the check of a request and its commit no other one may be checked.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def decide(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Check a request and commit it, one at a time; anew where another host was faster."""
+        async with self.deciding:
+            for _ in range(_TRIES):
+                try:
+                    return await act()
+                except Changed:
+                    await self.records.reload()
+                    self.learnt()
+            return await act()
+
+    def learnt(self) -> None:
+        """Others have changed records: what follows from that beyond facts."""
+        load_blocks(self.allocator, self.facts)
+
+    @property
+    def here(self) -> Host:
+        """This host as it is recorded now."""
+        return self.facts.get(Host, self.host.name) or self.host

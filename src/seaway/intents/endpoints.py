@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import ip_interface
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -16,17 +15,22 @@ from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.desired.network.networks import TABLE
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
+from seaway.intents.loans import LoanNeeded
 from seaway.intents.publications import PublicationIntents
+from seaway.intents.taking import TakingIntents
 from seaway.model.addresses import Address, Interface, parse_mac
-from seaway.model.facts import Attached, Block, Endpoint, Namespace, Network, endpoint_id
+from seaway.model.facts import Attached, Endpoint, Namespace, Network, endpoint_id
+from seaway.model.publications import HeldPort
 from seaway.model.reports import Drops, EndpointReport
 from seaway.model.requests import Listed, NewEndpoint
 from seaway.names import link_name, short_name
 
+T = TypeVar("T")
+_LOANS = 4  # asked for at most: one for each family, should others have been faster twice
 log = structlog.get_logger(__name__)
 
 
-class EndpointIntents(PublicationIntents):
+class EndpointIntents(PublicationIntents, TakingIntents):
     def endpoints(self, network: str | None = None) -> list[EndpointReport]:
         if network is not None:
             admission.network(self.facts, network)
@@ -70,13 +74,9 @@ class EndpointIntents(PublicationIntents):
         link = link_name(endpoint_id(container, request.interface))
         await self.convergence.settle([("links", link)])  # of the last endpoint of this id
         held = await self._held(request.ports, request.container)
-        async with self.deciding:
-            network = admission.network(self.facts, request.network)
-            with self._taken(network, request) as (addresses, blocks):
-                endpoint = self._endpoint(request, network, addresses, (netns, here))
-                admission.endpoint_name(self.facts, endpoint)
-                admission.publications(self.facts, endpoint, request.ports, held)
-                await self.records.commit([endpoint, *blocks])
+        endpoint, network = await self._with_loans(
+            lambda: self._record(request, (netns, here), held)
+        )
         await self.convergence.settle(self.keys_of(endpoint))
         if failure := self._failure(endpoint) or self._exposed(network):
             await self._take_back(endpoint, failure)
@@ -86,6 +86,42 @@ class EndpointIntents(PublicationIntents):
             raise _told(failure, endpoint)
         await self.surroundings.at_work(link)
         return endpoint
+
+    async def _with_loans(self, record: Callable[[], Awaitable[T]]) -> T:
+        """Another host is asked for an address while nothing is decided here: it may ask us."""
+        borrowed: list[Address] = []
+        try:
+            for _ in range(_LOANS):
+                try:
+                    return await self.decide(record)
+                except LoanNeeded as needed:
+                    borrowed.append(await self.borrow(needed))
+            return await self.decide(record)
+        finally:
+            for address in borrowed:
+                self.allocator.revoke(address)
+                self.stirred.set()
+
+    async def _record(
+        self, request: NewEndpoint, netns: tuple[str, Namespace], held: Iterable[HeldPort]
+    ) -> tuple[Endpoint, Network]:
+        self._refuse_draining()
+        network = admission.network(self.facts, request.network)
+        if network.leaving:
+            raise Conflict(f"network '{network.name}' is being removed", "use another one")
+        with self.taken(network, request) as (addresses, blocks):
+            endpoint = self._endpoint(request, network, addresses, netns)
+            admission.endpoint_name(self.facts, endpoint)
+            admission.publications(self.facts, endpoint, request.ports, held)
+            await self.records.commit([endpoint, *blocks])
+        return endpoint, network
+
+    def _refuse_draining(self) -> None:
+        if self.here.draining:
+            raise Conflict(
+                f"host '{self.host.name}' drains: it takes no new endpoint",
+                f"start the container elsewhere; or: seaway host drain {self.host.name} --undo",
+            )
 
     async def _take_back(self, endpoint: Endpoint, failure: OSError) -> None:
         """What could not be attached. That it cannot be detached either, is told by status."""
@@ -160,82 +196,6 @@ class EndpointIntents(PublicationIntents):
         """A container's first interface has it; the others route their own network."""
         others = self.facts.where(Endpoint, "netns", here.inode)
         return any(other.default_route and here.is_(other.namespace) for other in others)
-
-    @contextmanager
-    def _taken(
-        self, network: Network, request: NewEndpoint
-    ) -> Iterator[tuple[tuple[Interface, ...], list[Block]]]:
-        """Addresses of every family, and blocks to be claimed with them; given back on failure."""
-        taken: list[Address] = []
-        blocks: list[Block] = []
-        try:
-            if request.foreign:
-                addresses = self._foreign(network, request.foreign)
-            else:
-                self._take_asked(network, request, taken, blocks)
-                self._take_rest(network, taken, blocks)
-                taken.sort(key=lambda a: a.version)
-                addresses = tuple(_interface(a) for a in taken)
-            yield addresses, blocks
-        except BaseException:
-            for block in blocks:
-                self.allocator.drop(block)
-            for address in taken:
-                self.allocator.release(network.name, address, used=False)
-            raise
-
-    def _take_asked(
-        self, network: Network, request: NewEndpoint, taken: list[Address], blocks: list[Block]
-    ) -> None:
-        wanted = list(request.addresses)
-        wanted += [self.allocator.first_of(network, r) for r in request.ranges]
-        if len({a.version for a in wanted}) != len(wanted):
-            raise Invalid(
-                "more than one address of a family was asked for", "ask for one IPv4 and one IPv6"
-            )
-        for address in wanted:
-            self._claim(self.allocator.missing_block(network, address), network, blocks)
-            self.allocator.take_certain(network, address)
-            taken.append(address)
-
-    def _take_rest(self, network: Network, taken: list[Address], blocks: list[Block]) -> None:
-        families = {s.version for s in network.subnets} - {a.version for a in taken}
-        for family in sorted(families):
-            address = self.allocator.take(network, family)
-            if address is None:
-                known = (b.prefix for b in self.facts.where(Block, "network", network.name))
-                self._claim(self.allocator.claim(network, family, known), network, blocks)
-                address = self.allocator.take(network, family)
-                assert address is not None
-            taken.append(address)
-
-    def _claim(self, block: Block | None, network: Network, blocks: list[Block]) -> None:
-        if block is None:
-            return
-        subnet = next(
-            s
-            for s in network.subnets
-            if s.version == block.prefix.version and block.prefix.network_address in s
-        )
-        self.allocator.add(block, subnet)
-        blocks.append(block)
-
-    def _foreign(self, network: Network, addresses: tuple[Interface, ...]) -> tuple[Interface, ...]:
-        """Another IPAM gave these: one address still means one endpoint, inside its network."""
-        for interface in addresses:
-            if not any(interface.ip in s for s in network.subnets):
-                pool = ", ".join(str(s) for s in network.subnets)
-                raise Invalid(
-                    f"address {interface.ip} of the other IPAM is outside network "
-                    f"'{network.name}' ({pool})",
-                    "make a network with that IPAM's subnet: seaway network create --subnet",
-                )
-            for other in self.facts.where(Endpoint, "address", interface.ip):
-                raise Conflict(
-                    f"address {interface.ip} is taken by endpoint '{other.name}'",
-                    "give that IPAM a range of its own",
-                )
-        return addresses
 
     async def detach(self, ref: str) -> None:
         for endpoint in self.leaving:
@@ -316,10 +276,6 @@ def _no_netns(path: str) -> ContainerGone:
 def _unnamed(here: Namespace) -> str:
     """The name of a container that nobody gave one."""
     return f"netns-{here.cookie or here.inode}"
-
-
-def _interface(address: Address) -> Interface:
-    return ip_interface(address)
 
 
 def _mac_of(address: Address) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 from seaway import __version__
 from seaway.errors import Limited, NotReady
 from seaway.intents.desk import Desk
-from seaway.model.facts import Cluster, Endpoint, Network
-from seaway.model.reports import Drops, Status
+from seaway.model.facts import Cluster, Endpoint, Network, Peer
+from seaway.model.reports import Drops, Failure, Refused, Status
 
 _TOLD = 50  # of the latest drift
 
@@ -38,11 +39,11 @@ class HealthIntents(Desk):
             version=__version__,
             host=self.host.name,
             cluster=cluster.id if cluster else "",
-            addresses=self.host.addresses,
+            addresses=self.here.addresses,
             ready=self.serving,
             pid=os.getpid(),
             uptime=round(time.monotonic() - self.started, 3),
-            store="sqlite",
+            store=self._store(),
             attach=attach,
             layout=layout,
             networks=len(self.facts.all(Network)),
@@ -50,8 +51,23 @@ class HealthIntents(Desk):
             drops=self._drops(),
             drift_total=self.convergence.drift_total,
             drift=tuple(self.convergence.drift)[-_TOLD:],
-            failures=tuple(self.convergence.failures()),
+            failures=(*self.convergence.failures(), *self._troubles()),
+            hosts=1 + self.facts.number(Peer),
+            certificate_ends=self.trust.certificate().ends if self.trust.whole else 0.0,
+            refused=tuple(
+                Refused(why=why, times=n) for why, n in sorted(self.trust.refusals.counts.items())
+            ),
         )
+
+    def _store(self) -> str:
+        """Where the records lie, as this host sees it."""
+        if self.member.etcd:
+            return "etcd"
+        return "another host" if self.member.through else "sqlite"
+
+    def _troubles(self) -> Iterator[Failure]:
+        if self.trust.trouble:
+            yield Failure(target="hosts", key="TCP port", error=self.trust.trouble)
 
     def _drops(self) -> tuple[Drops, ...]:
         by_reason: Counter[str] = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -47,6 +48,7 @@ else:
 # Every address of the host, where a port is published.
 UNSPECIFIED: Final[dict[int, Address]] = {4: IPv4Address(0), 6: IPv6Address(0)}
 EVERYWHERE: Final = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}  # a default route
+_PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -93,6 +95,22 @@ def parse_mac(text: str) -> str:
     if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
         raise Invalid(f"MAC {mac} is a multicast or the zero address", "use a unicast one")
     return mac
+
+
+def parse_place(text: str, port: int) -> tuple[str, int]:
+    """Address or name, and port (that one where none is said): HOST, HOST:PORT, [IPv6]:PORT."""
+    found = _PLACE.fullmatch(text)
+    if not found:
+        with suppress(ValueError):
+            return str(IPv6Address(text)), port
+        raise Invalid(f"'{text}' is no host", "expected ADDRESS, NAME, or either with :PORT")
+    bracketed, name, given = found.groups()
+    if bracketed is not None:
+        parse_address(bracketed)
+    number = int(given) if given else port
+    if not 0 < number < 1 << 16:
+        raise Invalid(f"'{text}' has no port that there is", "expected 1 to 65535")
+    return bracketed or name, number
 
 
 def mapped(address: Address) -> bytes:

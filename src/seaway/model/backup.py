@@ -17,7 +17,7 @@ from seaway.errors import Undecodable, Unsupported
 from seaway.model import codec
 from seaway.model.facts import Value
 
-FORMAT = 1
+FORMAT = 2  # 1 had no trust
 _BEGIN = re.compile(rb'\{"kind":"seaway-backup","format":(\d{1,9}),')
 _END = re.compile(rb',"digest":"([0-9a-f]{64})"\}\n')
 _END_BYTES = len(',"digest":""}\n') + 64
@@ -28,6 +28,13 @@ class Whereabouts(Value):
 
     machine: str  # digest of the machine's id; "" where it has none
     boot: str  # digest of this start of the kernel, and of the host's network namespace
+
+
+class Trust(Value):
+    """What a control host needs to go on as one: who has it, is the cluster's CA."""
+
+    authority: str  # PEM
+    authority_key: str  # PEM
 
 
 class Backup(Value, kw_only=True):
@@ -42,6 +49,7 @@ class Backup(Value, kw_only=True):
     at: float  # seconds since the epoch
     revision: int  # of the store
     records: dict[str, msgspec.Raw]  # as they lie in the store
+    trust: Trust | None = None  # None: it was made on a host that does not sign
 
 
 def to_bytes(backup: Backup) -> bytes:

@@ -25,6 +25,8 @@ class Cluster(Value):
     service_subnets: tuple[Prefix, ...]  # the last part of each pool: of a /12 the last /16
     host_subnets: tuple[Prefix, ...]  # the part before it: the hosts' own addresses
     next_network: int = 1  # the number of the next network to be made
+    next_host: int = 2  # the number of the next host to join; the first has 1
+    etcd: tuple[str, ...] = ()  # URLs, where the records lie; empty: on the first host
     # auto: hosts on one link send each other packets of containers as they are
     encapsulation: Literal["auto", "always", "never"] = "always"
     overlay_port: int = OVERLAY_PORT  # UDP, of VXLAN
@@ -38,6 +40,9 @@ class Host(Value):
     addresses: tuple[Address, ...]  # one per family, inside the cluster
     number: int = 1  # 1.., what BPF maps carry; never used again for another host
     underlay: tuple[Address, ...] = ()  # where other hosts reach it: at most one per family
+    control: bool = False  # holds the key of the cluster's CA: signs, and lets others join
+    draining: bool = False  # takes no new endpoint, and is no relay
+    key: str = ""  # SHA-256 of its public key: who holds another one is not this host
 
 
 class Peer(Host):
@@ -64,6 +69,19 @@ class Network(Value):
     host_access: bool = True  # containers reach their own host's ports
     link_local: bool = False  # containers reach 169.254/16 (cloud metadata) and fe80::/10
     mtu: int = 1500
+    leaving: bool = False  # it is being removed, and takes no endpoint
+
+
+class Token(Value):
+    """What lets a host join. Stored under `tokens/<id>`; its secret is stored nowhere."""
+
+    id: str  # 8 hex digits
+    digest: str  # of the secret, see `trust/tokens.py`
+    created: float  # seconds since the epoch
+    expires: float
+    uses: int = 0  # how often it may be used; 0: as often as one likes
+    used: int = 0
+    control: bool = False  # who joins with it becomes a control host
 
 
 class Block(Value):

@@ -13,6 +13,8 @@ from seaway.errors import Invalid
 from seaway.names import LINK_PREFIX
 
 _NETWORK = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a DNS label (RFC 1123, 2.1)
+# A name of a machine (hostname(7)) as it stands in keys of the store and in certificates.
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # CNI 1.1, section 2: CNI_CONTAINERID
 _ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _ALIAS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
@@ -32,6 +34,14 @@ def check_network(name: str) -> None:
         raise Invalid(
             f"{name!r} is no network name",
             "expected up to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
+        )
+
+
+def check_host(name: str) -> None:
+    if not _HOST.fullmatch(name):
+        raise Invalid(
+            f"{name!r} is no host name",
+            "expected up to 64 letters, digits, '-', '_' and '.', as: hostnamectl hostname NAME",
         )
 
 

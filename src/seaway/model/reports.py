@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seaway.model.addresses import Address, Prefix
-from seaway.model.facts import Endpoint, Network, Value
+from seaway.model.facts import Endpoint, Host, Network, Value
 
 
 class Drops(Value):
@@ -31,6 +31,13 @@ class Failure(Value):
     error: str
 
 
+class Refused(Value):
+    """Hosts, or who says that he is one, that were not let in."""
+
+    why: str
+    times: int
+
+
 class Status(Value):
     version: str
     host: str
@@ -48,6 +55,66 @@ class Status(Value):
     drift_total: int
     drift: tuple[Drift, ...]  # the latest
     failures: tuple[Failure, ...]
+    hosts: int = 1
+    certificate_ends: float = 0.0  # seconds since the epoch; 0: it has none, being alone
+    refused: tuple[Refused, ...] = ()
+
+
+class HostReport(Value):
+    host: Host
+    here: bool  # it is this one
+    blocks: int
+    endpoints: int
+    via: str = ""  # the next hop to it, as routing has found; empty: not known
+
+
+class UseReport(Value):
+    """What one host says of a network that is being removed."""
+
+    leaving: bool  # it knows that it is
+    endpoints: tuple[str, ...]  # names
+
+
+class RelayReport(Value):
+    """What one host says of another that drains."""
+
+    draining: bool  # it knows that it does
+    relay: bool  # it still sends to others through it
+
+
+class DrainReport(Value):
+    """Whether a host may go."""
+
+    host: str
+    draining: bool
+    relay_of: tuple[str, ...]  # hosts that still send to others through it
+    unheard: tuple[str, ...]  # hosts that did not answer, or do not know of it yet
+    endpoints: int
+
+    @property
+    def ready(self) -> bool:
+        return self.draining and not (self.relay_of or self.unheard)
+
+
+class TokenReport(Value):
+    """A token without what would let somebody use it."""
+
+    id: str
+    created: float  # seconds since the epoch
+    expires: float
+    uses: int  # 0: as often as one likes
+    used: int
+    control: bool
+    holds: bool  # it may still be used
+
+
+class NewTokenReport(Value):
+    """The only time that a token is told."""
+
+    id: str
+    token: str
+    expires: float
+    addresses: tuple[Address, ...]  # of this host, where another one may ask to join
 
 
 class EndpointReport(Value):

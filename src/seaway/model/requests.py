@@ -17,6 +17,21 @@ class NewNetwork(Value):
     mtu: int = 0  # 0: that of the host's uplink, else 1500
 
 
+class NewToken(Value):
+    ttl: float = 86400.0  # seconds for which it holds
+    uses: int = 0  # how often; 0: as often as one likes
+    control: bool = False  # who joins with it becomes a control host
+
+
+class Loan(Value):
+    """One host asks another for an address between these (both included) of its blocks."""
+
+    network: str
+    host: str  # which asks
+    first: Address
+    last: Address
+
+
 class NetworkChange(Value):
     """None: as it is."""
 

@@ -13,18 +13,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seaway import bootstrap, config, names
+from seaway import bootstrap, config, membership, names
 from seaway.bpf import objects
-from seaway.errors import Forbidden, Unavailable
+from seaway.errors import Conflict, Forbidden, Unavailable
 from seaway.kernel import host
-from seaway.setup import files, health, service
+from seaway.model.membership import Membership
+from seaway.setup import files, health, moving, service
 from seaway.store import file
 from seaway.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from seaway.bootstrap import Initialised
     from seaway.client import Client
-    from seaway.model.addresses import Prefix
+    from seaway.model.addresses import Address, Prefix
+
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Wish:
 
     pools: tuple[Prefix, ...] = ()
     service_subnets: tuple[Prefix, ...] = ()
+    advertise: tuple[Address, ...] = ()  # empty: as it was, or what the host can tell
+    etcd: moving.Access | None = None  # where the records are to lie
     cni: bool = True
 
 
@@ -41,18 +47,59 @@ def must_be_root(what: str) -> None:
         raise Forbidden(f"this user may not {what}", "use root, e.g. by sudo")
 
 
-def begin(wish: Wish, client: Client, say: Callable[[str], None]) -> Initialised:
-    """Set the host up; return when its agent is ready. `say` gets a line for each step."""
+def begin(wish: Wish, client: Client, say: Say) -> tuple[Address, ...]:
+    """Set the host up; return its own addresses when its agent is ready. `say` gets a line for
+    each step.
+    """
     must_be_root("set this host up")
     settings = require_fit()
-    begun = asyncio.run(_initialise(wish, settings.network.mtu))
-    _tell(begun, say)
+    access = moving.checked(wish.etcd) if wish.etcd else None
+    member = membership.load()
+    if member and member.elsewhere:
+        _refuse_wish(wish, member)
+        say(f"this host is set up already: '{member.host}' of cluster {member.cluster}")
+    else:
+        member = _begin_own(wish, settings.network.mtu, member, say)
+        if access:
+            member = moving.move(access, member, say)
+    if member.etcd:
+        moving.finish(member, say)
     put_files(say, cni=wish.cni)
     if _is_ready(client):
         say("the agent is running already")
     else:
         start_agent(client, say)
-    return begun
+    return client.status().addresses
+
+
+def _begin_own(wish: Wish, mtu: int, member: Membership | None, say: Say) -> Membership:
+    """With the records in this host's own file."""
+    if wish.advertise and service.stop():
+        say("the agent was stopped, to be told the new address")
+    begun = asyncio.run(_initialise(wish, mtu, member))
+    member = Membership(cluster=begun.cluster.id, host=begun.host.name)
+    membership.save(member)
+    _tell(begun, say)
+    return member
+
+
+def _refuse_wish(wish: Wish, member: Membership) -> None:
+    """What only the first host of a cluster may decide."""
+    if wish.etcd and member.through:
+        raise Conflict(
+            f"the records of cluster {member.cluster} are not on this host",
+            "say this on the host that has them: see seaway status, 'store'",
+        )
+    if wish.etcd and wish.etcd.urls != member.etcd:
+        raise Conflict(
+            f"the records of this host are in the etcd at {', '.join(member.etcd)} already",
+            "move them by etcd's own means, e.g. more members",
+        )
+    if wish.pools or wish.service_subnets or wish.advertise:
+        raise Conflict(
+            f"this host is '{member.host}' of cluster {member.cluster} already",
+            "leave out the options, or run 'seaway leave' first",
+        )
 
 
 def require_fit() -> config.Config:
@@ -63,20 +110,21 @@ def require_fit() -> config.Config:
     return settings
 
 
-def start_agent(client: Client, say: Callable[[str], None]) -> None:
+def start_agent(client: Client, say: Say) -> None:
     say("starting the agent ...")
     service.start()
     service.wait_until_ready(client)
     say("the agent is ready")
 
 
-async def _initialise(wish: Wish, mtu: int) -> Initialised:
+async def _initialise(wish: Wish, mtu: int, member: Membership | None) -> Initialised:
     plan = bootstrap.Plan(
-        host=socket.gethostname(),
+        host=member.host if member else socket.gethostname(),
         pools=wish.pools,
         service_subnets=wish.service_subnets,
         foreign=tuple(host.foreign_prefixes()),
         mtu=mtu or host.uplink_mtu(),
+        underlay=wish.advertise,
     )
     with ExitStack() as undo:
         if not file.exists(names.STORE_FILE):
@@ -96,7 +144,7 @@ def _forget_store() -> None:
         path.unlink()
 
 
-def _tell(begun: Initialised, say: Callable[[str], None]) -> None:
+def _tell(begun: Initialised, say: Say) -> None:
     pools = ", ".join(str(pool) for pool in begun.cluster.pools)
     if begun.new:
         say(f"cluster {begun.cluster.id} with the pools {pools}")
@@ -106,7 +154,7 @@ def _tell(begun: Initialised, say: Callable[[str], None]) -> None:
         say(f"warning: {warning}")
 
 
-def put_files(say: Callable[[str], None], *, cni: bool) -> None:
+def put_files(say: Say, *, cni: bool) -> None:
     if files.put_config():
         say(f"wrote {names.CONFIG_FILE}")
     if not cni:

@@ -7,21 +7,18 @@ store goes last, because it alone knows what the host had before.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from seaway import names
 from seaway.bpf import uplinks
-from seaway.desired.indexes import INDEXES
 from seaway.desired.network.host import FORWARDING, family_of
 from seaway.desired.network.ports import added, published
 from seaway.errors import Conflict, SeawayError, SystemFailed
-from seaway.facts import Facts
 from seaway.kernel.accepts import AcceptTarget
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.forwarders import forwarders
@@ -31,28 +28,29 @@ from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.vxlan import VxlanTarget
-from seaway.model.facts import Before
+from seaway.model.facts import Before, Host
 from seaway.model.kernel import Reserved, Sysctl
 from seaway.model.ports import written
-from seaway.records import Records
 from seaway.setup import files, service
 from seaway.setup.beginning import must_be_root
-from seaway.store import file
-from seaway.store.sqlite import SqliteStore
+from seaway.setup.reading import read_own_store, read_seen
 
 Step = Callable[[], list[str]]  # what it could not do
-_STORE = "the store"
+SETTINGS, _STORE = "the configuration", "the store"
 _ON = Sysctl("", "1")
 _Listed = LinkTarget | VxlanTarget | RouteTarget | AddressTarget | NftTarget | AcceptTarget
 
 
-def remove(*, force: bool, say: Callable[[str], None]) -> None:
-    """All of it; refused while containers are attached, unless forced."""
+def remove(*, force: bool, say: Callable[[str], None], keep: Collection[str] = ()) -> None:
+    """All of it but the steps to `keep`; refused while containers are attached, unless forced."""
     must_be_root("remove Seaway")
     if not force:
-        _refuse_attached()
+        refuse_attached()
+        _refuse_needed()
     problems: list[str] = []
     for what, step in _steps(say).items():
+        if what in keep:
+            continue
         if what == _STORE and problems and not force:
             break  # the next attempt needs what it says of the time before
         try:
@@ -66,7 +64,7 @@ def remove(*, force: bool, say: Callable[[str], None]) -> None:
         raise SystemFailed(f"not all could be removed: {'; '.join(problems)}", "mend it, repeat")
 
 
-def _refuse_attached() -> None:
+def refuse_attached() -> None:
     with ExitStack() as stack:
         links = LinkTarget()
         stack.callback(links.close)
@@ -75,6 +73,16 @@ def _refuse_attached() -> None:
                 f"containers are attached to Seaway on this host: {len(found)}",
                 "stop or detach them, or give --force and cut them off",
             )
+
+
+def _refuse_needed() -> None:
+    """Where other hosts have their records from this one's store."""
+    others = [host.name for host in read_own_store().all(Host)][1:]
+    if others:
+        raise Conflict(
+            f"the records of the whole cluster are on this host; it has {len(others)} others",
+            "take those out first by 'seaway leave' on each; or give --force",
+        )
 
 
 def _steps(say: Callable[[str], None]) -> dict[str, Step]:
@@ -91,7 +99,7 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
         "sysctls": lambda: _put_back_sysctls(say),
         "CNI files": _remove_cni,
         "the service": _remove_unit,
-        "the configuration": lambda: _remove_folder(names.CONFIG_FILE.parent),
+        SETTINGS: lambda: _remove_folder(names.CONFIG_FILE.parent),
         "the log": lambda: _remove_folder(names.LOG_FILE.parent),
         "the socket": lambda: _remove_folder(names.RUN_FOLDER),
         _STORE: lambda: _remove_folder(names.STATE_FOLDER),
@@ -123,9 +131,7 @@ def _sweep_uplinks() -> list[str]:
 
 
 def _put_back_sysctls(say: Callable[[str], None]) -> list[str]:
-    if not file.exists(names.STORE_FILE):
-        return []
-    facts = asyncio.run(_read_facts())
+    facts = read_seen()
     before = facts.all(Before)
     old = {name: Sysctl(name, value) for b in before for name, value in b.sysctls.items()}
     for family, setting in FORWARDING.items():
@@ -149,16 +155,6 @@ def _unguarded() -> list[str]:
         return [f"{u.program} -P FORWARD DROP closes them" for u in target.observe().unguarded]
     finally:
         target.close()
-
-
-async def _read_facts() -> Facts:
-    store = SqliteStore(names.STORE_FILE)
-    try:
-        facts = Facts((), INDEXES)
-        await Records(store, facts).load()
-    finally:
-        await store.close()
-    return facts
 
 
 def _remove_cni() -> list[str]:

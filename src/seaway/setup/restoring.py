@@ -7,16 +7,15 @@ that whatever happens the host has the old state or the new one; the agent is st
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seaway import backups, names
+from seaway import backups, membership, names
 from seaway.backups import Here, Restored
 from seaway.desired.network.ports import leaving
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
@@ -25,14 +24,16 @@ from seaway.kernel import host, netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.whereabouts import whereabouts
 from seaway.model.backup import Backup, from_bytes
-from seaway.model.facts import Before, Cluster, Endpoint, Network
+from seaway.model.facts import Before, Cluster, Endpoint, Host, Network
+from seaway.model.membership import Membership
 from seaway.model.publications import in_ranges
 from seaway.presence import alone
-from seaway.records import Records
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
+from seaway.setup.reading import read_own_store
 from seaway.store import file as store_file
-from seaway.store.sqlite import SqliteStore
+from seaway.trust.folder import Folder
+from seaway.trust.keeper import Keeper
 
 if TYPE_CHECKING:
     from seaway.client import Client
@@ -71,6 +72,7 @@ def _bytes_of(path: Path) -> bytes:
 def restore(wish: Wish, client: Client, say: Say) -> Restored:
     """Return when the agent is ready with the backup's state."""
     require_fit()
+    _refuse_elsewhere()
     if not wish.replace:
         _refuse_state()
     backups.adapted(wish.backup, _here(_known()))
@@ -90,33 +92,29 @@ def restore(wish: Wish, client: Client, say: Say) -> Restored:
 
 def _refuse_state() -> None:
     """A host that has a state already, and one that is damaged, which raises by itself."""
-    if not store_file.exists(names.STORE_FILE):
-        return
-    if cluster := asyncio.run(_read()).get(Cluster, "cluster"):
+    if cluster := read_own_store().get(Cluster, "cluster"):
         raise Conflict(
             f"this host is of cluster {cluster.id} already",
             "give --replace to put the backup's state in its place",
         )
 
 
+def _refuse_elsewhere() -> None:
+    """The cluster goes on there, and would be there twice."""
+    member = membership.load()
+    if member and member.elsewhere:
+        raise Conflict(
+            f"this host is one of cluster {member.cluster}, whose records lie elsewhere",
+            "first take it out: seaway leave --force",
+        )
+
+
 def _known() -> Facts:
     """What the store says that is to be replaced; nothing, if it can say nothing any more."""
-    if not store_file.exists(names.STORE_FILE):
-        return Facts(())
     try:
-        return asyncio.run(_read())
+        return read_own_store()
     except StoreDamaged:
         return Facts(())
-
-
-async def _read() -> Facts:
-    facts = Facts(())
-    store = SqliteStore(names.STORE_FILE)
-    try:
-        await Records(store, facts).load()
-    finally:
-        await store.close()
-    return facts
 
 
 def _here(known: Facts) -> Here:
@@ -132,9 +130,12 @@ def _here(known: Facts) -> Here:
 
 def _before(known: Facts) -> Before | None:
     """What is known of the time before us; the ports that are published now may end."""
-    ports = [port for endpoint in known.all(Endpoint) for port in endpoint.ports]
+    member = membership.load()
+    own = [e for e in known.all(Endpoint) if member is None or e.host == member.host]
+    ports = [port for endpoint in own for port in endpoint.ports]
     for before in known.all(Before):
-        return next(iter(leaving(before, ports)), before)
+        if member is None or before.host == member.host:
+            return next(iter(leaving(before, ports)), before)
     return None
 
 
@@ -163,9 +164,12 @@ def _lives(endpoint: Endpoint, links: frozenset[str]) -> bool:
 
 def _put(backup: Backup, say: Say) -> Restored:
     """The agent is not there: what the store says now is the last word."""
-    known = _known()
-    restored = backups.adapted(backup, _here(known))
+    known, key = _known(), _key(backup)
+    here = replace(_here(known), key=key[1])
+    restored = backups.adapted(backup, here)
     kept = store_file.replace(names.STORE_FILE, restored.items())
+    _put_trust(backup, restored, key[0])
+    membership.save(Membership(cluster=restored.cluster.id, host=restored.host))
     if kept:
         say(f"the state before is kept as {kept}")
     networks = {record.name for record in restored.records if isinstance(record, Network)}
@@ -179,6 +183,29 @@ def _put(backup: Backup, say: Say) -> Restored:
     for endpoint in restored.released:
         say(f"released: {_named(endpoint)} is not on this host any more")
     return restored
+
+
+def _key(backup: Backup) -> tuple[bytes, str]:
+    """By which other hosts will know this one, and its digest; of the same CA, as before."""
+    if backup.trust is None:
+        return b"", ""
+    from seaway.trust import certificates  # noqa: PLC0415, see trust/__init__.py
+
+    folder = Folder()
+    same = folder.whole and folder.trust() == backup.trust
+    key = folder.host_key() if same else certificates.new_key()
+    return key, certificates.key_digest(certificates.load_key(key).public_key())
+
+
+def _put_trust(backup: Backup, restored: Restored, key: bytes) -> None:
+    """The CA of the backup, and a certificate of it for this host; none, where it has none."""
+    Folder().replace(backup.trust)
+    if key:
+        from seaway.trust.certificates import Identity  # noqa: PLC0415, see trust/__init__.py
+
+        own = next(r for r in restored.records if isinstance(r, Host) and r.name == restored.host)
+        identity = Identity(restored.cluster.id, own.name, (*own.underlay, *own.addresses))
+        Keeper().certify(key, identity)
 
 
 def _unpublished(known: Facts, restored: Restored) -> Iterator[str]:

@@ -9,14 +9,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seaway import backups, names
+from seaway import backups, membership, names
 from seaway.errors import Conflict, Invalid, NotFound, SystemFailed, Unavailable
 from seaway.kernel.whereabouts import whereabouts
 from seaway.presence import alone
+from seaway.records import parse
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root
 from seaway.store import file as store_file
 from seaway.store.sqlite import SqliteStore
+from seaway.trust.folder import Folder
 
 if TYPE_CHECKING:
     from seaway.client import Client
@@ -32,6 +34,8 @@ def whole(client: Client) -> Backup:
         if service.running() is not None:
             raise
     if not store_file.exists(names.STORE_FILE):
+        if membership.load():
+            raise Unavailable("the records lie elsewhere, and no agent answers", "seaway init")
         raise NotFound("this host has no cluster yet", "run: seaway init")
     with alone():  # no agent may begin to change what is read here
         return asyncio.run(_read())
@@ -40,9 +44,13 @@ def whole(client: Client) -> Backup:
 async def _read() -> Backup:
     store = SqliteStore(names.STORE_FILE)
     try:
-        return backups.take(await store.load(), whereabouts())
+        snapshot = await store.load()
     finally:
         await store.close()
+    records = (parse(key, item.value) for key, item in snapshot.items.items())
+    member = membership.load() or membership.of_alone(records)
+    host = member.host if member else ""
+    return backups.take(snapshot, whereabouts(), host, Folder().trust())
 
 
 def refuse(path: Path, *, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from seaway.errors import Conflict
 
 class Moment(NamedTuple):
     """A point in a store's history. One that was restored has the same revisions once more, in
-    another history, which the mark tells apart. (Empty: while it is open, nobody restores it.)
+    another history, which the mark tells apart. (Empty: before the first commit.)
     """
 
     revision: int

@@ -145,6 +145,19 @@ def finish(path: Path) -> Path | None:
     return kept
 
 
+def set_aside(path: Path) -> Path | None:
+    """Keep a store under another name, as what is there now is elsewhere; which name. None: there
+    is none. Nobody may have it open: what was committed is all in the file itself.
+    """
+    with told(path), _changing(path.parent):
+        if not path.exists():
+            return None
+        aside = path.with_name(f"{path.stem}-{path.stat().st_mtime_ns}{path.suffix}")
+        path.rename(aside)
+        _sync(path.parent)
+        return aside
+
+
 def look_at(path: Path) -> None:
     """Raise what is wrong with a file. It is not written to, not even from its own log."""
     _look_at_begin(path)

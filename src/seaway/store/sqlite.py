@@ -46,9 +46,14 @@ class SqliteStore:
 
     async def load(self) -> Snapshot:
         with file.told(self._path), self._transaction("BEGIN"):
-            (revision,) = self._db.execute("SELECT revision FROM store").fetchone()
+            last = self._last()
             rows = self._db.execute("SELECT key, value, revision FROM items").fetchall()
-        return Snapshot(revision, {key: Item(value, at) for key, value, at in rows})
+        return Snapshot(last.revision, {key: Item(value, at) for key, value, at in rows}, last.mark)
+
+    def _last(self) -> Moment:
+        """What is in it is its mark: restored, it has another one, unless it is the same."""
+        revision, digest = self._db.execute("SELECT revision, digest FROM store").fetchone()
+        return Moment(revision, digest.hex())
 
     async def commit(
         self, changes: Mapping[str, bytes | None], expect: Mapping[str, int] | None = None
@@ -65,7 +70,7 @@ class SqliteStore:
             digest.add([*self._rows(changes), (revision,)])
             self._db.execute("UPDATE store SET revision = ?", (revision,))
             self._sign(digest)
-        commit = Commit(revision, dict(changes))
+        commit = Commit(revision, dict(changes), digest.data.hex())
         for watcher in self._watchers:
             watcher.put_nowait(commit)
         return commit
@@ -104,13 +109,13 @@ class SqliteStore:
     async def watch(self, since: Moment) -> AsyncGenerator[Commit, None]:
         """Only of what this process commits from now on: nobody else does."""
         with file.told(self._path):
-            (revision,) = self._db.execute("SELECT revision FROM store").fetchone()
-        if since.revision != revision:
-            raise Missed(f"the store is at {revision}, not at {since.revision}", "load again")
+            last = self._last()
+        if since != last:
+            raise Missed(f"the store is at {last.revision}, not at {since.revision}", "load again")
         commits: asyncio.Queue[Commit] = asyncio.Queue()
         self._watchers.append(commits)
         try:
-            yield Commit(revision, {})
+            yield Commit(last.revision, {}, last.mark)
             while True:
                 yield await commits.get()
         finally:

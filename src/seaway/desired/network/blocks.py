@@ -133,6 +133,11 @@ def block_of(subnet: Prefix, address: Address) -> Prefix:
     return kind((int(address) // size * size, length))
 
 
+def is_single(prefix: Prefix) -> bool:
+    """A block of one address: lent by the host that has the block around it, or of another IPAM."""
+    return prefix.prefixlen == prefix.max_prefixlen
+
+
 def room(subnet: Prefix) -> int:
     """How many endpoints may have an address of it: see `usable`."""
     return subnet.num_addresses - 2 if _spares(subnet) else subnet.num_addresses

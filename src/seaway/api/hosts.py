@@ -1,0 +1,151 @@
+"""Serves the routes that are for other hosts, on TCP, by TLS with certificates of the cluster's CA.
+
+Closed until this host has one. Handshakes are waited for one by one, beside each other, so that
+each refusal is known, counted and told; who dawdles is cut off, and so are those who come while
+many others do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+
+from seaway import names
+from seaway.api.handling import application
+from seaway.api.routes import ROUTES, Caller, Doors, Route
+from seaway.errors import Forbidden, Invalid, SeawayError
+
+if TYPE_CHECKING:
+    from seaway.trust.keeper import Keeper
+
+log = structlog.get_logger(__name__)
+
+_BACKLOG = 512
+_HANDSHAKE = 5.0  # seconds
+_MOST_HANDSHAKES = 128  # at once
+_CLOSE_WAIT = 2.0  # seconds for requests under way when the agent stops
+_RETRY = 5.0  # seconds, where the port is taken
+_WHY = {  # X509_V_ERR_…
+    9: "certificate not valid yet",
+    10: "certificate expired",
+    18: "certificate of another CA",
+    19: "certificate of another CA",
+    20: "certificate of another CA",
+    21: "certificate of another CA",
+}
+
+
+class HostServer:
+    """From when there is a certificate until the agent ends."""
+
+    def __init__(
+        self, doors: Doors, keeper: Keeper, address: str = "", port: int = names.HOSTS_PORT
+    ) -> None:
+        """`address`: only on this one; empty: on every one of the host."""
+        self._doors = doors
+        self._keeper = keeper
+        self._address = address
+        self._port = port
+        self._shaking = 0
+
+    async def serve(self) -> None:
+        await self._keeper.begun.wait()
+        routes = [route for route in ROUTES if route.hosts or route.anyone]
+        runner = web.AppRunner(
+            application(self._doors, routes, self._admit),
+            access_log=None,
+            shutdown_timeout=_CLOSE_WAIT,
+        )
+        await runner.setup()
+        try:
+            sock = await self._listen()
+            with sock:
+                await self._accept(sock, runner)
+        finally:
+            self._doors.passing.close()
+            await runner.cleanup()
+
+    async def _listen(self) -> socket.socket:
+        """Also where something else has the port for now: containers matter more than that."""
+        while True:
+            try:
+                sock = _bound(self._address, self._port)
+            except OSError as error:
+                self._keeper.trouble = f"cannot listen on TCP port {self._port}: {error.strerror}"
+                log.warning("cannot listen", port=self._port, error=str(error))
+                await asyncio.sleep(_RETRY)
+            else:
+                self._keeper.trouble = ""
+                self._keeper.open.set()
+                log.info("other hosts may ask", port=self._port)
+                return sock
+
+    async def _accept(self, sock: socket.socket, runner: web.AppRunner) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    connection, where = await loop.sock_accept(sock)
+                except OSError as error:  # no descriptor is left, or who called hung up
+                    log.warning("cannot accept", error=str(error))
+                    await asyncio.sleep(_RETRY)
+                    continue
+                if self._shaking >= _MOST_HANDSHAKES:
+                    connection.close()
+                    self._refused("too many handshakes at once", str(where[0]))
+                    continue
+                self._shaking += 1
+                group.create_task(self._shake_hands(connection, runner), name="handshake")
+
+    async def _shake_hands(self, connection: socket.socket, runner: web.AppRunner) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            address = connection.getpeername()[0]
+            await loop.connect_accepted_socket(
+                runner.server,  # type: ignore[arg-type]  # it is set up
+                connection,
+                ssl=self._keeper.contexts.serving,
+                ssl_handshake_timeout=_HANDSHAKE,
+            )
+        except ssl.SSLCertVerificationError as error:
+            self._refused(_WHY.get(error.verify_code, "certificate not right"), address)
+        except OSError:
+            self._refused("no handshake", "somebody who hung up")
+        finally:
+            self._shaking -= 1
+
+    def _refused(self, why: str, address: str) -> None:
+        if self._keeper.refusals.count(why):
+            log.warning("refused", why=why, address=address.removeprefix("::ffff:"))
+
+    def _admit(self, request: web.Request, route: Route | None) -> Caller:
+        transport = request.transport
+        if transport is None:
+            raise Invalid("the caller hung up before it was known who called")
+        address = str(transport.get_extra_info("peername")[0]).removeprefix("::ffff:")
+        shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        if shown is None:
+            if route and route.anyone:
+                return Caller(address=address)
+            self._refused("no certificate", address)
+            raise Forbidden("a certificate of this cluster is needed", "seaway join TOKEN HOST")
+        try:
+            return Caller(self._doors.intents.host_of(shown).name, address)
+        except SeawayError:
+            self._refused("certificate not of a host's record", address)
+            raise
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """Without an address on all, of both families where the host has both."""
+    options: dict[str, Any] = {"backlog": _BACKLOG}
+    if not address and socket.has_dualstack_ipv6():
+        options |= {"family": socket.AF_INET6, "dualstack_ipv6": True}
+    sock = socket.create_server((address, port), **options)
+    sock.setblocking(False)
+    return sock

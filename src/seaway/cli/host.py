@@ -1,0 +1,93 @@
+"""`seaway host`: the hosts of a cluster."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seaway.cli import options, show
+from seaway.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seaway.model.reports import DrainReport, HostReport
+
+_POLL = 0.2  # seconds
+
+
+def _state(report: HostReport) -> str:
+    words = ["this one"] if report.here else []
+    words += ["control"] if report.host.control else []
+    words += ["draining"] if report.host.draining else []
+    return ", ".join(words)
+
+
+COLUMNS: dict[str, Callable[[HostReport], Any]] = {
+    "NAME": lambda r: r.host.name,
+    "NUMBER": lambda r: r.host.number,
+    "IS": _state,
+    "ADDRESSES": lambda r: r.host.addresses,
+    "REACHED AT": lambda r: r.host.underlay,
+    "VIA": lambda r: r.via,
+    "BLOCKS": lambda r: r.blocks,
+    "ENDPOINTS": lambda r: r.endpoints,
+}
+
+
+@click.group()
+def host() -> None:
+    """List, drain and remove hosts of the cluster."""
+
+
+@host.command()
+@options.output
+def ls(output: str) -> None:
+    """List the hosts of the cluster."""
+    show.listing(options.agent().hosts(), COLUMNS, output)
+
+
+@host.command()
+@click.argument("name", shell_complete=options.complete_host)
+@click.option("--undo", is_flag=True, help="Have it take endpoints and relay again.")
+@click.option("--within", default="60s", show_default=True, help="How long to wait: 90s, 5m.")
+def drain(name: str, within: str, *, undo: bool) -> None:
+    """Have a host take no new endpoint and relay no more; return when it may go.
+
+    What runs on it goes on.
+    """
+    from seaway.model.durations import parse_duration  # noqa: PLC0415
+
+    deadline, agent = time.monotonic() + parse_duration(within), options.agent()
+    if undo:
+        agent.undrain_host(name)
+        click.echo(f"host {name} is in use again")
+        return
+    told = agent.drain_host(name)
+    while not told.ready:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"host {name} drains, but {_waiting(told)}", "repeat to wait on")
+        time.sleep(_POLL)
+        told = agent.drained_host(name)
+    left = f"; {told.endpoints} endpoints still run on it" if told.endpoints else ""
+    click.echo(f"host {name} may go{left}")
+
+
+def _waiting(told: DrainReport) -> str:
+    words = []
+    if told.relay_of:
+        words.append(f"{', '.join(told.relay_of)} still send through it")
+    if told.unheard:
+        words.append(f"{', '.join(told.unheard)} did not say that they do not")
+    return "; ".join(words)
+
+
+@host.command()
+@click.argument("name", shell_complete=options.complete_host)
+@click.option("--force", is_flag=True, help="Also with endpoints: of a host that is gone for good.")
+def rm(name: str, *, force: bool) -> None:
+    """Remove another host from the cluster, dead or alive; its addresses are free."""
+    options.agent().remove_host(name, force=force)
+    click.echo(f"host {name} is removed")

@@ -1,0 +1,203 @@
+"""The hosts of a cluster: listed, drained, removed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from msgspec.structs import asdict, replace
+
+from seaway import joining, reclaiming
+from seaway.errors import Conflict, NotFound, SeawayError
+from seaway.intents.desk import Desk
+from seaway.model.facts import Block, Endpoint, Host, Path, Peer
+from seaway.model.reports import DrainReport, HostReport, RelayReport
+from seaway.records import parse, store_key
+from seaway.store.base import Changed, Snapshot
+
+log = structlog.get_logger(__name__)
+
+_TRIES = 20  # of a step that others are faster with
+_TOLD = 5  # of a long list
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the records say of all hosts, those of other hosts' endpoints too."""
+
+    snapshot: Snapshot
+    blocks: Mapping[str, str]  # by key: whose
+
+    def endpoints(self, host: str) -> list[str]:
+        return [key for key in self.snapshot.items if key.startswith(f"endpoints/{host}/")]
+
+
+class HostIntents(Desk):
+    async def hosts(self) -> list[HostReport]:
+        known = await self._known()
+        counted = Counter(known.blocks.values())
+        paths = {path.host: path.via for path in self.facts.all(Path)}
+        return [
+            HostReport(
+                host=host,
+                here=host.name == self.host.name,
+                blocks=counted[host.name],
+                endpoints=len(known.endpoints(host.name)),
+                via=paths.get(host.name, ""),
+            )
+            for host in sorted(self._everyone(), key=lambda host: host.number)
+        ]
+
+    def _everyone(self) -> list[Host]:
+        """Peers as the hosts that they are, as they are told outside."""
+        here = self.here
+        peers = (Host(**asdict(peer)) for peer in self.facts.all(Peer))
+        return [here, *peers]
+
+    async def _known(self) -> _Known:
+        snapshot = await self.store.load()
+        blocks = {}
+        for key, item in snapshot.items.items():
+            if key.startswith("blocks/"):
+                record = parse(key, item.value)
+                assert isinstance(record, Block)
+                blocks[key] = record.host
+        return _Known(snapshot, blocks)
+
+    # Drain
+
+    async def drain(self, name: str, *, draining: bool) -> DrainReport:
+        """No new endpoint there, no relay any more; what runs there goes on. Or all of it again."""
+        await self.decide(lambda: self._set_draining(name, draining=draining))
+        await self.convergence.settle()
+        return await self.drained(name)
+
+    async def _set_draining(self, name: str, *, draining: bool) -> None:
+        host = self._host(name)
+        if host.draining != draining:
+            await self.records.commit([replace(Host(**asdict(host)), draining=draining)])
+            log.info("host drains" if draining else "host drains no more", host=name)
+
+    async def drained(self, name: str) -> DrainReport:
+        """As every host says."""
+        host = self._host(name)
+        relay_of, unheard = [], []
+        for peer in self.facts.all(Peer):
+            told = None
+            with suppress(SeawayError):
+                path = f"/v1/hosts/{name}/relay"
+                told = await self.others.ask(peer, "GET", path, None, RelayReport)
+            if told is None or told.draining != host.draining:
+                unheard.append(peer.name)
+            elif told.relay:
+                relay_of.append(peer.name)
+        if self.relay(name).relay:
+            relay_of.append(self.host.name)
+        known = await self._known()
+        return DrainReport(
+            host=name,
+            draining=host.draining,
+            relay_of=tuple(sorted(relay_of)),
+            unheard=tuple(sorted(unheard)),
+            endpoints=len(known.endpoints(name)),
+        )
+
+    def relay(self, name: str) -> RelayReport:
+        """What this host itself knows of it."""
+        through = any(p.via == name != p.host for p in self.facts.all(Path))
+        return RelayReport(draining=self._host(name).draining, relay=through)
+
+    def _host(self, name: str) -> Host:
+        host = joining.known_host(self.facts, name)
+        if host is None:
+            known = ", ".join(sorted(h.name for h in self._everyone()))
+            raise NotFound(f"there is no host '{name}'", f"known: {known}")
+        return host
+
+    # Removal
+
+    async def remove_host(self, name: str, *, force: bool) -> None:
+        """Of a live or a dead one. What it left in the records goes, and its blocks are free."""
+        if name == self.host.name:
+            raise Conflict("that is this host itself", "take it out by: seaway leave")
+        was = await self._forget(name, force=force)
+        if not (await self.reclaim() or was):
+            self._host(name)
+
+    async def leave(self, *, force: bool) -> None:
+        """This host is no more one of the cluster; what runs on it goes on until it is removed."""
+        if self.records.removed:
+            return  # somebody was faster
+        if not self.facts.all(Peer):
+            raise Conflict(
+                "this host is the only one of its cluster", "to remove it all: seaway uninstall"
+            )
+        if not self.member.elsewhere:
+            raise Conflict(
+                "the records of the whole cluster are on this host",
+                "first move them: seaway init --etcd URL",
+            )
+        await self._forget(self.host.name, force=force)
+        with suppress(SeawayError):  # perhaps none of ours any more: then a control host does it
+            await self.reclaim()
+
+    async def _forget(self, name: str, *, force: bool) -> bool:
+        """Its record is gone: from then on it is no host of the cluster. Whether there was one."""
+        if joining.known_host(self.facts, name) is None:
+            await self.records.reload()
+        was = joining.known_host(self.facts, name) is not None
+        await self.decide(lambda: self._delete_host(name, force=force))
+        await self.convergence.settle()
+        return was
+
+    async def _delete_host(self, name: str, *, force: bool) -> None:
+        host = joining.known_host(self.facts, name)
+        if host is None:
+            return  # somebody was faster
+        if not force:
+            self._refuse_harm(host, await self._known())
+        await self.records.commit((), [host])
+        log.info("host removed", host=name, number=host.number)
+
+    def _refuse_harm(self, host: Host, known: _Known) -> None:
+        if endpoints := known.endpoints(host.name):
+            raise Conflict(
+                f"host '{host.name}' has {len(endpoints)} endpoints: {self._named(known, host)}",
+                "detach them first, or give --force and cut them off",
+            )
+        if host.control and not any(h.control for h in self._everyone() if h.name != host.name):
+            raise Conflict(
+                f"host '{host.name}' is the last control host: without it no host can join, and no "
+                "certificate is renewed",
+                "first have another one join by: seaway token create --control; or give --force",
+            )
+
+    def _named(self, known: _Known, host: Host) -> str:
+        keys = known.endpoints(host.name)
+        records = (parse(key, known.snapshot.items[key].value) for key in keys)
+        return ", ".join(sorted(r.name for r in records if isinstance(r, Endpoint))[:_TOLD])
+
+    async def reclaim(self) -> int:
+        """What hosts that are no more have left; how many records went."""
+        reclaimed = 0
+        for _ in range(_TRIES):
+            known = await self._known()
+            todo = list(reclaiming.steps(known.snapshot, known.blocks))
+            if not todo:
+                break
+            with suppress(Changed):
+                for step in todo:
+                    await self.store.commit(step.changes, step.expect)
+                    reclaimed += len(step.changes)
+        if reclaimed:
+            log.info("reclaimed what removed hosts had", records=reclaimed)
+            await self.convergence.settle()
+        return reclaimed
+
+    def left_behind(self) -> Iterable[str]:
+        """Keys of blocks of hosts that are no more, as far as facts tell."""
+        hosts = {host.name for host in self._everyone()}
+        return (store_key(b) for b in self.facts.all(Block) if b.host not in hosts)

@@ -1,0 +1,39 @@
+"""The steps of `leave`: the cluster forgets this host, then this host the cluster.
+
+The settings of the host stay, and so does the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from seaway import membership
+from seaway.errors import NotFound, Unavailable
+from seaway.setup import removal
+from seaway.setup.beginning import must_be_root
+
+if TYPE_CHECKING:
+    from seaway.client import Client
+
+
+def leave(client: Client, say: Callable[[str], None], *, force: bool) -> None:
+    """`force`: also while containers are attached, and where the cluster cannot be told."""
+    must_be_root("take this host out of its cluster")
+    member = membership.load()
+    if member is None:
+        raise NotFound("this host has no cluster that it could leave", "see: seaway status")
+    if not force:
+        removal.refuse_attached()
+    try:
+        client.leave(force=force)
+        say(f"host '{member.host}' is out of cluster {member.cluster}")
+    except Unavailable as error:
+        if not force:
+            raise Unavailable(
+                f"the cluster cannot be told: {error.message}",
+                "start the agent; or give --force, and then, on another host: seaway host rm "
+                f"{member.host}",
+            ) from error
+        say(f"the cluster was not told: on another host, seaway host rm {member.host}")
+    removal.remove(force=force, say=say, keep=(removal.SETTINGS,))

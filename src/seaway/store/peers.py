@@ -1,0 +1,118 @@
+"""The store of a host that reaches it through the agents of others: those that hold it, or their
+neighbours, and so on.
+
+A request names the hosts that it came through, and what is told of changes those that it is known
+from: so neither goes in a circle. Whoever passes a request on asks only where his own are answered
+now; looking for another way is for each host to do for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from seaway.errors import Conflict, Forbidden, Unavailable
+from seaway.model.store import Changes, Committed, Committing, Stored
+from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
+
+# The hosts that the request came through which is answered now.
+VIA: ContextVar[tuple[str, ...]] = ContextVar("VIA", default=())
+CIRCLE = "the store is reached in a circle only"
+
+
+class Ask(Protocol):
+    """Asks an agent at an address."""
+
+    async def __call__(
+        self, at: str, method: str, path: str, body: object = None, answers: Any = bytes
+    ) -> Any: ...
+
+
+class PeerStore:
+    """`host` is this one; `places`: addresses of agents, the likeliest first."""
+
+    def __init__(self, host: str, places: tuple[str, ...], ask: Ask) -> None:
+        self.chain: tuple[str, ...] = ()  # from which hosts is known what changes
+        self._host = host
+        self._places = list(places)
+        self._ask = ask
+
+    async def load(self) -> Snapshot:
+        stored = await self._call("GET", "/v1/store", None, Stored)
+        items = {k: Item(i.value, i.revision) for k, i in stored.items.items()}
+        return Snapshot(stored.revision, items, stored.mark)
+
+    async def commit(
+        self, changes: Mapping[str, bytes | None], expect: Mapping[str, int] | None = None
+    ) -> Commit:
+        body = Committing(
+            put={key: value for key, value in changes.items() if value is not None},
+            delete=tuple(key for key, value in changes.items() if value is None),
+            expect=dict(expect or {}),
+        )
+        try:
+            done = await self._call("POST", "/v1/store", body, Committed)
+        except Conflict as error:
+            raise Changed(error.message, error.hint) from error
+        return Commit(done.revision, dict(changes), done.mark)
+
+    async def watch(self, since: Moment) -> AsyncGenerator[Commit, None]:
+        """Each question is answered when something was changed, or after a while."""
+        stands = False
+        while True:
+            query = {"since": str(since.revision), "mark": since.mark, "now": "" if stands else "1"}
+            try:
+                found = await self._call("GET", "/v1/store/changes", None, Changes, query)
+            except Conflict as error:
+                raise Missed(error.message, error.hint) from error
+            self.chain = found.chain
+            if not stands:
+                yield Commit(since.revision, {}, since.mark)
+                stands = True
+            for change in found.changes:
+                changes: dict[str, bytes | None] = {**change.put, **dict.fromkeys(change.delete)}
+                since = Moment(change.revision, change.mark)
+                yield Commit(change.revision, changes, change.mark)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        answers: Any,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Of a commit that was sent and not answered nobody knows whether it was done: it is asked
+        of nobody else.
+        """
+        via = VIA.get()
+        if self._host in via:
+            raise Unavailable(CIRCLE, "see: seaway host ls")
+        asked = {"via": ",".join((*via, self._host)), **(query or {})}
+        unreached: list[str] = []
+        for place in list(self._places[:1] if via else self._places):
+            try:
+                answer = await self._ask(place, method, f"{path}?{urlencode(asked)}", body, answers)
+                self._check(answer)
+            except (Unavailable, Forbidden) as error:  # it may have been removed, or we
+                unreached.append(error.message)
+                if method == "POST":
+                    break
+            else:
+                self._prefer(place)
+                return answer
+        self.chain = () if query else self.chain
+        raise Unavailable("; ".join(unreached) or "no host is known that passes the store on")
+
+    def _check(self, answer: object) -> None:
+        if isinstance(answer, Changes) and self._host in answer.chain:
+            raise Unavailable(CIRCLE, "see: seaway host ls")
+
+    def _prefer(self, place: str) -> None:
+        self._places.remove(place)
+        self._places.insert(0, place)
+
+    async def close(self) -> None:
+        """Nothing is kept open here."""

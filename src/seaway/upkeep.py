@@ -1,0 +1,100 @@
+"""What a member of a cluster does by itself: it renews its certificate in time, and sees to it that
+nothing of removed hosts stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from msgspec.structs import replace
+
+from seaway import membership, names, stores
+from seaway.errors import SeawayError
+from seaway.intents import Intents
+from seaway.model.facts import Cluster, Peer
+from seaway.model.membership import Signing
+
+log = structlog.get_logger(__name__)
+
+_LOOK = 600.0  # seconds between two looks: clocks are set, and machines sleep
+_RETRY = 30.0
+_SETTLE = 1.0  # after a change of hosts: most come by themselves to what is to be done
+
+
+@dataclass
+class Upkeep:
+    intents: Intents
+    file: Path = names.MEMBER_FILE
+    _hosts: int = 0
+    _etcd: tuple[str, ...] = ()
+    _gone: bool = False  # to etcd, with the next start
+
+    async def run(self) -> None:
+        await self.intents.trust.begun.wait()
+        while True:
+            try:
+                await self.look()
+                wait = _LOOK
+            except (SeawayError, OSError) as error:
+                log.warning("cannot keep up", error=str(error))
+                wait = _RETRY
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.intents.stirred.wait(), wait)
+                await asyncio.sleep(_SETTLE)
+
+    def stir(self) -> None:
+        """The facts have changed: is a host gone, or are the records?"""
+        self.intents.learnt()
+        hosts, cluster = self.intents.facts.number(Peer), self.intents.facts.get(Cluster, "cluster")
+        etcd = cluster.etcd if cluster else ()
+        if hosts != self._hosts or etcd != self._etcd:
+            self.intents.stirred.set()
+        self._hosts, self._etcd = hosts, etcd
+
+    async def look(self) -> None:
+        """Do what is due."""
+        self.intents.stirred.clear()
+        await self.renew()
+        await self.go_to_etcd()
+        await self.intents.return_loans()
+        await self.intents.settle_doubts()
+        await self.intents.claim_foreign()
+        if self.intents.trust.signs and any(self.intents.left_behind()):
+            await self.intents.reclaim()
+
+    async def renew(self) -> bool:
+        """Take the next certificate once two thirds of this one's time are over, or this host has
+        other addresses; whether that was so.
+        """
+        trust, here = self.intents.trust, self.intents.here
+        now = trust.certificate()
+        same = now.addresses == {*here.underlay, *here.addresses}
+        if same and trust.clock() < now.renewal:
+            return False
+        signing = Signing(request=trust.renewal())
+        signed = await self.intents.certify(now.host, signing)
+        trust.take(signed.certificate)
+        new = trust.certificate()
+        log.info("certificate renewed", serial=f"{new.serial:x}", ends=new.ends)
+        return True
+
+    async def go_to_etcd(self) -> bool:
+        """Where the records have moved to one that is reached from here, the next agent takes them
+        from there; whether that is so.
+        """
+        member, cluster = self.intents.member, self.intents.facts.get(Cluster, "cluster")
+        if cluster is None or not (cluster.etcd and member.through) or self._gone:
+            return False
+        access = await self.intents.ask_etcd_access()
+        folder = self.intents.trust.folder
+        folder.put_etcd(access.authority, access.identity)
+        if not access.urls or await stores.unreached(access.urls, folder):
+            return False
+        membership.save(replace(member, etcd=access.urls, through=()), self.file)
+        self._gone = True
+        log.info("records are in etcd: taken from there after the next start", at=access.urls)
+        return True

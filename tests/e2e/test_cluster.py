@@ -1,0 +1,355 @@
+"""Hosts become a cluster, by real TLS on the wire between them, and go again.
+
+┌── host1 ──┐   ┌── host2 ──┐   ┌── host3 ──┐
+│  records  │   │           │   │           │   host3 can be kept from host1
+└─────┬─────┘   └─────┬─────┘   └─────┬─────┘
+──────┴────── wire ───┴───────────────┴──────
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from seaway import names
+from seaway.lab.hosts import SEAWAY
+
+LOOKS = (
+    "ip -br link",
+    "ip -br addr",
+    "ip route show table all",
+    "ip -6 route show table all",
+    "nft list ruleset",
+    "find /etc/seaway /etc/cni /opt/cni /var/lib/seaway /run/seaway /sys/fs/bpf",
+)
+
+
+def state(host):
+    """Every place in which something could be left behind."""
+    host.wait_for("DAD", lambda: not host.run("ip", "-6", "addr", "show", "tentative"))
+    return {look: without_groups(host.call(*look.split()).stdout) for look in LOOKS}
+
+
+def without_groups(text):
+    """Routes for multicast, which the kernel gives each device, and we take away again."""
+    return "\n".join(line for line in text.splitlines() if "ff00::/8 dev swy" not in line)
+
+
+def told(host, *words):
+    return json.loads(host.seaway(*words, "-o", "json"))
+
+
+def token(host, *options):
+    return told(host, "token", "create", *options)["token"]
+
+
+def join(host, first, *options, by=None):
+    host.seaway("join", by or token(first), str(first.address4), *options, timeout=60)
+
+
+def refused(host, *words):
+    """The exit status and the one line of a command that must fail, and change nothing here."""
+    before = state(host)
+    done = host.call(SEAWAY, *words, timeout=60)
+    assert done.returncode
+    assert 1 == done.stderr.count("seaway: ")
+    assert before == state(host)
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+def hosts(host):
+    return [report["host"]["name"] for report in told(host, "host", "ls")]
+
+
+def attach(host, name):
+    host.run("ip", "netns", "add", name)
+    return told(host, "attach", name, "--name", name)
+
+
+@pytest.fixture
+def lab(make_lab):
+    """Three hosts, of which the first is set up."""
+    made = make_lab(hosts=3)
+    made.hosts[0].seaway("init", timeout=60)
+    return made
+
+
+@pytest.fixture
+def one(lab):
+    return lab.hosts[0]
+
+
+@pytest.fixture
+def two(lab):
+    return lab.hosts[1]
+
+
+@pytest.fixture
+def three(lab):
+    return lab.hosts[2]
+
+
+def test_a_host_joins_by_one_command_and_both_know_it(one, two):
+    command = one.seaway("token", "create").split()
+    assert ["seaway", "join", str(one.address4)] == [*command[:2], command[3]]
+    done = two.call(SEAWAY, *command[1:], timeout=60)
+    assert 0 == done.returncode, done.stderr
+    assert "the agent is ready" in done.stderr
+
+    assert ["host1", "host2"] == hosts(one) == hosts(two)
+    (first, second) = (report["host"] for report in told(two, "host", "ls"))
+    assert (1, True) == (first["number"], first["control"])
+    assert (2, False) == (second["number"], second["control"])
+    assert [str(two.address4), str(two.address6)] == second["underlay"]
+    own = told(two, "status")["addresses"]
+    assert own == second["addresses"]
+    assert all(one_address != own for one_address in first["addresses"])
+    assert {own[0]} < set(re.findall(r"[\d.]+", two.run("ip", "-4", "addr", "show", "lo")))
+
+
+def test_a_host_that_is_alone_opens_no_port_and_loads_no_library_for_it(one):
+    listening = "ss -Hltn"
+    assert "8480" not in one.run(*listening.split())
+    maps = f"/proc/{one.agent_pid()}/maps"
+    assert "_rust.abi3" not in one.read(Path(maps))
+    token(one)
+    assert ":8480" in one.run(*listening.split())
+
+
+def test_containers_of_both_hosts_get_different_addresses(one, two):
+    join(two, one)
+    found = [attach(host, name)["addresses"] for host in (one, two) for name in ("a", "b")]
+    assert 8 == len({address for addresses in found for address in addresses})
+
+
+def test_a_host_that_sees_only_its_neighbour_joins_works_and_leaves(one, two, three):
+    """Also with the neighbour's agent started anew meanwhile."""
+    join(two, one)
+    for host, other in ((one, three), (three, one)):
+        for family, address in (("ip", other.address4), ("ip6", other.address6)):
+            host.run("nft", "add", "table", "inet", "cut")
+            host.run("nft", "add", "chain inet cut in { type filter hook input priority 0; }")
+            host.run("nft", "add", f"rule inet cut in {family} saddr {address} drop")
+    assert not three.reaches(one.address4)
+
+    join(three, two, by=token(one))
+    made = attach(three, "blue")
+    blocks = told(one, "ipam", "show")
+    assert {"host3"} == {block["host"] for block in blocks}
+    two.kill_agent()
+    two.start_agent()
+    create = (SEAWAY, "network", "create", "web")
+    three.wait_for("its way to the store", lambda: three.call(*create).returncode == 0)
+    one.wait_for("the network", lambda: "web" in one.seaway("network", "ls"))
+    assert made["id"] == told(three, "endpoint", "inspect", "blue")["endpoint"]["id"]
+    three.seaway("detach", "blue")
+    three.seaway("leave", timeout=60)
+    assert ["host1", "host2"] == hosts(one)
+
+
+def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing(one, two):
+    good = token(one)
+    at = str(one.address4)
+    wrong_secret = re.sub(r"\.[0-9a-f]{32}\.", f".{'0' * 32}.", good)
+    wrong_ca = good[:-64] + "0" * 64
+    used, revoked = token(one, "--uses", "1"), token(one)
+    one.seaway("token", "revoke", revoked.split(".")[0])
+    for words, status, line in (
+        (["join", "nothing", at], 2, "that is no join token"),
+        (["join", wrong_secret, at], 6, "this join token is wrong, or was revoked"),
+        (["join", revoked, at], 6, "this join token is wrong, or was revoked"),
+        (["join", wrong_ca, at], 6, f"who answers at {at} is not of the cluster"),
+        (["join", good, str(two.address4)], 7, f"{two.address4} cannot be asked"),
+        (["join", good, "198.18.0.99"], 7, "198.18.0.99 "),
+        (["join", good, "no-such-name"], 7, "no-such-name"),
+        (["join", good, at, "--advertise", "::1"], 2, "no other host reaches this one at ::1"),
+    ):
+        found = refused(two, *words)
+        assert (status, True) == (found[0], found[1].startswith(f"seaway: {line}")), found
+    assert ["host1"] == hosts(one)
+    join(two, one, by=used)
+    two.seaway("leave", timeout=60)
+    status, line = refused(two, "join", used, at)
+    assert (6, True) == (status, "was used 1 times, as often as it may be" in line), line
+    assert {"join token"} == {r["why"] for r in told(one, "status")["refused"]} - {
+        "certificate not of a host's record"
+    }
+
+
+def test_an_expired_token_lets_nobody_in(one, two):
+    made = told(one, "token", "create", "--ttl", "1s")
+    one.wait_for("its end", lambda: time.time() > made["expires"])
+    status, line = refused(two, "join", made["token"], str(one.address4))
+    assert (6, True) == (status, "this join token expired " in line), line
+
+
+def test_a_duplicate_name_is_refused(one, two, three):
+    join(two, one)
+    three.run("hostname", "host2")
+    status, line = refused(three, "join", token(one), str(one.address4))
+    assert (4, True) == (status, "the cluster has a host 'host2' already (number 2)" in line), line
+    assert ["host1", "host2"] == hosts(one)
+
+
+def test_a_host_of_another_cluster_is_refused(one, two, three):
+    two.seaway("init", timeout=60)
+    status, line = refused(two, "join", token(one), str(one.address4))
+    assert (4, True) == (status, "this host is of another cluster already" in line), line
+    join(three, one)
+    status, line = refused(three, "join", token(two), str(two.address4))
+    assert (4, True) == (status, "this host is of another cluster already" in line), line
+
+
+def test_a_route_of_the_host_into_the_pool_is_refused(one, two):
+    two.run("ip", "route", "add", "10.208.3.0/24", "via", "198.18.0.1")
+    status, line = refused(two, "join", token(one), str(one.address4))
+    told_ = "the pool 10.208.0.0/12 of the cluster overlaps 10.208.3.0/24, a route of this host"
+    assert (4, True) == (status, told_ in line), line
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+def test_a_clock_that_is_far_off_is_told_by_how_much(one, two, days):
+    """The clock of the machine is everybody's: the command is given another one."""
+    shift = f"import time; now = time.time; time.time = lambda: now() + {days * 86400}\n"
+    script = "from seaway.cli import main; import sys; sys.argv[0] = 'seaway'; main()"
+    before = state(two)
+    words = ["join", token(one), str(one.address4)]
+    python = str(Path(SEAWAY).with_name("python"))
+    done = two.call(python, "-c", shift + script, *words, timeout=60)
+
+    which = "2 d 0 h ahead of" if days > 0 else "1 d 23 h behind"
+    assert 4 == done.returncode
+    assert f"the clock of this host is {which} that of the host at" in done.stderr
+    assert before == state(two)
+    assert ["host1"] == hosts(one)
+
+
+def test_a_join_that_is_killed_anywhere_is_finished_by_the_same_command(one, two):
+    good = token(one, "--uses", "1")
+    words = ("join", good, str(one.address4))
+    for wait in (0.15, 0.3, 0.45, 0.6):
+        two.call("timeout", "-s", "KILL", str(wait), SEAWAY, *words)
+    two.seaway(*words, timeout=60)
+    assert ["host1", "host2"] == hosts(two)
+    assert [1] == [report["used"] for report in told(one, "token", "ls")]
+    assert [1, 2] == [report["host"]["number"] for report in told(one, "host", "ls")]
+
+
+def test_secrets_are_for_root_alone_and_in_no_bundle_and_no_log(one, two):
+    good = token(one, "--control")
+    join(two, one, by=good)
+    secrets = [good.split(".")[1]]
+    for host in (one, two):
+        for file in ("ca.key", "host.pem"):
+            path = names.TRUST_FOLDER / file
+            assert "600 root" == host.run("stat", "-c", "%a %U", str(path)).strip()
+            secrets += re.findall(r"BEGIN PRIVATE KEY-----\n(\S+)", host.read(path))
+        host.seaway("support", "/run/bundle.tar.gz")
+        bundle = host.run("tar", "-xzOf", "/run/bundle.tar.gz")
+        seen = bundle + host.read(names.LOG_FILE) + host.seaway("token", "ls", "-o", "json")
+        assert len(secrets) in {3, 5}
+        assert [] == [secret for secret in secrets if secret in seen]
+    assert told(one, "host", "ls")[1]["host"]["control"]
+
+
+def test_a_host_leaves_and_is_as_it_was(one, two):
+    before = state(two)
+    join(two, one)
+    attach(two, "blue")
+    status, line = refused(two, "leave")
+    assert (4, True) == (status, "containers are attached" in line), line
+    two.seaway("detach", "blue")
+    two.run("ip", "netns", "del", "blue")
+    two.seaway("leave", timeout=60)
+    two.run("rm", "/etc/seaway/seaway.toml")
+
+    assert before == state(two)
+    assert ["host1"] == hosts(one)
+    join(two, one)
+    assert 3 == told(two, "host", "ls")[1]["host"]["number"]
+
+
+@pytest.mark.parametrize("agent", ["alive", "dead"])
+def test_uninstall_leaves_a_member_as_it_was(one, two, agent):
+    before = state(two)
+    join(two, one)
+    if agent == "dead":
+        two.kill_agent()
+    two.seaway("uninstall", "--yes", timeout=60)
+
+    assert before == state(two)
+    assert "0" == two.read(Path("/proc/sys/net/ipv4/ip_forward")).strip()
+    one.seaway("host", "rm", "host2", timeout=60)
+    assert ["host1"] == hosts(one)
+
+
+def test_a_host_is_removed_while_it_lives_and_what_runs_on_it_goes_on(one, two):
+    join(two, one)
+    attach(two, "a"), attach(two, "b")
+    address = told(two, "endpoint", "inspect", "b")["endpoint"]["addresses"][0].split("/")[0]
+    status, line = refused(one, "host", "rm", "host2")
+    assert (4, True) == (status, "host 'host2' has 2 endpoints: a, b" in line), line
+    one.seaway("host", "rm", "host2", "--force", timeout=60)
+
+    assert ["host1"] == hosts(one)
+    assert [] == told(one, "ipam", "show")
+    inside = ("ip", "netns", "exec", "a", "ping", "-nqc1", "-W1", address)
+    assert 0 == two.call(*inside).returncode
+    two.wait_for(
+        "its being told",
+        lambda: "this cluster has no host 'host2'" in two.read(names.LOG_FILE),
+    )
+    assert 0 == two.call(*inside).returncode
+    two.seaway("leave", "--force", timeout=60)
+    assert 3 == refused(one, "host", "rm", "host2")[0]
+
+
+def test_a_host_drains_from_anywhere(one, two, three):
+    for host in (two, three):
+        join(host, one)
+    attach(three, "blue")
+    assert "host host3 may go; 1 endpoints still run on it\n" == two.seaway(
+        "host", "drain", "host3", timeout=70
+    )
+    three.run("ip", "netns", "add", "green")
+    status, line = refused(three, "attach", "green")
+    assert (4, True) == (status, "host 'host3' drains" in line), line
+    three.seaway("host", "drain", "host3", "--undo")
+    three.seaway("attach", "green")
+
+
+RENEW = """
+import sys, time
+from seaway.trust.folder import Folder
+from seaway.trust.keeper import Keeper
+from seaway.trust.certificates import Identity
+keeper = Keeper()
+old = keeper.certificate()
+identity = Identity(old.cluster, old.host, tuple(old.addresses))
+made = keeper.authority().sign(keeper.renewal(), identity, time.time() - 21 * 86400)
+keeper.take(made)
+"""
+
+
+def serial(host):
+    """Of the certificate that the agent shows."""
+    asked = "openssl s_client -connect 127.0.0.1:8480 < /dev/null 2>/dev/null"
+    return host.run("sh", "-c", f"{asked} | openssl x509 -noout -serial").strip()
+
+
+def test_a_certificate_that_is_old_is_renewed_while_the_agent_runs(one, two):
+    join(two, one, by=token(one, "--control"))
+    two.kill_agent()
+    two.run(str(Path(SEAWAY).with_name("python")), "-c", RENEW)
+    old = two.run("openssl", "x509", "-noout", "-serial", "-in", f"{names.TRUST_FOLDER}/host.pem")
+    two.start_agent()
+    pid = two.agent_pid()
+    two.wait_for("the renewal", lambda: "certificate renewed" in two.read(names.LOG_FILE))
+
+    assert pid == two.agent_pid()
+    two.wait_for("the new certificate", lambda: serial(two) not in {"", old.strip()})
+    assert ["host1", "host2"] == hosts(two)
