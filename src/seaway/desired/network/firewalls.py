@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from seaway.desired.network.host import FORWARDING
 from seaway.facts import Derivation, Source, View
-from seaway.model.facts import Barrier, Before, Firewalls, Peer, Unguarded
+from seaway.model.facts import Barrier, Before, Cluster, Firewalls, Peer, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
 from seaway.names import LINK_PREFIX, ROUTED_PORT
 
@@ -39,7 +39,7 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
         return None
     for barrier in firewalls.barriers:
         if _place(barrier) == place:
-            told = _told_by_others(view) if place[1] == "INPUT" else ()
+            told = _from_others(view) if place[1] == "INPUT" else ()
             return Accept((*_left_to_docker(barrier), *_RULES[place[1]].rules, *told))
     for unguarded in firewalls.unguarded:
         if _end(unguarded) == place and _was_closed(unguarded, view):
@@ -47,11 +47,15 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
     return None
 
 
-def _told_by_others(view: View) -> tuple[str, ...]:
-    """Probes of other hosts' and their link state: they prove who they are."""
-    if not view.all(Peer):
+def _from_others(view: View) -> tuple[str, ...]:
+    """What other hosts send us: packets of containers, which our programs judge; probes and link state,
+    which prove who they are.
+    """
+    cluster = view.get(Cluster, "cluster")
+    if not cluster or not view.all(Peer):
         return ()
-    return tuple(f"-p {p} -m {p} --dport {ROUTED_PORT}" for p in ("tcp", "udp"))
+    ports = ("udp", cluster.overlay_port), ("udp", ROUTED_PORT), ("tcp", ROUTED_PORT)
+    return tuple(f"-p {p} -m {p} --dport {port}" for p, port in ports)
 
 
 def _end(unguarded: Unguarded) -> tuple[str, str]:
