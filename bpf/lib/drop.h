@@ -35,6 +35,7 @@ enum drop_reason {
 	DROP_FLOW_LIMIT,    /* more new flows than the endpoint may open */
 	DROP_NO_FLOW,	    /* an answer of a published port to a flow that is forgotten */
 	DROP_NO_ROUTE,	    /* an answer of a published port to where no route leads */
+	DROP_PROBE_NUMBER,  /* a probe that does not know the number of its link */
 };
 
 struct drop_key {

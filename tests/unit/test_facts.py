@@ -21,6 +21,7 @@ from seaway.model.facts import (
     Firewalls,
     Host,
     HostAddresses,
+    LinkNumber,
     Network,
     Peer,
     Probing,
@@ -102,6 +103,8 @@ def key_of(fact: Value) -> str:
             return key
         case Block(prefix=prefix):
             return str(prefix)
+        case LinkNumber(host=key):
+            return key
         case Token(id=key):
             return key
     return "host"
@@ -131,6 +134,7 @@ facts_ = st.one_of(
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
     st.builds(host, small),
     st.builds(peer, small, st.booleans()),
+    st.builds(lambda host, number: LinkNumber(host=host, number=number), small, small),
     st.builds(lambda preset: Probing(preset=preset), st.sampled_from(("default", "fast"))),
     st.builds(block, st.integers(0, 3), small, st.sampled_from((26, 32))),
     st.builds(token, small),

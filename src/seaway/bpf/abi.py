@@ -6,7 +6,7 @@ tests/unit/test_abi.py holds every mirror to what the compiler made of its C str
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self
 
 from seaway.model.addresses import unmapped
@@ -17,6 +17,7 @@ MAPS: Final = (
     "subnets",
     "connections",
     "identities",
+    "link_numbers",
     "publications",
     "origins",
     "flows",
@@ -83,6 +84,16 @@ class Connection(Record):
     c_name, c_format = "connection", "=II"
     source: int
     target: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNumber(Record):
+    """bpf/lib/link.h: what the host at the other end of a link must know of it."""
+
+    c_name, c_format = "link_number", "=QII"
+    number: int = field(repr=False)  # a secret
+    to: int
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
