@@ -22,6 +22,7 @@ from seaway.model.facts import (
     Firewalls,
     Host,
     HostAddresses,
+    LinkNumber,
     Network,
     Overlay,
     Path,
@@ -136,6 +137,8 @@ def key_of(fact: Value) -> str:
             return str(prefix)
         case Cluster():
             return "cluster"
+        case LinkNumber(host=key):
+            return key
         case Token(id=key):
             return key
     return "host"
@@ -162,6 +165,7 @@ facts_ = st.one_of(
     st.builds(block, st.integers(0, 3), small, st.sampled_from((16, 26, 32)), small),
     st.builds(lambda ifindex: Overlay(ifindex=ifindex), small),
     st.builds(cluster, st.sampled_from(("auto", "always", "never"))),
+    st.builds(lambda host, number: LinkNumber(host=host, number=number), small, small),
     st.builds(lambda preset: Probing(preset=preset), st.sampled_from(("default", "fast"))),
     st.builds(token, small),
     st.builds(here, st.frozensets(small)),

@@ -6,7 +6,7 @@ tests/unit/test_abi.py holds every mirror to what the compiler made of its C str
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self
 
 from seaway.model.addresses import unmapped
@@ -22,6 +22,7 @@ MAPS: Final = (
     "next_hops",
     "members",
     "tunnels",
+    "link_numbers",
     "publications",
     "origins",
     "flows",
@@ -135,6 +136,16 @@ class Member(Record):
     c_name, c_format = "member", "=II"
     host: int
     flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNumber(Record):
+    """bpf/lib/link.h: what the host at the other end of a link must know of it."""
+
+    c_name, c_format = "link_number", "=QII"
+    number: int = field(repr=False)  # a secret
+    to: int
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)

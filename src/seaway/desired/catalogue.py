@@ -17,6 +17,7 @@ from seaway.desired.network.host import (
     UPLINKS,
 )
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
+from seaway.desired.network.numbers import NUMBERS
 from seaway.desired.network.orders import ORDERS
 from seaway.desired.network.overlay import (
     MEMBERS,
@@ -37,6 +38,7 @@ DERIVATIONS = (
     IDENTITIES,
     SUBNETS,
     CONNECTIONS,
+    NUMBERS,
     MASQUERADE,
     ACCEPTS,
     LINKS,

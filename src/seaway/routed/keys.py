@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b, sha256
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import (
@@ -47,7 +47,7 @@ class HostKeys:
         try:
             key = serialization.load_pem_private_key(host, None)
             certificate = load_pem_x509_certificate(host)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise Invalid(f"the key or certificate of this host cannot be read: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Invalid("the key of this host is of another kind", "expected ECDSA")
@@ -111,7 +111,7 @@ class HostKeys:
             certificate = load_der_x509_certificate(credential)
             certificate.verify_directly_issued_by(self._authority)
             key = certificate.public_key()
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return None
         if not isinstance(key, ec.EllipticCurvePublicKey) or names(certificate) != [host]:
             return None
