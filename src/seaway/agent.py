@@ -164,20 +164,9 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     lookouts = Lookouts(lookout, Firewatch(facts, accepts))
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
-    targets: tuple[Target, ...] = (
-        PinTarget(plane),
-        sysctls,
-        reserved,
-        AddressTarget(),
-        NftTarget(),
-        accepts,
-        links,
-        VxlanTarget(tell=_teller(facts)),
-        RouteTarget(),
-        *maps.targets(plane).values(),
-        attachments,
-        UplinkTarget(plane, config.agent.attach),
-        SocketTarget(plane),
+    targets = (
+        *_of_the_host(facts, sysctls, reserved, accepts, links),
+        *_of_the_data_plane(plane, attachments, config),
         OrdersTarget(),
     )
     by_name = {target.name: target for target in targets}
@@ -209,6 +198,25 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     beside = (Runner().keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
     return agent
+
+
+def _of_the_host(
+    facts: Facts,
+    sysctls: SysctlTarget,
+    reserved: ReservedTarget,
+    accepts: AcceptTarget,
+    links: LinkTarget,
+) -> tuple[Target, ...]:
+    vxlan = VxlanTarget(tell=_teller(facts))
+    return sysctls, reserved, AddressTarget(), NftTarget(), accepts, links, vxlan, RouteTarget()
+
+
+def _of_the_data_plane(
+    plane: DataPlane, attachments: Attachments, config: Config
+) -> tuple[Target, ...]:
+    uplinks = UplinkTarget(plane, config.agent.attach)
+    of_maps = maps.targets(plane).values()
+    return PinTarget(plane), *of_maps, attachments, uplinks, SocketTarget(plane)
 
 
 def _paths(config: Config, facts: Facts, convergence: Convergence) -> Paths:

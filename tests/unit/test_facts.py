@@ -131,14 +131,12 @@ def key_of(fact: Value) -> str:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
             return key
-        case Path(host=key):
+        case Path(host=key) | LinkNumber(host=key):
             return key
         case Block(prefix=prefix):
             return str(prefix)
         case Cluster():
             return "cluster"
-        case LinkNumber(host=key):
-            return key
         case Token(id=key):
             return key
     return "host"

@@ -48,8 +48,8 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
 
 
 def _from_others(view: View) -> tuple[str, ...]:
-    """What other hosts send us: packets of containers, which our programs judge; probes and link state,
-    which prove who they are.
+    """What other hosts send us: packets of containers, which our programs judge; probes and link
+    state, which prove who they are.
     """
     cluster = view.get(Cluster, "cluster")
     if not cluster or not view.all(Peer):
