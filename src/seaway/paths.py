@@ -84,6 +84,8 @@ class Paths:
 
     async def _follow(self, question: Question, kind: type[T], learn: Callable[[T], None]) -> None:
         while True:
+            while not self._socket.exists():  # as on a host that is alone; a look costs little
+                await asyncio.sleep(AGAIN)  # noqa: ASYNC110, another process makes it
             with suppress(SeawayError, OSError):
                 reader, writer = await self._asked(question)
                 try:
