@@ -195,7 +195,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         deciding=deciding,
     )
     agent = _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
-    beside = (Runner().keep, paths.follow, paths.follow_numbers)
+    beside = (Runner(paths.asked).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
     return agent
 
