@@ -50,6 +50,11 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
         "subnets": (20, 4),
         "connections": (8, 4),
         "identities": (20, 4),
+        "remotes": (20, 12),
+        "paths": (4, 8),
+        "next_hops": (4, 28),
+        "members": (16, 8),
+        "tunnels": (4, 4),
         "link_numbers": (4, 16),
         "publications": (20, 20),
         "origins": (20, 20),
@@ -107,7 +112,7 @@ def test_a_damaged_object_file_is_refused_in_words():
 
 
 def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
-    of_one_layout = {"drops", "scratches"}
+    of_one_layout = {"drops", "scratches", "trains", "ways"}
 
     assert set(abi.MAPS) == _CODECS.keys() | STATE | of_one_layout
     assert len(abi.MAPS) == len(_CODECS) + len(STATE) + len(of_one_layout)

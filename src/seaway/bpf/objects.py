@@ -29,18 +29,22 @@ from seaway.bpf import abi, libbpf, syscall
 from seaway.bpf.btf import Btf, layout_hash, map_hashes
 from seaway.errors import HostUnfit
 from seaway.kernel import filesystems
-from seaway.model.kernel import HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
+from seaway.model.kernel import HOOKS, OVERLAY_HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
 from seaway.names import PIN_FOLDER
 
 OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
 # By its object file: what is in it.
 FILES: Final = {
-    **{program: (program,) for program in (*HOOKS.values(), *UPLINK_HOOKS.values())},
+    **{
+        program: (program,)
+        for hooks in (HOOKS, UPLINK_HOOKS, OVERLAY_HOOKS)
+        for program in hooks.values()
+    },
     "socket": SOCKET_HOOKS,
 }
 PROGRAMS: Final = tuple(program for programs in FILES.values() for program in programs)
 STATE: Final = frozenset(
-    ("flows", "inner_flows", "epochs", "budgets", "fragments", "sockets", "datagrams")
+    ("flows", "inner_flows", "epochs", "budgets", "fragments", "sockets", "datagrams", "dead")
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 

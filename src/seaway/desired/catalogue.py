@@ -19,6 +19,14 @@ from seaway.desired.network.host import (
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
 from seaway.desired.network.numbers import NUMBERS
 from seaway.desired.network.orders import ORDERS
+from seaway.desired.network.overlay import (
+    MEMBERS,
+    NEXT_HOPS,
+    PATHS,
+    REMOTES,
+    TUNNELS,
+    VXLAN,
+)
 from seaway.desired.network.ports import RESERVED
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 
@@ -34,6 +42,12 @@ DERIVATIONS = (
     MASQUERADE,
     ACCEPTS,
     LINKS,
+    VXLAN,
+    TUNNELS,
+    MEMBERS,
+    NEXT_HOPS,
+    PATHS,
+    REMOTES,
     INTERFACES,
     ENDPOINTS,
     PUBLICATIONS,
