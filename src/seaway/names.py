@@ -14,6 +14,7 @@ ROUTE_PROTOCOL = 83  # rtm_protocol of our routes, ifa_proto of our addresses ('
 NFT_TABLE = "seaway"  # family inet
 RULE_COMMENT = "seaway"  # of our rules in chains of others
 PIN_FOLDER = Path("/sys/fs/bpf/seaway")
+STATE_PINS = "state"  # of it, the folder of maps that outlive their layout
 
 GATEWAY4 = IPv4Address("169.254.1.1")  # every endpoint's default gateway (link-local)
 GATEWAY6 = IPv6Address("fe80::1")

@@ -210,8 +210,8 @@ class Uplinks(Value):
     by_advertisement: tuple[str, ...] = ()  # devices that live by what routers tell
     devices: tuple[tuple[str, int], ...] = ()  # by which others reach it: name and ifindex
     addresses: frozenset[Address] = frozenset()  # by which others may know it, in the long run
-    mtu: int = 1500  # of where its default routes lead, the smallest
     segments: frozenset[Prefix] = frozenset()  # who has an address there is next door
+    mtu: int = 1500  # of where its default routes lead, the smallest
 
 
 class Probing(Value):

@@ -17,6 +17,7 @@ from cryptography.x509 import (
     Certificate,
     DNSName,
     ExtensionNotFound,
+    InvalidVersion,
     SubjectAlternativeName,
     load_der_x509_certificate,
     load_pem_x509_certificate,
@@ -27,6 +28,8 @@ from seaway.errors import Invalid
 CONTEXT = b"seaway link state 1\0"  # nothing else that a host signs begins so
 LONGEST = 4096  # bytes of a certificate that is looked at
 _ECDSA = ec.ECDSA(hashes.SHA256())
+# What the library says of certificates that are none, or of a kind that it does not know.
+_NO_CREDENTIAL = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, InvalidVersion)
 
 
 class HostKeys:
@@ -111,7 +114,7 @@ class HostKeys:
             certificate = load_der_x509_certificate(credential)
             certificate.verify_directly_issued_by(self._authority)
             key = certificate.public_key()
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        except _NO_CREDENTIAL:
             return None
         if not isinstance(key, ec.EllipticCurvePublicKey) or names(certificate) != [host]:
             return None

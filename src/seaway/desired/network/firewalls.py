@@ -39,23 +39,23 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
         return None
     for barrier in firewalls.barriers:
         if _place(barrier) == place:
-            told = _from_others(view) if place[1] == "INPUT" else ()
-            return Accept((*_left_to_docker(barrier), *_RULES[place[1]].rules, *told))
+            rules = *_left_to_docker(barrier), *_RULES[place[1]].rules
+            return Accept(rules + (_carried(view) if place[1] == "INPUT" else ()))
     for unguarded in firewalls.unguarded:
         if _end(unguarded) == place and _was_closed(unguarded, view):
             return Accept(tuple(f"-o {bridge} -j DROP" for bridge in unguarded.bridges))
     return None
 
 
-def _from_others(view: View) -> tuple[str, ...]:
-    """What other hosts send us: packets of containers, which our programs judge; probes and link
-    state, which prove who they are.
+def _carried(view: View) -> tuple[str, ...]:
+    """What other hosts send us: packets of containers, probes, link state. Who may send, and what,
+    our programs judge, and `routed`.
     """
     cluster = view.get(Cluster, "cluster")
     if not cluster or not view.all(Peer):
         return ()
-    ports = ("udp", cluster.overlay_port), ("udp", ROUTED_PORT), ("tcp", ROUTED_PORT)
-    return tuple(f"-p {p} -m {p} --dport {port}" for p, port in ports)
+    udp, tcp = "-p udp -m udp --dport", "-p tcp -m tcp --dport"
+    return f"{udp} {cluster.overlay_port}", f"{udp} {ROUTED_PORT}", f"{tcp} {ROUTED_PORT}"
 
 
 def _end(unguarded: Unguarded) -> tuple[str, str]:
