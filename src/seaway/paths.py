@@ -128,14 +128,19 @@ class Process(Protocol):
 
 
 class Runner:
-    """Has `routed` run while there are orders for it, and sets `runs` then. One that is there is
-    adopted.
+    """Has `routed`, or another process of ours, run while there are orders for it, and sets `runs`
+    then. One that is there is adopted.
     """
 
     def __init__(
-        self, runs: asyncio.Event, orders: File = names.ROUTED_FILE, process: Process = ROUTED
+        self,
+        orders: File = names.ROUTED_FILE,
+        process: Process = ROUTED,
+        what: str = "routed",
+        runs: asyncio.Event | None = None,
     ) -> None:
-        self._runs = runs
+        self._what = what
+        self._runs = runs or asyncio.Event()
         self._orders = orders
         self._process = process
         self._pause = LOOK
@@ -158,8 +163,8 @@ class Runner:
         try:
             await asyncio.to_thread(self._process.start)
             self._runs.set()
-            log.info("started", what="routed")
+            log.info("started", what=self._what)
         except (SeawayError, OSError) as error:
-            log.warning("not started", what="routed", error=str(error))
+            log.warning("not started", what=self._what, error=str(error))
         self._pause = min(2 * self._pause, SLOWEST)
         return self._pause

@@ -199,13 +199,13 @@ def looks(keeper: Runner, times: int) -> list[float]:
 
 
 def test_it_is_started_once_there_are_orders_and_one_that_runs_is_adopted(tmp_path, process):
-    keeper = Runner(asyncio.Event(), tmp_path / "orders", process)
+    keeper = Runner(tmp_path / "orders", process)
     looks(keeper, 2)
     assert 0 == process.started
     (tmp_path / "orders").touch()
     looks(keeper, 3)
     assert 1 == process.started
-    looks(Runner(asyncio.Event(), tmp_path / "orders", process), 2)  # of the next agent
+    looks(Runner(tmp_path / "orders", process), 2)  # of the next agent
     assert 1 == process.started
     process.pid = None  # it was killed
     looks(keeper, 2)
@@ -216,6 +216,6 @@ def test_it_is_started_once_there_are_orders_and_one_that_runs_is_adopted(tmp_pa
 def test_one_that_ends_at_once_is_started_more_and_more_seldom(tmp_path, process, fails):
     (tmp_path / "orders").touch()
     process.fails, process.ends = fails, True
-    assert [2, 4, 8, 16, 32, 32] == looks(Runner(asyncio.Event(), tmp_path / "orders", process), 6)
+    assert [2, 4, 8, 16, 32, 32] == looks(Runner(tmp_path / "orders", process), 6)
     process.pid = 7
-    assert [1] == looks(Runner(asyncio.Event(), tmp_path / "orders", process), 1)
+    assert [1] == looks(Runner(tmp_path / "orders", process), 1)

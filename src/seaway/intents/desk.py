@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
 from seaway.model.routing import Question
+from seaway.model.seats import Seat
 from seaway.records import Records
 from seaway.store.base import Changed, Snapshot, Store
 from seaway.store.remembering import Remembering
@@ -97,6 +98,21 @@ class Others(Protocol):
         """What it answers. `Unavailable`: it does not."""
 
 
+class Voters(Protocol):
+    """The members of an etcd. `NotYet`: a change that it refuses for now."""
+
+    async def seats(self) -> list[Seat]: ...
+
+    async def add(self, peer: str) -> tuple[int, list[Seat]]: ...
+
+    async def promote(self, id_: int) -> None: ...
+
+    async def remove(self, id_: int) -> None: ...
+
+    def meet(self, urls: Sequence[str]) -> None:
+        """From now on ask these members."""
+
+
 @dataclass
 class Desk:
     host: Host
@@ -110,6 +126,8 @@ class Desk:
     others: Others
     store: Store  # where all records lie, other hosts' too
     remembering: Remembering | None = None  # what this host saw of it last; None: it lies here
+    voters: Voters | None = None  # where the records are in an etcd
+    troubles: dict[str, str] = field(default_factory=dict)  # what this host cannot do, and why
     serving: bool = False  # ADD is served
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)

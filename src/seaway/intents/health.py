@@ -74,6 +74,8 @@ class HealthIntents(Desk):
     def _troubles(self) -> Iterator[Failure]:
         if self.trust.trouble:
             yield Failure(target="hosts", key="TCP port", error=self.trust.trouble)
+        for what, why in self.troubles.items():
+            yield Failure(target=what, key=self.host.name, error=why)
 
     def _drops(self) -> tuple[Drops, ...]:
         by_reason: Counter[str] = Counter()

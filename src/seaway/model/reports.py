@@ -68,6 +68,7 @@ class HostReport(Value):
     blocks: int
     endpoints: int
     via: str = ""  # the next hop to it, as routing has found; empty: not known
+    voter: bool = False  # it votes in the etcd that Seaway runs
 
 
 class UseReport(Value):
