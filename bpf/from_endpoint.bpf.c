@@ -8,6 +8,7 @@
 #include "lib/addr.h"
 #include "lib/answer.h"
 #include "lib/asked.h"
+#include "lib/convey.h"
 #include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
@@ -22,6 +23,7 @@
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/published.h"
+#include "lib/remote.h"
 #include "lib/related.h"
 #include "lib/rewrite.h"
 #include "lib/scratch.h"
@@ -61,7 +63,7 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 {
 	int err;
 
-	if (!network_reaches(src, dst))
+	if (!endpoint_reaches(src, dst))
 		return -DROP_ISOLATED;
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
@@ -86,6 +88,23 @@ static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
 	return verdict == NOT_PUBLISHED ? TC_ACT_OK : verdict;
 }
 
+/* To another host's endpoint, or to another host. */
+static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
+				     const struct endpoint *src, const struct remote *dst)
+{
+	int verdict;
+
+	if (!remote_reaches(dst, src))
+		return -DROP_ISOLATED;
+	if (dst->flags & REMOTE_HOST && src->flags & ENDPOINT_HOST_CLOSED &&
+	    !asked_by_host(skb, pkt))
+		return -DROP_HOST_CLOSED;
+	if (pkt->ttl <= 1)
+		return -DROP_TTL_EXCEEDED;
+	verdict = convey(skb, pkt, remote_path(dst), true);
+	return verdict == CONVEY_NOT ? TC_ACT_OK : verdict;
+}
+
 static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pkt,
 					const struct endpoint *src)
 {
@@ -104,10 +123,35 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 	return TC_ACT_OK;
 }
 
+/* `inside`: to another endpoint, here or elsewhere, or to another host. */
+static __always_inline int answer_of(struct __sk_buff *skb, struct packet *pkt,
+				     const struct endpoint *src, bool inside)
+{
+	return src->flags & ENDPOINT_PUBLISHED ? answer(skb, pkt, inside) : NOT_PUBLISHED;
+}
+
+static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
+				  const struct endpoint *src)
+{
+	const struct endpoint *dst = endpoint_find(&pkt->dst);
+	const struct remote *remote;
+	int verdict;
+
+	if (dst) {
+		verdict = answer_of(skb, pkt, src, true);
+		return verdict == NOT_PUBLISHED ? to_endpoint_here(skb, pkt, src, dst) : verdict;
+	}
+	remote = remote_find(&pkt->dst);
+	verdict = answer_of(skb, pkt, src, remote != NULL);
+	if (verdict != NOT_PUBLISHED)
+		return verdict;
+	return remote ? to_remote(skb, pkt, src, remote) : to_elsewhere(skb, pkt, src);
+}
+
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 {
-	const struct endpoint *src, *dst;
-	int err, verdict;
+	const struct endpoint *src;
+	int err;
 
 	err = parse(skb, pkt);
 	if (err)
@@ -125,15 +169,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 		if (err)
 			return err;
 	}
-	dst = endpoint_find(&pkt->dst);
-	if (src->flags & ENDPOINT_PUBLISHED) {
-		verdict = answer(skb, pkt, dst);
-		if (verdict != NOT_PUBLISHED)
-			return verdict;
-	}
-	if (dst)
-		return to_endpoint_here(skb, pkt, src, dst);
-	return to_elsewhere(skb, pkt, src);
+	return onward(skb, pkt, src);
 }
 
 SEC("tc")

@@ -7,23 +7,31 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/addr.h"
 #include "lib/asked.h"
-#include "lib/budget.h"
 #include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
-#include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/identity.h"
-#include "lib/judge.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/remote.h"
 #include "lib/rewrite.h"
-#include "lib/scratch.h"
-#include "lib/tracking.h"
+#include "lib/tunnel.h"
 
-/* Who claims an endpoint's address must have come in by its container; who claims another
- * address of our subnets must be the host.
+/* What came from another host's endpoint by the overlay, and had to be cut. */
+static __always_inline int check_remote(struct __sk_buff *skb, const struct packet *pkt,
+					const struct endpoint *dst)
+{
+	const struct remote *src = remote_find(&pkt->src);
+
+	if (!src || !tunnel_is(skb->ingress_ifindex))
+		return -DROP_SPOOFED_ADDRESS;
+	return remote_reaches(src, dst) ? 0 : -DROP_ISOLATED;
+}
+
+/* Who claims an endpoint's address must have come in by its container; who claims another address
+ * of our subnets must be the host, or have come by the overlay.
  */
 static __always_inline int check_source(struct __sk_buff *skb, const struct packet *pkt,
 					const struct endpoint *dst)
@@ -33,11 +41,11 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 	if (src) {
 		if (!endpoint_owns(src, skb->ingress_ifindex))
 			return -DROP_SPOOFED_ADDRESS;
-		return network_reaches(src, dst) ? 0 : -DROP_ISOLATED;
+		return endpoint_reaches(src, dst) ? 0 : -DROP_ISOLATED;
 	}
-	if (subnet_find(&pkt->src) && identity_of(&pkt->src) != IDENTITY_HOST)
-		return -DROP_SPOOFED_ADDRESS;
-	return 0;
+	if (!subnet_find(&pkt->src) || identity_of(&pkt->src) == IDENTITY_HOST)
+		return 0;
+	return check_remote(skb, pkt, dst);
 }
 
 static __always_inline int decide(struct __sk_buff *skb)
@@ -64,7 +72,7 @@ static __always_inline int decide(struct __sk_buff *skb)
 	}
 	if (dst->flags & ENDPOINT_PUBLISHED)
 		flow_make_way(&pkt);
-	if (dst->flags & ENDPOINT_HOST_CLOSED) {
+	if (dst->flags & ENDPOINT_HOST_CLOSED && identity_of(&pkt.src) == IDENTITY_HOST) {
 		err = asked_remember(&pkt, dst);
 		if (err)
 			return err;

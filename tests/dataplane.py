@@ -24,6 +24,7 @@ from seaway.bpf.promotion import Patience
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
+from seaway.model.addresses import Address
 from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
@@ -50,7 +51,7 @@ class Container:
     record: abi.Endpoint
 
     def address(self, family: int) -> str:
-        return f"10.208.0.{self.number}" if family == 4 else f"fd00:0:0:1::{self.number}"
+        return f"10.208.0.{self.number}" if family == 4 else f"fd00:0:0:1::{self.number:x}"
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Of this container, for every thread to use."""
@@ -65,6 +66,9 @@ class Container:
 class Host:
     """Lives on its stage."""
 
+    own = HOST
+    underlay: tuple[Address, ...] = ()
+
     def __init__(self, place: Stage, way: str = "auto", objects: Path = OBJECTS) -> None:
         self.place = place
         self.way = way
@@ -74,7 +78,7 @@ class Host:
         self.containers: list[Container] = []
         place.shell(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; "
-            f"ip addr add {HOST[4]}/32 dev lo; ip -6 addr add {HOST[6]}/128 dev lo nodad"
+            f"ip addr add {self.own[4]}/32 dev lo; ip -6 addr add {self.own[6]}/128 dev lo nodad"
         )
 
     def close(self) -> None:
@@ -83,7 +87,8 @@ class Host:
 
     def _open(self, objects: Path) -> None:
         """A build's programs, with whatever the build before has left."""
-        given = settings(ip_address(HOST[4]), ip_address(HOST[6]))
+        own = (ip_address(self.own[family]) for family in (4, 6))
+        given = settings(*own, underlay=self.underlay)
         self.plane = self.place.run(DataPlane.open, given, objects=objects)
         self.targets = self.place.run(maps.targets, self.plane)
         self.counters = self.place.run(Counters, self.plane)
@@ -91,7 +96,7 @@ class Host:
             Attachments, self.plane, self.links.set_up, *WAYS[self.way]
         )
         self.put("subnets", SUBNETS)
-        self.put("identities", {ip_network(a): 1 for a in HOST.values()})
+        self.put("identities", {ip_network(a): 1 for a in self.own.values()})
 
     def upgrade(self, objects: Path) -> None:
         """As an agent of another build does it: fill, swap, retire."""
@@ -123,7 +128,7 @@ class Host:
         made = replace(container, ifindex=ifindex, record=record)
         self._enter(made)
         self.attach(made)
-        routes = [Route(ip_network(a.ip), name, ip_address(HOST[a.version])) for a in addresses]
+        routes = [Route(ip_network(a.ip), name, ip_address(self.own[a.version])) for a in addresses]
         assert {} == self.place.run(self.routes.put, {r.dst: r for r in routes})
         assert wait(lambda: not self.links.idle(name))
         self.containers.append(made)

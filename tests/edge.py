@@ -54,8 +54,10 @@ SCENE = "; ".join(
 class Edge(World):
     """Lives on its stage, whose network it makes."""
 
+    pinned = "edge"
+
     def __init__(self, place: Stage) -> None:
-        super().__init__(place, "edge", host4=HOST[4], host6=HOST[6])
+        super().__init__(place, self.pinned, host4=HOST[4], host6=HOST[6])
 
     def _reset(self) -> None:
         super()._reset()

@@ -107,8 +107,8 @@ class FakeSurroundings:
     def foreign_prefixes(self) -> list[ForeignPrefix]:
         return list(self.foreign)
 
-    def uplink_mtu(self) -> int:
-        return 1500
+    def network_mtu(self, overhead: int) -> int:
+        return 1500 - overhead
 
     def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
         held = [had for had in self.held if (had.protocol, had.port) in places]

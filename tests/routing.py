@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from authority import Authority
 from namespaces import Netns, namespaces
@@ -72,7 +72,7 @@ class Host:
     def start(self) -> None:
         self.routed = self.run(
             *(SEAWAY, "routed", "--run", str(self.folder), "--trust", str(self.folder)),
-            *("--link-state", str(self.folder / "link-state")),
+            *("--link-state", str(self.folder / "link-state"), "--pins", str(self.folder)),
         )
 
     def kill(self) -> None:
@@ -103,7 +103,16 @@ class Host:
         return (int(found[11]) + int(found[12])) / 100
 
 
-def connected(host: Host) -> socket.socket:
+class Answering(Protocol):
+    """A host with a `routed`."""
+
+    @property
+    def socket(self) -> Path: ...
+
+    def log(self) -> str: ...
+
+
+def connected(host: Answering) -> socket.socket:
     """As soon as it answers."""
     client = socket.socket(socket.AF_UNIX)
 
@@ -122,7 +131,7 @@ def connected(host: Host) -> socket.socket:
 class Follower:
     """What a host tells of its paths, with the time of each change."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Answering) -> None:
         self.vias: dict[str, Vias] = {}
         self.turns: list[tuple[float, dict[str, Any]]] = []
         self._client = connected(host)

@@ -8,14 +8,22 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from seaway.bpf import abi
 from seaway.model.addresses import Address, mapped
-from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
+from seaway.names import (
+    GATEWAY4,
+    GATEWAY6,
+    GATEWAY_MAC,
+    OVERLAY_ID,
+    OVERLAY_MAC,
+    OVERLAY_PORT,
+)
 
 T = TypeVar("T")
 _NEWNS, _NEWNET = 0x00020000, 0x40000000
@@ -43,6 +51,11 @@ class Stage:
             return done[-1].stdout
 
         return self.run(call)
+
+    @property
+    def process(self) -> int:
+        """By which ip(8) knows its network namespace."""
+        return self.run(threading.get_native_id)
 
     def close(self) -> None:
         """With the thread its namespaces end."""
@@ -77,8 +90,12 @@ def mac_octets(mac: str) -> bytes:
 
 
 def settings(
-    host4: Address | None = None, host6: Address | None = None, netns_cookie: int = 0
+    host4: Address | None = None,
+    host6: Address | None = None,
+    netns_cookie: int = 0,
+    underlay: Iterable[Address] = (),
 ) -> abi.Settings:
+    reached = {address.version: mapped(address) for address in underlay}
     return abi.Settings(
         host_v4=mapped(host4) if host4 else bytes(16),
         host_v6=mapped(host6) if host6 else bytes(16),
@@ -86,4 +103,9 @@ def settings(
         gateway_v6=mapped(GATEWAY6),
         netns_cookie=netns_cookie,
         gateway_mac=mac_octets(GATEWAY_MAC),
+        overlay_port=OVERLAY_PORT.to_bytes(2),
+        overlay_id=OVERLAY_ID,
+        underlay_v4=reached.get(4, bytes(16)),
+        underlay_v6=reached.get(6, bytes(16)),
+        overlay_mac=mac_octets(OVERLAY_MAC),
     )

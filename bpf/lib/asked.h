@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* What the host asks of an endpoint that must not ask the host: it is remembered on the way there
- * (to_endpoint), and only what answers it comes back (from_endpoint).
+/* What a host asks of an endpoint that must not ask hosts: it is remembered on the way there
+ * (to_endpoint; arrive.h, of another host), and only what answers it comes back (from_endpoint).
  */
 #pragma once
 
@@ -12,7 +12,6 @@
 #include "drop.h"
 #include "endpoint.h"
 #include "flow.h"
-#include "identity.h"
 #include "judge.h"
 #include "packet.h"
 #include "related.h"
@@ -22,16 +21,14 @@
 
 #define ASKED_BY_ONE __attribute__((unused)) /* each is of one program */
 
-/* The host asks an endpoint that must not ask the host: its answers are to be known. An error asks
- * nothing; the endpoint itself may have caused it.
- */
+/* An error asks nothing; the endpoint itself may have caused it. */
 ASKED_BY_ONE static __noinline int asked_remember(const struct packet *pkt,
 						  const struct endpoint *dst)
 {
 	struct scratch *scratch = scratch_get();
 	struct flow *flow;
 
-	if (!scratch || pkt->flags & PACKET_ICMP_ERROR || identity_of(&pkt->src) != IDENTITY_HOST)
+	if (!scratch || pkt->flags & PACKET_ICMP_ERROR)
 		return 0;
 	scratch->key = flow_key_of(pkt);
 	if (flow_current(&scratch->key))
@@ -57,7 +54,7 @@ static __always_inline bool packet_asks(const struct packet *pkt)
 	return pkt->flags & PACKET_OPENS;
 }
 
-/* Whether the host has asked for this, by itself or by a packet that the error quotes. */
+/* Whether a host has asked for this, by itself or by a packet that the error quotes. */
 ASKED_BY_ONE static __noinline bool asked_by_host(struct __sk_buff *skb, const struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();

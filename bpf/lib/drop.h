@@ -30,11 +30,16 @@ enum drop_reason {
 	DROP_TOO_BIG,	    /* answered with the MTU */
 	DROP_TTL_EXCEEDED,  /* answered with time exceeded */
 	DROP_FRAGMENT,	    /* a later fragment whose first we have not seen */
-	DROP_NOT_HERE,	    /* from the host's stack to an address that this device has not */
+	DROP_NOT_HERE,	    /* to where this device does not lead */
 	DROP_NO_REPLY,	    /* an answer could not be built */
 	DROP_FLOW_LIMIT,    /* more new flows than the endpoint may open */
 	DROP_NO_FLOW,	    /* an answer of a published port to a flow that is forgotten */
 	DROP_NO_ROUTE,	    /* an answer of a published port to where no route leads */
+	DROP_OTHER_OVERLAY, /* encapsulated under an identifier that is not ours */
+	DROP_UNKNOWN_HOST,  /* encapsulated by who is no host of the cluster */
+	DROP_SPOOFED_HOST,  /* sent by a host that neither has the source nor relays */
+	DROP_NO_PATH,	    /* no live link leads to the host of the address: unreachable */
+	DROP_PROBE_NUMBER,  /* a probe that does not know the number of its link */
 };
 
 struct drop_key {

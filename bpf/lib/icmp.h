@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 #include "drop.h"
 #include "packet.h"
+#include "reply.h"
 #include "scratch.h"
 #include "settings.h"
 #include "wire.h"
@@ -52,35 +53,6 @@ static __always_inline __u32 checksum_pseudo(struct ipv6hdr *ip, __u32 sum)
 	return checksum_add(sum, tail, sizeof(tail));
 }
 
-static __always_inline int reply_head(struct __sk_buff *skb, const struct mac *to,
-				      const struct mac *from, __be16 ethertype)
-{
-	struct ethhdr eth = { .h_proto = ethertype };
-
-	__builtin_memcpy(eth.h_dest, to, sizeof(*to));
-	__builtin_memcpy(eth.h_source, from, sizeof(*from));
-	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_change_type(skb, 0))
-		return -DROP_NO_REPLY;
-	return 0;
-}
-
-/* Back to where it came from: from the gateway to the container on this device. */
-static __always_inline int reply(struct __sk_buff *skb, const struct mac *to, __be16 ethertype)
-{
-	struct mac gateway = settings_mac(&settings.gateway_mac);
-	int err = reply_head(skb, to, &gateway, ethertype);
-
-	return err ? err : bpf_redirect_peer(skb->ifindex, 0);
-}
-
-/* The same by an uplink: to the neighbour that sent the packet. */
-static __always_inline int reply_on_wire(struct __sk_buff *skb, const struct packet *pkt)
-{
-	int err = reply_head(skb, &pkt->src_mac, &pkt->dst_mac, pkt->ethertype);
-
-	return err ? err : bpf_redirect(skb->ifindex, 0);
-}
-
 /* Who says it: the address that was asked, seen from outside; inside, the host. */
 static __always_inline struct addr error_source(const struct packet *pkt)
 {
@@ -106,7 +78,7 @@ static __always_inline int icmp_v4_error(struct __sk_buff *skb, const struct pac
 	if (reason == DROP_TOO_BIG) {
 		head.icmp.code = ICMP_UNREACHABLE_TOO_BIG;
 		head.icmp.rest = bpf_htonl(pkt->mtu);
-	} else if (reason == DROP_NO_ENDPOINT) {
+	} else if (reason != DROP_TTL_EXCEEDED) {
 		head.icmp.code = ICMP_UNREACHABLE_HOST;
 	}
 	head.icmp.checksum = checksum_fold(checksum_add(sum, &head.icmp, sizeof(head.icmp)));
@@ -170,6 +142,8 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt
 	if (err)
 		return -DROP_NO_REPLY;
 	drop_count(skb, reason);
+	if (pkt->flags & PACKET_REMOTE)
+		return reply_to_remote(skb, pkt);
 	if (pkt->flags & PACKET_ON_WIRE)
 		return reply_on_wire(skb, pkt);
 	return reply(skb, &pkt->src_mac, pkt->ethertype);
@@ -180,7 +154,8 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pk
 {
 	int verdict = -reason;
 
-	if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG || reason == DROP_NO_ENDPOINT)
+	if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG || reason == DROP_NO_ENDPOINT ||
+	    reason == DROP_NO_PATH)
 		verdict = icmp_error(skb, pkt, reason);
 	return verdict < 0 ? drop(skb, -verdict) : verdict;
 }

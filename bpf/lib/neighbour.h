@@ -17,6 +17,7 @@
 #include "icmp.h"
 #include "network.h"
 #include "packet.h"
+#include "reply.h"
 #include "settings.h"
 #include "wire.h"
 

@@ -44,13 +44,15 @@ static __always_inline const struct subnet *subnet_find(const struct addr *addr)
 	return bpf_map_lookup_elem(&subnets, &key);
 }
 
-static __always_inline bool network_reaches(const struct endpoint *from, const struct endpoint *to)
+/* `open`: both are reached from other open networks. */
+static __always_inline bool network_reaches(__u32 from, __u32 to, bool open)
 {
-	struct connection key = { .from = from->network, .to = to->network };
+	struct connection key = { .from = from, .to = to };
 
-	if (from->network == to->network)
-		return true;
-	if (from->flags & to->flags & ENDPOINT_OPEN)
-		return true;
-	return bpf_map_lookup_elem(&connections, &key);
+	return from == to || open || bpf_map_lookup_elem(&connections, &key);
+}
+
+static __always_inline bool endpoint_reaches(const struct endpoint *from, const struct endpoint *to)
+{
+	return network_reaches(from->network, to->network, from->flags & to->flags & ENDPOINT_OPEN);
 }

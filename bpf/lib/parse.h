@@ -25,7 +25,7 @@
 #define IPV6_OFFSET	   bpf_htons(0xfff8)
 
 static __always_inline int parse_ipv4(struct __sk_buff *skb, struct cursor *cursor,
-				      struct packet *pkt)
+				      struct packet *pkt, __u32 frame)
 {
 	struct iphdr *ip = cursor_take(cursor, sizeof(*ip));
 	__u32 options;
@@ -41,10 +41,10 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct cursor *curs
 		return -DROP_TRUNCATED;
 	pkt->length = bpf_ntohs(ip->tot_len);
 	if (!pkt->length && skb->gso_size)
-		pkt->length = skb->len - ETH_HLEN; /* more than 64 KiB, yet to be cut */
+		pkt->length = frame - ETH_HLEN; /* more than 64 KiB, yet to be cut */
 	if (pkt->length < sizeof(*ip) + options)
 		return -DROP_MALFORMED;
-	if (pkt->length > skb->len - ETH_HLEN)
+	if (pkt->length > frame - ETH_HLEN)
 		return -DROP_TRUNCATED;
 	pkt->protocol = ip->protocol;
 	pkt->ttl = ip->ttl;
@@ -117,7 +117,7 @@ static __always_inline int parse_extensions(struct cursor *cursor, struct packet
 }
 
 static __always_inline int parse_ipv6(struct __sk_buff *skb, struct cursor *cursor,
-				      struct packet *pkt)
+				      struct packet *pkt, __u32 frame)
 {
 	struct ipv6hdr *ip = cursor_take(cursor, sizeof(*ip));
 	int err;
@@ -130,8 +130,8 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct cursor *curs
 		return -DROP_MALFORMED;
 	pkt->length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 	if (!ip->payload_len && skb->gso_size)
-		pkt->length = skb->len - ETH_HLEN;
-	if (pkt->length > skb->len - ETH_HLEN)
+		pkt->length = frame - ETH_HLEN;
+	if (pkt->length > frame - ETH_HLEN)
 		return -DROP_TRUNCATED;
 	if (addr_is_mapped(&pkt->src) || addr_is_mapped(&pkt->dst))
 		return -DROP_MALFORMED; /* would pass for IPv4 in our maps */
@@ -143,44 +143,52 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct cursor *curs
 	return err ? err : transport_parse(cursor, pkt);
 }
 
-/* The addresses are there as soon as their header is, whatever is wrong with the rest.
+/* The frame that begins at this offset; those of the packet count from there. The addresses are
+ * there as soon as their header is, whatever is wrong with the rest.
  *
  * A global function: the verifier walks through it once, and behind it takes any packet for
  * possible.
  */
-__noinline int parse_frame(struct __sk_buff *skb, struct packet *pkt)
+__noinline int parse_frame(struct __sk_buff *skb, struct packet *pkt, __u32 at)
 {
 	struct cursor cursor = cursor_at_start(skb);
-	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
+	__u32 frame = skb->len - at;
+	struct ethhdr *eth;
 
-	if (!eth || !pkt)
+	if (!pkt || at > MAX_HEADERS || !cursor_take(&cursor, at))
+		return -DROP_TRUNCATED;
+	eth = cursor_take(&cursor, sizeof(*eth));
+	if (!eth)
 		return -DROP_TRUNCATED;
 	__builtin_memcpy(&pkt->dst_mac, eth->h_dest, sizeof(pkt->dst_mac));
 	__builtin_memcpy(&pkt->src_mac, eth->h_source, sizeof(pkt->src_mac));
 	pkt->ethertype = eth->h_proto;
 	pkt->flags = 0;
 	if (pkt->ethertype == IS_IPV4)
-		return parse_ipv4(skb, &cursor, pkt);
+		return parse_ipv4(skb, &cursor, pkt, frame);
 	if (pkt->ethertype == IS_IPV6)
-		return parse_ipv6(skb, &cursor, pkt);
+		return parse_ipv6(skb, &cursor, pkt, frame);
 	return pkt->ethertype == IS_ARP ? 0 : -DROP_PROTOCOL;
 }
 
 /* Headers may lie outside the part of a packet that a program sees: then they are pulled in, and
  * read again.
  */
-static __always_inline int parse(struct __sk_buff *skb, struct packet *pkt)
+static __always_inline int parse_at(struct __sk_buff *skb, struct packet *pkt, __u32 at)
 {
 	int err, i;
 
-	if (skb->vlan_present)
-		return -DROP_PROTOCOL;
 	for (i = 0; i < 2; i++) {
-		err = parse_frame(skb, pkt);
+		err = parse_frame(skb, pkt, at);
 		if (err != -DROP_TRUNCATED || i)
 			break;
 		if (bpf_skb_pull_data(skb, skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS))
 			break;
 	}
 	return err;
+}
+
+static __always_inline int parse(struct __sk_buff *skb, struct packet *pkt)
+{
+	return skb->vlan_present ? -DROP_PROTOCOL : parse_at(skb, pkt, 0);
 }

@@ -5,12 +5,14 @@
  * begins with a struct probe; zeroes may follow, up to the size that is tried, with DF set. The
  * prober is `routed`, and so is who reads the answers (src/seaway/routed/packet.py).
  *
- * Questions are answered by from_wire, so that a host answers while its processes are dead:
+ * Questions are answered by from_wire (link.h), so that a host answers while its processes are dead:
  *
- *  1. It is a question if it is whole (no fragment), goes to PROBE_PORT, and has the magic and the
- *     kind. What has not is none of a prober's business; an answer goes on to the host's stack.
+ *  1. It is a question if it is whole (no fragment), has no IP options or extension headers, goes to
+ *     PROBE_PORT, and has the magic and the kind. What has not is none of a prober's business; an
+ *     answer goes on to the host's stack.
  *  2. It is refused and counted unless `to` is this host's number and `number` is that of the link
- *     to the host `from`: only the two ends know it, and no two links have the same.
+ *     to the host `from`: only the two ends know it, and no two links have the same. The agent fills
+ *     in what `routed` knows (src/seaway/desired/network/numbers.py).
  *  3. The answer is the question, sent back by the device that it came from, as long as it was: MACs,
  *     addresses and ports change places, the TTL is 64 again, the kind is PROBE_ANSWER. All else stays
  *     as it is. Of the UDP checksum only the word with the kind makes a difference, by

@@ -61,15 +61,22 @@ static __always_inline int rewrite_hop(struct __sk_buff *skb, const struct packe
 	return rewrite_hop_from(skb, pkt, to, &gateway);
 }
 
-/* What the host's stack has routed lacks only the MAC. */
-static __always_inline int rewrite_receiver(struct __sk_buff *skb, const struct mac *to)
+static __always_inline int rewrite_link(struct __sk_buff *skb, const struct mac *to,
+					const struct mac *from)
 {
 	struct cursor cursor = cursor_at_start(skb);
 	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
-	struct mac gateway = settings_mac(&settings.gateway_mac);
 
 	if (!eth)
 		return -DROP_TRUNCATED;
-	rewrite_macs(eth, to, &gateway);
+	rewrite_macs(eth, to, from);
 	return 0;
+}
+
+/* What the host's stack has routed lacks only the MAC. */
+static __always_inline int rewrite_receiver(struct __sk_buff *skb, const struct mac *to)
+{
+	struct mac gateway = settings_mac(&settings.gateway_mac);
+
+	return rewrite_link(skb, to, &gateway);
 }

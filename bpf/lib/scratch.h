@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "flow.h"
+#include "underlay.h"
 
 #define QUOTED 128 /* bytes of the packet: enough for its addresses, ports and sequence number */
 
@@ -17,7 +18,8 @@ struct scratch {
 	struct flow flow;	  /* how it goes on */
 	struct flow_key back;	  /* tracking.h: the other direction */
 	struct flow reverse;
-	struct bpf_fib_lookup fib; /* deliver.h */
+	struct bpf_fib_lookup fib; /* deliver.h, way.h */
+	struct way way;		   /* way.h */
 };
 
 struct {

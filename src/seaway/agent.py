@@ -50,8 +50,9 @@ from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
+from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
-from seaway.model.facts import Attached, Endpoint, Host, Probing
+from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing
 from seaway.model.membership import Membership
 from seaway.passing import Passing
 from seaway.paths import Paths, Runner
@@ -156,7 +157,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     await records.load()
     host = _this_host(facts, member)
     surrounding.mount_bpffs()
-    plane = DataPlane.open(_settings(host))
+    plane = DataPlane.open(_settings(host, facts.get(Cluster, "cluster")))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls, reserved, deciding = SysctlTarget(), ReservedTarget(), asyncio.Lock()
@@ -165,19 +166,9 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     lookouts = Lookouts(lookout, Firewatch(facts, accepts))
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
-    targets: tuple[Target, ...] = (
-        PinTarget(plane),
-        sysctls,
-        reserved,
-        AddressTarget(),
-        NftTarget(),
-        accepts,
-        links,
-        RouteTarget(),
-        *maps.targets(plane).values(),
-        attachments,
-        UplinkTarget(plane, config.agent.attach),
-        SocketTarget(plane),
+    targets = (
+        *_of_the_host(facts, sysctls, reserved, accepts, links),
+        *_of_the_data_plane(plane, attachments, config),
         OrdersTarget(),
     )
     by_name = {target.name: target for target in targets}
@@ -199,9 +190,28 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         deciding=deciding,
     )
     agent = _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
-    beside = (Runner().keep, paths.follow, paths.follow_numbers)
+    beside = (Runner(runs=paths.asked).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
     return agent
+
+
+def _of_the_host(
+    facts: Facts,
+    sysctls: SysctlTarget,
+    reserved: ReservedTarget,
+    accepts: AcceptTarget,
+    links: LinkTarget,
+) -> tuple[Target, ...]:
+    vxlan = VxlanTarget(tell=_teller(facts))
+    return sysctls, reserved, AddressTarget(), NftTarget(), accepts, links, vxlan, RouteTarget()
+
+
+def _of_the_data_plane(
+    plane: DataPlane, attachments: Attachments, config: Config
+) -> tuple[Target, ...]:
+    uplinks = UplinkTarget(plane, config.agent.attach)
+    of_maps = maps.targets(plane).values()
+    return PinTarget(plane), *of_maps, attachments, uplinks, SocketTarget(plane)
 
 
 def _surroundings(
@@ -279,8 +289,10 @@ def _this_host(facts: Facts, member: Membership) -> Host:
     return host
 
 
-def _settings(host: Host) -> abi.Settings:
+def _settings(host: Host, cluster: Cluster | None) -> abi.Settings:
     by_family = {address.version: mapped(address) for address in host.addresses}
+    underlay = {address.version: mapped(address) for address in host.underlay}
+    port, number = (cluster.overlay_port, cluster.overlay_id) if cluster else (0, 0)
     return abi.Settings(
         host_v4=by_family.get(4, bytes(16)),
         host_v6=by_family.get(6, bytes(16)),
@@ -288,6 +300,11 @@ def _settings(host: Host) -> abi.Settings:
         gateway_v6=mapped(names.GATEWAY6),
         netns_cookie=netns.cookie(),
         gateway_mac=bytes.fromhex(names.GATEWAY_MAC.replace(":", "")),
+        overlay_port=port.to_bytes(2),
+        overlay_id=number,
+        underlay_v4=underlay.get(4, bytes(16)),
+        underlay_v6=underlay.get(6, bytes(16)),
+        overlay_mac=bytes.fromhex(names.OVERLAY_MAC.replace(":", "")),
     )
 
 
@@ -300,3 +317,12 @@ def _noter(facts: Facts) -> Callable[[str, int], None]:
             facts.change(Attached, endpoint.id, attached)
 
     return note
+
+
+def _teller(facts: Facts) -> Callable[[int], None]:
+    """Learn the number of the overlay's device."""
+
+    def tell(ifindex: int) -> None:
+        facts.change(Overlay, "host", Overlay(ifindex=ifindex) if ifindex else None)
+
+    return tell

@@ -146,7 +146,7 @@ class Convergence:
             else:
                 failed = reconciler.delete(keys)
             reconciler.deleted(keys, failed)
-        if any(reconciler.restless for reconciler in self._here()):
+        if self._facts.stale or any(reconciler.restless for reconciler in self._here()):
             asyncio.get_running_loop().call_soon(self._asked.set)  # once this task is done
         self._turned()
 

@@ -9,14 +9,19 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 LINK_PREFIX = "swy"  # host side of an endpoint's veth: prefix + 11 digits of the endpoint's id
+OVERLAY_DEVICE = "swyoverlay"  # the VXLAN device, once there are other hosts
 ROUTE_PROTOCOL = 83  # rtm_protocol of our routes, ifa_proto of our addresses ('S')
 NFT_TABLE = "seaway"  # family inet
 RULE_COMMENT = "seaway"  # of our rules in chains of others
 PIN_FOLDER = Path("/sys/fs/bpf/seaway")
+STATE_PINS = "state"  # of it, the folder of maps that outlive their layout
 
 GATEWAY4 = IPv4Address("169.254.1.1")  # every endpoint's default gateway (link-local)
 GATEWAY6 = IPv6Address("fe80::1")
 GATEWAY_MAC = "02:53:57:59:00:01"  # of the host side of every endpoint's veth
+OVERLAY_MAC = "02:53:57:59:00:02"  # of the overlay's device on every host
+OVERLAY_PORT = 8479  # UDP; 4789 is Swarm's and Calico's, 8472 flannel's
+OVERLAY_ID = 8479  # VXLAN's identifier of the cluster's overlay
 
 CONFIG_FILE = Path("/etc/seaway/seaway.toml")
 STATE_FOLDER = Path("/var/lib/seaway")

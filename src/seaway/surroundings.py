@@ -89,8 +89,8 @@ class HostSurroundings:
     def foreign_prefixes(self) -> list[ForeignPrefix]:
         return host.foreign_prefixes()
 
-    def uplink_mtu(self) -> int:
-        return self.mtu or host.uplink_mtu()
+    def network_mtu(self, overhead: int) -> int:
+        return self.mtu or host.uplink_mtu() - overhead
 
     def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
         return sockets.held(places, container) + self.translations.held(places, container)

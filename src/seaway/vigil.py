@@ -24,7 +24,7 @@ from seaway.firewalls import Firewatch
 from seaway.intents import Intents
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.watch import TOLD, Watch
-from seaway.model.facts import Attached, Endpoint, HostAddresses, Uplinks
+from seaway.model.facts import Attached, Endpoint, HostAddresses, Overlay, Uplinks
 from seaway.names import link_name
 from seaway.uplinks import Lookout
 
@@ -220,6 +220,7 @@ class Vigil:
         found = {a.ifindex for a in self._intents.facts.all(Attached)}
         for uplinks in self._intents.facts.all(Uplinks):
             found |= {ifindex for _, ifindex in uplinks.devices}
+        found |= {overlay.ifindex for overlay in self._intents.facts.all(Overlay)}
         return found
 
     def _look_inside(self) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from seaway import bench, lab
-from seaway.bench import ingress, same_host
+from seaway.bench import cross_host, ingress, same_host
 from seaway.bench.scale_trials import SYSTEMS
 from seaway.bench.scale_trials import TRIALS as SCALE
 from seaway.bench.traffic import METRICS
@@ -58,6 +58,27 @@ def test_same_host_measures_ipv6_with_every_program_that_knows_it():
     assert [] == [note for note in lacking.values() if "start" in note]
     assert "its program knows no IPv6" == lacking["seaway", "udp_rr_p50"]
     assert "tcp_cps (connections/s), IPv6" in bench.render(found)
+
+
+def test_cross_host_tells_every_metric():
+    systems = ("underlay", "kernel-routed", "kernel-vxlan")
+    found = measured("cross-host", systems=systems)
+
+    assert {(s, m) for s in systems for m in cross_host.METRICS} == {
+        (row.system, row.metric) for row in found.rows
+    }
+    assert [] == [row.note for row in found.rows if row.value is None]
+    assert "kernel-vxlan/underlay" in found.ratios["tcp_gbps"]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_cross_host_has_every_system_that_is_installed(family):
+    found = measured("cross-host", metrics=("udp_pps",), family=family)
+    lacking = {row.system: row.note for row in found.rows if row.value is None}
+
+    assert bench.SYSTEMS["cross-host"] == tuple(row.system for row in found.rows)
+    assert {"swarm-overlay"} >= lacking.keys()
+    assert all("knows no IPv6" in note for note in lacking.values() if "start" in note)
 
 
 @pytest.mark.parametrize("family", [4, 6])

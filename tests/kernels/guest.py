@@ -38,6 +38,12 @@ from seaway.model.publications import parse_mapping
 from seaway.model.requests import NewEndpoint, Publications
 from seaway.setup import service
 
+sys.path.append(str(Path(__file__).parents[1]))  # of the tests
+
+from namespaces import namespaces
+from talk import exchange, transfer
+from wired import wires
+
 MARK = "seaway-guest "
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
 READY_WITHIN = 120.0  # seconds, of an emulated CPU
@@ -201,6 +207,20 @@ def forged_source_goes_nowhere() -> None:
     assert drops.get("spoofed_address", 0) > 0, drops
 
 
+def hosts_carry_each_others_packets() -> None:
+    """Three hosts in namespaces; the first and the last see each other only by the second."""
+    with namespaces() as make, wires() as wire:
+        a, b, c = wire(3)
+        ends = [host.add(make(), 1) for host in (a, b, c)]
+        a.wire.part(a, c)
+        a.reach(c, via=b)
+        c.reach(a, via=b)
+        for family in (4, 6):
+            for end in ends[1:]:
+                assert exchange(ends[0], end, family), family
+                assert transfer(ends[0], end, family, megabytes=1), family
+
+
 STEPS: list[Callable[[], None]] = [
     agent_becomes_ready,
     every_program_is_loaded,
@@ -214,6 +234,7 @@ STEPS: list[Callable[[], None]] = [
     outside_asks_published_ports,
     socket_of_the_host_ends_with_its_port,
     device_of_a_vrf_is_an_uplink,
+    hosts_carry_each_others_packets,
 ]
 
 

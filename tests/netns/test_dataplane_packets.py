@@ -11,11 +11,8 @@ to the other (auto, promoted).
 from __future__ import annotations
 
 import errno
-import hashlib
-import select
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,12 +26,21 @@ from scapy.packet import Packet
 from dataplane import HOST, Container, Host, hosts
 from namespaces import Netns, namespaces
 from seaway.names import GATEWAY_MAC
+from talk import (
+    DO,
+    DONT,
+    IP_MTU_DISCOVER,
+    PORT,
+    error_in_queue,
+    flush,
+    levels,
+    listener,
+    poll_for_error,
+    transfer,
+)
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 UNKNOWN = {4: "10.208.0.77", 6: "fd00:0:0:1::77"}
-PORT = 7000
-IP_MTU_DISCOVER, IP_RECVERR, IPV6_MTU_DISCOVER, IPV6_RECVERR = 10, 11, 23, 25
-DONT, DO = 0, 2
 UDP_SEGMENT = 103
 ALL = 3
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
@@ -61,15 +67,6 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         yield Scene(host, anna, bert, small)
 
 
-def listener(container: Container, family: int, kind: int) -> socket.socket:
-    made = container.socket(family, kind)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((container.address(family), PORT))
-    if kind == socket.SOCK_STREAM:
-        made.listen(1)
-    return made
-
-
 @FAMILIES
 def test_a_datagram_and_its_answer_arrive(scene, family):
     with (
@@ -85,31 +82,9 @@ def test_a_datagram_and_its_answer_arrive(scene, family):
         assert b"answer" == client.recv(100)
 
 
-def transfer(scene: Scene, family: int, receiver: Container, megabytes: int = 8) -> bool:
-    """Whether a stream arrives whole."""
-    content = hashlib.shake_128(b"seaway").digest(1 << 20) * megabytes
-    got = hashlib.sha256()
-    with listener(receiver, family, socket.SOCK_STREAM) as server:
-
-        def receive() -> None:
-            taken, _ = server.accept()
-            with taken:
-                taken.settimeout(10)
-                while piece := taken.recv(1 << 16):
-                    got.update(piece)
-
-        thread = threading.Thread(target=receive)
-        thread.start()
-        with scene.anna.socket(family, socket.SOCK_STREAM) as client:
-            client.connect((receiver.address(family), PORT))
-            client.sendall(content)
-        thread.join(20)
-    return got.digest() == hashlib.sha256(content).digest()
-
-
 @FAMILIES
 def test_a_stream_arrives_whole(scene, family):
-    assert transfer(scene, family, scene.bert)
+    assert transfer(scene.anna, scene.bert, family)
 
 
 @FAMILIES
@@ -122,13 +97,9 @@ def test_a_stream_learns_of_a_smaller_mtu_on_its_way(scene, family):
         f"ip {flag}route replace default via {via} dev eth0 advmss 1440; ip {flag}route flush cache"
     )
 
-    assert transfer(scene, family, scene.small)
+    assert transfer(scene.anna, scene.small, family)
     assert before < scene.host.drops(scene.anna)["too_big"]
     flush(scene.anna)
-
-
-def flush(container: Container) -> None:
-    container.netns.run("ip route flush cache; ip -6 route flush cache")
 
 
 @FAMILIES
@@ -145,27 +116,6 @@ def test_a_datagram_that_must_not_be_cut_and_is_too_long_is_refused_with_the_mtu
             client.send(b"x" * 1400)
         assert errno.EMSGSIZE == refused.value.errno
     flush(scene.anna)
-
-
-def levels(family: int) -> tuple[int, int, int]:
-    if family == 4:
-        return socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_RECVERR
-    return socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_RECVERR
-
-
-def error_in_queue(client: socket.socket) -> tuple[int, int]:
-    """struct sock_extended_err: its errno and information. Waits for it."""
-    poll_for_error(client)
-    _, ancillary, _, _ = client.recvmsg(2000, 512, socket.MSG_ERRQUEUE)
-    (_, _, data), *_ = ancillary
-    number, _origin, _kind, _code, _pad, information, _ = struct.unpack_from("=IBBBBII", data)
-    return number, information
-
-
-def poll_for_error(client: socket.socket) -> None:
-    poller = select.poll()
-    poller.register(client, 0)
-    assert poller.poll(5000)
 
 
 def test_the_stack_of_the_host_cuts_what_may_be_cut(scene):

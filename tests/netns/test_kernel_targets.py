@@ -25,9 +25,19 @@ from seaway.kernel.nft import NftTarget
 from seaway.kernel.reserved import SETTING, ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
-from seaway.model.kernel import HostAddress, Inside, Link, Masquerade, Reserved, Route, Sysctl
+from seaway.kernel.vxlan import VxlanTarget
+from seaway.model.kernel import (
+    HostAddress,
+    Inside,
+    Link,
+    Masquerade,
+    Reserved,
+    Route,
+    Sysctl,
+    Vxlan,
+)
 from seaway.model.ports import written
-from seaway.names import GATEWAY_MAC
+from seaway.names import GATEWAY_MAC, OVERLAY_DEVICE, OVERLAY_PORT
 
 Make = Callable[[], Netns]
 
@@ -82,6 +92,31 @@ def links(host: Netns, make: Make) -> Case:
             "ip link set swyb arp on",
         ],
         "ip link add swyother type veth peer name swythird",
+        "ip -br link show swyother",
+    )
+
+
+def vxlan(host: Netns, _make: Make) -> Case:
+    """Whoever makes the device anew makes it as we do, or otherwise."""
+    name, again = OVERLAY_DEVICE, f"ip link del {OVERLAY_DEVICE}; ip link add {OVERLAY_DEVICE} "
+    more = "udp6zerocsumtx udp6zerocsumrx"
+    host.run("ip link add swyb type bridge")
+    return Case(
+        host,
+        VxlanTarget(host.path),
+        {name: Vxlan(name, 1450, OVERLAY_PORT)},
+        {name: Vxlan(name, 1430, 8480)},
+        {"swyb": Vxlan("swyb", 1450, OVERLAY_PORT)},
+        [
+            f"ip link del {name}",
+            f"ip link set {name} mtu 1300",
+            f"ip link set {name} address 02:00:00:00:00:77",
+            f"ip link set {name} arp on",
+            f"{again} type vxlan external dstport 8481 {more}",
+            f"{again} type vxlan id 7 dstport {OVERLAY_PORT} {more}",
+            f"{again} type vxlan external dstport {OVERLAY_PORT}",
+        ],
+        "ip link add swyother type vxlan id 7 dstport 8482",
         "ip -br link show swyother",
     )
 
@@ -162,7 +197,7 @@ def nft(host: Netns, _make: Make) -> Case:
         host,
         NftTarget(host.path),
         {"table": Masquerade(inside[:1] + inside[2:], inside)},
-        {"table": Masquerade((), inside)},
+        {"table": Masquerade((), inside, untracked=8479)},
         {},
         [
             "nft delete table inet seaway",
@@ -203,7 +238,7 @@ def reserved(host: Netns, _make: Make) -> Case:
     )
 
 
-KINDS = [links, addresses, routes, nft, sysctls, reserved]
+KINDS = [links, vxlan, addresses, routes, nft, sysctls, reserved]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -14,10 +15,11 @@ from namespaces import Netns, namespaces
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
+from seaway.kernel.vxlan import VxlanTarget
 from seaway.kernel.watch import Watch
 from seaway.model.facts import HostAddresses
-from seaway.model.kernel import HostAddress, Inside, Link, Route
-from seaway.names import GATEWAY_MAC
+from seaway.model.kernel import HostAddress, Inside, Link, Route, Vxlan
+from seaway.names import GATEWAY_MAC, OVERLAY_DEVICE, OVERLAY_PORT
 
 DEADLINE = 5.0
 DST = ip_network("10.208.0.7/32")
@@ -120,6 +122,23 @@ def test_a_link_is_told_when_it_comes_changes_and_goes(host, make_netns):
 
     asyncio.run(scenario())
     links.close()
+
+
+def test_the_overlays_device_is_told_when_it_comes_changes_and_goes(host):
+    target, wanted = VxlanTarget(host.path), Vxlan(OVERLAY_DEVICE, 1450, OVERLAY_PORT)
+
+    async def scenario() -> None:
+        with watching(host) as notes:
+            target.put({OVERLAY_DEVICE: wanted})
+            await notes.until(lambda: ("vxlan", OVERLAY_DEVICE, wanted) in notes.told)
+            host.run(f"ip link set {OVERLAY_DEVICE} mtu 1300")
+            changed = replace(wanted, mtu=1300)
+            await notes.until(lambda: ("vxlan", OVERLAY_DEVICE, changed) in notes.told)
+            host.run(f"ip link del {OVERLAY_DEVICE}")
+            await notes.until(lambda: ("vxlan", OVERLAY_DEVICE, None) in notes.told)
+
+    asyncio.run(scenario())
+    target.close()
 
 
 def test_a_link_that_is_set_down_is_told_and_one_that_was_set_up_since_is_not(host, make_netns):

@@ -19,12 +19,14 @@ OF_SOCKETS = (Place, Asked)
 MIRRORS = [m for m in (*vars(abi).values(), *OF_SOCKETS) if hasattr(m, "c_name")]
 FILES = {name: Btf(elf) for name, elf in read_objects(OBJECTS).items()}
 FROM_ENDPOINT = FILES["from_endpoint"]
+STRUCT = 4  # of BTF's kinds
 
 
 @pytest.mark.parametrize("mirror", MIRRORS, ids=lambda m: m.c_name)
 def test_mirror_has_the_layout_of_its_c_struct(mirror):
-    file = FILES["socket"] if mirror in OF_SOCKETS else FROM_ENDPOINT
-    size, members = file.members(mirror.c_name)
+    (size, members), *others = (
+        btf.members(mirror.c_name) for btf in FILES.values() if knows(btf, mirror.c_name)
+    )
     items = re.findall(r"\d*[a-zA-Z]", mirror.c_format)
     offsets = [struct.calcsize("=" + "".join(items[:i])) for i in range(len(items))]
     ours = {"source": "from", "target": "to"}  # words that Python keeps for itself
@@ -32,22 +34,33 @@ def test_mirror_has_the_layout_of_its_c_struct(mirror):
     assert [ours.get(f.name, f.name) for f in fields(mirror)] == [m.name for m in members]
     assert offsets == [m.offset for m in members]
     assert struct.calcsize(mirror.c_format) == size
+    assert all([m[:2] for m in members] == [m[:2] for m in found] for _, found in others)
+
+
+def knows(btf, struct_name):
+    return any(t.name == struct_name and t.kind == STRUCT for t in btf.types)
 
 
 @pytest.mark.parametrize("name", sorted(_CODECS))
 def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
-    (found,) = (m for m in FROM_ENDPOINT.maps() if m.name == name)
+    btf, found = next((b, m) for b in FILES.values() for m in b.maps() if m.name == name)
     samples = {
         "endpoints": (16, 32),
         "interfaces": (4, 32),
         "subnets": (20, 4),
         "connections": (8, 4),
         "identities": (20, 4),
+        "remotes": (20, 12),
+        "paths": (4, 8),
+        "next_hops": (4, 28),
+        "members": (16, 8),
+        "tunnels": (4, 4),
+        "link_numbers": (4, 16),
         "publications": (20, 20),
         "origins": (20, 20),
     }
 
-    assert samples[name] == (FROM_ENDPOINT.size(found.key), FROM_ENDPOINT.size(found.value))
+    assert samples[name] == (btf.size(found.key), btf.size(found.value))
 
 
 def test_identities_have_the_numbers_that_they_have_in_c():
@@ -99,7 +112,7 @@ def test_a_damaged_object_file_is_refused_in_words():
 
 
 def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
-    of_one_layout = {"drops", "scratches"}
+    of_one_layout = {"drops", "scratches", "trains", "ways"}
 
     assert set(abi.MAPS) == _CODECS.keys() | STATE | of_one_layout
     assert len(abi.MAPS) == len(_CODECS) + len(STATE) + len(of_one_layout)

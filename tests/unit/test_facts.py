@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,23 +18,30 @@ from seaway.model.facts import (
     Barrier,
     Before,
     Block,
+    Cluster,
     Endpoint,
     Firewalls,
     Host,
     HostAddresses,
+    LinkNumber,
     Network,
+    Overlay,
+    Path,
     Peer,
     Probing,
     Publication,
+    Routing,
     Token,
     Unguarded,
     Uplinks,
     Value,
+    path_key,
 )
 from seaway.model.kernel import Accept
 from seaway.model.ports import written
 
 small = st.integers(1, 4)
+families = st.frozensets(st.sampled_from((4, 6)))
 
 
 def network(number: int, connected: frozenset[int], flags: tuple[bool, bool]) -> Network:
@@ -65,18 +73,38 @@ def endpoint(number: int, of: int, address: int, ports: list[Publication]) -> En
     )
 
 
-def host(number: int) -> Host:
-    return Host(name="h", addresses=(ip_interface(f"10.9.0.{number}").ip,))
+def host(number: int, underlay: frozenset[int]) -> Host:
+    return Host(
+        name="h", addresses=(ip_interface(f"10.9.0.{number}").ip,), underlay=on_wire(underlay, 9)
+    )
 
 
-def peer(number: int, draining: bool) -> Peer:
+def peer(number: int, underlay: frozenset[int], draining: bool) -> Peer:
     return Peer(
         name=f"p{number}",
         number=number + 1,
-        addresses=(ip_interface(f"10.9.1.{number}").ip,),
-        underlay=(IPv4Address(f"192.0.2.{number}"),),
+        addresses=(IPv4Address(f"10.9.1.{number}"), IPv6Address(f"fd09::{number}")),
+        underlay=on_wire(underlay, number),
         draining=draining,
     )
+
+
+def on_wire(families: frozenset[int], number: int) -> tuple[IPv4Address | IPv6Address, ...]:
+    made = {4: IPv4Address(f"192.0.2.{number}"), 6: IPv6Address(f"2001:db8::{number}")}
+    return tuple(made[family] for family in sorted(families))
+
+
+def path(number: int, via: int, backup: int) -> Path:
+    routing: Routing = "latency" if via == 1 else "hops"
+    other = f"p{backup}" if backup > 1 else ""
+    return Path(host=f"p{number}", via=f"p{via}", backup=other, routing=routing)
+
+
+def block(number: int, of: int, length: int, peer: int) -> Block:
+    """Of small networks it is the whole subnet; of full ones, a single address."""
+    first = {16: 0, 26: number * 64, 32: number}[length]
+    prefix = IPv4Network((f"10.{of}.0.{first}", length))
+    return Block(prefix=prefix, network=f"n{of}", host=f"p{peer}" if peer > 1 else "h")
 
 
 def here(numbers: frozenset[int]) -> HostAddresses:
@@ -85,7 +113,15 @@ def here(numbers: frozenset[int]) -> HostAddresses:
 
 def uplinks(ipv6: bool, number: int) -> Uplinks:
     addresses = frozenset(IPv4Address(f"192.0.2.{n}") for n in range(number // 2))
-    return Uplinks(ipv6=ipv6, by_advertisement=(f"eth{number}.7",), addresses=addresses)
+    return Uplinks(
+        ipv6=ipv6, by_advertisement=(f"eth{number}.7",), addresses=addresses, mtu=1500 + number
+    )
+
+
+def cluster(encapsulation: Literal["auto", "always", "never"]) -> Cluster:
+    return Cluster(
+        id="c", pools=(), service_subnets=(), host_subnets=(), encapsulation=encapsulation
+    )
 
 
 def before(theirs: frozenset[int], left: frozenset[int]) -> Before:
@@ -96,22 +132,19 @@ def barrier(program: str, chain: str, docker_user: bool) -> Barrier:
     return Barrier(program=program, chain=chain, docker_user=docker_user and chain == "FORWARD")
 
 
-def key_of(fact: Value) -> str:
+def key_of(fact: Value) -> Hashable:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
             return key
+        case Token(id=key) | LinkNumber(host=key):
+            return key
+        case Path(host=name, routing=routing):
+            return path_key(name, routing)
         case Block(prefix=prefix):
             return str(prefix)
-        case Token(id=key):
-            return key
+        case Cluster():
+            return "cluster"
     return "host"
-
-
-def block(number: int, of: int, length: int) -> Block:
-    prefix = IPv4Network(
-        (f"10.{of}.0.{number * 64}" if length == 26 else f"10.{of}.0.{number}", length)
-    )
-    return Block(prefix=prefix, network=f"n{of}", host=("h", "p1")[number % 2])
 
 
 def token(number: int) -> Token:
@@ -129,10 +162,14 @@ facts_ = st.one_of(
     st.builds(network, small, st.frozensets(small), st.tuples(st.booleans(), st.booleans())),
     st.builds(endpoint, small, small, small, st.lists(ports, max_size=3)),
     st.builds(lambda n, i: Attached(endpoint=f"{n:016x}", ifindex=i), small, small),
-    st.builds(host, small),
-    st.builds(peer, small, st.booleans()),
+    st.builds(host, small, families),
+    st.builds(peer, small, families, st.booleans()),
+    st.builds(path, small, small, small),
+    st.builds(block, st.integers(0, 3), small, st.sampled_from((16, 26, 32)), small),
+    st.builds(lambda ifindex: Overlay(ifindex=ifindex), small),
+    st.builds(cluster, st.sampled_from(("auto", "always", "never"))),
+    st.builds(lambda host, number: LinkNumber(host=host, number=number), small, small),
     st.builds(lambda preset: Probing(preset=preset), st.sampled_from(("default", "fast"))),
-    st.builds(block, st.integers(0, 3), small, st.sampled_from((26, 32))),
     st.builds(token, small),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
@@ -256,13 +293,15 @@ def test_other_firewalls_let_our_packets_through_where_they_refuse_and_want_it()
     assert {("ip6tables-legacy", "INPUT")} == left
 
 
-def test_where_there_are_other_hosts_what_they_tell_us_passes_a_firewall_of_the_host() -> None:
+def test_where_there_are_other_hosts_what_they_send_us_passes_a_firewall_of_the_host() -> None:
     facts = Facts(DERIVATIONS, INDEXES)
     barriers = (barrier("iptables-nft", "INPUT", docker_user=False),)
     facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers)))
-    facts.change(Peer, "p1", peer(1, draining=False))
-    told = ("-p tcp -m tcp --dport 8481", "-p udp -m udp --dport 8481")
-    assert Accept(("-i swy+", *told)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]
+    facts.change(Cluster, "cluster", cluster("always"))
+    facts.change(Peer, "p1", peer(1, frozenset((4,)), draining=False))
+    sent = ("udp -m udp --dport 8479", "udp -m udp --dport 8481", "tcp -m tcp --dport 8481")
+    carried = tuple(f"-p {one}" for one in sent)
+    assert Accept(("-i swy+", *carried)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]
 
     facts.change(Peer, "p1", None)
     assert Accept(("-i swy+",)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.agents import Agent, routes, run
 
 from seaway.desired.network.networks import TABLE
@@ -25,7 +26,7 @@ from seaway.errors import (
 )
 from seaway.model import codec
 from seaway.model.addresses import ForeignPrefix
-from seaway.model.facts import Attached, Endpoint, Network, Publication, endpoint_id
+from seaway.model.facts import Attached, Endpoint, Host, Network, Publication, endpoint_id
 from seaway.model.requests import IpRange, NetworkChange, NewEndpoint, NewNetwork
 from seaway.names import link_name
 
@@ -257,6 +258,20 @@ def test_networks_are_made_from_the_pools_connected_updated_and_removed(tmp_path
         with pytest.raises(Conflict, match="1 endpoints: web"):
             await intents.remove_network("one")
         assert (await intents.create_network(NewNetwork(name="again"))).number == 4
+
+    run(tmp_path, scenario)
+
+
+def test_a_network_of_a_host_that_others_reach_leaves_room_for_what_carries_it(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        underlay = (ip_address("192.0.2.1"),)
+        reached = replace(agent.intents.host, underlay=underlay)
+        agent.intents.facts.change(Host, reached.name, reached)
+
+        assert 1450 == (await agent.intents.create_network(NewNetwork(name="a"))).mtu
+        assert 1500 == (await agent.intents.create_network(NewNetwork(name="b", mtu=1500))).mtu
 
     run(tmp_path, scenario)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from authority import Authority
 from fakes_keys import FakeKeys
@@ -42,6 +44,34 @@ def test_nothing_else_is(keys):
     assert not b.holds("a", b"", b"body", signature)
     assert not b.holds("a", b"\x30\x82" * 900, b"body", signature)
     assert not b.holds("a", bytes(5000), b"body", signature)
+
+
+AUTHORITY = Authority()
+HOLDER = HostKeys(AUTHORITY.host("a"), AUTHORITY.pem)
+JUDGE = HostKeys(AUTHORITY.host("b"), AUTHORITY.pem)
+OCTET = st.tuples(st.integers(0, len(HOLDER.credential) - 1), st.integers(0, 255))
+
+
+@given(st.lists(OCTET, min_size=1, max_size=3))
+@settings(max_examples=500)
+def test_whatever_is_given_as_a_credential_is_judged(octets):
+    data = bytearray(HOLDER.credential)
+    for place, octet in octets:
+        data[place] = octet
+    altered = bytes(data) != HOLDER.credential
+
+    assert altered != JUDGE.holds("a", bytes(data), b"body", HOLDER.sign(b"body"))
+
+
+ECDSA_WITH_SHA256 = bytes.fromhex("06082a8648ce3d040302")
+
+
+def test_a_credential_that_is_signed_in_an_unknown_way_is_none():
+    found = HOLDER.credential
+    assert 2 == found.count(ECDSA_WITH_SHA256)
+    strange = found.replace(ECDSA_WITH_SHA256, ECDSA_WITH_SHA256[:-1] + b"\x7f")
+
+    assert not JUDGE.holds("a", strange, b"body", HOLDER.sign(b"body"))
 
 
 def test_both_ends_of_a_link_know_its_number_when_they_know_each_other(keys):

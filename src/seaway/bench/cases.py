@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from seaway.bench import attach, ingress, programs, same_host, scale, scale_trials
+from seaway.bench import attach, cross_host, ingress, programs, same_host, scale, scale_trials
 from seaway.bench.cni import Portmap, ReferencePlugin
-from seaway.bench.docker import DockerBridge, DockerPublished
+from seaway.bench.docker import DockerBridge, DockerPublished, SwarmOverlay
 from seaway.bench.options import Options
 from seaway.bench.ours import Seaway, SeawayTracked
 from seaway.bench.results import Result
+from seaway.bench.spans import KernelRouted, KernelVxlan, Underlay
 from seaway.bench.systems import BareHost, Veth
 from seaway.errors import Invalid, NotFound
 
@@ -21,10 +22,19 @@ PUBLISHERS = (
     DockerPublished("docker-no-proxy", "--userland-proxy=false"),
     Portmap(),
 )
+SPANNERS = (Underlay(), KernelRouted(), KernelVxlan(), SwarmOverlay())
 ATTACHERS = (OURS, BRIDGE, PTP)
-CASES = (same_host.CASE, ingress.CASE, attach.CASE, programs.CASE, scale.CASE)
+CASES = (
+    same_host.CASE,
+    cross_host.CASE,
+    ingress.CASE,
+    attach.CASE,
+    programs.CASE,
+    scale.CASE,
+)
 SYSTEMS = {
     same_host.CASE: tuple(system.name for system in PAIRS),
+    cross_host.CASE: tuple(system.name for system in SPANNERS),
     ingress.CASE: tuple(system.name for system in PUBLISHERS),
     attach.CASE: tuple(system.name for system in ATTACHERS),
     scale.CASE: tuple(scale_trials.SYSTEMS),
@@ -38,6 +48,8 @@ def run(case: str, options: Options) -> Result:
         raise Invalid(f"no such system: {', '.join(sorted(unknown))}", f"one of {known}")
     if case == same_host.CASE:
         return same_host.run([s for s in PAIRS if options.wants_system(s.name)], options)
+    if case == cross_host.CASE:
+        return cross_host.run([s for s in SPANNERS if options.wants_system(s.name)], options)
     if case == ingress.CASE:
         return ingress.run([s for s in PUBLISHERS if options.wants_system(s.name)], options)
     if case == attach.CASE:

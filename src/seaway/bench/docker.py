@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from seaway.bench.ports import PUBLISH
 from seaway.bench.systems import Pair, Place, host_address, host_netns, of_family
+from seaway.errors import SystemFailed
 from seaway.lab import LabHost
 
 PROGRAMS = ("dockerd", "docker", "containerd", "runc", "busybox")
 LOG = Path("/run/dockerd.log")
+OVERLAY, SWARM = "overlay", "10.217.0.0/24"
 IMAGE, ARCHIVE = "seaway-bench", "/run/image.tar"
 ENGINE = (
     "dockerd",
@@ -57,6 +61,41 @@ class DockerPublished:
         yield server._replace(address=host_address(host, family))
 
 
+class SwarmOverlay:
+    """Two engines, each on a host, that are a swarm; its overlay knows no IPv6."""
+
+    name = "swarm-overlay"
+
+    def missing(self) -> str:
+        return lacking()
+
+    @contextmanager
+    def spanning(self, hosts: tuple[LabHost, ...], family: int) -> Iterator[Pair]:
+        if family != 4:
+            raise SystemFailed("Swarm's overlay knows no IPv6")
+        for host in hosts:
+            start(host, family)
+        manager, worker = hosts
+        address = ("--advertise-addr", str(manager.address4))
+        manager.run("docker", "swarm", "init", *address)
+        token = manager.run("docker", "swarm", "join-token", "--quiet", "worker").strip()
+        worker.run("docker", "swarm", "join", "--token", token, f"{manager.address4}:2377")
+        how = ("--driver=overlay", "--attachable", f"--subnet={SWARM}", OVERLAY)
+        manager.run("docker", "network", "create", *how)
+        client, server = (
+            container(host, name, family, network=OVERLAY)
+            for host, name in zip(hosts, ("client", "server"), strict=True)
+        )
+        ping = partial(
+            subprocess.run,
+            client.argv("ping", "-nqc1", "-W1", str(server.address)),
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        manager.wait_for("the overlay", lambda: ping().returncode == 0, within=60)
+        yield Pair(client, server, host_netns(worker))
+
+
 def lacking() -> str:
     """What this machine does not have, with the packages that have it."""
     programs = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -79,10 +118,15 @@ def image() -> bytes:
     return archive.getvalue()
 
 
-def container(host: LabHost, name: str, family: int, *options: str) -> Place:
+def container(
+    host: LabHost, name: str, family: int, *options: str, network: str = "bridge"
+) -> Place:
     idle = ("/bin/busybox", "sleep", "1000000")
-    how = ("--detach", "--network=bridge", f"--name={name}", *options)
+    how = ("--detach", f"--network={network}", f"--name={name}", *options)
     host.run("docker", "run", *how, IMAGE, *idle)
-    form = "{{.State.Pid}} {{.NetworkSettings.IPAddress}} {{.NetworkSettings.GlobalIPv6Address}}"
+    form = (
+        f"{{{{.State.Pid}}}} {{{{with .NetworkSettings.Networks.{network}}}}}"
+        "{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}"
+    )
     pid, *addresses = host.run("docker", "inspect", f"--format={form}", name).split()
     return Place(f"/proc/{host.pid}/root/proc/{pid}/ns/net", of_family(addresses, family))

@@ -34,6 +34,15 @@ def frame(source: End, target: End, payload: bytes = PAYLOAD, number: int = 0) -
     return macs + b"\x08\x00" + header + datagram
 
 
+def carried(source: End, target: End, inner: bytes, number: int) -> bytes:
+    """A frame inside of another, as VXLAN of this identifier without a checksum of UDP."""
+    head = struct.pack("!II", 8 << 24, number << 8)
+    outer = bytearray(frame(source, target, head + inner))
+    at = 14 + (40 if isinstance(source.address, IPv6Address) else 20) + 6
+    outer[at : at + 2] = bytes(2)
+    return bytes(outer)
+
+
 def checksum(data: bytes) -> int:
     """Of the internet (RFC 1071); of an even number of bytes."""
     total = sum(int.from_bytes(data[at : at + 2]) for at in range(0, len(data), 2))

@@ -20,7 +20,7 @@ class Options:
     rounds: int = ROUNDS
     systems: tuple[str, ...] = ()  # empty: all
     metrics: tuple[str, ...] = ()  # empty: all
-    family: int = 4  # same-host, ingress: of the addresses
+    family: int = 4  # same-host, cross-host, ingress: of the addresses
     flows: int = 1_000_000  # ingress: random ones in a round of new_flows
     endpoints: tuple[int, ...] = (1, 100, 1000)  # attach: present while it is measured
     parallel: tuple[int, ...] = (1, 16)  # attach: at a time

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from seaway.bench.results import Result, Row
 
+Relation = Literal["<=", "<", ">=", ">"]
 Verdict = Literal["kept", "broken", "undecided"]
 OURS = "seaway"
 
@@ -16,7 +17,7 @@ class Promise(NamedTuple):
     metric: str
     row: str  # as `Row.cell`
     reference: str  # of the ratio that is promised; empty: the figure itself is
-    relation: Literal["<=", "<", ">=", ">"]
+    relation: Relation
     bound: float
 
     def __str__(self) -> str:
@@ -34,6 +35,16 @@ class Promise(NamedTuple):
 
 PEERS = ("cni-bridge", "cni-ptp", "docker-bridge")
 PUBLISHERS = ("docker", "docker-no-proxy", "cni-portmap")
+_PING_PONG = ("udp_rr_p50", "tcp_rr_p50")
+_ACROSS: tuple[tuple[str, str, str, Relation, float], ...] = (
+    ("overlay", "udp_rr_p50", "underlay", "<=", 1.70),
+    ("overlay", "tcp_rr_p50", "underlay", "<=", 1.60),
+    *(("overlay", metric, "kernel-vxlan", "<=", 0.90) for metric in _PING_PONG),
+    *(("direct", metric, "underlay", "<=", 1.25) for metric in _PING_PONG),
+    *((row, m, "swarm-overlay", "<", 1.00) for row in ("overlay", "direct") for m in _PING_PONG),
+    ("overlay", "tcp_gbps", "kernel-vxlan", ">=", 0.95),
+    ("direct", "tcp_gbps", "kernel-routed", ">=", 0.95),
+)
 PROMISES = (
     *(
         Promise("same-host", metric, OURS, "veth", "<=", 1.10)
@@ -49,6 +60,10 @@ PROMISES = (
         for peer in PEERS
     ),
     Promise("same-host", "tcp_gbps", OURS, "veth", ">=", 0.95),
+    *(
+        Promise("cross-host", metric, f"{OURS}-{row}", reference, relation, bound)
+        for row, metric, reference, relation, bound in _ACROSS
+    ),
     *(Promise("ingress", "tcp_rr_p50", OURS, peer, "<", 1.00) for peer in PUBLISHERS),
     *(Promise("ingress", "tcp_cps", OURS, peer, ">", 1.00) for peer in PUBLISHERS),
     *(

@@ -16,8 +16,6 @@ from seaway.bench.statistics import best_quartile, estimate, ratio
 from seaway.bench.systems import Pair
 from seaway.lab import LabHost
 
-OURS = "seaway"
-
 
 class Course(NamedTuple):
     """One case."""
@@ -26,6 +24,7 @@ class Course(NamedTuple):
     metrics: tuple[str, ...]
     reference: str  # the system that all others are compared with
     hosts: int = 1  # that each system needs
+    ours: tuple[str, ...] = ("seaway",)  # which are compared with all
 
 
 def run(
@@ -46,7 +45,7 @@ def run(
         _measure(pairs, measured, ledger, stage)
     names = [system.name for system in systems]
     rows = tuple(
-        _row((name, metric), _against(name, names, course.reference), ledger, stage)
+        _row((name, metric), _against(name, names, course), ledger, stage)
         for metric in metrics
         for name in names
     )
@@ -68,9 +67,9 @@ def _measure(
         traffic.measure(due, order, ledger, stage.options.flows)
 
 
-def _against(system: str, systems: list[str], reference: str) -> list[str]:
+def _against(system: str, systems: list[str], course: Course) -> list[str]:
     """Whom a system is compared with: ours with all, the others with the reference."""
-    wanted = systems if system == OURS else [reference]
+    wanted = systems if system in course.ours else [course.reference]
     return [name for name in wanted if name != system]
 
 

@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     runs: int  # rounds that were kept
     discarded: int  # rounds that were thrown away: the machine was not quiet
     good: bool  # enough rounds were kept to decide something by
-    family: int = 4  # same-host, ingress: of the addresses
+    family: int = 4  # same-host, cross-host, ingress: of the addresses
     endpoints: int | None = None  # attach: present while it was measured
     parallel: int | None = None  # attach: at a time
     hosts: int | None = None  # scale: in the cluster

@@ -4,7 +4,7 @@ Runs inside a lab host, over a bpffs and maps of its own. Reads names of trials,
 answers each by the median of many runs. A run leaves its mark on the frame for the next one, so
 the MACs are all the gateway's (written anew, they stay the same), few runs share a frame (each
 takes one from its TTL), and two published ports lead to each other: what was translated is
-translated again.
+translated again. What is encapsulated, or was, is another frame: of that each run has its own.
 
     python -m seaway.bench.trials
 """
@@ -17,15 +17,16 @@ import sys
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
-from seaway.bench.frames import UDP, End, frame
+from seaway.bench.frames import UDP, End, carried, frame
 from seaway.bpf import abi, maps, trial
 from seaway.bpf.objects import DataPlane
 from seaway.errors import SystemFailed
 from seaway.model.addresses import Address, mapped
-from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, OVERLAY_ID, OVERLAY_PORT
 
 CALLS = 50
 RUNS = 200  # of one frame, whose TTL is 255
+CALLS_ALONE = 1000  # of one run each
 MAC = bytes.fromhex(GATEWAY_MAC.replace(":", ""))
 HOST = 1  # the identity of the host's own addresses
 SUBNETS = (ip_network("10.212.0.0/16"), ip_network("fd00:212::/64"))
@@ -51,6 +52,9 @@ WORLD = party("192.0.2.7", "2001:db8::7")
 CLIENT = party("198.18.0.99", "fd53:5759::99")  # on the wire of the lab
 # The two published ports: each is the host's, and the other's backend.
 ONE, OTHER = party("10.212.1.1", "fd00:212::1:1", 80), party("10.212.1.2", "fd00:212::1:2", 8080)
+# On another host, which is reached where the client is; the lab host's own place on its wire.
+NORTH, HERE = party("10.212.2.1", "fd00:212::2:1"), party("198.18.0.11", "fd53:5759::11")
+NORTH_HOST = 2
 UPLINK = "eth0"
 PREPARATION = (
     f"link set {UPLINK} address {GATEWAY_MAC}",
@@ -64,6 +68,7 @@ class Trial(NamedTuple):
     target: Party
     family: int
     verdict: int
+    alone: bool = False  # each run has a frame of its own
 
 
 TRIALS = {
@@ -78,20 +83,42 @@ TRIALS = {
         ("not_published", "from_wire", CLIENT, ONE._replace(port=81), trial.NEXT),
         ("answer", "from_endpoint", ONE, CLIENT, trial.REDIRECT),
     )
+} | {
+    f"{name}_v{family}": Trial(program, source, target, family, trial.REDIRECT, alone=True)
+    for family in (4, 6)
+    for name, program, source, target in (
+        ("carried", "from_endpoint", SENDER, NORTH),
+        ("arrived", "from_wire", NORTH, SENDER),
+    )
 }
+
+
+def settings() -> abi.Settings:
+    return abi.Settings(
+        host_v4=bytes(16),
+        host_v6=bytes(16),
+        gateway_v4=mapped(GATEWAY4),
+        gateway_v6=mapped(GATEWAY6),
+        netns_cookie=0,
+        gateway_mac=MAC,
+        overlay_port=OVERLAY_PORT.to_bytes(2),
+        overlay_id=OVERLAY_ID,
+        underlay_v4=mapped(HERE.address(4)),
+        underlay_v6=mapped(HERE.address(6)),
+        overlay_mac=MAC,
+    )
 
 
 def prepare() -> DataPlane:
     """Endpoints of one network; the loopback stands for the device of those that send."""
-    plane = DataPlane.open(
-        abi.Settings(bytes(16), bytes(16), mapped(GATEWAY4), mapped(GATEWAY6), 0, MAC)
-    )
+    plane = DataPlane.open(settings())
     targets = maps.targets(plane)
     sender, receiver = endpoint(trial.LOOPBACK), endpoint(2)
     targets["interfaces"].put({trial.LOOPBACK: sender})
     targets["endpoints"].put(dict.fromkeys(SENDER.addresses, sender))
     targets["endpoints"].put(dict.fromkeys(RECEIVER.addresses, receiver))
     targets["subnets"].put(dict.fromkeys(SUBNETS, 1))
+    meet(targets)
     publish(targets)
     ask(plane)
     return plane
@@ -101,6 +128,16 @@ def endpoint(number: int, flags: int = 0) -> abi.Endpoint:
     return abi.Endpoint(
         container=number, network=1, mac=MAC, identity=256, flags=flags, mtu=1500, ifindex=number
     )
+
+
+def meet(targets: dict[str, maps.MapTarget[Any, Any]]) -> None:
+    """Another host, with an endpoint of the same network."""
+    at = CLIENT.address(4)
+    targets["remotes"].put({ip_network(a): abi.Remote(NORTH_HOST, 1) for a in NORTH.addresses})
+    targets["members"].put(dict.fromkeys(CLIENT.addresses, abi.Member(NORTH_HOST)))
+    targets["paths"].put({NORTH_HOST: abi.Path(NORTH_HOST)})
+    hop = abi.NextHop(mapped(at), NORTH_HOST, abi.NEXT_HOP_OVERLAY, trial.LOOPBACK)
+    targets["next_hops"].put({NORTH_HOST: hop})
 
 
 def publish(targets: dict[str, maps.MapTarget[Any, Any]]) -> None:
@@ -135,7 +172,11 @@ def measure(plane: DataPlane, name: str) -> float:
     wanted = TRIALS[name]
     program, device = plane.programs[wanted.program].fd, context(wanted.program)
     packet = frame(wanted.source.end(wanted.family), wanted.target.end(wanted.family))
-    done = [trial.run(program, packet, device, RUNS) for _ in range(CALLS)]
+    if wanted.source is NORTH:
+        ends = CLIENT.end(4), HERE.end(4)._replace(port=OVERLAY_PORT)
+        packet = carried(*ends, packet, OVERLAY_ID)
+    calls, runs = (CALLS_ALONE, 1) if wanted.alone else (CALLS, RUNS)
+    done = [trial.run(program, packet, device, runs) for _ in range(calls)]
     for found in {outcome.verdict for outcome in done} - {wanted.verdict}:  # of the last run
         raise SystemFailed(f"{wanted.program} says {found} to '{name}', not {wanted.verdict}")
     return statistics.median(outcome.nanoseconds for outcome in done)

@@ -6,7 +6,7 @@ tests/unit/test_abi.py holds every mirror to what the compiler made of its C str
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self
 
 from seaway.model.addresses import unmapped
@@ -17,6 +17,12 @@ MAPS: Final = (
     "subnets",
     "connections",
     "identities",
+    "remotes",
+    "paths",
+    "next_hops",
+    "members",
+    "tunnels",
+    "link_numbers",
     "publications",
     "origins",
     "flows",
@@ -28,11 +34,21 @@ MAPS: Final = (
     "sockets",
     "datagrams",
     "scratches",
+    "trains",
+    "ways",
+    "dead",
 )
 ENDPOINT_OPEN: Final = 1
 ENDPOINT_HOST_CLOSED: Final = 2
 ENDPOINT_LINK_LOCAL: Final = 4
 ENDPOINT_PUBLISHED: Final = 8
+REMOTE_OPEN: Final = 1
+REMOTE_HOST: Final = 2
+REMOTE_LATENCY: Final = 4
+PATH_LATENCY: Final = 0x40000000
+NEXT_HOP_OVERLAY: Final = 1
+NEXT_HOP_DIRECT: Final = 2
+MEMBER_RELAYS: Final = 1
 BUDGET_OUTSIDE: Final = 0x80000000
 PUBLICATION_SOLE: Final = 1
 
@@ -83,6 +99,55 @@ class Connection(Record):
     c_name, c_format = "connection", "=II"
     source: int
     target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remote(Record):
+    """bpf/lib/remote.h: whose an address is that is not of this host."""
+
+    c_name, c_format = "remote", "=III"
+    host: int
+    network: int  # 0: of none
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Path(Record):
+    """bpf/lib/next_hop.h"""
+
+    c_name, c_format = "path", "=II"
+    via: int
+    backup: int = 0  # there is none
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop(Record):
+    """bpf/lib/next_hop.h"""
+
+    c_name, c_format = "next_hop", "=16sIII"
+    underlay: bytes
+    host: int
+    flags: int
+    device: int  # of the overlay
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Record):
+    """bpf/lib/member.h"""
+
+    c_name, c_format = "member", "=II"
+    host: int
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNumber(Record):
+    """bpf/lib/link.h: what the host at the other end of a link must know of it."""
+
+    c_name, c_format = "link_number", "=QII"
+    number: int = field(repr=False)  # a secret
+    to: int
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +228,16 @@ class DropKey(Record):
 class Settings(Record):
     """bpf/lib/settings.h"""
 
-    c_name, c_format = "settings", "=16s16s16s16sQ6sH"
+    c_name, c_format = "settings", "=16s16s16s16sQ6s2sI16s16s6s6s"
     host_v4: bytes
     host_v6: bytes
     gateway_v4: bytes
     gateway_v6: bytes
     netns_cookie: int  # 0: of nobody
     gateway_mac: bytes
-    pad: int = 0
+    overlay_port: bytes = bytes(2)
+    overlay_id: int = 0
+    underlay_v4: bytes = bytes(16)  # zero: other hosts do not reach this one there
+    underlay_v6: bytes = bytes(16)
+    overlay_mac: bytes = bytes(6)
+    pad: bytes = bytes(6)

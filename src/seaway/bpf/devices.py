@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from seaway.bpf.classifier import Classifier
 from seaway.kernel.messages import link as wire
 from seaway.kernel.rtnl import Rtnl
-from seaway.names import GATEWAY_MAC, LINK_PREFIX
+from seaway.names import GATEWAY_MAC, LINK_PREFIX, OVERLAY_DEVICE
 
 _TC_GROUP: Final = 4  # RTNLGRP_TC: qdiscs and filters
 _LINK_KINDS: Final = frozenset((wire.RTM_NEWLINK, wire.RTM_DELLINK))
@@ -44,7 +44,7 @@ class Devices:
         self._notices.close()
 
     def look(self) -> list[Device]:
-        """As they are now; known by name, kind and MAC, as `kernel.links` knows them."""
+        """As they are now; known as `kernel.links` and `kernel.vxlan` know them."""
         changed = self._changed()
         if changed is None:
             self._listed = None
@@ -97,6 +97,10 @@ class Devices:
                     raise
 
     def _read(self) -> Iterator[Device]:
+        for body in self._rtnl.dump(*wire.list_links("vxlan")):
+            if wire.parse_name(body) == OVERLAY_DEVICE:
+                entry = wire.parse_link(body)
+                yield Device(entry.name, entry.ifindex, bool(entry.flags & wire.UP))
         for body in self._rtnl.dump(*wire.list_links("veth")):
             if wire.parse_name(body).startswith(LINK_PREFIX):
                 entry = wire.parse_link(body)

@@ -29,23 +29,26 @@ from seaway.bpf import abi, libbpf, syscall
 from seaway.bpf.btf import Btf, layout_hash, map_hashes
 from seaway.errors import HostUnfit
 from seaway.kernel import filesystems
-from seaway.model.kernel import HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
-from seaway.names import PIN_FOLDER
+from seaway.model.kernel import HOOKS, OVERLAY_HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
+from seaway.names import PIN_FOLDER, STATE_PINS
 
 OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
 # By its object file: what is in it.
 FILES: Final = {
-    **{program: (program,) for program in (*HOOKS.values(), *UPLINK_HOOKS.values())},
+    **{
+        program: (program,)
+        for hooks in (HOOKS, UPLINK_HOOKS, OVERLAY_HOOKS)
+        for program in hooks.values()
+    },
     "socket": SOCKET_HOOKS,
 }
 PROGRAMS: Final = tuple(program for programs in FILES.values() for program in programs)
 STATE: Final = frozenset(
-    ("flows", "inner_flows", "epochs", "budgets", "fragments", "sockets", "datagrams")
+    ("flows", "inner_flows", "epochs", "budgets", "fragments", "sockets", "datagrams", "dead")
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 
 _PROGRAMS: Final = "programs"
-_STATE: Final = "state"
 _NAME: Final = 15  # characters of a map's name that the kernel keeps
 _PROG_INFO = struct.Struct("=II8s")  # struct bpf_prog_info begins with type, id, tag
 
@@ -90,7 +93,7 @@ class DataPlane:
         types = {name: Btf(elf) for name, elf in files.items()}
         folder = pins / layout_hash(list(types.values()))
         places = _places(pins, folder, map_hashes(list(types.values())))
-        for made in (folder / _PROGRAMS, pins / _STATE):
+        for made in (folder / _PROGRAMS, pins / STATE_PINS):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
         _keep_maps(folder / _PROGRAMS, places)
         programs = {
@@ -133,10 +136,10 @@ class DataPlane:
     def retire(self) -> None:
         """Remove the pins of other layouts and programs. Only when nothing runs them."""
         for folder in list(self.pins.iterdir()):
-            if folder.name not in {self.layout, LINKS, UPLINKS, SOCKETS, _STATE}:
+            if folder.name not in {self.layout, LINKS, UPLINKS, SOCKETS, STATE_PINS}:
                 remove(folder)
         kept = {path for path, _ in self.pinned.values()}
-        for folder in (self.folder / _PROGRAMS, self.pins / _STATE):
+        for folder in (self.folder / _PROGRAMS, self.pins / STATE_PINS):
             for pin in set(folder.iterdir()) - kept:
                 pin.unlink(missing_ok=True)
 
@@ -144,7 +147,7 @@ class DataPlane:
 def _places(pins: Path, folder: Path, digests: Mapping[str, str]) -> dict[str, Path]:
     """Where each map is pinned."""
     return {
-        name: pins / _STATE / f"{name}-{digest}" if name in STATE else folder / name
+        name: pins / STATE_PINS / f"{name}-{digest}" if name in STATE else folder / name
         for name, digest in digests.items()
     }
 

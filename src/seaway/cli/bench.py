@@ -11,7 +11,7 @@ from seaway.cli import options
 from seaway.cli.ending import clean_up_first
 from seaway.errors import Invalid
 
-CASES = ["same-host", "ingress", "attach", "programs", "scale"]
+CASES = ["same-host", "cross-host", "ingress", "attach", "programs", "scale"]
 
 
 def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...]:
@@ -37,7 +37,7 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
     "--family",
     type=click.Choice(["4", "6"]),
     default="4",
-    help="same-host, ingress: IPv4 or IPv6.",
+    help="same-host, cross-host, ingress: IPv4 or IPv6.",
 )
 @click.option(
     "--flows",
@@ -52,7 +52,7 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any) -> None:
     """Measure side by side with what is installed here.
 
-    Cases: same-host, ingress, attach, programs, scale; all of them if none is named.
+    Cases: same-host, cross-host, ingress, attach, programs, scale; all of them if none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
     from seaway.setup.beginning import must_be_root  # noqa: PLC0415

@@ -13,16 +13,18 @@ from seaway import names
 @click.option("--run", type=click.Path(path_type=Path), default=names.RUN_FOLDER)
 @click.option("--trust", type=click.Path(path_type=Path), default=names.TRUST_FOLDER)
 @click.option("--link-state", type=click.Path(path_type=Path), default=names.LINK_STATE_FILE)
-def routed(run: Path, trust: Path, link_state: Path) -> None:
+@click.option("--pins", type=click.Path(path_type=Path), default=names.PIN_FOLDER)
+def routed(run: Path, trust: Path, link_state: Path, pins: Path) -> None:
     """Measure links, tell other hosts, compute paths.
 
     What it has to know is in a file that the agent writes; it answers on a socket beside it.
     """
     import asyncio  # noqa: PLC0415
 
+    from seaway.bpf.failover import Failover  # noqa: PLC0415
     from seaway.cli.agent import log_to_stderr  # noqa: PLC0415
     from seaway.routed import daemon  # noqa: PLC0415
     from seaway.routed.places import Places  # noqa: PLC0415
 
     log_to_stderr("info")
-    asyncio.run(daemon.serve(Places(run, trust, link_state)))
+    asyncio.run(daemon.serve(Places(run, trust, link_state), [Failover(pins)]))

@@ -17,7 +17,16 @@ from seaway.desired.network.host import (
     UPLINKS,
 )
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
+from seaway.desired.network.numbers import NUMBERS
 from seaway.desired.network.orders import ORDERS
+from seaway.desired.network.overlay import (
+    MEMBERS,
+    NEXT_HOPS,
+    PATHS,
+    REMOTES,
+    TUNNELS,
+    VXLAN,
+)
 from seaway.desired.network.ports import RESERVED
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 
@@ -29,9 +38,16 @@ DERIVATIONS = (
     IDENTITIES,
     SUBNETS,
     CONNECTIONS,
+    NUMBERS,
     MASQUERADE,
     ACCEPTS,
     LINKS,
+    VXLAN,
+    TUNNELS,
+    MEMBERS,
+    NEXT_HOPS,
+    PATHS,
+    REMOTES,
     INTERFACES,
     ENDPOINTS,
     PUBLICATIONS,

@@ -6,12 +6,13 @@ from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
-from seaway.model.facts import Attached, Block, Endpoint, Network
+from seaway.model.facts import Attached, Block, Endpoint, Network, Path, Peer
 from seaway.names import link_name
 
 INDEXES = (
     Index(Network, "subnet", lambda n: n.subnets),
     Index(Network, "number", lambda n: (n.number,)),
+    Index(Network, "routing", lambda n: (n.routing,)),
     Index(Endpoint, "address", lambda e: tuple(i.ip for i in e.addresses)),
     Index(Endpoint, "link", lambda e: (link_name(e.id),)),
     Index(Endpoint, "network", lambda e: (e.network,)),
@@ -26,4 +27,8 @@ INDEXES = (
     Index(Block, "network", lambda b: (b.network,)),
     Index(Block, "host", lambda b: (b.host,)),
     Index(Block, "single", lambda b: (b.network,) if is_single(b.prefix) else ()),
+    Index(Peer, "number", lambda p: (p.number,)),
+    Index(Peer, "address", lambda p: p.addresses),
+    Index(Peer, "underlay", lambda p: p.underlay),
+    Index(Path, "hop", lambda p: {p.via, p.backup} - {""}),
 )

@@ -60,8 +60,10 @@ class Surroundings(Protocol):
     def foreign_prefixes(self) -> list[ForeignPrefix]:
         """What this host reaches without us."""
 
-    def uplink_mtu(self) -> int:
-        """Of the device of the default route; 1500 where there is none."""
+    def network_mtu(self, overhead: int) -> int:
+        """Of new networks: as the host's configuration says, or that of the device of the default
+        route (1500 where there is none) without so many bytes.
+        """
 
     def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
         """Of these protocols and ports, the ones that sockets of the host have or rules of others

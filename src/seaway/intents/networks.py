@@ -10,6 +10,7 @@ import msgspec
 from seaway import admission
 from seaway.desired.network.blocks import cautions
 from seaway.desired.network.networks import TABLE
+from seaway.desired.network.overlay import overhead
 from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
 from seaway.intents.desk import Desk
 from seaway.model import forms
@@ -51,10 +52,11 @@ class NetworkIntents(Desk):
         if self.facts.get(Network, request.name):
             raise Conflict(f"there is a network '{request.name}' already", "choose another name")
         subnets = admission.subnets(self.facts, request, foreign)
-        mtu = request.mtu or self.surroundings.uplink_mtu()
-        admission.mtu(mtu, {s.version for s in subnets})
         cluster = self.facts.get(Cluster, "cluster")
         assert cluster is not None
+        added = overhead(self.here.underlay, cluster.encapsulation)
+        mtu = request.mtu or self.surroundings.network_mtu(added)
+        admission.mtu(mtu, {s.version for s in subnets})
         network = Network(
             name=request.name,
             number=cluster.next_network,

@@ -31,11 +31,11 @@ class RoutingIntents(Desk):
         return sorted(found, key=lambda report: (report.host, report.routing))
 
     def _routings(self, asked: str) -> list[Routing]:
-        """Only those are computed that a network has."""
+        """Those that are computed: what a network has, and the one by which hosts meet."""
         if asked and asked not in get_args(Routing):
             expected = " or ".join(get_args(Routing))
             raise Invalid(f"'{asked}' is no routing", f"expected {expected}")
-        used = sorted({network.routing for network in self.facts.all(Network)})
+        used = sorted({"hops", *(network.routing for network in self.facts.all(Network))})
         if asked and asked not in used:
             raise NotFound(
                 f"no network has the routing '{asked}'",

@@ -1,4 +1,5 @@
 """Our nftables table: containers reach the world behind the host, the world reaches none of them.
+Of what carries packets between hosts conntrack keeps nothing: each flow in it has its own port.
 
 An agent without memory knows the table by its name and family. It is replaced whole in one
 transaction, never patched, and no other table is read or written. Whether somebody changed it
@@ -59,8 +60,14 @@ table inet {table} {{
 		iifname != "{ours}" ip daddr @sources4 ct state != {{ established, related }} counter drop
 		iifname != "{ours}" ip6 daddr @sources6 ct state != {{ established, related }} counter drop
 	}}
-}}
+{untracked}}}
 """
+_UNTRACKED = """	chain {hook} {{
+		type filter hook {hook} priority raw; policy accept;
+		udp dport {port} notrack
+	}}
+"""
+_PORT = re.compile(r"udp dport (\d+) notrack")
 _ABSENT = f"add table inet {NFT_TABLE}\ndelete table inet {NFT_TABLE}\n"
 
 
@@ -192,6 +199,7 @@ def ruleset(wanted: Masquerade) -> str:
         inside4=_elements(wanted.inside, 4),
         inside6=_elements(wanted.inside, 6),
         leave="\n".join(f"\t\tmeta l4proto {{ tcp, udp }} {rule}" for rule in _leave(wanted.ports)),
+        untracked=_untracked(wanted.untracked),
     )
 
 
@@ -212,6 +220,11 @@ def _masquerade(span: Span) -> str:
     return f"masquerade to :{span[0]}-{span[1]} fully-random"
 
 
+def _untracked(port: int) -> str:
+    hooks = ("prerouting", "output") if port else ()
+    return "".join(_UNTRACKED.format(hook=hook, port=port) for hook in hooks)
+
+
 def _elements(prefixes: Iterable[Prefix], version: int) -> str:
     listed = ", ".join(str(p) for p in prefixes if p.version == version)
     return f"elements = {{ {listed} }}" if listed else ""
@@ -224,7 +237,9 @@ def _parsed(listing: str) -> Masquerade:
         for element in elements.split(","):
             found[name] += _prefixes(element.strip())
     spans = tuple((int(a), int(b or a)) for a, b in _SPAN.findall(listing))
-    return Masquerade(tuple(found["sources"]), tuple(found["inside"]), spans)
+    port = _PORT.search(listing)
+    untracked = int(port[1]) if port else 0
+    return Masquerade(tuple(found["sources"]), tuple(found["inside"]), spans, untracked)
 
 
 def _prefixes(element: str) -> list[Prefix]:

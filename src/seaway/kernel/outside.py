@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from seaway.kernel import netns
-from seaway.kernel.host import routes
+from seaway.kernel.host import routes, uplink_mtu
 from seaway.kernel.messages.address import list_addresses, parse_address
 from seaway.kernel.messages.link import (
     ETHERNET,
@@ -40,6 +40,7 @@ def uplinks(netns_path: Path | None = None) -> Uplinks:
         devices=tuple(addressed_devices(netns_path)),
         addresses=frozenset(address.ip for address in known),
         segments=frozenset(a.network for a in known if a.network.num_addresses > 1),
+        mtu=uplink_mtu(netns_path),
     )
 
 

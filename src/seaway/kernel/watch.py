@@ -17,12 +17,13 @@ from seaway.kernel import netns
 from seaway.kernel.links import as_link
 from seaway.kernel.messages import address, link, route
 from seaway.kernel.rtnl import NLM_F_REPLACE, Frame
+from seaway.kernel.vxlan import as_vxlan
 from seaway.model.addresses import Address
 from seaway.model.facts import HostAddresses
 from seaway.model.kernel import HostAddress, Route
-from seaway.names import GATEWAY_MAC, LINK_PREFIX, ROUTE_PROTOCOL
+from seaway.names import GATEWAY_MAC, LINK_PREFIX, OVERLAY_DEVICE, ROUTE_PROTOCOL
 
-TOLD: Final = ("links", "addresses", "routes")  # the targets whose keys are told of
+TOLD: Final = ("links", "vxlan", "addresses", "routes")  # the targets whose keys are told of
 _AT_ONCE = 64  # notifications, before other tasks have their turn
 
 
@@ -107,6 +108,10 @@ class Watch:
 
     def _link(self, frame: Frame) -> None:
         name = link.parse_name(frame.body)
+        if name == OVERLAY_DEVICE:
+            gone = frame.kind == link.RTM_DELLINK
+            self._watcher.changed("vxlan", name, None if gone else as_vxlan(frame.body))
+            return
         if not name.startswith(LINK_PREFIX):
             if frame.kind == link.RTM_NEWLINK:
                 self._watcher.uplinks()

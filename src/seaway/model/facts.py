@@ -9,6 +9,7 @@ from typing import Literal, dataclass_transform
 import msgspec
 
 from seaway.model.addresses import Address, Interface, Prefix
+from seaway.names import OVERLAY_ID, OVERLAY_PORT
 
 Routing = Literal["hops", "latency"]  # what paths are chosen by: fewest hops, or lowest cost
 Probes = Literal["default", "fast"]  # how soon a dead link is noticed
@@ -30,6 +31,10 @@ class Cluster(Value):
     next_host: int = 2  # the number of the next host to join; the first has 1
     etcd: tuple[str, ...] = ()  # URLs, where the records lie; empty: on the first host
     etcd_own: bool = False  # Seaway runs that etcd itself, on its control hosts
+    # auto: hosts on one link send each other packets of containers as they are
+    encapsulation: Literal["auto", "always", "never"] = "always"
+    overlay_port: int = OVERLAY_PORT  # UDP, of VXLAN
+    overlay_id: int = OVERLAY_ID  # VXLAN's identifier
 
 
 class Host(Value):
@@ -188,6 +193,12 @@ class Attached(Value):
     ifindex: int
 
 
+class Overlay(Value):
+    """Observed: the device of the overlay exists. One fact, key 'host'."""
+
+    ifindex: int
+
+
 class HostAddresses(Value):
     """Observed: every address of this host's own interfaces. One fact, key 'host'."""
 
@@ -202,6 +213,7 @@ class Uplinks(Value):
     devices: tuple[tuple[str, int], ...] = ()  # by which others reach it: name and ifindex
     addresses: frozenset[Address] = frozenset()  # by which others may know it, in the long run
     segments: frozenset[Prefix] = frozenset()  # who has an address there is next door
+    mtu: int = 1500  # of where its default routes lead, the smallest
 
 
 class Probing(Value):

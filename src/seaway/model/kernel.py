@@ -12,11 +12,14 @@ from typing import Final
 from seaway.model.addresses import Address, Interface, Prefix
 from seaway.model.facts import ExtraRoute
 from seaway.model.ports import Span
+from seaway.names import OVERLAY_MAC
 
 # Of an endpoint's device, seen from the host: the program that stands there.
 HOOKS: Final = {"ingress": "from_endpoint", "egress": "to_endpoint"}
 # Of an uplink.
 UPLINK_HOOKS: Final = {"ingress": "from_wire"}
+# Of the overlay's device.
+OVERLAY_HOOKS: Final = {"ingress": "from_overlay", "egress": "to_overlay"}
 # Of the host's sockets, in the root of its cgroups: programs are called as their hooks.
 SOCKET_HOOKS: Final = tuple(
     f"{hook}{family}"
@@ -56,6 +59,19 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Vxlan:
+    """The device of the overlay: programs say whom each packet is for. Key: its name."""
+
+    name: str
+    mtu: int
+    port: int  # UDP
+    mac: str = OVERLAY_MAC
+    arp: bool = False  # it asks for no neighbours
+    external: bool = True  # programs give each packet its destination
+    bare6: bool = True  # IPv6 may carry it without a checksum of UDP, both ways
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """One of our programs on one hook of one device. Key: (device, hook).
 
@@ -65,7 +81,7 @@ class Attachment:
 
     device: str
     ifindex: int
-    hook: str  # one of HOOKS
+    hook: str  # one of HOOKS, or of OVERLAY_HOOKS: their names are the same
     program: str
 
 
@@ -122,6 +138,7 @@ class Masquerade:
     # What comes from below 1024 goes out by the spans below it, all else by the others; of no
     # span the kernel chooses itself. In order.
     ports: tuple[Span, ...] = ()
+    untracked: int = 0  # UDP port of the overlay, of which conntrack keeps nothing; 0: no overlay
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Orders(Value):
     members: tuple[Member, ...] = ()
     segments: tuple[Prefix, ...] = ()  # of the underlay: hosts with an address there are next door
     relay: bool = True  # pass on what is for others: not while this host drains
-    routings: tuple[Routing, ...] = ("hops",)  # of the networks that there are
+    routings: tuple[Routing, ...] = ("hops",)  # by which hosts meet; and those of networks
     probes: Probes = "default"
 
 

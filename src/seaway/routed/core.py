@@ -157,6 +157,10 @@ class Core:
         self.router.learn(self.flood.changes())
         return self.router.compute()
 
+    def dead(self) -> set[str]:
+        """Hosts that are probed and do not answer."""
+        return {host for host, link in self.prober.links.items() if not link.up}
+
     def links(self, sessions: Iterable[str]) -> tuple[LinkReport, ...]:
         """For a person, with the peers of those sessions."""
         met = {*sessions}

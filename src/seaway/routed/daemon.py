@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -40,11 +40,16 @@ log = structlog.get_logger(__name__)
 
 
 class Outlet(Protocol):
-    """Where paths go."""
+    """Where paths go, besides who asks for them. Hosts are named."""
 
-    def turn(self, turn: Turn) -> None: ...
+    def know(self, numbers: Mapping[str, int]) -> None:
+        """All other hosts, and the number of each."""
 
-    def numbers(self, numbers: Numbers) -> None: ...
+    def turn(self, turn: Turn) -> None:
+        """The first of a routing is whole."""
+
+    def dead(self, hosts: Collection[str]) -> None:
+        """The links to these are dead, and no other one is."""
 
 
 async def serve(places: Places, outlets: Sequence[Outlet] = ()) -> None:
@@ -112,7 +117,8 @@ class Daemon:
         self._core = Core(orders, self._credentials.keys, lambda: secrets.randbits(64), began)
         self._sessions = Sessions(orders.host, self._credentials, self, self.start)
         self._desk = Desk(places.socket, self, self.start)
-        self._outlets: tuple[Outlet, ...] = (*begun.outlets, self._desk)
+        self._outlets = begun.outlets
+        self._dead: set[str] | None = None  # nothing was told yet
         self._stirred = asyncio.Event()
         self._known = asyncio.Event()  # what was known before it began anew, or nobody tells
         self._told: Numbers | None = None
@@ -156,6 +162,7 @@ class Daemon:
                     self._core.hear(*datagram)
                 for address, data in self._core.tick(self._now()):
                     probes.send(address, data)
+                self._tell_dead()
                 self._stir()
                 due = max(due + self._core.prober.timing.interval, self._now())
                 await asyncio.sleep(due - self._now())
@@ -175,8 +182,9 @@ class Daemon:
             self._stirred.clear()
             start, settled = self._now(), self._core.settled
             turns = self._core.compute()
-            if settled:
+            if settled and not self._known.is_set():
                 self._known.set()
+                turns = [self._core.router.whole(r) for r in self._core.router.routings]
             if turns:
                 self._tell(turns)
                 self._computed += 1
@@ -184,9 +192,19 @@ class Daemon:
                 await asyncio.sleep(min(REST * self._took, LONGEST))
 
     def _tell(self, turns: Iterable[Turn]) -> None:
-        for turn in turns:
+        """What was told before this process began holds until it knows what it knew before."""
+        for turn in turns if self._known.is_set() else ():
             for outlet in self._outlets:
                 outlet.turn(turn)
+            self._desk.turn(turn)
+
+    def _tell_dead(self) -> None:
+        """At once: packets need not wait for other paths."""
+        dead = self._core.dead()
+        if self._known.is_set() and dead != self._dead:
+            self._dead = dead
+            for outlet in self._outlets:
+                outlet.dead(dead)
 
     async def _look(self, file: OrdersFile) -> None:
         """At what does not change often."""
@@ -212,6 +230,8 @@ class Daemon:
         if (orders.host, orders.number) != (core.orders.host, core.orders.number):
             log.warning("orders for another host", host=orders.host, number=orders.number)
             return
+        for outlet in self._outlets:
+            outlet.know({member.name: member.number for member in orders.members})
         self._tell(core.obey(orders))
         reached = core.addresses
         self._sessions.want({h: str(reached[h]) for h in core.ring if h in reached})
@@ -222,8 +242,7 @@ class Daemon:
         if numbers != self._told:
             self._told = numbers
             self._written = -1
-            for outlet in self._outlets:
-                outlet.numbers(numbers)
+            self._desk.numbers(numbers)
 
     def _write_told(self) -> None:
         """For an agent that begins anew while nobody answers: what it did before still holds."""

@@ -26,7 +26,7 @@ class Answers(Protocol):
 
 
 class Desk:
-    """Also an outlet: who asked for paths or numbers is told of each change."""
+    """Who asked for paths or numbers is told of each change."""
 
     def __init__(self, path: Path, answers: Answers, start: Start) -> None:
         self._path = path

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b, sha256
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import (
     Certificate,
     DNSName,
     ExtensionNotFound,
+    InvalidVersion,
     SubjectAlternativeName,
     load_der_x509_certificate,
     load_pem_x509_certificate,
@@ -27,6 +28,8 @@ from seaway.errors import Invalid
 CONTEXT = b"seaway link state 1\0"  # nothing else that a host signs begins so
 LONGEST = 4096  # bytes of a certificate that is looked at
 _ECDSA = ec.ECDSA(hashes.SHA256())
+# What the library says of certificates that are none, or of a kind that it does not know.
+_NO_CREDENTIAL = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, InvalidVersion)
 
 
 class HostKeys:
@@ -47,7 +50,7 @@ class HostKeys:
         try:
             key = serialization.load_pem_private_key(host, None)
             certificate = load_pem_x509_certificate(host)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise Invalid(f"the key or certificate of this host cannot be read: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Invalid("the key of this host is of another kind", "expected ECDSA")
@@ -111,7 +114,7 @@ class HostKeys:
             certificate = load_der_x509_certificate(credential)
             certificate.verify_directly_issued_by(self._authority)
             key = certificate.public_key()
-        except (ValueError, TypeError, InvalidSignature):
+        except _NO_CREDENTIAL:
             return None
         if not isinstance(key, ec.EllipticCurvePublicKey) or names(certificate) != [host]:
             return None

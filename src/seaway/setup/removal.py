@@ -28,6 +28,7 @@ from seaway.kernel.nft import NftTarget, program
 from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
+from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.facts import Before, Host, Peer
 from seaway.model.kernel import Reserved, Sysctl
 from seaway.model.ports import written
@@ -39,7 +40,7 @@ from seaway.setup.reading import read_own_store, read_seen
 Step = Callable[[], list[str]]  # what it could not do
 SETTINGS, _STORE = "the configuration", "the store"
 _ON = Sysctl("", "1")
-_Listed = LinkTarget | RouteTarget | AddressTarget | NftTarget | AcceptTarget
+_Listed = LinkTarget | VxlanTarget | RouteTarget | AddressTarget | NftTarget | AcceptTarget
 
 
 def remove(*, force: bool, say: Callable[[str], None], keep: Collection[str] = ()) -> None:
@@ -97,6 +98,7 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
         "routed": _end_routed,
         "etcd": _end_etcd,
         "links": lambda: _sweep(LinkTarget),
+        "the overlay's device": lambda: _sweep(VxlanTarget),
         "routes": lambda: _sweep(RouteTarget),
         "addresses": lambda: _sweep(AddressTarget),
         "the nftables table": _sweep_nft,

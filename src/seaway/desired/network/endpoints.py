@@ -11,12 +11,22 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from seaway.bpf import abi
+from seaway.desired.network import overlay
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import EVERYWHERE, Address, Prefix, host_prefix
-from seaway.model.facts import Attached, Endpoint, ExtraRoute, Host, Network
-from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
+from seaway.model.facts import (
+    Attached,
+    Block,
+    Endpoint,
+    ExtraRoute,
+    Host,
+    Network,
+    Overlay,
+    Peer,
+)
+from seaway.model.kernel import HOOKS, OVERLAY_HOOKS, Attachment, Inside, Link, Route
 from seaway.model.requests import Listed
-from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, OVERLAY_DEVICE, link_name
 
 
 def inside_of(endpoint: Endpoint, network: Network) -> Inside:
@@ -70,6 +80,9 @@ LINKS = Derivation("links", (Source(Endpoint, lambda e: [link_name(e.id)]),), _l
 
 def _attachment(key: tuple[str, str], view: View) -> Attachment | None:
     device, hook = key
+    if device == OVERLAY_DEVICE:
+        there = view.get(Overlay, "host")
+        return Attachment(device, there.ifindex, hook, OVERLAY_HOOKS[hook]) if there else None
     for endpoint in view.where(Endpoint, "link", device):
         attached = view.get(Attached, endpoint.id)
         if attached:
@@ -79,7 +92,10 @@ def _attachment(key: tuple[str, str], view: View) -> Attachment | None:
 
 ATTACHMENTS = Derivation(
     "attachments",
-    (Source(Attached, lambda a: [(link_name(a.endpoint), hook) for hook in HOOKS]),),
+    (
+        Source(Attached, lambda a: [(link_name(a.endpoint), hook) for hook in HOOKS]),
+        Source(Overlay, lambda _: [(OVERLAY_DEVICE, hook) for hook in OVERLAY_HOOKS]),
+    ),
     _attachment,
 )
 
@@ -145,12 +161,16 @@ def _destinations(fact: Endpoint) -> Iterable[Prefix]:
 
 
 def _route(dst: Prefix, view: View) -> Route | None:
-    """To an endpoint through its veth; to the rest of a subnet of ours: unreachable."""
+    """To an endpoint through its veth, to what another host has by the overlay; to the rest of a
+    subnet of ours: unreachable.
+    """
     if dst.prefixlen == dst.max_prefixlen:
         for endpoint in view.where(Endpoint, "address", dst.network_address):
             if not view.get(Attached, endpoint.id):
                 return None
             return Route(dst, link_name(endpoint.id), _source(dst, view))
+    if overlay.holder(dst, view) and view.get(Overlay, "host"):
+        return Route(dst, OVERLAY_DEVICE, _source(dst, view))
     if view.where(Network, "subnet", dst):
         return Route(dst, "")
     return None
@@ -167,6 +187,11 @@ def _source(dst: Prefix, view: View) -> Address | None:
 
 ROUTES = Derivation(
     "routes",
-    (Source(Endpoint, _destinations), Source(Network, lambda n: n.subnets)),
+    (
+        Source(Endpoint, _destinations),
+        Source(Network, lambda n: n.subnets),
+        Source(Block, lambda b: [b.prefix]),
+        Source(Peer, lambda p: map(host_prefix, p.addresses)),
+    ),
     _route,
 )

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from seaway.desired.network.host import FORWARDING
 from seaway.facts import Derivation, Source, View
-from seaway.model.facts import Barrier, Before, Firewalls, Peer, Unguarded
+from seaway.model.facts import Barrier, Before, Cluster, Firewalls, Peer, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
 from seaway.names import LINK_PREFIX, ROUTED_PORT
 
@@ -39,19 +39,23 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
         return None
     for barrier in firewalls.barriers:
         if _place(barrier) == place:
-            told = _told_by_others(view) if place[1] == "INPUT" else ()
-            return Accept((*_left_to_docker(barrier), *_RULES[place[1]].rules, *told))
+            rules = *_left_to_docker(barrier), *_RULES[place[1]].rules
+            return Accept(rules + (_carried(view) if place[1] == "INPUT" else ()))
     for unguarded in firewalls.unguarded:
         if _end(unguarded) == place and _was_closed(unguarded, view):
             return Accept(tuple(f"-o {bridge} -j DROP" for bridge in unguarded.bridges))
     return None
 
 
-def _told_by_others(view: View) -> tuple[str, ...]:
-    """Probes of other hosts' and their link state: they prove who they are."""
-    if not view.all(Peer):
+def _carried(view: View) -> tuple[str, ...]:
+    """What other hosts send us: packets of containers, probes, link state. Who may send, and what,
+    our programs judge, and `routed`.
+    """
+    cluster = view.get(Cluster, "cluster")
+    if not cluster or not view.all(Peer):
         return ()
-    return tuple(f"-p {p} -m {p} --dport {ROUTED_PORT}" for p in ("tcp", "udp"))
+    udp, tcp = "-p udp -m udp --dport", "-p tcp -m tcp --dport"
+    return f"{udp} {cluster.overlay_port}", f"{udp} {ROUTED_PORT}", f"{tcp} {ROUTED_PORT}"
 
 
 def _end(unguarded: Unguarded) -> tuple[str, str]:

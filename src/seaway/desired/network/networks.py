@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from seaway.desired.network.ports import published, source_spans
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Prefix
-from seaway.model.facts import Network
+from seaway.model.facts import Cluster, Network, Peer
 from seaway.model.kernel import Masquerade
 
 
@@ -39,13 +39,14 @@ CONNECTIONS = Derivation("connections", (Source(Network, _pairs),), _connection)
 
 
 def _masquerade(_key: str, view: View) -> Masquerade | None:
-    networks = view.all(Network)
+    networks, cluster = view.all(Network), view.get(Cluster, "cluster")
     if not networks:
         return None
     return Masquerade(
         sources=_sorted(p for n in networks if n.masquerade for p in n.subnets),
         inside=_sorted(p for n in networks for p in n.subnets),
         ports=source_spans(published(view)),
+        untracked=cluster.overlay_port if cluster and view.all(Peer) else 0,
     )
 
 

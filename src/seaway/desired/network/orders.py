@@ -23,7 +23,7 @@ def _orders(_: str, view: View) -> Orders | None:
         members=tuple(_member(peer) for peer in peers),
         segments=_segments(host, view.get(Uplinks, "host")),
         relay=not host.draining,
-        routings=tuple(sorted({network.routing for network in view.all(Network)})),
+        routings=tuple(sorted({"hops", *(n.routing for n in view.all(Network))})),
         probes=probing.preset,
     )
 

@@ -12,6 +12,7 @@ from seaway.kernel.rtnl import (
     NLM_F_EXCL,
     Request,
     attribute,
+    attributes,
     chosen,
     nested,
 )
@@ -29,6 +30,8 @@ _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _OPERSTATE = 1, 3, 4, 5, 10, 16
 _LINKINFO, _AF_SPEC, _GROUP = 18, 26, 27
 _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES = 28, 29, 31, 32
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_CHECKSUM, _VXLAN_EXTERNAL = 7, 15, 18, 25
+_VXLAN_BARE6 = (19, 20)  # IFLA_VXLAN_UDP_ZERO_CSUM6_TX and _RX
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATS = 1 << 3
 _ASKED = frozenset((_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO))
@@ -77,6 +80,52 @@ def _veth_end(end: VethEnd) -> bytes:
             u32(_NUM_RX_QUEUES, 1),
             state,
         )
+    )
+
+
+class VxlanEntry(NamedTuple):
+    """What is peculiar to a VXLAN device."""
+
+    port: int  # UDP
+    external: bool  # what sends says to whom (collect_md)
+    bare6: bool  # no checksum of UDP over IPv6, neither sent nor asked for
+
+
+def new_vxlan(name: str, mac: str, mtu: int, port: int) -> Request:
+    """External, learning nothing, and without link-local addresses. EEXIST if one is."""
+    data = nested(
+        _INFO_DATA,
+        attribute(_VXLAN_PORT, struct.pack("!H", port)),
+        *(attribute(kind, b"\1") for kind in (_VXLAN_EXTERNAL, *_VXLAN_BARE6)),
+        *(attribute(kind, b"\0") for kind in (_VXLAN_LEARNING, _VXLAN_CHECKSUM)),
+    )
+    body = b"".join(
+        (
+            _HEAD.pack(0, 0, 0, NOARP, NOARP),
+            attribute(_IFNAME, name.encode() + b"\0"),
+            attribute(_ADDRESS, mac_bytes(mac)),
+            u32(_MTU, mtu),
+            u32(_NUM_TX_QUEUES, 1),
+            u32(_NUM_RX_QUEUES, 1),
+            nested(_LINKINFO, attribute(_INFO_KIND, b"vxlan"), data),
+        )
+    )
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def parse_vxlan(body: bytes) -> VxlanEntry:
+    """Of a link whose kind is "vxlan"."""
+    found = attributes(body, _HEAD.size)
+    data = attributes(attributes(found.get(_LINKINFO, b"")).get(_INFO_DATA, b""))
+
+    def is_set(kind: int) -> bool:
+        return any(data.get(kind, b""))
+
+    port = data.get(_VXLAN_PORT, b"")
+    return VxlanEntry(
+        port=int.from_bytes(port, "big"),
+        external=is_set(_VXLAN_EXTERNAL),
+        bare6=all(is_set(kind) for kind in _VXLAN_BARE6),
     )
 
 

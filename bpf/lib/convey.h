@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* A packet to another host: encapsulated to the next hop, or as it is where that host is on a link
+ * with us and may have it so. No helper that redirects checks an MTU: here it is.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "drop.h"
+#include "encapsulate.h"
+#include "next_hop.h"
+#include "packet.h"
+#include "rewrite.h"
+#include "underlay.h"
+#include "vxlan.h"
+#include "way.h"
+
+/* No verdict: the packet is as it was. It is to be cut, or the kernel will not have it encapsulated
+ * by us: the host's stack does the one, its device of the overlay the other.
+ */
+#define CONVEY_NOT ENCAPSULATE_NOT
+
+static __always_inline int convey_direct(struct __sk_buff *skb, const struct packet *pkt,
+					 const struct way *way, bool hop)
+{
+	int err = hop ? rewrite_hop_from(skb, pkt, &way->next, &way->own)
+		      : rewrite_link(skb, &way->next, &way->own);
+
+	return err ? err : bpf_redirect(way->ifindex, 0);
+}
+
+/* Where the neighbour is not known yet, the kernel asks for it and sends the packet then. */
+static __always_inline int convey_out(const struct way *way)
+{
+	return way->known ? bpf_redirect(way->ifindex, 0)
+			  : bpf_redirect_neigh(way->ifindex, NULL, 0, 0);
+}
+
+static __always_inline int convey_encapsulated(struct __sk_buff *skb, const struct packet *pkt,
+					       const struct way *way, bool hop)
+{
+	int err = encapsulate(skb, pkt->ethertype, way, hop);
+
+	return err ? err : convey_out(way);
+}
+
+/* By this path, a key of `paths`. `hop`: passed on as by a router, not sent by this host itself. A
+ * verdict, CONVEY_NOT or a reason.
+ */
+static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
+{
+	const struct way *way = way_to(skb, path);
+	bool direct;
+
+	if (!way || !pkt)
+		return -DROP_NO_PATH;
+	direct = way->flags & NEXT_HOP_DIRECT && way->via == (path & ~PATH_LATENCY) &&
+		 way->direct && way->known;
+	if (!direct && !(way->flags & NEXT_HOP_OVERLAY))
+		return -DROP_NO_PATH;
+	pkt->mtu = direct ? way->mtu : way->mtu - vxlan_overhead(&way->to);
+	if (!packet_fits(skb, pkt, pkt->mtu))
+		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : CONVEY_NOT;
+	return direct ? convey_direct(skb, pkt, way, hop) : convey_encapsulated(skb, pkt, way, hop);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The ways to other hosts: by which next hop, and how the host's routes lead to that. To look all of
+ * it up costs as much as a packet does besides, so it holds for a tick, on this CPU: what changes a
+ * path, a link, a route or its MTU changes the way in the next one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "addr.h"
+#include "next_hop.h"
+#include "packet.h"
+#include "route.h"
+#include "scratch.h"
+#include "underlay.h"
+
+#define WAY_TICK      23	  /* ticks of 2^23 ns: 8 ms */
+#define WAY_HOSTS     512	  /* that are remembered, by number */
+#define WAY_NEIGHBOUR 0x80000000u /* the host itself is the next hop, whatever path leads there */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 3 * WAY_HOSTS);
+	__type(key, __u32);
+	__type(value, struct way);
+} ways SEC(".maps");
+
+static __always_inline bool way_is_direct(const struct bpf_fib_lookup *fib, const struct addr *to)
+{
+	if (addr_is_mapped(to))
+		return fib->family == FAMILY_V4 && fib->ipv4_dst == to->words[3];
+	return addr_equal((const struct addr *)fib->ipv6_dst, to);
+}
+
+static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
+				     struct bpf_fib_lookup *fib)
+{
+	bool v4 = addr_is_mapped(&way->to);
+	struct addr own = underlay_own(v4);
+	long result;
+
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->tot_len = 1; /* asks for the route's MTU */
+	result = host_route(skb, v4 ? IS_IPV4 : IS_IPV6, &own, &way->to, fib);
+	way->known = result == BPF_FIB_LKUP_RET_SUCCESS;
+	if (!way->known && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return false;
+	way->ifindex = fib->ifindex;
+	way->direct = way_is_direct(fib, &way->to);
+	way->mtu = fib->mtu_result;
+	__builtin_memcpy(&way->next, fib->dmac, sizeof(way->next));
+	__builtin_memcpy(&way->own, fib->smac, sizeof(way->own));
+	return way->known || bpf_check_mtu(skb, way->ifindex, &way->mtu, 0, 0) >= 0;
+}
+
+/* False: there is none. One without the neighbour's MAC is looked for with each packet. */
+static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 host, __u32 tick)
+{
+	struct scratch *scratch = scratch_get();
+	const struct next_hop *next;
+
+	if (!scratch || !way)
+		return false;
+	if (host & WAY_NEIGHBOUR) {
+		host &= ~WAY_NEIGHBOUR;
+		next = bpf_map_lookup_elem(&next_hops, &host);
+		host |= WAY_NEIGHBOUR;
+	} else {
+		next = next_hop_to(host);
+	}
+	way->host = 0;
+	if (!next)
+		return false;
+	way->to = next->underlay;
+	way->via = next->host;
+	way->flags = next->flags;
+	if (!way_look(skb, way, &scratch->fib))
+		return false;
+	way->tick = tick;
+	way->host = way->known ? host : 0;
+	return true;
+}
+
+/* To a host, by its number with whatever else says how. NULL: there is none. */
+static __always_inline const struct way *way_to(struct __sk_buff *skb, __u32 host)
+{
+	__u32 tick = bpf_ktime_get_coarse_ns() >> WAY_TICK, place = host % WAY_HOSTS;
+	struct way *way;
+
+	if (host & WAY_NEIGHBOUR)
+		place += WAY_HOSTS;
+	else if (host & PATH_LATENCY)
+		place += 2 * WAY_HOSTS;
+	way = bpf_map_lookup_elem(&ways, &place);
+	if (!way)
+		return NULL;
+	if (way->host == host && way->tick == tick)
+		return way;
+	return way_renew(skb, way, host, tick) ? way : NULL;
+}
