@@ -120,10 +120,19 @@ def test_a_host_that_is_alone_opens_no_port_and_loads_no_library_for_it(one):
     assert ":8480" in one.run(*listening.split())
 
 
-def test_containers_of_both_hosts_get_different_addresses(one, two):
+def test_containers_of_both_hosts_get_different_addresses_and_reach_each_other(one, two):
     join(two, one)
     found = [attach(host, name)["addresses"] for host in (one, two) for name in ("a", "b")]
-    assert 8 == len({address for addresses in found for address in addresses})
+    addresses = {address.partition("/")[0] for addresses in found for address in addresses}
+    assert 8 == len(addresses)
+    assert "swyoverlay" in one.run("ip", "-br", "link")
+
+    for host in (one, two):
+        for address in (*addresses, *told(one, "status")["addresses"]):
+            ping = ("ip", "netns", "exec", "a", "ping", "-nqc1", "-W2", address)
+            host.wait_for(
+                f"{address}", lambda ping=ping, host=host: not host.call(*ping).returncode
+            )
 
 
 def test_a_host_that_sees_only_its_neighbour_joins_works_and_leaves(one, two, three):

@@ -23,6 +23,7 @@ from seaway.desired.network.overlay import (
     PATHS,
     REMOTES,
     TUNNELS,
+    UNDERLAYS,
     VXLAN,
 )
 from seaway.desired.network.ports import RESERVED
@@ -41,6 +42,7 @@ DERIVATIONS = (
     LINKS,
     VXLAN,
     TUNNELS,
+    UNDERLAYS,
     MEMBERS,
     NEXT_HOPS,
     PATHS,
