@@ -101,7 +101,7 @@ static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
 		return -DROP_HOST_CLOSED;
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
-	verdict = convey(skb, pkt, dst->host, true);
+	verdict = convey(skb, pkt, remote_path(dst), true);
 	return verdict == CONVEY_NOT ? TC_ACT_OK : verdict;
 }
 

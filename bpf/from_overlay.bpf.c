@@ -73,7 +73,7 @@ static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
 
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
-	verdict = convey(skb, pkt, dst->host, true);
+	verdict = convey(skb, pkt, remote_path(dst), true);
 	return verdict == CONVEY_NOT ? TC_ACT_OK : verdict;
 }
 

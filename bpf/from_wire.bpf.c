@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* tc ingress of an uplink: what comes from outside. Only what other hosts send for our endpoints, what
- * is for a published port, and what claims to come from an endpoint is ours to decide; all else goes
- * on to the host's stack as it came.
+ * is for a published port, what claims to come from an endpoint, and what asks whether a link is up is
+ * ours to decide; all else goes on to the host's stack as it came.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -11,6 +11,7 @@
 #include "lib/fragment.h"
 #include "lib/icmp.h"
 #include "lib/identity.h"
+#include "lib/link.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
@@ -49,6 +50,9 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 		return arrive_direct(skb, pkt, remote);
 	if (subnet_find(&pkt->src))
 		return -DROP_SPOOFED_ADDRESS; /* ours are all inside */
+	verdict = link_answer(skb, pkt);
+	if (verdict != NO_PROBE)
+		return verdict;
 	if (pkt->flags & PACKET_FRAGMENT && fragment_follow(pkt))
 		return TC_ACT_OK;
 	verdict = published(skb, pkt);

@@ -105,9 +105,9 @@ static __always_inline int decide(struct __sk_buff *skb)
 	err = check_source(skb, &pkt, dst);
 	if (err)
 		return err;
-	verdict = convey(skb, &pkt, dst->host, false);
+	verdict = convey(skb, &pkt, remote_path(dst), false);
 	if (verdict == CONVEY_NOT || verdict == -DROP_TOO_BIG)
-		return by_device(skb, dst->host);
+		return by_device(skb, remote_path(dst));
 	return verdict;
 }
 

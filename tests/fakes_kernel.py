@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
+from seaway.errors import Unavailable
 from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
-from seaway.model.facts import Namespace
+from seaway.model.facts import Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
+from seaway.model.routing import Question
+
+T = TypeVar("T", bound=Value)
 
 
 class FakeTarget:
@@ -68,6 +72,8 @@ class FakeSurroundings:
         self.held: list[HeldPort] = []
         self.keepers: dict[str, str] = {}  # by container: the holder of its ports
         self.counted: dict[tuple[int, str], int] = {}
+        self.told: dict[str, Value] = {}
+        self.questions: list[Question] = []
 
     def netns_path(self, given: str) -> str:
         return given if given.startswith("/") else f"/run/netns/{given}"
@@ -110,6 +116,15 @@ class FakeSurroundings:
 
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)
+
+    async def ask_routed(self, question: Question, kind: type[T]) -> T:
+        """`told` by what is asked; nobody answers where nothing is told."""
+        self.questions.append(question)
+        if question.ask not in self.told:
+            raise Unavailable("routed does not answer")
+        answer = self.told[question.ask]
+        assert isinstance(answer, kind)
+        return answer
 
     def whereabouts(self) -> Whereabouts:
         return Whereabouts(machine="m", boot="b")

@@ -102,7 +102,8 @@ class Node:
             Attachments(plane, links.set_up, "cls_bpf"),
             UplinkTarget(plane),
         ]
-        return {t.name: t for t in (FakeTarget("accepts"), FakeTarget("sockets"), *real)}
+        fakes = map(FakeTarget, ("accepts", "sockets", "orders"))
+        return {t.name: t for t in (*fakes, *real)}
 
     def close(self) -> None:
         self.place.run(self.runner.close)

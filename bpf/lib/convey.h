@@ -63,19 +63,19 @@ static __always_inline int convey_encapsulated(struct __sk_buff *skb, const stru
 	return err ? err : convey_out(way);
 }
 
-/* To the host of this number. `hop`: passed on as by a router, not sent by this host itself. A
+/* By this path, a key of `paths`. `hop`: passed on as by a router, not sent by this host itself. A
  * verdict, CONVEY_NOT or a reason.
  */
-static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 host, bool hop)
+static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
 {
-	const struct way *way = way_to(skb, host);
+	const struct way *way = way_to(skb, path);
 	bool direct, carry;
 
 	if (!way || !pkt)
 		return -DROP_NO_PATH;
 	carry = way->flags & NEXT_HOP_OVERLAY;
-	direct = way->flags & NEXT_HOP_DIRECT && way->via == host && way->direct &&
-		 (way->known || !carry);
+	direct = way->flags & NEXT_HOP_DIRECT && way->via == (path & ~PATH_LATENCY) &&
+		 way->direct && (way->known || !carry);
 	if (!direct && !carry)
 		return -DROP_NO_PATH;
 	pkt->mtu = direct ? way->mtu : way->mtu - vxlan_overhead(&way->to);

@@ -39,6 +39,7 @@ enum drop_reason {
 	DROP_UNKNOWN_HOST,  /* encapsulated by who is no host of the cluster */
 	DROP_SPOOFED_HOST,  /* sent by a host that neither has the source nor relays */
 	DROP_NO_PATH,	    /* no live link leads to the host of the address: unreachable */
+	DROP_PROBE_NUMBER,  /* a probe that does not know the number of its link */
 };
 
 struct drop_key {

@@ -8,6 +8,8 @@
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
 
+#define PATH_LATENCY 0x40000000u /* beside a host's number: the path that takes least time */
+
 struct path {
 	__u32 via;    /* numbers of hosts */
 	__u32 backup; /* leads there without a loop; 0: there is none */
@@ -17,7 +19,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32); /* number of the host that is to be reached */
+	__type(key,
+	       __u32); /* number of the host that is to be reached, perhaps with PATH_LATENCY */
 	__type(value, struct path);
 } paths SEC(".maps");
 
@@ -56,9 +59,9 @@ static __always_inline const struct next_hop *next_hop_live(__u32 host)
 	return bpf_map_lookup_elem(&next_hops, &host);
 }
 
-static __always_inline const struct next_hop *next_hop_to(__u32 host)
+static __always_inline const struct next_hop *next_hop_to(__u32 key)
 {
-	const struct path *path = bpf_map_lookup_elem(&paths, &host);
+	const struct path *path = bpf_map_lookup_elem(&paths, &key);
 	const struct next_hop *found;
 
 	if (!path)

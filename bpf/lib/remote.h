@@ -8,10 +8,12 @@
 #include "addr.h"
 #include "endpoint.h"
 #include "network.h"
+#include "next_hop.h"
 #include "underlay.h"
 
-#define REMOTE_OPEN 1 /* as ENDPOINT_OPEN: of its network */
-#define REMOTE_HOST 2 /* the host's own address, in no network */
+#define REMOTE_OPEN    1 /* as ENDPOINT_OPEN: of its network */
+#define REMOTE_HOST    2 /* the host's own address, in no network */
+#define REMOTE_LATENCY 4 /* its network goes by what takes least time */
 
 struct remote {
 	__u32 host; /* its number */
@@ -34,6 +36,12 @@ static __always_inline const struct remote *remote_find(const struct addr *addr)
 	if (!underlay_find())
 		return NULL;
 	return bpf_map_lookup_elem(&remotes, &key);
+}
+
+/* Which path leads there: a key of `paths`. */
+static __always_inline __u32 remote_path(const struct remote *remote)
+{
+	return remote->flags & REMOTE_LATENCY ? remote->host | PATH_LATENCY : remote->host;
 }
 
 /* Hosts are reached from all networks, and reach all. */

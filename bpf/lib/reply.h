@@ -49,6 +49,6 @@ static __always_inline int reply_to_remote(struct __sk_buff *skb, const struct p
 	int verdict;
 
 	answer.length = skb->len - ETH_HLEN;
-	verdict = to ? convey(skb, &answer, to->host, false) : -DROP_NO_PATH;
+	verdict = to ? convey(skb, &answer, remote_path(to), false) : -DROP_NO_PATH;
 	return verdict == CONVEY_NOT ? -DROP_NO_REPLY : verdict;
 }

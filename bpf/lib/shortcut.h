@@ -130,5 +130,5 @@ static __noinline int shortcut(struct __sk_buff *skb)
 	if (dst)
 		return shortcut_in(skb, &outer, &pkt, src, dst);
 	remote = remote_find(&pkt.dst);
-	return remote ? shortcut_onward(skb, &outer, &pkt, remote->host) : NO_SHORTCUT;
+	return remote ? shortcut_onward(skb, &outer, &pkt, remote_path(remote)) : NO_SHORTCUT;
 }

@@ -22,7 +22,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2 * WAY_HOSTS);
+	__uint(max_entries, 3 * WAY_HOSTS);
 	__type(key, __u32);
 	__type(value, struct way);
 } ways SEC(".maps");
@@ -86,7 +86,7 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 	return true;
 }
 
-/* NULL: there is none. */
+/* To a host, by its number with whatever else says how. NULL: there is none. */
 static __always_inline const struct way *way_to(struct __sk_buff *skb, __u32 host)
 {
 	__u32 tick = bpf_ktime_get_coarse_ns() >> WAY_TICK, place = host % WAY_HOSTS;
@@ -94,6 +94,8 @@ static __always_inline const struct way *way_to(struct __sk_buff *skb, __u32 hos
 
 	if (host & WAY_NEIGHBOUR)
 		place += WAY_HOSTS;
+	else if (host & PATH_LATENCY)
+		place += 2 * WAY_HOSTS;
 	way = bpf_map_lookup_elem(&ways, &place);
 	if (!way)
 		return NULL;

@@ -51,12 +51,14 @@ from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
 from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
-from seaway.model.facts import Attached, Endpoint, Host, Overlay
+from seaway.model.facts import Attached, Endpoint, Host, Overlay, Probing
 from seaway.model.membership import Membership
 from seaway.passing import Passing
+from seaway.paths import Paths, Runner
 from seaway.presence import alone_while
 from seaway.reconcile import Target
 from seaway.records import Records, parse
+from seaway.routed.orders_file import OrdersTarget
 from seaway.store.base import Store
 from seaway.stores import Stores
 from seaway.surroundings import HostSurroundings
@@ -99,7 +101,7 @@ class Agent:
     plane: DataPlane
     adopted: list[Key]  # what was found otherwise than it should be
     passing: Passing
-    following: Works  # what keeps up with the store
+    following: Works  # what keeps up with the store, and with `routed`
 
     async def run(self) -> None:
         """Answer, converge, then serve; watch until told to end.
@@ -176,19 +178,23 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         attachments,
         UplinkTarget(plane, config.agent.attach),
         SocketTarget(plane),
+        OrdersTarget(),
     )
     by_name = {target.name: target for target in targets}
+    convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
+    paths = _paths(config, facts, convergence)
     intents = Intents(
         host=host,
         facts=facts,
         records=records,
-        convergence=Convergence(facts, [by_name[d.name] for d in DERIVATIONS]),
+        convergence=convergence,
         surroundings=HostSurroundings(
             links,
             Counters(plane),
             attachments.mode,
             plane.layout,
             Translations(),
+            paths.ask,
             mtu=config.network.mtu,
         ),
         allocator=_allocator(host, facts),
@@ -198,7 +204,18 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         store=opened.shared,
         deciding=deciding,
     )
-    return _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
+    agent = _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
+    beside = (Runner().keep, paths.follow, paths.follow_numbers)
+    agent.following |= {f"routed: {work.__name__}": work for work in beside}
+    return agent
+
+
+def _paths(config: Config, facts: Facts, convergence: Convergence) -> Paths:
+    """What `routed` told before this agent, as what is there already rests on it."""
+    paths = Paths(facts, convergence.ask)
+    paths.remember()
+    facts.change(Probing, "host", Probing(preset=config.routing.probes))
+    return paths
 
 
 def _allocator(host: Host, facts: Facts) -> Allocator:

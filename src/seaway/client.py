@@ -25,9 +25,11 @@ from seaway.model.reports import (
     NetworkMade,
     NetworkReport,
     NewTokenReport,
+    RouteReport,
     Status,
     TokenReport,
 )
+from seaway.model.routing import RoutedReport
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
 from seaway.store import file
 
@@ -112,6 +114,14 @@ class Client:
     def unpublish(self, ref: str, ports: Publications) -> Endpoint:
         answer = self._call("POST", _path("endpoints", ref, "unpublish"), ports)
         return codec.decode(answer, Endpoint)
+
+    def links(self) -> RoutedReport:
+        return self._get("/v1/links", RoutedReport)
+
+    def routes(self, to: str = "", routing: str = "") -> list[RouteReport]:
+        asked = {"to": to, "routing": routing}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        return self._get(f"/v1/routes?{query}" if query else "/v1/routes", list[RouteReport])
 
     def ipam(self) -> list[BlockReport]:
         return self._get("/v1/ipam", list[BlockReport])

@@ -1,4 +1,4 @@
-"""One process a host works on its network: the agent, or who takes its place for a moment."""
+"""One process a host has a job: the agent, `routed`, or who takes their place for a moment."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import fcntl
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from seaway import names
 from seaway.errors import Conflict
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """A lock that dies with its process, and the pid for `uninstall`."""
-    names.RUN_FOLDER.mkdir(parents=True, exist_ok=True, mode=0o755)
-    descriptor = os.open(names.PID_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def alone(path: Path = names.PID_FILE, what: str = "agent") -> Iterator[None]:
+    """A lock that dies with its process, and the pid for who has to end it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = os.read(descriptor, 32).decode().strip()
         os.close(descriptor)
         raise Conflict(
-            f"another agent runs on this host (process {pid})", "stop it first"
+            f"another {what} runs on this host (process {pid})", "stop it first"
         ) from None
     try:
         os.ftruncate(descriptor, 0)

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from seaway.errors import Invalid
 from seaway.kernel import host, netns, sockets, underlay
 from seaway.kernel.translations import Translations
 from seaway.kernel.whereabouts import whereabouts
+from seaway.model.facts import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,11 +24,20 @@ if TYPE_CHECKING:
     from seaway.model.facts import Namespace
     from seaway.model.kernel import Inside
     from seaway.model.publications import HeldPort
+    from seaway.model.routing import Question
+
+T = TypeVar("T", bound=Value)
 
 # Seconds, of a container's first packet. A tenth of a millisecond is usual: the loop is held up for
 # that, as it could not sleep for less than a whole one, and spinning keeps the kernel from it.
 _HOLDS = 10 * (20e-6,) + 50 * (0.0,)
 _BETWEEN_TRIES = 0.001
+
+
+class Ask(Protocol):
+    """See `Paths.ask`."""
+
+    async def __call__(self, question: Question, kind: type[T]) -> T: ...
 
 
 @dataclass
@@ -37,6 +47,7 @@ class HostSurroundings:
     attach: str
     layout: str
     translations: Translations
+    ask: Ask  # of `routed`
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
     _present: set[int] | None = None  # devices, when counters were last put in order
@@ -98,6 +109,9 @@ class HostSurroundings:
             self._past[reason] += packets
         if gone:
             self.counters.purge({ifindex for ifindex, _ in gone})
+
+    async def ask_routed(self, question: Question, kind: type[T]) -> T:
+        return await self.ask(question, kind)
 
     def whereabouts(self) -> Whereabouts:
         return whereabouts()

@@ -183,7 +183,7 @@ def test_devices_without_ethernet_by_which_others_may_come_are_named(host):
 
 
 def known(host: Netns) -> set[str]:
-    return set(map(str, outside.known_addresses(host.path)))
+    return {str(address.ip) for address in outside.known_addresses(host.path)}
 
 
 @pytest.fixture
@@ -208,6 +208,12 @@ def test_others_know_a_host_with_docker_by_its_wire_alone(docked):
     assert {"192.0.2.1", "2001:db8::1"} == known(docked)
     docked.run("ip addr add 198.51.100.9/32 dev lo")
     assert {"192.0.2.1", "2001:db8::1", "198.51.100.9"} == known(docked)
+
+
+def test_the_segments_of_a_host_are_those_of_its_wires(docked):
+    docked.run("ip addr add 198.51.100.9/32 dev lo")
+    found = outside.uplinks(docked.path).segments
+    assert {"192.0.2.0/24", "2001:db8::/64"} == set(map(str, found))
 
 
 def test_addresses_that_pass_are_known_to_nobody(docked):

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from seaway import names
+from seaway.daemons import AGENT, SYSTEMD
 from seaway.lab.hosts import SEAWAY
-from seaway.setup import files, service
+from seaway.setup import files
 
 # Nobody in particular, who may read wherever this was cloned to, /root for example.
 READS = "+dac_read_search"
@@ -479,7 +480,7 @@ def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(host):
 SYSTEMCTL = f"""#!/bin/sh
 # Does what systemd would: runs the command of the unit, ends it, writes down what it was told.
 echo "$@" >> /run/told
-command=$(sed -n 's/^ExecStart=//p' {files.UNIT})
+command=$(sed -n 's/^ExecStart=//p' {AGENT.unit_file})
 case "$*" in
 *restart*) setsid --fork $command >> /run/journal 2>&1 < /dev/null ;;
 *disable*) kill "$(cat {names.PID_FILE})" ;;
@@ -489,7 +490,7 @@ esac
 
 def test_where_systemd_runs_the_agent_is_its_service(lab_host):
     before = state(lab_host)
-    lab_host.run("mkdir", "-p", str(service.SYSTEMD), "/run/bin")
+    lab_host.run("mkdir", "-p", str(SYSTEMD), "/run/bin")
     lab_host.write(Path("/run/bin/systemctl"), SYSTEMCTL)
     lab_host.run("chmod", "+x", "/run/bin/systemctl")
 
@@ -498,7 +499,7 @@ def test_where_systemd_runs_the_agent_is_its_service(lab_host):
         return lab_host.run("env", path, SEAWAY, *words, timeout=60)
 
     seaway("init")
-    unit = lab_host.read(files.UNIT)
+    unit = lab_host.read(AGENT.unit_file)
     assert f"ExecStart={SEAWAY} agent" in unit.splitlines()
     assert "event=ready" in lab_host.read(Path("/run/journal"))
 

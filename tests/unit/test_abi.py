@@ -56,6 +56,7 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
         "next_hops": (4, 28),
         "members": (16, 8),
         "tunnels": (4, 4),
+        "link_numbers": (4, 16),
         "publications": (20, 20),
         "origins": (20, 20),
     }

@@ -60,6 +60,8 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("GET", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, None),
     ("GET", "/v1/status"): ({}, None),
     ("GET", "/v1/backup"): ({}, None),
+    ("GET", "/v1/links"): ({}, None),
+    ("GET", "/v1/routes"): ({}, None),
     ("GET", "/v1/ipam"): ({}, None),
     ("GET", "/v1/ipam/check"): ({}, None),
     ("DELETE", "/v1/ipam/addresses/{address}"): ({"address": "10.208.9.9"}, None),

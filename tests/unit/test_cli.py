@@ -24,8 +24,10 @@ from tests.serving import served
 
 from seaway import __version__
 from seaway.cli.root import COMMANDS, root
-from seaway.model.facts import Attached
+from seaway.model.facts import Attached, Peer
 from seaway.model.publications import HeldPort
+from seaway.model.reports import Detour, RouteReport
+from seaway.model.routing import LinkReport, Question, RoutedReport, Routes
 from seaway.setup.bundle import without_secrets
 
 
@@ -408,3 +410,93 @@ def test_what_looks_like_a_secret_is_removed(text, left):
 def test_every_command_has_a_module_that_says_what_it_is_for():
     for module, _ in COMMANDS.values():
         assert import_module(f"seaway.cli.{module}").__doc__
+
+
+def join(host):
+    """There is another host, and `routed` tells of the way to it."""
+    facts = host.agent.intents.facts
+    host.call(lambda: facts.change(Peer, "b", Peer(name="b", addresses=(), number=2)))
+    detour = Detour(via="c", path=("c", "b"), lost="hops: 2, not 1", hops=2, rtt=900, cost=900)
+    route = RouteReport(
+        host="b",
+        routing="hops",
+        path=("b",),
+        hops=1,
+        rtt=400,
+        cost=400,
+        backup="c",
+        detours=(detour,),
+    )
+    links = (
+        LinkReport(host="b", up=True, rtt=0.4, loss=1.5, cost=400, session=True),
+        LinkReport(host="c", up=False, rtt=0.0, loss=0.0, cost=0, session=False),
+    )
+    host.agent.host.told |= {
+        "routes": Routes(routes=(route,)),
+        "status": RoutedReport(host="h", links=links, hosts=3),
+    }
+
+
+def test_a_host_alone_has_no_routes_and_no_links(host, seaway):
+    assert "TO  ROUTING  PATH  HOPS  RTT  COST" == seaway("route", "ls").strip()
+    assert "link" not in seaway("status").replace("link-local", "")
+    assert [] == host.agent.host.questions
+
+
+def test_routes_are_listed_and_of_one_host_with_what_was_not_taken(host, seaway):
+    join(host)
+    (line,) = seaway("route", "ls").splitlines()[1:]
+    assert ["b", "hops", "b", "1", "0.4", "ms", "0.4", "ms", "backup:", "c"] == line.split()
+    best, other = seaway("route", "ls", "--to", "b", "--routing", "hops").splitlines()[1:]
+    assert line.split() == best.split()
+    assert "c > b  2     0.9 ms  0.9 ms  not taken: hops: 2, not 1" == other.strip()
+    assert Question(ask="routes", to="b", routing="hops") == host.agent.host.questions[-1]
+    (told,) = json.loads(seaway("route", "ls", "-o", "json"))
+    assert ("b", "c") == (told["host"], told["backup"])
+
+
+def test_a_host_that_is_not_reached_is_listed_as_such(host, seaway):
+    join(host)
+    lost = Detour(via="c", path=(), lost="the link is down, says c")
+    report = RouteReport(host="b", routing="hops", path=(), detours=(lost,))
+    host.agent.host.told["routes"] = Routes(routes=(report,))
+    told = seaway("route", "ls", "--to", "b")
+    assert "it is not reached" in told
+    assert "not taken: the link is down, says c" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "complaint"),
+    [
+        (("--to", "z"), 3, "there is no other host 'z'"),
+        (("--to", "h"), 3, "there is no other host 'h'"),
+        (("--routing", "latency"), 3, "no network has the routing 'latency'"),
+        (("--routing", "luck"), 2, "luck"),
+    ],
+)
+def test_a_route_that_cannot_be_shown_says_why(host, seaway, words, status, complaint):
+    join(host)
+    assert complaint in seaway("route", "ls", *words, status=status)
+
+
+def test_where_routed_is_dead_routes_say_so_and_the_status_is_told_all_the_same(host, seaway):
+    join(host)
+    host.agent.host.told = {}
+    assert "routed does not answer" in seaway("route", "ls", status=7)
+    assert "links: routed does not answer" in seaway("status")
+
+
+def test_the_status_shows_each_link(host, seaway):
+    join(host)
+    told = seaway("status").splitlines()
+    assert {"link: b is up, 0.4 ms, loss 1.5 %", "link: c is down"} <= set(told)
+
+
+def test_a_network_is_routed_as_it_was_told(seaway):
+    seaway("network", "create", "video", "--routing", "latency")
+    assert (
+        "latency"
+        == json.loads(seaway("network", "inspect", "video", "-o", "json"))["network"]["routing"]
+    )
+    seaway("network", "update", "video", "--routing", "hops")
+    assert "hops" in seaway("network", "inspect", "video")

@@ -23,7 +23,7 @@ def test_every_line_of_the_template_shows_the_default():
     shown = set(re.findall(r"^(\w+) =", settings, flags=re.MULTILINE))
 
     assert config.Config() == config.parse(settings)
-    assert {"log_level", "attach", "mtu"} == shown
+    assert {"log_level", "attach", "mtu", "probes"} == shown
 
 
 def test_settings_are_read(tmp_path):
@@ -41,7 +41,11 @@ def test_settings_are_read(tmp_path):
     ("text", "kind", "complaint"),
     [
         ("[agent", Undecodable, "not TOML: "),
-        ("[agnet]", Undecodable, "unknown key 'agnet' (expected sections: agent, network)"),
+        (
+            "[agnet]",
+            Undecodable,
+            "unknown key 'agnet' (expected sections: agent, network, routing)",
+        ),
         (
             "[agent]\nlog = 1",
             Undecodable,

@@ -24,6 +24,8 @@ RECORD = abi.Endpoint(7, 9, 1, 256, 0, 1500, bytes.fromhex("020000000001"))
         (None, LINK, ("missing", f"name swy1, mac {MAC}, mtu 1500, arp no")),
         (Accept(("-i swy+", "-o swy+")), None, ("rules -i swy+, -o swy+", "nothing")),
         (3, 4, ("3", "4")),
+        (abi.LinkNumber(7, 1), abi.LinkNumber(8, 1), ("number (secret)", "number (secret)")),
+        (None, abi.LinkNumber(8, 1), ("missing", "number (secret), to 1")),
         ("ours", None, ("ours", "nothing")),
         (
             RECORD,

@@ -12,11 +12,14 @@ from msgspec.structs import replace
 
 from linkstates import agreed, sites, worlds
 from seaway.desired.network.explain import Chart
-from seaway.desired.network.graph import HOP, Routing
+from seaway.desired.network.graph import HOP
 from seaway.desired.network.paths import Routes
 from seaway.desired.network.topology import Topology
+from seaway.model.facts import Routing
 from seaway.model.links import LinkState, Neighbour
 from seaway.model.reports import RouteReport
+
+calm = settings(deadline=None)
 
 
 def chart(host: str, told: Sequence[LinkState], routing: Routing) -> Chart:
@@ -37,6 +40,7 @@ def reasons(told: Sequence[LinkState], to: str, routing: Routing = "latency") ->
 
 
 @given(worlds(), st.sampled_from(("hops", "latency")))
+@calm
 def test_the_path_is_the_one_that_all_hosts_together_take(told, routing):
     charts = {state.host: chart(state.host, told, routing) for state in told}
     for source, end in permutations(charts, 2):

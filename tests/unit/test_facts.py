@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
 from typing import Any, Literal
 
@@ -22,15 +23,19 @@ from seaway.model.facts import (
     Firewalls,
     Host,
     HostAddresses,
+    LinkNumber,
     Network,
     Overlay,
     Path,
     Peer,
+    Probing,
     Publication,
+    Routing,
     Token,
     Unguarded,
     Uplinks,
     Value,
+    path_key,
 )
 from seaway.model.kernel import Accept
 from seaway.model.ports import written
@@ -46,6 +51,7 @@ def network(number: int, connected: frozenset[int], flags: tuple[bool, bool]) ->
         subnets=(IPv4Network(f"10.{number}.0.0/16"),),
         connected=tuple(sorted(connected)),
         open=flags[0],
+        routing="latency" if number % 2 else "hops",
         masquerade=flags[1],
     )
 
@@ -89,7 +95,9 @@ def on_wire(families: frozenset[int], number: int) -> tuple[IPv4Address | IPv6Ad
 
 
 def path(number: int, via: int, backup: int) -> Path:
-    return Path(host=f"p{number}", via=f"p{via}", backup=f"p{backup}" if backup > 1 else "")
+    routing: Routing = "latency" if via == 1 else "hops"
+    other = f"p{backup}" if backup > 1 else ""
+    return Path(host=f"p{number}", via=f"p{via}", backup=other, routing=routing)
 
 
 def block(number: int, of: int, length: int, peer: int) -> Block:
@@ -124,18 +132,18 @@ def barrier(program: str, chain: str, docker_user: bool) -> Barrier:
     return Barrier(program=program, chain=chain, docker_user=docker_user and chain == "FORWARD")
 
 
-def key_of(fact: Value) -> str:
+def key_of(fact: Value) -> Hashable:
     match fact:
         case Endpoint(id=key) | Attached(endpoint=key) | Network(name=key) | Host(name=key):
             return key
-        case Path(host=key):
+        case Token(id=key) | LinkNumber(host=key):
             return key
+        case Path(host=name, routing=routing):
+            return path_key(name, routing)
         case Block(prefix=prefix):
             return str(prefix)
         case Cluster():
             return "cluster"
-        case Token(id=key):
-            return key
     return "host"
 
 
@@ -160,6 +168,8 @@ facts_ = st.one_of(
     st.builds(block, st.integers(0, 3), small, st.sampled_from((16, 26, 32)), small),
     st.builds(lambda ifindex: Overlay(ifindex=ifindex), small),
     st.builds(cluster, st.sampled_from(("auto", "always", "never"))),
+    st.builds(lambda host, number: LinkNumber(host=host, number=number), small, small),
+    st.builds(lambda preset: Probing(preset=preset), st.sampled_from(("default", "fast"))),
     st.builds(token, small),
     st.builds(here, st.frozensets(small)),
     st.builds(uplinks, st.booleans(), small),
@@ -281,6 +291,20 @@ def test_other_firewalls_let_our_packets_through_where_they_refuse_and_want_it()
     facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers[2:3])))
     left = {place for place, accept in facts.derive()["accepts"].items() if accept}
     assert {("ip6tables-legacy", "INPUT")} == left
+
+
+def test_where_there_are_other_hosts_what_they_send_us_passes_a_firewall_of_the_host() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    barriers = (barrier("iptables-nft", "INPUT", docker_user=False),)
+    facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers)))
+    facts.change(Cluster, "cluster", cluster("always"))
+    facts.change(Peer, "p1", peer(1, frozenset((4,)), draining=False))
+    sent = ("udp -m udp --dport 8479", "udp -m udp --dport 8481", "tcp -m tcp --dport 8481")
+    carried = tuple(f"-p {one}" for one in sent)
+    assert Accept(("-i swy+", *carried)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]
+
+    facts.change(Peer, "p1", None)
+    assert Accept(("-i swy+",)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]
 
 
 def test_dockers_bridges_are_closed_where_forwarding_was_off_before_us() -> None:

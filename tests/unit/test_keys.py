@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from authority import Authority
 from fakes_keys import FakeKeys
 from seaway.errors import Invalid
-from seaway.routed.flood import Keys
+from seaway.routed.core import LinkKeys
 from seaway.routed.keys import HostKeys, key_digest
 
 
-def real() -> dict[str, Keys]:
+def real() -> dict[str, LinkKeys]:
     authority = Authority()
     return {name: HostKeys(authority.host(name), authority.pem) for name in "ab"}
 
 
 @pytest.fixture(params=["fake", "real"])
-def keys(request: pytest.FixtureRequest) -> dict[str, Keys]:
+def keys(request: pytest.FixtureRequest) -> dict[str, LinkKeys]:
     return {name: FakeKeys(name) for name in "ab"} if request.param == "fake" else real()
 
 
@@ -40,6 +44,60 @@ def test_nothing_else_is(keys):
     assert not b.holds("a", b"", b"body", signature)
     assert not b.holds("a", b"\x30\x82" * 900, b"body", signature)
     assert not b.holds("a", bytes(5000), b"body", signature)
+
+
+AUTHORITY = Authority()
+HOLDER = HostKeys(AUTHORITY.host("a"), AUTHORITY.pem)
+JUDGE = HostKeys(AUTHORITY.host("b"), AUTHORITY.pem)
+OCTET = st.tuples(st.integers(0, len(HOLDER.credential) - 1), st.integers(0, 255))
+
+
+@given(st.lists(OCTET, min_size=1, max_size=3))
+@settings(max_examples=500)
+def test_whatever_is_given_as_a_credential_is_judged(octets):
+    data = bytearray(HOLDER.credential)
+    for place, octet in octets:
+        data[place] = octet
+    altered = bytes(data) != HOLDER.credential
+
+    assert altered != JUDGE.holds("a", bytes(data), b"body", HOLDER.sign(b"body"))
+
+
+ECDSA_WITH_SHA256 = bytes.fromhex("06082a8648ce3d040302")
+
+
+def test_a_credential_that_is_signed_in_an_unknown_way_is_none():
+    found = HOLDER.credential
+    assert 2 == found.count(ECDSA_WITH_SHA256)
+    strange = found.replace(ECDSA_WITH_SHA256, ECDSA_WITH_SHA256[:-1] + b"\x7f")
+
+    assert not JUDGE.holds("a", strange, b"body", HOLDER.sign(b"body"))
+
+
+def test_both_ends_of_a_link_know_its_number_when_they_know_each_other(keys):
+    a, b = keys["a"], keys["b"]
+    assert None is a.number("b")
+    a.learn("b", b.credential)
+    b.holds("a", a.credential, b"body", a.sign(b"body"))
+
+    assert a.number("b") == b.number("a")
+    assert 0 <= a.number("b") < 1 << 64
+
+
+def test_what_is_no_credential_of_a_host_tells_no_number(keys):
+    keys["a"].learn("b", keys["a"].credential)
+    keys["a"].learn("b", b"nothing")
+
+    assert None is keys["a"].number("b")
+
+
+def test_no_two_links_have_the_same_number():
+    authority = Authority()
+    found = {name: HostKeys(authority.host(name), authority.pem) for name in "abc"}
+    for one, other in permutations("abc", 2):
+        found[one].learn(other, found[other].credential)
+
+    assert 3 == len({found[one].number(other) for one, other in permutations("abc", 2)})
 
 
 def test_a_certificate_of_another_cluster_is_none():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -99,10 +100,24 @@ def test_what_has_the_same_name_elsewhere_is_another_segment():
     assert {state.host for state in here} == hops([*here, *there], "a0").keys()
 
 
-def test_in_a_small_segment_nothing_is_taken_for_granted():
-    line = [(f"a{n}", f"a{n + 1}", 1) for n in range(SMALL - 1)]
-    told = agreed(line, **{f"a{n}": ("a",) for n in range(SMALL)})
-    assert {f"a{n}": n for n in range(SMALL)} == hops(told, "a0")
+def test_where_all_of_a_small_segment_probe_each_other_nothing_is_taken_for_granted():
+    names = [f"a{n}" for n in range(SMALL)]
+    links = [(one, other, 0) for one, other in combinations(names, 2)]
+    line = [(one, other, 1) for one, other in pairwise(names)]
+    told = agreed(
+        {link[:2]: link for link in links + line}.values(), **dict.fromkeys(names, ("a",))
+    )
+    assert {name: n for n, name in enumerate(names)} == hops(told, "a0")
+    assert set() == hubs(told)
+
+
+def test_a_link_there_is_as_long_as_it_was_measured():
+    names = [f"a{n}" for n in range(4)]
+    links = [(one, other, 1 + n) for n, (one, other) in enumerate(combinations(names, 2))]
+    drawn = Map.of(agreed(links, **dict.fromkeys(names, ("a",))), "latency")
+    assert {(one, other): float(cost) for one, other, cost in links} == {
+        pair: away[0] for pair, away in drawn.away.items() if pair[0] < pair[1]
+    }
 
 
 def test_a_link_that_failed_is_an_exception_in_every_segment_that_its_ends_share():
@@ -138,7 +153,8 @@ def test_two_of_a_part_are_neighbours_unless_their_link_failed(seed):
 
 
 def test_two_that_share_two_segments_keep_their_link_when_one_of_them_grows_large():
-    small, large = segment("b", SMALL, Random(1)), segment("b", SMALL + 1, Random(1))
+    small = agreed([("b0", "b1", 3)], b0=("b",), b1=("b",))
+    large = segment("b", SMALL + 1, Random(1))
     both = {"b0": ("a", "b"), "b1": ("a", "b")}
     topology, known = Topology(), {}
     for told in (small, large):

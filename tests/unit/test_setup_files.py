@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from seaway import config
-from seaway.setup import files, service
+from seaway import config, daemons
+from seaway.setup import files
 
 
 def conflist(path, *types):
@@ -68,25 +68,25 @@ def test_a_single_configuration_is_known_by_its_type(tmp_path):
 
 
 def test_files_appear_whole_and_leave_no_remains(tmp_path):
-    files.put_unit("/opt/seaway", tmp_path / "seaway.service")
+    files.put_config(tmp_path / "seaway.toml")
     (tmp_path / "full").mkdir()
     with pytest.raises(OSError, match="full"):
-        files.put_unit("/opt/seaway", tmp_path / "full")
+        files.put_conflist("default", tmp_path / "full")
 
-    assert ["full", "seaway.service"] == sorted(p.name for p in tmp_path.iterdir())
+    assert ["full", "seaway.toml"] == sorted(p.name for p in tmp_path.iterdir())
 
 
 def test_the_unit_runs_the_command_that_wrote_it(tmp_path):
-    path = tmp_path / "seaway.service"
-
-    assert files.put_unit("/opt/venv/bin/seaway", path)
-    assert not files.put_unit("/opt/venv/bin/seaway", path)
-    assert "\nExecStart=/opt/venv/bin/seaway agent\n" in path.read_text()
-    assert "/usr/bin" not in path.read_text()
+    for daemon in (daemons.AGENT, daemons.ROUTED):
+        assert daemon.put_unit("/opt/venv/bin/seaway", tmp_path)
+        assert not daemon.put_unit("/opt/venv/bin/seaway", tmp_path)
+        text = (tmp_path / daemon.unit).read_text()
+        assert f"\nExecStart=/opt/venv/bin/seaway {daemon.word}\n" in text
+        assert "/usr/bin" not in text
 
 
 def test_the_unit_keeps_the_data_plane_and_comes_back():
-    lines = files.unit().splitlines()
+    lines = daemons.AGENT.unit_text().splitlines()
 
     assert {"KillMode=process", "Restart=always", "RuntimeDirectoryPreserve=yes"} <= set(lines)
 
@@ -94,7 +94,7 @@ def test_the_unit_keeps_the_data_plane_and_comes_back():
 def test_the_unit_lets_docker_turn_forwarding_on_and_is_there_before_who_starts_containers():
     ordered = {
         (word, service)
-        for line in files.unit().splitlines()
+        for line in daemons.AGENT.unit_text().splitlines()
         for word, _, services in [line.partition("=")]
         for service in services.split()
     }
@@ -109,14 +109,14 @@ def test_the_unit_lets_docker_turn_forwarding_on_and_is_there_before_who_starts_
 def test_a_running_agent_is_the_one_that_holds_the_lock(tmp_path):
     path = tmp_path / "agent.pid"
     path.write_text(f"{os.getpid()}\n")
-    assert service.running(path) is None
+    assert daemons.running(path) is None
 
     with path.open("r+b") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert os.getpid() == service.running(path)
+        assert os.getpid() == daemons.running(path)
 
-    assert service.running(path) is None
-    assert service.running(tmp_path / "none") is None
+    assert daemons.running(path) is None
+    assert daemons.running(tmp_path / "none") is None
 
 
 HOLDER = """
@@ -134,17 +134,17 @@ def test_the_agent_is_ended_by_the_lock_that_it_holds(tmp_path):
     argv = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as agent:
         assert b"held\n" == agent.stdout.readline()
-        service.end(service.running(path))
+        daemons.end(daemons.running(path))
 
     assert -15 == agent.returncode
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_understands_the_unit(tmp_path):
-    path = tmp_path / "seaway.service"
-    files.put_unit(sys.executable, path)
+@pytest.mark.parametrize("daemon", [daemons.AGENT, daemons.ROUTED], ids=lambda d: d.word)
+def test_systemd_understands_the_unit(tmp_path, daemon):
+    daemon.put_unit(sys.executable, tmp_path)
 
-    argv = ["systemd-analyze", "verify", "--man=no", str(path)]
+    argv = ["systemd-analyze", "verify", "--man=no", str(tmp_path / daemon.unit)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
 
     assert (0, "") == (done.returncode, done.stderr)

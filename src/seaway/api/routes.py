@@ -24,6 +24,7 @@ from seaway.model.reports import (
     NetworkReport,
     NewTokenReport,
     RelayReport,
+    RouteReport,
     Status,
     TokenReport,
     UseReport,
@@ -36,6 +37,7 @@ from seaway.model.requests import (
     NewToken,
     Publications,
 )
+from seaway.model.routing import RoutedReport
 from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.model.wire import CniAnswer, CniCall
 from seaway.store.base import Moment
@@ -182,6 +184,14 @@ ROUTES = (
         lambda to, call: to.intents.unpublish(call.path["ref"], call.body),
         takes=Publications,
         answers=Endpoint,
+    ),
+    Route("GET", "/v1/links", lambda to, _: to.intents.links(), answers=RoutedReport),
+    Route(
+        "GET",
+        "/v1/routes",
+        lambda to, call: to.intents.routes(call.query.get("to", ""), call.query.get("routing", "")),
+        answers=list[RouteReport],
+        query=("to", "routing"),
     ),
     Route("GET", "/v1/ipam", lambda to, _: to.intents.ipam(), answers=list[BlockReport]),
     Route("GET", "/v1/ipam/check", lambda to, _: to.intents.ipam_check(), answers=list[Leak]),

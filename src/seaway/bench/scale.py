@@ -29,16 +29,23 @@ class Cell(NamedTuple):
 
 
 def run(systems: list[str], options: Options) -> Result:
-    ledger = Ledger[float](measured_cpu())
+    ledger, counted = Ledger[float](measured_cpu()), dict[Cell, float]()
     metrics = [metric for metric in TRIALS if options.wants_metric(metric)]
     for hosts in options.hosts:
         for system in systems:
             options.progress(f"{CASE}: {system}, {hosts} hosts")
             with _running(hosts, system, ledger.cpu) as runner:
                 for metric in metrics:
-                    _measure(runner, Cell(metric, system, hosts), ledger, options)
+                    cell = Cell(metric, system, hosts)
+                    if TRIALS[metric].timed:
+                        _measure(runner, cell, ledger, options)
+                    else:
+                        counted[cell] = ask(runner, metric)
     cells = [Cell(m, s, hosts) for m in metrics for s in systems for hosts in options.hosts]
-    rows = tuple(_row(cell, ledger) for cell in cells)
+    rows = tuple(
+        _counted(cell, counted[cell]) if cell in counted else _row(cell, ledger) for cell in cells
+    )
+    ledger.calibrate()
     return Result(case=CASE, machine=describe(ledger.cpu, ledger.fastest), rows=rows, ratios={})
 
 
@@ -61,13 +68,29 @@ def _measure(runner: Runner, cell: Cell, ledger: Ledger[float], options: Options
             ledger.measure(cell, partial(ask, runner, cell.metric))
 
 
+def _counted(cell: Cell, value: float) -> Row:
+    return Row(
+        system=cell.system,
+        metric=cell.metric,
+        unit=TRIALS[cell.metric].unit,
+        value=value,
+        low=value,
+        high=value,
+        runs=1,
+        discarded=0,
+        good=True,
+        hosts=cell.hosts,
+        endpoints=cell.hosts * ENDPOINTS,
+    )
+
+
 def _row(cell: Cell, ledger: Ledger[float]) -> Row:
     kept = ledger.told(cell)
     found = estimate(kept, best_quartile("lower")) if kept else None
     return Row(
         system=cell.system,
         metric=cell.metric,
-        unit=TRIALS[cell.metric][0],
+        unit=TRIALS[cell.metric].unit,
         value=found and found.value,
         low=found and found.low,
         high=found and found.high,

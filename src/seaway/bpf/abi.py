@@ -6,7 +6,7 @@ tests/unit/test_abi.py holds every mirror to what the compiler made of its C str
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self
 
 from seaway.model.addresses import unmapped
@@ -23,6 +23,7 @@ MAPS: Final = (
     "next_hops",
     "members",
     "tunnels",
+    "link_numbers",
     "publications",
     "origins",
     "flows",
@@ -44,6 +45,8 @@ ENDPOINT_LINK_LOCAL: Final = 4
 ENDPOINT_PUBLISHED: Final = 8
 REMOTE_OPEN: Final = 1
 REMOTE_HOST: Final = 2
+REMOTE_LATENCY: Final = 4
+PATH_LATENCY: Final = 0x40000000
 NEXT_HOP_OVERLAY: Final = 1
 NEXT_HOP_DIRECT: Final = 2
 MEMBER_RELAYS: Final = 1
@@ -148,6 +151,16 @@ class Member(Record):
     c_name, c_format = "member", "=II"
     host: int
     flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNumber(Record):
+    """bpf/lib/link.h: what the host at the other end of a link must know of it."""
+
+    c_name, c_format = "link_number", "=QII"
+    number: int = field(repr=False)  # a secret
+    to: int
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)

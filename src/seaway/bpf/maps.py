@@ -144,6 +144,7 @@ REMOTE: Final[Codec[abi.Remote]] = Codec(abi.Remote.pack, abi.Remote.unpack)
 PATH: Final[Codec[abi.Path]] = Codec(abi.Path.pack, abi.Path.unpack)
 NEXT_HOP: Final[Codec[abi.NextHop]] = Codec(abi.NextHop.pack, abi.NextHop.unpack)
 MEMBER: Final[Codec[abi.Member]] = Codec(abi.Member.pack, abi.Member.unpack)
+LINK: Final[Codec[abi.LinkNumber]] = Codec(abi.LinkNumber.pack, abi.LinkNumber.unpack)
 PORT: Final[Codec[abi.PortKey]] = Codec(abi.PortKey.pack, abi.PortKey.unpack)
 PUBLICATION: Final[Codec[abi.Publication]] = Codec(abi.Publication.pack, abi.Publication.unpack)
 ORIGIN: Final[Codec[abi.Origin]] = Codec(abi.Origin.pack, abi.Origin.unpack)
@@ -161,6 +162,7 @@ _CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "next_hops": (NUMBER, NEXT_HOP),
     "members": (ADDRESS, MEMBER),
     "tunnels": (NUMBER, NUMBER),
+    "link_numbers": (NUMBER, LINK),
     "publications": (PORT, PUBLICATION),
     "origins": (PORT, ORIGIN),
 }

@@ -30,7 +30,7 @@ from seaway.bpf.btf import Btf, layout_hash, map_hashes
 from seaway.errors import HostUnfit
 from seaway.kernel import filesystems
 from seaway.model.kernel import HOOKS, OVERLAY_HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
-from seaway.names import PIN_FOLDER
+from seaway.names import PIN_FOLDER, STATE_PINS
 
 OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
 # By its object file: what is in it.
@@ -49,7 +49,6 @@ STATE: Final = frozenset(
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 
 _PROGRAMS: Final = "programs"
-_STATE: Final = "state"
 _NAME: Final = 15  # characters of a map's name that the kernel keeps
 _PROG_INFO = struct.Struct("=II8s")  # struct bpf_prog_info begins with type, id, tag
 
@@ -94,7 +93,7 @@ class DataPlane:
         types = {name: Btf(elf) for name, elf in files.items()}
         folder = pins / layout_hash(list(types.values()))
         places = _places(pins, folder, map_hashes(list(types.values())))
-        for made in (folder / _PROGRAMS, pins / _STATE):
+        for made in (folder / _PROGRAMS, pins / STATE_PINS):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
         _keep_maps(folder / _PROGRAMS, places)
         programs = {
@@ -137,10 +136,10 @@ class DataPlane:
     def retire(self) -> None:
         """Remove the pins of other layouts and programs. Only when nothing runs them."""
         for folder in list(self.pins.iterdir()):
-            if folder.name not in {self.layout, LINKS, UPLINKS, SOCKETS, _STATE}:
+            if folder.name not in {self.layout, LINKS, UPLINKS, SOCKETS, STATE_PINS}:
                 remove(folder)
         kept = {path for path, _ in self.pinned.values()}
-        for folder in (self.folder / _PROGRAMS, self.pins / _STATE):
+        for folder in (self.folder / _PROGRAMS, self.pins / STATE_PINS):
             for pin in set(folder.iterdir()) - kept:
                 pin.unlink(missing_ok=True)
 
@@ -148,7 +147,7 @@ class DataPlane:
 def _places(pins: Path, folder: Path, digests: Mapping[str, str]) -> dict[str, Path]:
     """Where each map is pinned."""
     return {
-        name: pins / _STATE / f"{name}-{digest}" if name in STATE else folder / name
+        name: pins / STATE_PINS / f"{name}-{digest}" if name in STATE else folder / name
         for name, digest in digests.items()
     }
 

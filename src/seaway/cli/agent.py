@@ -25,7 +25,7 @@ def agent() -> None:
 
     must_be_root("run the agent")
     settings = config.load()
-    _log(settings.agent.log_level)
+    log_to_stderr(settings.agent.log_level)
     try:
         asyncio.run(process.serve(settings))
     except BaseExceptionGroup as group:
@@ -46,7 +46,7 @@ def _expected(group: BaseExceptionGroup[BaseException]) -> SeawayError | OSError
     return first if isinstance(first, (SeawayError, OSError)) else None
 
 
-def _log(level: str) -> None:
+def log_to_stderr(level: str) -> None:
     """One line for each event, with its fields, on standard error."""
     import structlog  # noqa: PLC0415
 

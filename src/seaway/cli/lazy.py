@@ -12,22 +12,30 @@ if TYPE_CHECKING:
 
 
 class LazyGroup(click.Group):
-    """`entries`: name -> (module under seaway.cli, first line of its help).
+    """`entries`: name -> (module under seaway.cli, first line of its help). `unlisted`: names that
+    are modules, of what other programs run.
 
     A command `endpoint` is the function `endpoint` of its module.
     """
 
-    def __init__(self, *args: Any, entries: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        entries: Mapping[str, tuple[str, str]],
+        unlisted: frozenset[str] = frozenset(),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.entries = entries
+        self.modules = {name: name for name in unlisted} | {n: e[0] for n, e in entries.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, click's signature
         return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in self.entries:
+        if cmd_name not in self.modules:
             return None
-        module = import_module(f"seaway.cli.{self.entries[cmd_name][0]}")
+        module = import_module(f"seaway.cli.{self.modules[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -31,12 +31,17 @@ LINES: dict[str, Callable[[NetworkReport], Any]] = {
     "masquerade": lambda r: r.network.masquerade,
     "host access": lambda r: r.network.host_access,
     "link-local": lambda r: r.network.link_local,
+    "routing": lambda r: r.network.routing,
     "mtu": lambda r: r.network.mtu,
     "endpoints": lambda r: r.endpoints,
 }
 
 
 _MTU = click.option("--mtu", type=int, help="Of its interfaces. [default: the uplink's]")
+_ROUTINGS = {
+    "hops": "the fewest hosts in the middle, then the shortest round trip",
+    "latency": "what takes least time, by round trip, loss and load",
+}
 _SWITCHES = {  # option -> what a new network has, and what it means
     "--open/--closed": (False, "Reach, and be reached by, other open ones."),
     "--masquerade/--no-masquerade": (True, "Send to the world behind the host's address."),
@@ -52,7 +57,14 @@ def isolation(*, new: bool) -> Callable[[Callable[..., None]], Callable[..., Non
     """The options that a network is made with and that can be changed later."""
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
-        command = _MTU(command)
+        routing = click.option(
+            "--routing",
+            type=click.Choice(list(_ROUTINGS)),
+            default="hops" if new else None,
+            show_default=new,
+            help=f"Paths between hosts: {'; or '.join(_ROUTINGS.values())}.",
+        )
+        command = _MTU(routing(command))
         for names, (default, text) in reversed(_SWITCHES.items()):
             option = click.option(
                 names, default=default if new else None, show_default=new, help=text

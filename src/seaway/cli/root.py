@@ -28,6 +28,7 @@ COMMANDS = {
     "attach": ("attach", "Give a network namespace an interface on a network."),
     "detach": ("attach", "Take an endpoint's interface away and free its addresses."),
     "endpoint": ("endpoint", "List and inspect endpoints, and publish their ports."),
+    "route": ("route", "Show the paths to other hosts, and why not the others."),
     "ipam": ("ipam", "Show who holds each address and why; find and free leaks."),
     "lab": ("lab", "Make virtual hosts on this machine to try things in."),
     "bench": ("bench", "Measure side by side with what is installed here."),
@@ -38,6 +39,8 @@ COMMANDS = {
     "completion": ("completion", "Print the completion script for a shell."),
     "version": ("version", "Print the version."),
 }
+
+UNLISTED = frozenset({"routed"})
 
 
 class Root(LazyGroup):
@@ -77,6 +80,7 @@ def _tell(error: SeawayError) -> int:
     PROGRAM,
     cls=Root,
     entries=COMMANDS,
+    unlisted=UNLISTED,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seaway.cli import options, show
+from seaway.errors import SeawayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from seaway.client import Client
     from seaway.model.reports import Status
 
 _SHOWN = 5  # of the latest drift
@@ -65,9 +67,12 @@ LINES: dict[str, Callable[[Status], Any]] = {
 @options.output
 def status(output: str) -> None:
     """Show the health of this host's agent and data plane."""
-    found = options.agent().status()
+    agent = options.agent()
+    found = agent.status()
     show.one(found, LINES, output)
     if output == "table":
+        for line in _links(agent):
+            click.echo(line)
         for failure in found.failures:
             click.echo(f"failing: {failure.target} {failure.key}: {failure.error}")
         for drift in found.drift[-_SHOWN:]:
@@ -76,3 +81,18 @@ def status(output: str) -> None:
                 f"drift: {at} {drift.target} {drift.key}: found {drift.found}, "
                 f"expected {drift.expected}"
             )
+
+
+def _links(agent: Client) -> Iterator[str]:
+    """To other hosts."""
+    try:
+        report = agent.links()
+    except SeawayError as error:
+        yield f"links: {error.message}"
+        return
+    for link in report.links:
+        if link.up:
+            loss = f", loss {link.loss:g} %" if link.loss else ""
+            yield f"link: {link.host} is up, {link.rtt:g} ms{loss}"
+        else:
+            yield f"link: {link.host} is down"

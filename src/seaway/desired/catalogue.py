@@ -17,6 +17,8 @@ from seaway.desired.network.host import (
     UPLINKS,
 )
 from seaway.desired.network.networks import CONNECTIONS, MASQUERADE, SUBNETS
+from seaway.desired.network.numbers import NUMBERS
+from seaway.desired.network.orders import ORDERS
 from seaway.desired.network.overlay import (
     MEMBERS,
     NEXT_HOPS,
@@ -37,6 +39,7 @@ DERIVATIONS = (
     IDENTITIES,
     SUBNETS,
     CONNECTIONS,
+    NUMBERS,
     MASQUERADE,
     ACCEPTS,
     LINKS,
@@ -55,4 +58,5 @@ DERIVATIONS = (
     ROUTES,
     UPLINKS,
     SOCKETS,
+    ORDERS,
 )

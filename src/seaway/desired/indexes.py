@@ -12,6 +12,7 @@ from seaway.names import link_name
 INDEXES = (
     Index(Network, "subnet", lambda n: n.subnets),
     Index(Network, "number", lambda n: (n.number,)),
+    Index(Network, "routing", lambda n: (n.routing,)),
     Index(Endpoint, "address", lambda e: tuple(i.ip for i in e.addresses)),
     Index(Endpoint, "link", lambda e: (link_name(e.id),)),
     Index(Endpoint, "network", lambda e: (e.network,)),

@@ -13,6 +13,7 @@ from seaway.intents.health import HealthIntents
 from seaway.intents.hosts import HostIntents
 from seaway.intents.joining import JoiningIntents
 from seaway.intents.networks import NetworkIntents
+from seaway.intents.routing import RoutingIntents
 from seaway.intents.tokens import TokenIntents
 
 
@@ -22,6 +23,7 @@ class Intents(
     EndpointIntents,
     AddressIntents,
     BackupIntents,
+    RoutingIntents,
     HostIntents,
     JoiningIntents,
     TokenIntents,

@@ -13,15 +13,17 @@ from seaway.facts import Facts
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
-from seaway.model.facts import Endpoint, Host, Namespace
+from seaway.model.facts import Endpoint, Host, Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
+from seaway.model.routing import Question
 from seaway.records import Records
 from seaway.store.base import Changed, Store
 from seaway.trust.keeper import Keeper
 
 T = TypeVar("T")
+V = TypeVar("V", bound=Value)
 _TRIES = 8  # of a commit that others' commits come before
 
 
@@ -73,6 +75,9 @@ class Surroundings(Protocol):
 
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
+
+    async def ask_routed(self, question: Question, kind: type[V]) -> V:
+        """What `routed` answers. `Unavailable`: nothing."""
 
     def whereabouts(self) -> Whereabouts:
         """By what this host is told from every other one."""

@@ -65,6 +65,7 @@ class NetworkIntents(Desk):
             masquerade=request.masquerade,
             host_access=request.host_access,
             link_local=request.link_local,
+            routing=request.routing,
             mtu=mtu,
         )
         numbered = msgspec.structs.replace(cluster, next_network=cluster.next_network + 1)

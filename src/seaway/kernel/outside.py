@@ -21,7 +21,7 @@ from seaway.kernel.messages.link import (
 )
 from seaway.kernel.messages.route import BY_RA, LOCAL, UNICAST, RouteEntry
 from seaway.kernel.rtnl import Rtnl
-from seaway.model.addresses import Address
+from seaway.model.addresses import Interface
 from seaway.model.facts import Uplinks
 from seaway.model.reports import Finding
 from seaway.names import LINK_PREFIX, ROUTE_PROTOCOL
@@ -33,16 +33,18 @@ _ROUTER = "vrf"  # the one kind of master whose devices still are addressed them
 
 def uplinks(netns_path: Path | None = None) -> Uplinks:
     """How this host reaches others, and they it."""
+    known = known_addresses(netns_path)
     return Uplinks(
         ipv6=_IPV6.exists(),
         by_advertisement=tuple(learnt_by_ra(netns_path)),
         devices=tuple(addressed_devices(netns_path)),
-        addresses=frozenset(known_addresses(netns_path)),
+        addresses=frozenset(address.ip for address in known),
+        segments=frozenset(a.network for a in known if a.network.num_addresses > 1),
         mtu=uplink_mtu(netns_path),
     )
 
 
-def known_addresses(netns_path: Path | None = None) -> list[Address]:
+def known_addresses(netns_path: Path | None = None) -> list[Interface]:
     """By which others may know this host, in the long run.
 
     Not by those of bridges that lead to containers alone (docker0), nor by one that the host
@@ -52,7 +54,7 @@ def known_addresses(netns_path: Path | None = None) -> list[Address]:
         entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
         leads = cache(partial(_leads_outside, rtnl))
         return [
-            entry.address.ip
+            entry.address
             for entry in entries
             if entry
             and entry.protocol != ROUTE_PROTOCOL

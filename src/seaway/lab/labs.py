@@ -144,7 +144,7 @@ def part(*hosts: LabHost) -> None:
     rule that each frame on the wire would pay for.
     """
     for host in hosts:
-        wire = _wire(host.cgroup.parent.name)
+        wire = _wire(host.cgroup.parent.name.removeprefix(cgroups.PREFIX))
         wire.run("bridge", "link", "set", "dev", host.name, "isolated", "on")
 
 

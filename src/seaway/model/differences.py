@@ -7,7 +7,7 @@ from typing import Any
 
 from seaway.model.addresses import unmapped
 
-_MISSING, _NOTHING = "missing", "nothing"
+_MISSING, _NOTHING, _SECRET = "missing", "nothing", "(secret)"
 _MAC, _ADDRESS = 6, 16  # bytes
 
 
@@ -48,8 +48,9 @@ def _octets(value: bytes) -> str:
 
 
 def _listed(value: Any, names: list[str]) -> str:
-    pairs = (f"{name.replace('_', ' ')} {_words(getattr(value, name))}" for name in names)
-    return ", ".join(pairs)
+    secret = {field.name for field in fields(value) if not field.repr}
+    told = {n: _SECRET if n in secret else _words(getattr(value, n)) for n in names}
+    return ", ".join(f"{name.replace('_', ' ')} {words}" for name, words in told.items())
 
 
 def _shown(value: Any) -> list[Field[Any]]:

@@ -11,6 +11,9 @@ import msgspec
 from seaway.model.addresses import Address, Interface, Prefix
 from seaway.names import OVERLAY_ID, OVERLAY_PORT
 
+Routing = Literal["hops", "latency"]  # what paths are chosen by: fewest hops, or lowest cost
+Probes = Literal["default", "fast"]  # how soon a dead link is noticed
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,11 +53,19 @@ class Peer(Host):
 
 
 class Path(Value):
-    """Observed: the way to another host. Key: that host's name."""
+    """Observed: the way to another host, for one routing. Key: see `path_key`."""
 
     host: str
     via: str  # the next hop: a peer that is reached directly, perhaps that host itself
     backup: str = ""  # another one that leads there without a loop; empty: there is none
+    routing: Routing = "hops"
+
+
+class LinkNumber(Value):
+    """Observed: what only the two ends of a link know. Key: the number of the host at the other."""
+
+    host: int
+    number: int
 
 
 class Network(Value):
@@ -68,6 +79,7 @@ class Network(Value):
     masquerade: bool = True  # to the world behind the host's address, and closed to the world
     host_access: bool = True  # containers reach their own host's ports
     link_local: bool = False  # containers reach 169.254/16 (cloud metadata) and fe80::/10
+    routing: Routing = "hops"  # which paths its packets take between hosts
     mtu: int = 1500
     leaving: bool = False  # it is being removed, and takes no endpoint
 
@@ -198,7 +210,14 @@ class Uplinks(Value):
     by_advertisement: tuple[str, ...] = ()  # devices that live by what routers tell
     devices: tuple[tuple[str, int], ...] = ()  # by which others reach it: name and ifindex
     addresses: frozenset[Address] = frozenset()  # by which others may know it, in the long run
+    segments: frozenset[Prefix] = frozenset()  # who has an address there is next door
     mtu: int = 1500  # of where its default routes lead, the smallest
+
+
+class Probing(Value):
+    """How this host watches its links, by its own settings. One fact, key 'host'."""
+
+    preset: Probes = "default"
 
 
 class Barrier(Value):
@@ -233,6 +252,11 @@ class Before(Value):
     # ours may be there still though nothing publishes it any more. As the kernel writes them.
     reserved: str = ""
     left: str = ""
+
+
+def path_key(host: str, routing: Routing) -> str:
+    """The name of the host at its end; with the routing, if that is not the usual one."""
+    return host if routing == "hops" else f"{host}/{routing}"
 
 
 def endpoint_id(container: str, interface: str) -> str:

@@ -30,6 +30,10 @@ class Neighbour(msgspec.Struct, frozen=True, array_like=True, gc=False):
     loss: Percent = 0
     load: Percent = 0
 
+    @property
+    def figures(self) -> tuple[int, int, int, int]:
+        return self.rtt, self.cost, self.loss, self.load
+
 
 class LinkState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that one host says of itself and its links."""

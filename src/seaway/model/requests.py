@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seaway.model.addresses import Address, Interface, Prefix
-from seaway.model.facts import ExtraRoute, Publication, Value
+from seaway.model.facts import ExtraRoute, Publication, Routing, Value
 
 
 class NewNetwork(Value):
@@ -14,6 +14,7 @@ class NewNetwork(Value):
     masquerade: bool = True
     host_access: bool = True
     link_local: bool = False
+    routing: Routing = "hops"
     mtu: int = 0  # 0: that of the host's uplink, else 1500
 
 
@@ -39,6 +40,7 @@ class NetworkChange(Value):
     masquerade: bool | None = None
     host_access: bool | None = None
     link_local: bool | None = None
+    routing: Routing | None = None
     mtu: int | None = None
 
 

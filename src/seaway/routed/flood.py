@@ -8,7 +8,7 @@ announcements from others, and goes on above their number.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Final, Protocol
 
 from seaway.errors import Undecodable
@@ -56,6 +56,7 @@ class Flood:
 
     def __init__(self, host: str, keys: Keys, sequence: int = 0) -> None:
         self.counts: Counter[str] = Counter()  # of messages, by fault
+        self.earlier: LinkState | None = None  # what this host announced before it began anew
         self._host = host
         self._keys = keys
         self._sequence = sequence
@@ -111,11 +112,22 @@ class Flood:
         self._hold(Entry(self._sequence, body, signature, credential, self._state, now))
 
     def _hold(self, entry: Entry, source: str = "") -> None:
-        """It is new: keep it, and pass it on to all but those who have it."""
-        host = entry.state.host
+        """It is new: keep it, and pass it on to all but whom it came from; also to its host, which
+        may have begun anew since.
+        """
         self._database.put(entry)
         for peer, session in self._sessions.items():
-            (session.has if peer in {source, host} else session.want)(host)
+            (session.has if peer == source else session.want)(entry.state.host)
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """What this host knew before it began anew, of members: its own word among it."""
+        for entry in entries:
+            if entry.state.host == self._host:
+                self._sequence = max(self._sequence, entry.sequence)
+                self.earlier = entry.state
+            elif entry.state.host in self._members:
+                self._credentials[entry.state.host] = entry.credential
+                self._hold(entry)
 
     def open(self, peer: str, now: float) -> bool:
         """A session with this host, which has proven its name. False: it was cut off lately."""
@@ -181,7 +193,7 @@ class Flood:
             return "forged"
         self._credentials[host] = credential
         if host == self._host:
-            self._go_on_above(signed.sequence, now)
+            self._go_on_above(signed.sequence, signed.state, now)
         else:
             born = now - message.age
             entry = Entry(
@@ -201,8 +213,9 @@ class Flood:
             self._database.put(held._replace(born=now - message.age))
         return "known"
 
-    def _go_on_above(self, sequence: int, now: float) -> None:
+    def _go_on_above(self, sequence: int, state: LinkState, now: float) -> None:
         """It is by this host itself, from before it began anew."""
+        self.earlier = state
         self._sequence = max(self._sequence, sequence)
         self._overdue = True
         self._issue(now)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import blake2b, sha256
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import (
     Certificate,
     DNSName,
     ExtensionNotFound,
+    InvalidVersion,
     SubjectAlternativeName,
     load_der_x509_certificate,
     load_pem_x509_certificate,
@@ -27,6 +28,8 @@ from seaway.errors import Invalid
 CONTEXT = b"seaway link state 1\0"  # nothing else that a host signs begins so
 LONGEST = 4096  # bytes of a certificate that is looked at
 _ECDSA = ec.ECDSA(hashes.SHA256())
+# What the library says of certificates that are none, or of a kind that it does not know.
+_NO_CREDENTIAL = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, InvalidVersion)
 
 
 class HostKeys:
@@ -34,17 +37,26 @@ class HostKeys:
 
     def __init__(self, host: bytes, authority: bytes) -> None:
         try:
+            self._authority = load_pem_x509_certificate(authority)
+        except ValueError as error:
+            raise Invalid(f"the certificate of the CA cannot be read: {error}") from None
+        self._holders: dict[tuple[str, bytes], ec.EllipticCurvePublicKey] = {}
+        self._digests: Mapping[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        self.renew(host)
+
+    def renew(self, host: bytes) -> None:
+        """This host has another certificate, and perhaps another key."""
+        try:
             key = serialization.load_pem_private_key(host, None)
             certificate = load_pem_x509_certificate(host)
-            self._authority = load_pem_x509_certificate(authority)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise Invalid(f"the key or certificate of this host cannot be read: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Invalid("the key of this host is of another kind", "expected ECDSA")
         self._key = key
         self._certificate = certificate
-        self._holders: dict[tuple[str, bytes], ec.EllipticCurvePublicKey] = {}
-        self._digests: Mapping[str, str] = {}
+        self._numbers.clear()
 
     def know(self, digests: Mapping[str, str]) -> None:
         """SHA-256 (hex) of the hosts' public keys, as their records say; where it is empty or
@@ -53,6 +65,7 @@ class HostKeys:
         if digests != self._digests:
             self._digests = dict(digests)
             self._holders.clear()
+            self._numbers.clear()
 
     @property
     def credential(self) -> bytes:
@@ -76,6 +89,24 @@ class HostKeys:
             return False
         return True
 
+    def learn(self, host: str, credential: bytes) -> None:
+        """It was shown in a session, in which TLS has proven it."""
+        if (host, credential) not in self._holders and (key := self._holder(host, credential)):
+            self._holders[host, credential] = key
+
+    def number(self, host: str) -> int | None:
+        """Of the link to that host: the same for both ends, and known to nobody else. None: its
+        key is not known yet.
+        """
+        if host not in self._numbers:
+            keys = [key for (known, _), key in self._holders.items() if known == host]
+            if not keys:
+                return None
+            secret = self._key.exchange(ec.ECDH(), keys[0])
+            digest = blake2b(secret, digest_size=8, person=b"seaway probe").digest()
+            self._numbers[host] = int.from_bytes(digest)
+        return self._numbers[host]
+
     def _holder(self, host: str, credential: bytes) -> ec.EllipticCurvePublicKey | None:
         if len(credential) > LONGEST:
             return None
@@ -83,7 +114,7 @@ class HostKeys:
             certificate = load_der_x509_certificate(credential)
             certificate.verify_directly_issued_by(self._authority)
             key = certificate.public_key()
-        except (ValueError, TypeError, InvalidSignature):
+        except _NO_CREDENTIAL:
             return None
         if not isinstance(key, ec.EllipticCurvePublicKey) or names(certificate) != [host]:
             return None
@@ -91,6 +122,7 @@ class HostKeys:
             return None
         for known in [known for known in self._holders if known[0] == host]:
             del self._holders[known]  # it has another one now
+        self._numbers.pop(host, None)
         return key
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seaway import bootstrap, config, membership, names
 from seaway.bpf import objects
+from seaway.daemons import AGENT
 from seaway.desired.network.overlay import overhead
 from seaway.errors import Conflict, Forbidden, Unavailable
 from seaway.kernel import host
@@ -76,7 +77,7 @@ def begin(wish: Wish, client: Client, say: Say) -> tuple[Address, ...]:
 
 def _begin_own(wish: Wish, mtu: int, member: Membership | None, say: Say) -> Membership:
     """With the records in this host's own file."""
-    if (wish.advertise or wish.carrying) and service.stop():
+    if (wish.advertise or wish.carrying) and AGENT.stop():
         say("the agent was stopped, to be told what is new")
     begun = asyncio.run(_initialise(wish, mtu, member))
     member = Membership(cluster=begun.cluster.id, host=begun.host.name)

@@ -36,8 +36,9 @@ _COMMANDS = {
     "nft.txt": ["nft", "list", "table", "inet", names.NFT_TABLE],
     "pins.txt": ["ls", "-lR", str(names.PIN_FOLDER)],
     "programs.txt": ["bpftool", "net"],
-    "journal.txt": ["journalctl", "-u", "seaway", "--no-pager", "-n", "5000"],
+    "journal.txt": ["journalctl", "-u", "seaway*", "--no-pager", "-n", "5000"],
 }
+_OF_ROUTED = (names.ROUTED_FILE, names.ROUTED_LOG_FILE)  # of a host with others beside it
 _REMOVED = "<removed>"
 _SECRETS = (
     re.compile(r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"),
@@ -81,12 +82,15 @@ def _contents(client: Client, findings: Callable[[], list[Finding]]) -> Iterator
         "status.json": client.status,
         "networks.json": client.networks,
         "endpoints.json": client.endpoints,
+        "links.json": client.links,
+        "routes.json": client.routes,
         "ipam.json": client.ipam,
         "ipam-check.json": client.ipam_check,
     }
     for name, ask in asked.items():
         yield name, _told(ask)
-    for file in (names.CONFIG_FILE, names.LOG_FILE):
+    beside = [file for file in _OF_ROUTED if file.exists()]
+    for file in (names.CONFIG_FILE, names.LOG_FILE, *beside):
         yield file.name, _end_of(file)
     for name, argv in _COMMANDS.items():
         yield name, _output(argv)

@@ -19,8 +19,6 @@ from seaway.errors import HostUnfit
 
 PLUGIN = names.CNI_BIN / "seaway"
 CONFLIST = names.CNI_CONF / "10-seaway.conflist"
-UNIT = Path("/etc/systemd/system/seaway.service")
-_UNIT_COMMAND = "/usr/bin/seaway"  # in the packaged unit
 _TYPE = "seaway"  # of a CNI plugin: the name of its program
 # Bandwidth is not offered yet, and asked for all the same: refused in words, not left out silently.
 _ASKED_FOR = ("ips", "mac", "ipRanges", "dns", "aliases", "portMappings", "bandwidth")
@@ -110,20 +108,6 @@ def _types(path: Path) -> list[str]:
     if not isinstance(plugins, list):
         return []
     return [str(plugin.get("type")) for plugin in plugins if isinstance(plugin, dict)]
-
-
-def unit(command: str = _UNIT_COMMAND) -> str:
-    """The systemd unit that runs this command."""
-    packaged = resources.files("seaway.setup").joinpath("seaway.service").read_text()
-    return packaged.replace(_UNIT_COMMAND, command)
-
-
-def put_unit(command: str, path: Path = UNIT) -> bool:
-    text = unit(command).encode()
-    if path.is_file() and path.read_bytes() == text:
-        return False
-    _write(path, text, 0o644)
-    return True
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -17,13 +17,15 @@ from seaway import config, names
 from seaway.api import peers
 from seaway.bpf import askers, tcx
 from seaway.bpf.objects import OBJECTS, read_objects
+from seaway.daemons import AGENT
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
 from seaway.kernel import engines, host, masters, outside
 from seaway.kernel.translations import Translations
 from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
-from seaway.setup import disk, files, service
+from seaway.names import ROUTED_PORT
+from seaway.setup import disk, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
+PORTS = f"by UDP and TCP {ROUTED_PORT}"
 
 
 def findings(client: Client) -> list[Finding]:
@@ -127,7 +130,7 @@ def _agent(client: Client) -> Iterator[Finding]:
     try:
         status = client.status()
     except Unavailable as error:
-        pid = service.running()
+        pid = AGENT.running()
         if pid is None:
             yield _error("agent", error.message, error.hint)
         else:
@@ -139,6 +142,7 @@ def _agent(client: Client) -> Iterator[Finding]:
         yield from _of_status(status)
         yield from _shadowed(client.networks())
         yield from _published(client.endpoints())
+        yield from _routed(client)
 
 
 def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
@@ -158,6 +162,25 @@ def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
     with closing(Translations()) as translations:
         for held in translations.held(places):
             yield places[held.protocol, held.port], held.holder
+
+
+def _routed(client: Client) -> Iterator[Finding]:
+    """Of a host with others beside it."""
+    try:
+        report = client.links()
+    except Unavailable as error:
+        yield _error("routed", error.message, "the agent starts it; see its log")
+        return
+    if report.links:
+        up = [link for link in report.links if link.up]
+        yield _ok("routed", f"{len(up)} of {len(report.links)} links are up, {PORTS}")
+    for link in report.links:
+        if not link.up:
+            found = f"{link.host} does not answer by UDP {ROUTED_PORT}"
+            yield _warning("link", found, "is it on, and does nothing between drop that?")
+        elif not link.session:
+            found = f"{link.host} does not speak by TCP {ROUTED_PORT}"
+            yield _warning("link", found, "see its log, or: seaway doctor there")
 
 
 def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:

@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 from seaway import __version__, joining, membership, names, stores
 from seaway.calls import Calls, Place
+from seaway.daemons import AGENT
 from seaway.errors import Conflict, Forbidden, Invalid, SeawayError, Unavailable
 from seaway.kernel import host, underlay
 from seaway.model.addresses import parse_place
 from seaway.model.facts import Cluster
 from seaway.model.membership import Ground, Joined, Joining, Membership
-from seaway.setup import service
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
 from seaway.setup.reading import read_own_store
 from seaway.trust import contexts
@@ -55,8 +55,8 @@ def join(wish: Wish, client: Client, say: Say) -> Joined:
     joined = asyncio.run(_ask(wish, folder, again=again))
     say(f"joined cluster {joined.cluster.id} as host {joined.host.number}, '{joined.host.name}'")
     _keep(wish, folder, joined, say)
-    if service.running() is not None:
-        service.stop()
+    if AGENT.running() is not None:
+        AGENT.stop()
     put_files(say, cni=wish.cni)
     start_agent(client, say)
     return joined

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from seaway import joining, membership, moving, names, stores
+from seaway.daemons import AGENT
 from seaway.errors import Conflict, Invalid, SeawayError
 from seaway.facts import Facts
 from seaway.kernel import underlay
@@ -72,10 +73,10 @@ def move(access: Access, member: Membership, say: Say) -> Membership:
     """Return the membership by which the host lives from now on; its agent is not there."""
     with ExitStack() as undo:
         identity = _identity(access)
-        if service.running() is not None:
+        if AGENT.running() is not None:
             say("stopping the agent ...")
             undo.callback(service.start)
-        service.stop()
+        AGENT.stop()
         with alone():
             filled = asyncio.run(_fill(access, identity, member))
         undo.pop_all()

@@ -16,6 +16,7 @@ from typing import Any
 
 from seaway import names
 from seaway.bpf import uplinks
+from seaway.daemons import AGENT, ROUTED
 from seaway.desired.network.host import FORWARDING, family_of
 from seaway.desired.network.ports import added, published
 from seaway.errors import Conflict, SeawayError, SystemFailed
@@ -31,7 +32,7 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.facts import Before, Host
 from seaway.model.kernel import Reserved, Sysctl
 from seaway.model.ports import written
-from seaway.setup import files, service
+from seaway.setup import files
 from seaway.setup.beginning import must_be_root
 from seaway.setup.reading import read_own_store, read_seen
 
@@ -87,7 +88,8 @@ def _refuse_needed() -> None:
 
 def _steps(say: Callable[[str], None]) -> dict[str, Step]:
     return {
-        "the agent": _end_agent,
+        "the agent": _end_agent,  # first: it starts the others
+        "routed": _end_routed,
         "links": lambda: _sweep(LinkTarget),
         "the overlay's device": lambda: _sweep(VxlanTarget),
         "routes": lambda: _sweep(RouteTarget),
@@ -98,7 +100,7 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
         "programs and maps": lambda: _remove_folder(names.PIN_FOLDER),
         "sysctls": lambda: _put_back_sysctls(say),
         "CNI files": _remove_cni,
-        "the service": _remove_unit,
+        "the services": _remove_units,
         SETTINGS: lambda: _remove_folder(names.CONFIG_FILE.parent),
         "the log": lambda: _remove_folder(names.LOG_FILE.parent),
         "the socket": lambda: _remove_folder(names.RUN_FOLDER),
@@ -107,7 +109,12 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
 
 
 def _end_agent() -> list[str]:
-    service.stop()
+    AGENT.stop()
+    return []
+
+
+def _end_routed() -> list[str]:
+    ROUTED.stop()
     return []
 
 
@@ -166,10 +173,9 @@ def _remove_cni() -> list[str]:
     return []
 
 
-def _remove_unit() -> list[str]:
-    if files.UNIT.exists():
-        files.UNIT.unlink()
-        service.forget_unit()
+def _remove_units() -> list[str]:
+    for daemon in (AGENT, ROUTED):
+        daemon.forget()
     return []
 
 

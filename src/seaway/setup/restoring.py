@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from seaway import backups, membership, names
 from seaway.backups import Here, Restored
+from seaway.daemons import AGENT
 from seaway.desired.network.ports import leaving
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
 from seaway.facts import Facts
@@ -77,10 +78,10 @@ def restore(wish: Wish, client: Client, say: Say) -> Restored:
         _refuse_state()
     backups.adapted(wish.backup, _here(_known()))
     with ExitStack() as undo:
-        if service.running() is not None:
+        if AGENT.running() is not None:
             say("stopping the agent ...")
             undo.callback(service.start)
-        service.stop()
+        AGENT.stop()
         with alone():
             restored = _put(wish.backup, say)
         undo.pop_all()

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seaway import backups, membership, names
+from seaway.daemons import AGENT
 from seaway.errors import Conflict, Invalid, NotFound, SystemFailed, Unavailable
 from seaway.kernel.whereabouts import whereabouts
 from seaway.presence import alone
 from seaway.records import parse
-from seaway.setup import service
 from seaway.setup.beginning import must_be_root
 from seaway.store import file as store_file
 from seaway.store.sqlite import SqliteStore
@@ -31,7 +31,7 @@ def whole(client: Client) -> Backup:
     try:
         return client.backup()
     except Unavailable:
-        if service.running() is not None:
+        if AGENT.running() is not None:
             raise
     if not store_file.exists(names.STORE_FILE):
         if membership.load():

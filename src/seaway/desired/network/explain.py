@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from math import inf
 
 from seaway.desired.network.alternates import Near
-from seaway.desired.network.graph import WEIGHTS, Graph, Routing
+from seaway.desired.network.graph import WEIGHTS, Graph
 from seaway.desired.network.links import Length
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.segments import Hub, Node
 from seaway.desired.network.topology import Topology
+from seaway.model.facts import Routing
 from seaway.model.reports import Detour, RouteReport
 
 SHOWN = 16  # detours: the shortest, then those that are none

@@ -15,7 +15,7 @@ from seaway.desired.network.host import FORWARDING
 from seaway.facts import Derivation, Source, View
 from seaway.model.facts import Barrier, Before, Cluster, Firewalls, Peer, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
-from seaway.names import LINK_PREFIX
+from seaway.names import LINK_PREFIX, ROUTED_PORT
 
 _FORWARDED = Accept((f"-i {LINK_PREFIX}+", f"-o {LINK_PREFIX}+"))
 _RULES = MappingProxyType(
@@ -48,11 +48,14 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
 
 
 def _carried(view: View) -> tuple[str, ...]:
-    """What other hosts send us: who may send, and what, our programs judge."""
+    """What other hosts send us: packets of containers, probes, link state. Who may send, and what,
+    our programs judge, and `routed`.
+    """
     cluster = view.get(Cluster, "cluster")
     if not cluster or not view.all(Peer):
         return ()
-    return (f"-p udp -m udp --dport {cluster.overlay_port}",)
+    udp, tcp = "-p udp -m udp --dport", "-p tcp -m tcp --dport"
+    return f"{udp} {cluster.overlay_port}", f"{udp} {ROUTED_PORT}", f"{tcp} {ROUTED_PORT}"
 
 
 def _end(unguarded: Unguarded) -> tuple[str, str]:

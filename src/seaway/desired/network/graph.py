@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
-from typing import Final, Literal
+from typing import Final
 
 from rustworkx import PyDiGraph, digraph_dijkstra_shortest_path_lengths
 
 from seaway.desired.network.links import Length
 from seaway.desired.network.segments import Hub, Node
 from seaway.desired.network.topology import Changes
+from seaway.model.facts import Routing
 
-Routing = Literal["hops", "latency"]
 HOP: Final = 1 << 38  # half of one; more than the round-trip times of 5,000 links together
 WEIGHTS: Final[Mapping[Routing, Callable[[Length], float]]] = {
     "hops": lambda length: float(length.hops * HOP + length.rtt),

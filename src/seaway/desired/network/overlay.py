@@ -11,7 +11,7 @@ from typing import Final
 from seaway.bpf import abi
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix, mapped
-from seaway.model.facts import Block, Cluster, Host, Network, Overlay, Path, Peer, Uplinks
+from seaway.model.facts import Block, Cluster, Host, Network, Overlay, Path, Peer, Uplinks, path_key
 from seaway.model.kernel import Vxlan
 from seaway.names import OVERLAY_DEVICE
 
@@ -104,7 +104,10 @@ def _remote(prefix: Prefix, view: View) -> abi.Remote | None:
     network = view.get(Network, block.network)
     if not network:
         return None
-    return abi.Remote(peer.number, network.number, abi.REMOTE_OPEN if network.open else 0)
+    flags = abi.REMOTE_OPEN if network.open else 0
+    if network.routing == "latency":
+        flags |= abi.REMOTE_LATENCY
+    return abi.Remote(peer.number, network.number, flags)
 
 
 REMOTES = Derivation(
@@ -126,11 +129,18 @@ def _way(peer: Peer, view: View) -> Path:
     return view.get(Path, peer.name) or Path(host=peer.name, via=peer.name)
 
 
-def _path(number: int, view: View) -> abi.Path | None:
-    peer = _by_number(number, view)
+def _path(key: int, view: View) -> abi.Path | None:
+    """By the least time only if a network wants it; as long as none is known, the one with the
+    fewest hops will do.
+    """
+    peer = _by_number(key & ~abi.PATH_LATENCY, view)
     if not peer:
         return None
     path = _way(peer, view)
+    if key & abi.PATH_LATENCY:
+        if not view.where(Network, "routing", "latency"):
+            return None
+        path = view.get(Path, path_key(peer.name, "latency")) or path
     via = view.get(Peer, path.via)
     if not via:
         return None
@@ -138,7 +148,11 @@ def _path(number: int, view: View) -> abi.Path | None:
     return abi.Path(via.number, backup.number if backup else 0)
 
 
-PATHS = Derivation("paths", (Source(Peer, lambda peer: [peer.number]),), _path)
+PATHS = Derivation(
+    "paths",
+    (Source(Peer, lambda peer: [peer.number, peer.number | abi.PATH_LATENCY]),),
+    _path,
+)
 
 
 def _next_hop(number: int, view: View) -> abi.NextHop | None:

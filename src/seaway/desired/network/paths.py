@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from seaway.desired.network.alternates import Backups
 from seaway.desired.network.distances import Distances
-from seaway.desired.network.graph import Arc, Graph, Routing
+from seaway.desired.network.graph import Arc, Graph
 from seaway.desired.network.topology import Changes
 from seaway.desired.network.ways import Nexts, Ways
-from seaway.model.facts import Path
+from seaway.model.facts import Path, Routing
 
 
 class Route(NamedTuple):
@@ -24,9 +24,9 @@ class Route(NamedTuple):
     backup: str  # empty: there is none
     distance: float  # in the weights of its routing
 
-    def path(self, host: str) -> Path:
+    def path(self, host: str, routing: Routing) -> Path:
         """As a fact, of the way to this host."""
-        return Path(host=host, via=self.nexts[0], backup=self.backup)
+        return Path(host=host, via=self.nexts[0], backup=self.backup, routing=routing)
 
 
 class Routes:

@@ -7,7 +7,7 @@ host that nobody there vouches for is in no part, and a segment that breaks in t
 Between two hosts of a part that do not probe each other a link is taken for granted, half of it
 as long as the typical link of the one, half as that of the other. What is known otherwise is an
 exception: of two whose link failed, one leaves the hub, and is linked to each of the others.
-In a small part all probe each other: there nothing is taken for granted, and there is no hub.
+Where all of a small part probe each other nothing is taken for granted, and there is no hub.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from seaway.desired.network.links import Length, Links
 
-SMALL = 17  # hosts: each probes 16 others
+SMALL = 17  # hosts of a part that may all probe each other: each probes 16 others
 LEAVING = 16  # hosts of a part that get a link to each other host; more, only those they probe
 
 
@@ -58,8 +58,15 @@ class Segment:
         """Its edges. Two hosts that share more than one segment have their own in the first."""
         edges: dict[Edge, Length] = {}
         for part in self._parts():
-            edges |= self._of_small(part) if len(part) <= SMALL else self._of_large(part)
+            edges |= self._of_known(part) if self._is_known(part) else self._of_large(part)
         return edges
+
+    def _is_known(self, part: set[str]) -> bool:
+        """Whether of each two of them one tells of their link, for good or ill."""
+        counted, failed = self._links.counted, self._links.failed
+        return len(part) <= SMALL and all(
+            len(part & (counted(host).keys() | failed(host))) == len(part) - 1 for host in part
+        )
 
     def _parts(self) -> Iterator[set[str]]:
         """The sets of hosts that links inside the segment join."""
@@ -83,7 +90,7 @@ class Segment:
     def _is_ours(self, one: str, other: str) -> bool:
         return self._links.shared(one, other)[0] == self.name
 
-    def _of_small(self, part: set[str]) -> dict[Edge, Length]:
+    def _of_known(self, part: set[str]) -> dict[Edge, Length]:
         return dict(found for host in part for found in self._measured(host, part))
 
     def _of_large(self, part: set[str]) -> dict[Edge, Length]:

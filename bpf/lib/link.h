@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Links to other hosts: whoever knows the number of one is answered that it is up. See probe.h. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "cursor.h"
+#include "drop.h"
+#include "icmp.h"
+#include "packet.h"
+#include "probe.h"
+
+#define NO_PROBE  0x10003 /* no verdict: it is none of these */
+#define PROBE_TTL 64
+
+struct link_number {
+	__u64 number;
+	__u32 to; /* number of this host */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32); /* number of the host at the other end */
+	__type(value, struct link_number);
+} link_numbers SEC(".maps");
+
+static __always_inline bool link_is_asked(const struct packet *pkt)
+{
+	__u32 head = pkt->ethertype == IS_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+
+	return pkt->protocol == IPPROTO_UDP && !(pkt->flags & PACKET_FRAGMENT) &&
+	       pkt->dst_port == bpf_htons(PROBE_PORT) && pkt->transport == ETH_HLEN + head &&
+	       pkt->payload + sizeof(struct probe) <= ETH_HLEN + pkt->length;
+}
+
+/* Zero, or the reason to refuse it. */
+static __always_inline int link_judge(const struct probe *probe)
+{
+	__u32 from = bpf_ntohl(probe->from);
+	const struct link_number *known = bpf_map_lookup_elem(&link_numbers, &from);
+
+	if (!known || known->to != bpf_ntohl(probe->to) ||
+	    known->number != bpf_be64_to_cpu(probe->number))
+		return -DROP_PROBE_NUMBER;
+	return 0;
+}
+
+static __always_inline int link_turn_ipv4(struct cursor *cursor)
+{
+	struct iphdr *ip = cursor_take(cursor, sizeof(*ip));
+	__be16 *word; /* the TTL with the protocol; the addresses' sum stays */
+	__be32 from;
+	__u32 sum;
+
+	if (!ip)
+		return -DROP_TRUNCATED;
+	word = (__be16 *)&ip->ttl;
+	sum = (__u16)~ip->check + (__u16) ~*word;
+	ip->ttl = PROBE_TTL;
+	ip->check = checksum_fold(sum + *word);
+	from = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = from;
+	return 0;
+}
+
+static __always_inline int link_turn_ipv6(struct cursor *cursor)
+{
+	struct ipv6hdr *ip = cursor_take(cursor, sizeof(*ip));
+	struct in6_addr from;
+
+	if (!ip)
+		return -DROP_TRUNCATED;
+	from = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = from;
+	ip->hop_limit = PROBE_TTL;
+	return 0;
+}
+
+/* Addresses, TTL and ports: the parser has had all of them within reach. */
+static __always_inline int link_turn(struct __sk_buff *skb, const struct packet *pkt)
+{
+	struct cursor cursor = cursor_at_start(skb);
+	struct udphdr *udp;
+	__be16 port;
+	int err;
+
+	if (!cursor_take(&cursor, ETH_HLEN))
+		return -DROP_TRUNCATED;
+	err = pkt->ethertype == IS_IPV4 ? link_turn_ipv4(&cursor) : link_turn_ipv6(&cursor);
+	udp = cursor_take(&cursor, sizeof(*udp));
+	if (err || !udp)
+		return -DROP_TRUNCATED;
+	port = udp->source;
+	udp->source = udp->dest;
+	udp->dest = port;
+	return 0;
+}
+
+/* NO_PROBE: it goes on. */
+static __noinline int link_answer(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u8 answer = PROBE_ANSWER;
+	struct probe asked;
+	int err;
+
+	if (!link_is_asked(pkt) || bpf_skb_load_bytes(skb, pkt->payload, &asked, sizeof(asked)))
+		return NO_PROBE;
+	if (asked.magic != bpf_htonl(PROBE_MAGIC) || asked.kind != PROBE_QUESTION)
+		return NO_PROBE;
+	err = link_judge(&asked);
+	if (err)
+		return err;
+	err = link_turn(skb, pkt);
+	if (err)
+		return err;
+	if (bpf_l4_csum_replace(skb, pkt->transport + offsetof(struct udphdr, check),
+				bpf_htons(PROBE_QUESTION << 8), bpf_htons(PROBE_ANSWER << 8),
+				BPF_F_MARK_MANGLED_0 | sizeof(__be16)) ||
+	    bpf_skb_store_bytes(skb, pkt->payload + offsetof(struct probe, kind), &answer,
+				sizeof(answer), 0))
+		return -DROP_NO_REPLY;
+	return reply_on_wire(skb, pkt);
+}

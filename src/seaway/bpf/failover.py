@@ -1,0 +1,80 @@
+"""The maps by which packets go another way at once, as `routed` writes them: it needs no agent.
+
+`dead` is its own: one entry, and every path that begins with that link goes on by its backup.
+`paths` the agent writes too, from what `routed` tells it, the same a moment later. Both are found
+by their pins, of whatever layout: an upgrade has two for a while.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path as File
+from typing import Final
+
+import structlog
+
+from seaway.bpf import abi, syscall
+from seaway.bpf.table import Table
+from seaway.model.facts import Path
+from seaway.model.routing import Turn
+from seaway.names import PIN_FOLDER, STATE_PINS
+
+_U32: Final = struct.Struct("=I")
+_DEAD: Final = _U32.pack(1)
+LATENCY: Final = abi.PATH_LATENCY
+
+log = structlog.get_logger(__name__)
+
+
+class Failover:
+    """An outlet of `routed`. Hosts are told by name; `know` says which numbers they have."""
+
+    def __init__(self, pins: File = PIN_FOLDER) -> None:
+        self._pins = pins
+        self._numbers: Mapping[str, int] = {}
+
+    def know(self, numbers: Mapping[str, int]) -> None:
+        self._numbers = numbers
+
+    def turn(self, turn: Turn) -> None:
+        """What is not told stays, unless the turn is whole."""
+        bit = LATENCY if turn.routing == "latency" else 0
+        paths = dict(filter(None, (self._path(path, bit) for path in turn.paths)))
+        gone = {_U32.pack(self._numbers[h] | bit) for h in turn.gone if h in self._numbers}
+        for table in self._tables("*/paths"):
+            there = {key for key, _ in table.elements()} if turn.whole else set()
+            over = {key for key in there if _U32.unpack(key)[0] & LATENCY == bit} - paths.keys()
+            _told(table.update(list(paths.items())))
+            _told(table.delete(list(gone | over)))
+
+    def _path(self, path: Path, bit: int) -> tuple[bytes, bytes] | None:
+        """None: of a host that is none any more."""
+        host, via = (self._numbers.get(name) for name in (path.host, path.via))
+        if not host or not via:
+            return None
+        value = abi.Path(via, self._numbers.get(path.backup, 0))
+        return _U32.pack(host | bit), value.pack()
+
+    def dead(self, hosts: Collection[str]) -> None:
+        """The links to these are dead, and to no other ones."""
+        wanted = {_U32.pack(self._numbers[host]) for host in hosts if host in self._numbers}
+        for table in self._tables(f"{STATE_PINS}/dead-*"):
+            there = {key for key, _ in table.elements()}
+            _told(table.update([(key, _DEAD) for key in wanted - there]))
+            _told(table.delete(list(there - wanted)))
+
+    def _tables(self, pattern: str) -> Iterator[Table]:
+        for pin in sorted(self._pins.glob(pattern)):
+            try:
+                descriptor = syscall.pinned(pin)
+            except FileNotFoundError:  # the agent retired it
+                continue
+            with syscall.closing(descriptor):
+                yield Table(descriptor)
+
+
+def _told(failed: Mapping[bytes, OSError]) -> None:
+    for error in failed.values():
+        log.warning("a map refuses", error=str(error))
+        return

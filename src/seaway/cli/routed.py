@@ -1,0 +1,30 @@
+"""`seaway routed`: the routing daemon, started by the agent or its service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seaway import names
+
+
+@click.command(hidden=True)
+@click.option("--run", type=click.Path(path_type=Path), default=names.RUN_FOLDER)
+@click.option("--trust", type=click.Path(path_type=Path), default=names.TRUST_FOLDER)
+@click.option("--link-state", type=click.Path(path_type=Path), default=names.LINK_STATE_FILE)
+@click.option("--pins", type=click.Path(path_type=Path), default=names.PIN_FOLDER)
+def routed(run: Path, trust: Path, link_state: Path, pins: Path) -> None:
+    """Measure links, tell other hosts, compute paths.
+
+    What it has to know is in a file that the agent writes; it answers on a socket beside it.
+    """
+    import asyncio  # noqa: PLC0415
+
+    from seaway.bpf.failover import Failover  # noqa: PLC0415
+    from seaway.cli.agent import log_to_stderr  # noqa: PLC0415
+    from seaway.routed import daemon  # noqa: PLC0415
+    from seaway.routed.places import Places  # noqa: PLC0415
+
+    log_to_stderr("info")
+    asyncio.run(daemon.serve(Places(run, trust, link_state), [Failover(pins)]))

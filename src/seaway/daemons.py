@@ -1,0 +1,163 @@
+"""Processes of ours, each with one job, that go on while the others are dead.
+
+Systemd runs them where it is there; else each is started detached, as a process of its own. Who
+holds the lock of its pid file is known for ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from seaway import names
+from seaway.errors import SystemFailed
+
+SYSTEMD: Final = Path("/run/systemd/system")  # as sd_booted(3) looks at it
+UNITS: Final = Path("/etc/systemd/system")
+_UNIT_COMMAND = "/usr/bin/seaway"  # in the packaged units
+_END_WITHIN = 10.0
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """`seaway WORD`, which runs until it is told to end."""
+
+    word: str
+    unit: str
+    pid_file: Path
+    log: Path  # only where no systemd keeps the journal
+
+    @property
+    def unit_file(self) -> Path:
+        return UNITS / self.unit
+
+    def running(self) -> int | None:
+        """The process that the pid file names and that holds its lock."""
+        return running(self.pid_file)
+
+    def start(self, *, enable: bool = False) -> None:
+        """`enable`: with the host, too."""
+        if has_systemd():
+            self.put_unit(command())
+            systemctl("daemon-reload")
+            if enable:
+                systemctl("enable", self.unit)
+            systemctl("restart", self.unit)
+            return
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "ab", opener=_for_root_alone) as log:
+            subprocess.run(
+                ["setsid", "--fork", sys.executable, "-m", "seaway", self.word],
+                check=True,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> bool:
+        """End it, whatever state it is in; whether there was one."""
+        if has_systemd() and self.unit_file.exists():
+            systemctl("disable", "--now", self.unit)
+        pid = self.running()
+        if pid is None:
+            return False
+        end(pid)
+        return True
+
+    def unit_text(self, command: str = _UNIT_COMMAND) -> str:
+        """The systemd unit, to run this command."""
+        packaged = resources.files("seaway.setup").joinpath(self.unit).read_text()
+        return packaged.replace(_UNIT_COMMAND, command)
+
+    def put_unit(self, command: str, folder: Path = UNITS) -> bool:
+        """Whether it was written: it was not there, or another one."""
+        path, text = folder / self.unit, self.unit_text(command)
+        if path.is_file() and path.read_text() == text:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        new.write_text(text)
+        new.chmod(0o644)
+        new.rename(path)
+        return True
+
+    def forget(self) -> None:
+        """Take the unit away."""
+        if self.unit_file.exists():
+            self.unit_file.unlink()
+            if has_systemd():
+                systemctl("daemon-reload")
+
+
+AGENT: Final = Daemon("agent", "seaway.service", names.PID_FILE, names.LOG_FILE)
+ROUTED: Final = Daemon(
+    "routed", "seaway-routed.service", names.ROUTED_PID_FILE, names.ROUTED_LOG_FILE
+)
+
+
+def has_systemd() -> bool:
+    return SYSTEMD.is_dir() and shutil.which("systemctl") is not None
+
+
+def command() -> str:
+    """The installed program beside this interpreter, as a service may call it."""
+    return str(Path(sys.executable).with_name("seaway"))
+
+
+def systemctl(*words: str) -> None:
+    done = subprocess.run(
+        ["systemctl", "--quiet", *words], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemFailed(
+            f"systemctl {' '.join(words)} failed: {done.stderr.strip()}", "see: journalctl -xe"
+        )
+
+
+def running(path: Path) -> int | None:
+    """The process that this file names and that holds its lock."""
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read())
+    except (FileNotFoundError, ValueError):
+        return None
+    return None  # nobody holds it: the process that it names is somebody else
+
+
+def end(pid: int) -> None:
+    """Ask, wait, then force. The handle keeps the number from meaning somebody else."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal.pidfd_send_signal(handle, number)
+            ended, _, _ = select.select([handle], [], [], _END_WITHIN)
+            if ended:
+                return
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(handle)
+    raise SystemFailed(f"process {pid} does not end", "see: ps -o state,wchan")
+
+
+def _for_root_alone(path: str, flags: int) -> int:
+    """The log tells of every container and address."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor

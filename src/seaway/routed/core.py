@@ -1,0 +1,177 @@
+"""All that `routed` is but for sockets, files and tasks: what comes in, and what is to go out.
+
+Probes tell about links, links are announced, announcements are passed on, and paths are computed
+from them. Time is told by who calls, in seconds that never go back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from seaway.model.addresses import Address
+from seaway.model.links import LinkState
+from seaway.model.routing import LinkReport, Numbers, Orders, Turn
+from seaway.routed import orders as ordered
+from seaway.routed.database import Entry
+from seaway.routed.flood import Flood, Keys
+from seaway.routed.neighbours import with_others
+from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
+from seaway.routed.probes import DEFAULT, FAST, Prober, Timing
+from seaway.routed.router import Router
+
+SETTLING = 2.0  # seconds after its start in which a host announces nothing unless it knows better
+YOUNG = 10.0  # and in which it takes up links as they were before
+TIMINGS: Mapping[str, Timing] = {"default": DEFAULT, "fast": FAST}
+
+
+class LinkKeys(Keys, Protocol):
+    """Keys, and what only the two ends of a link know."""
+
+    def know(self, digests: Mapping[str, str]) -> None: ...
+
+    def learn(self, host: str, credential: bytes) -> None: ...
+
+    def number(self, host: str) -> int | None: ...
+
+
+class Core:
+    """Of one host, whose name and number stay the same."""
+
+    def __init__(
+        self, orders: Orders, keys: LinkKeys, stamp: Callable[[], int], sequence: int
+    ) -> None:
+        self.orders = orders
+        self.refused: Counter[str] = Counter()  # probes, by what was wrong with them
+        self.flood = Flood(orders.host, keys, sequence)
+        self.prober = Prober(TIMINGS[orders.probes], stamp)
+        self.router = Router(orders.host)
+        self.talk: tuple[str, ...] = ()
+        self.addresses: dict[str, Address] = {}
+        self.ring: set[str] = set()
+        self._keys = keys
+        self._hosts: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}
+        self._began: float | None = None
+        self.settled = False  # it announced, so its neighbours know it as it is
+        self._ordered = True  # anew, since it announced last
+
+    def obey(self, orders: Orders) -> list[Turn]:
+        """These are the orders now: paths that are there, or not, because of them alone."""
+        self.orders = orders
+        self._ordered = True
+        self.addresses = ordered.addresses(orders)
+        self.ring = ordered.ring(orders)
+        self._numbers = {member.name: member.number for member in orders.members}
+        self._hosts = {number: name for name, number in self._numbers.items()}
+        self.prober.timing = TIMINGS[orders.probes]
+        self._keys.know({member.name: member.key for member in orders.members})
+        self.flood.admit(frozenset(self._numbers))
+        return self.router.use(orders.routings)
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """What it knew before it began anew."""
+        known = list(entries)
+        self.flood.restore(known)
+        for entry in known:
+            host = entry.state.host
+            if host in self._numbers:
+                self._keys.holds(host, entry.credential, entry.body, entry.signature)
+
+    def choose(self) -> None:
+        """Whom to probe now: of those whose address and key are known."""
+        wanted = with_others(self.ring, self.talk, self.router.telling_of_us(), self.addresses)
+        self.prober.choose({host for host in wanted if self._keys.number(host) is not None})
+
+    def numbers(self) -> Numbers:
+        """For who answers probes."""
+        found = {number: self._keys.number(host) for host, number in self._numbers.items()}
+        return Numbers(numbers={host: n for host, n in found.items() if n is not None})
+
+    def load(self, percent: int) -> None:
+        for host in self.prober.links:
+            self.prober.load(host, percent)
+
+    def tick(self, now: float) -> Iterator[tuple[Address, bytes]]:
+        """Once an interval of the prober, after all datagrams: what is to be sent."""
+        if self._began is None:
+            self._began = now
+        probes = self.prober.tick(now)
+        if now - self._began < YOUNG and self.flood.earlier:
+            self._take_up(self.flood.earlier)
+        if self._has_settled(now - self._began) and (self.prober.changed or self._ordered):
+            self.announce(now)
+        self.flood.tick(now)
+        for host, stamp in probes:
+            number = self._keys.number(host)
+            if number is not None and host in self.addresses:
+                yield self.addresses[host], self._packet(host, number, stamp).encode()
+
+    def _take_up(self, earlier: LinkState) -> None:
+        """Links that were up before this process began are taken to be, until it is found out."""
+        if not self.settled:
+            self.choose()
+        self.prober.resume(earlier.neighbours)
+
+    def _has_settled(self, age: float) -> bool:
+        """Others know what it announced before it began anew: nothing of that is taken back while
+        it does not know better.
+        """
+        earlier = self.flood.earlier
+        known = earlier and {n.host for n in earlier.neighbours if n.up} <= self.prober.links.keys()
+        self.settled = self.settled or bool(known) or age >= SETTLING
+        return self.settled
+
+    def _packet(self, host: str, number: int, stamp: int) -> Packet:
+        return Packet(QUESTION, self.orders.number, self._numbers[host], number, stamp)
+
+    def announce(self, now: float) -> None:
+        """What this host says of itself."""
+        self.prober.changed = self._ordered = False
+        neighbours = self.prober.neighbours(self.prober.links)
+        segments = tuple(sorted(str(prefix) for prefix in self.orders.segments))
+        state = LinkState(self.orders.host, neighbours, segments, self.orders.relay)
+        self.flood.announce(state, now)
+
+    def hear(self, data: bytes, address: str, at: float) -> None:
+        """A datagram that came to the port of probes."""
+        packet = decode(data)
+        fault = self._judge(packet, address, at) if packet else "no probe"
+        if fault:
+            self.refused[fault] += 1
+
+    def _judge(self, packet: Packet, address: str, at: float) -> str:
+        """What is wrong with it."""
+        if packet.kind != ANSWER:
+            return "unanswered question"  # the program that answers is not there
+        host = self._hosts.get(packet.target, "")
+        if packet.source != self.orders.number or str(self.addresses.get(host)) != address:
+            return "of others"
+        if packet.number != self._keys.number(host):
+            return "forged"
+        return "" if self.prober.answer(packet.stamp, host, at) else "replayed"
+
+    def compute(self) -> list[Turn]:
+        """Paths that are otherwise because of what was heard since."""
+        self.router.learn(self.flood.changes())
+        return self.router.compute()
+
+    def dead(self) -> set[str]:
+        """Hosts that are probed and do not answer."""
+        return {host for host, link in self.prober.links.items() if not link.up}
+
+    def links(self, sessions: Iterable[str]) -> tuple[LinkReport, ...]:
+        """For a person, with the peers of those sessions."""
+        met = {*sessions}
+        return tuple(
+            LinkReport(
+                host=host,
+                up=link.up,
+                rtt=round(link.quality.rtt / 1000, 3),
+                loss=round(link.quality.loss, 1),
+                cost=link.neighbour().cost if link.up else 0,
+                session=host in met,
+            )
+            for host, link in sorted(self.prober.links.items())
+        )

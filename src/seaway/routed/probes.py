@@ -1,0 +1,213 @@
+"""When a link is up, and when it is down: what is sent, what came back, and what that means.
+
+All links are looked at together, once an interval. A probe that has no answer by the next look is
+lost, unless the link is known to take longer. So many lost in a row: the link is down.
+
+A prober that slept for longer than it meant to judges nothing when it wakes up, and its clock
+stood still: on a machine that is busy an answer may be as late as the prober itself. One that is
+late each time judges every other time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from seaway.model.links import Neighbour
+from seaway.routed.quality import Figures, Quality
+
+LATE: Final = 2.0  # seconds in which an answer that is counted as lost may still come
+OVERSLEPT: Final = 1.25  # intervals: who slept for longer was late
+DUE: Final = 0.75  # of an interval: by then an answer has to be there
+FIRST_HITS: Final = 2  # answers in a row by which a link is up that never was down
+HITS: Final = 5  # and one that was; twice as many each time that it was down again lately
+DOUBLED: Final = 4  # times at most
+CALM: Final = 60.0  # seconds of being up by which one time is forgotten
+TIRED: Final = 30.0  # seconds of being down after which it is probed
+SELDOM: Final = 10  # times more seldom
+LOOK: Final = 1.0  # seconds between two looks at quality
+
+
+class Timing(NamedTuple):
+    """How fast a dead link is noticed: after `lost` + 1 intervals, at most."""
+
+    interval: float  # seconds
+    lost: int
+
+
+DEFAULT: Final = Timing(0.1, 5)
+FAST: Final = Timing(0.035, 5)
+
+
+class Probe(NamedTuple):
+    """To be sent."""
+
+    host: str
+    stamp: int  # comes back with the answer; nobody can guess it
+
+
+@dataclass
+class Sent:
+    host: str
+    at: float  # by the machine's clock
+    clock: float  # by the prober's
+
+
+@dataclass
+class Link:
+    """To one host, as seen from here."""
+
+    host: str
+    up: bool = False
+    misses: int = 0  # in a row
+    hits: int = 0
+    falls: int = 0  # times that it was down lately
+    since: float = 0.0  # that it is up or down, by the prober's clock
+    quality: Quality = field(default_factory=Quality)
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return bool(self.hits or self.misses or self.falls)
+
+    @property
+    def needed(self) -> int:
+        return HITS << min(self.falls - 1, DOUBLED) if self.falls else FIRST_HITS
+
+    def neighbour(self) -> Neighbour:
+        if not self.up:
+            return Neighbour(self.host, up=False)
+        figures = self.quality.announced()
+        return Neighbour(self.host, True, *figures)
+
+
+class Prober:
+    """Of one host. `now` is in seconds, and never goes back."""
+
+    def __init__(self, timing: Timing, stamp: Callable[[], int]) -> None:
+        self.timing = timing
+        self.links: dict[str, Link] = {}
+        self.changed = False  # what is announced; reset by who announces it
+        self._stamp = stamp
+        self._sent: dict[int, Sent] = {}
+        self._overdue: dict[int, Sent] = {}  # counted as lost, perhaps only late
+        self._clock = 0.0
+        self._last: float | None = None
+        self._spared = False
+        self._looked = 0.0
+        self._round = 0
+
+    def choose(self, hosts: Set[str]) -> None:
+        """From now on probe these, and no others."""
+        for host in self.links.keys() - hosts:
+            del self.links[host]
+            self.changed = True
+        for host in hosts - self.links.keys():
+            self.links[host] = Link(host, since=self._clock)
+            self.changed = True
+
+    def resume(self, neighbours: Iterable[Neighbour]) -> None:
+        """Links were like that before this prober began: those of which it knows nothing are."""
+        for neighbour in neighbours:
+            link = self.links.get(neighbour.host)
+            if link and neighbour.up and not (link.up or link.known):
+                link.quality.resume(Figures(*neighbour.figures))
+                self._turn(link, up=True)
+
+    def load(self, host: str, percent: float) -> None:
+        """How much of what the link can carry it does."""
+        if host in self.links:
+            self.links[host].quality.load = percent
+
+    def tick(self, now: float) -> list[Probe]:
+        """Once an interval, after all answers that are there were told: what is to be sent now."""
+        if not self._spares(now):
+            self._judge()
+        if self._clock - self._looked >= LOOK:
+            self._looked = self._clock
+            self._look()
+        self._round += 1
+        return [self._probe(link, now) for link in self.links.values() if self._wants(link)]
+
+    def _spares(self, now: float) -> bool:
+        """Whether it is late, and was not the last time; the clock goes on if not."""
+        passed = now - self._last if self._last is not None else 0.0
+        self._last = now
+        self._spared = passed > OVERSLEPT * self.timing.interval and not self._spared
+        if not self._spared:
+            self._clock += passed
+        return self._spared
+
+    def _wants(self, link: Link) -> bool:
+        tired = not link.up and not link.hits and self._clock - link.since >= TIRED
+        return not tired or self._round % SELDOM == 0
+
+    def _probe(self, link: Link, now: float) -> Probe:
+        stamp = self._stamp()
+        self._sent[stamp] = Sent(link.host, now, self._clock)
+        return Probe(link.host, stamp)
+
+    def answer(self, stamp: int, host: str, at: float) -> bool:
+        """An answer that came at this time. False: nobody asked, or it was answered already."""
+        late = stamp in self._overdue
+        sent = (self._overdue if late else self._sent).get(stamp)
+        if sent is None or sent.host != host:
+            return False
+        del (self._overdue if late else self._sent)[stamp]
+        link = self.links.get(host)
+        if link is None:
+            return True
+        link.quality.measured(max(0.0, at - sent.at) * 1_000_000)
+        if late:
+            link.quality.corrected()
+        else:
+            link.quality.counted(lost=False)
+        link.misses = 0
+        link.hits += 1
+        if not link.up and link.hits >= link.needed:
+            link.quality.begin()
+            self._turn(link, up=True)
+        return True
+
+    def _judge(self) -> None:
+        """What has no answer by now is lost."""
+        for stamp, sent in list(self._sent.items()):
+            link = self.links.get(sent.host)
+            if link is None:
+                del self._sent[stamp]
+            elif self._clock - sent.clock >= self._patience(link):
+                self._overdue[stamp] = self._sent.pop(stamp)
+                self._miss(link)
+        for stamp, sent in list(self._overdue.items()):
+            if self._clock - sent.clock < LATE:
+                break  # the others are younger
+            del self._overdue[stamp]
+
+    def _patience(self, link: Link) -> float:
+        return max(DUE * self.timing.interval, min(link.quality.patience, LATE))
+
+    def _miss(self, link: Link) -> None:
+        link.quality.counted(lost=True)
+        link.misses += 1
+        link.hits = 0
+        if link.up and link.misses >= self.timing.lost:
+            link.falls += 1
+            self._turn(link, up=False)
+
+    def _turn(self, link: Link, *, up: bool) -> None:
+        link.up = up
+        link.since = self._clock
+        self.changed = True
+
+    def _look(self) -> None:
+        for link in self.links.values():
+            if link.up and link.quality.look():
+                self.changed = True
+            if link.up and link.falls and self._clock - link.since >= CALM:
+                link.falls -= 1
+                link.since = self._clock
+
+    def neighbours(self, hosts: Iterable[str]) -> tuple[Neighbour, ...]:
+        """What is to be announced of the links to these, as far as they are probed."""
+        return tuple(self.links[host].neighbour() for host in sorted(hosts) if host in self.links)

@@ -1,0 +1,87 @@
+"""Probes on the wire: one UDP socket a family, read when the prober looks."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Final, NamedTuple
+
+from seaway.model.addresses import Address
+from seaway.routed.packet import PORT
+
+_TIMESTAMP: Final = 35  # SO_TIMESTAMPNS and SCM_TIMESTAMPNS: when the kernel got it
+_TIMESPEC: Final = struct.Struct("@ll")
+_SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size)
+_LONGEST: Final = 2048
+_MOST: Final = 10_000  # datagrams in one look: who sends more has to wait
+
+
+class Datagram(NamedTuple):
+    data: bytes
+    address: str
+    at: float  # by the monotonic clock
+
+
+class ProbeSocket:
+    """Of all addresses of this host."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+        with ExitStack() as stack:
+            for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+                if made := _open(family):
+                    self._sockets[version] = stack.enter_context(made)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def send(self, address: Address, data: bytes) -> bool:
+        """Whether the kernel took it: where no way leads it does not."""
+        if address.version not in self._sockets:
+            return False
+        with suppress(OSError):
+            self._sockets[address.version].sendto(data, (str(address), PORT))
+            return True
+        return False
+
+    def read(self) -> Iterator[Datagram]:
+        """What is there."""
+        ahead = time.time() - time.monotonic()
+        for made in self._sockets.values():
+            for _ in range(_MOST):
+                try:
+                    data, more, _, source = made.recvmsg(_LONGEST, _SPACE)
+                except BlockingIOError:
+                    break
+                except OSError:  # of an earlier datagram: nobody was there
+                    continue
+                yield Datagram(data, source[0], _when(more) - ahead)
+
+
+def _when(more: list[tuple[int, int, bytes]]) -> float:
+    for level, kind, data in more:
+        if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP):
+            seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
+            return float(seconds + nanoseconds / 1e9)
+    return time.time()
+
+
+def _open(family: int) -> socket.socket | None:
+    """None: this host has not that protocol."""
+    try:
+        made = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:
+            return None
+        raise
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
+    made.setblocking(False)
+    made.bind(("", PORT))
+    return made

@@ -1,0 +1,76 @@
+"""From link state to this host's paths, for each routing that is asked for. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from seaway.desired.network.explain import Chart
+from seaway.desired.network.paths import Route, Routes
+from seaway.desired.network.topology import Changes, Topology
+from seaway.model.facts import Routing
+from seaway.model.links import LinkState
+from seaway.model.reports import RouteReport
+from seaway.model.routing import Turn
+
+
+class Router:
+    """Of one host."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._topology = Topology()
+        self._routes: dict[Routing, Routes] = {}
+
+    def learn(self, changes: Mapping[str, LinkState | None]) -> None:
+        for host, state in changes.items():
+            self._topology.change(host, state)
+
+    def telling_of_us(self) -> list[str]:
+        """Hosts that announce a link to this one, be it up or down."""
+        links = self._topology.links
+        return sorted(host for host in links.states if self._host in links.words(host))
+
+    def use(self, routings: Iterable[Routing]) -> list[Turn]:
+        """From now on compute these: what is gone, or new."""
+        wanted = [*routings]
+        gone = [routing for routing in self._routes if routing not in wanted]
+        turns = [Turn(routing=r, paths=(), whole=True) for r in gone]
+        for routing in gone:
+            del self._routes[routing]
+        for routing in wanted:
+            if routing not in self._routes:
+                self._routes[routing] = Routes(self._host, routing)
+                self._routes[routing].change(self._topology.all())
+                turns.append(self.whole(routing))
+        return turns
+
+    def compute(self) -> list[Turn]:
+        """The paths that are otherwise than the last time."""
+        changes = self._topology.take()
+        return [turn for r in self._routes if (turn := self._compute(r, changes))]
+
+    def _compute(self, routing: Routing, changes: Changes) -> Turn | None:
+        turned = self._routes[routing].change(changes)
+        if not turned:
+            return None
+        paths = tuple(route.path(h, routing) for h, route in sorted(turned.items()) if route)
+        gone = tuple(sorted(host for host, route in turned.items() if not route))
+        return Turn(routing=routing, paths=paths, gone=gone)
+
+    def whole(self, routing: Routing) -> Turn:
+        """All paths."""
+        found: Mapping[str, Route] = self._routes[routing].found
+        paths = tuple(route.path(host, routing) for host, route in sorted(found.items()))
+        return Turn(routing=routing, paths=paths, whole=True)
+
+    @property
+    def routings(self) -> list[Routing]:
+        return list(self._routes)
+
+    def explain(self, routing: Routing, to: str) -> tuple[RouteReport, ...]:
+        """The way to this host, or to all of which there is one; empty: not for this routing."""
+        if routing not in self._routes:
+            return ()
+        chart = Chart(self._topology, self._routes[routing], routing)
+        hosts = [to] if to else sorted(self._topology.links.states.keys() - {self._host})
+        return tuple(chart.to(host) for host in hosts)

@@ -1,0 +1,231 @@
+"""Sessions over TLS: who is dialled, who is let in, and messages on a stream.
+
+Between two hosts there is one session. Both may dial; where both did, the one is kept that the host
+dialled whose name comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import structlog
+
+from seaway.names import ROUTED_PORT
+from seaway.routed.credentials import Credentials
+from seaway.routed.messages import LONGEST
+
+HANDSHAKE: Final = 5.0  # seconds
+SILENCE: Final = 3000  # milliseconds in which what was sent must be acknowledged
+SEND: Final = 64  # messages at once
+PAUSE: Final = 0.5  # seconds before a peer that was not there is dialled again, twice as long each
+LONG: Final = 15.0  # time, up to this
+SECOND: Final = 2.0  # seconds that the second of two by name waits to be dialled by the first
+_HEAD: Final = 4  # bytes with the length of a message
+
+Start = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+
+log = structlog.get_logger(__name__)
+
+
+class Exchange(Protocol):
+    """What is said in a session: see `Flood`. Names were proven by certificates."""
+
+    def open(self, peer: str, certificate: bytes) -> bool: ...
+
+    def close(self, peer: str) -> None: ...
+
+    def receive(self, peer: str, data: bytes) -> bool: ...
+
+    def send(self, peer: str, most: int) -> list[bytes]: ...
+
+
+class Stream:
+    """One session."""
+
+    def __init__(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, ours: bool
+    ) -> None:
+        self.peer = peer
+        self.ours = ours  # this host dialled
+        self.live = True
+        self._reader = reader
+        self._writer = writer
+        self._stirred = asyncio.Event()
+        self._stirred.set()
+
+    def stir(self) -> None:
+        """There may be something to send."""
+        self._stirred.set()
+
+    def end(self) -> None:
+        self.live = False
+        self._writer.transport.abort()
+
+    async def read(self) -> bytes:
+        """One message. Raises `EOFError` or `OSError` at the end."""
+        length = int.from_bytes(await self._reader.readexactly(_HEAD))
+        if length > LONGEST:
+            raise EOFError(f"a message of {length} bytes")
+        return await self._reader.readexactly(length)
+
+    async def write_all(self, send: Callable[[int], list[bytes]]) -> None:
+        """What there is to send, whenever there is, until the stream ends."""
+        while self.live:
+            await self._stirred.wait()
+            self._stirred.clear()
+            while self.live and (messages := send(SEND)):
+                for data in messages:
+                    self._writer.write(len(data).to_bytes(_HEAD) + data)
+                await self._writer.drain()
+
+
+def certificate_of(writer: asyncio.StreamWriter) -> tuple[str, bytes]:
+    """The name that it proves, and itself (DER)."""
+    tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    told: Mapping[str, Any] = tls.getpeercert() or {}
+    names = [str(value) for kind, value in told.get("subjectAltName", ()) if kind == "DNS"]
+    return (names[0] if len(names) == 1 else ""), tls.getpeercert(binary_form=True) or b""
+
+
+def patient(writer: asyncio.StreamWriter) -> None:
+    """Not for as long as TCP would be with one who is gone."""
+    tcp: socket.socket = writer.get_extra_info("socket")
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, 2),  # seconds
+        (socket.TCP_KEEPINTVL, 1),
+        (socket.TCP_USER_TIMEOUT, SILENCE),
+    ):
+        tcp.setsockopt(socket.IPPROTO_TCP, option, value)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+async def dial(
+    peer: str, address: str, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Raises `OSError`, also if it is not that host."""
+    async with asyncio.timeout(HANDSHAKE):
+        return await asyncio.open_connection(
+            address, ROUTED_PORT, ssl=context, server_hostname=peer
+        )
+
+
+class Sessions:
+    """Those of one host. Tasks are made by who owns them."""
+
+    def __init__(
+        self, host: str, credentials: Credentials, exchange: Exchange, start: Start
+    ) -> None:
+        self.streams: dict[str, Stream] = {}
+        self._host = host
+        self._credentials = credentials
+        self._exchange = exchange
+        self._start = start
+        self._wanted: Mapping[str, str] = {}
+        self._next: dict[str, float] = {}  # when a peer is dialled again
+        self._pause: dict[str, float] = {}
+
+    def want(self, addresses: Mapping[str, str]) -> None:
+        """With these peers, at these addresses; sessions with others are let in all the same."""
+        self._wanted = dict(addresses)
+
+    def leave(self, members: Set[str]) -> None:
+        """Who is none of these is met no more."""
+        for peer in self.streams.keys() - members:
+            self.streams[peer].end()
+
+    def hurry(self, peer: str) -> None:
+        """It is there, as one knows from elsewhere."""
+        self._pause.pop(peer, None)
+        self._next.pop(peer, None)
+
+    def stir(self, peers: Iterable[str]) -> None:
+        for peer in peers:
+            self.streams[peer].stir()
+
+    async def listen(self) -> asyncio.Server:
+        return await asyncio.start_server(
+            self._let_in, None, ROUTED_PORT, ssl=self._credentials.serving, reuse_address=True
+        )
+
+    def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._start(self._meet(reader, writer, ours=False), "let in")
+
+    def dial_missing(self, now: float) -> None:
+        """Those with whom there is no session: first by the one whose name comes first."""
+        for peer, address in self._wanted.items():
+            if peer in self.streams:
+                continue
+            late = 0.0 if self._host < peer else SECOND
+            if now >= self._next.setdefault(peer, now + late):
+                pause = self._pause[peer] = min(2 * self._pause.get(peer, PAUSE / 2), LONG)
+                self._next[peer] = now + pause + HANDSHAKE
+                self._start(self._dial(peer, address), f"dial {peer}")
+
+    async def _dial(self, peer: str, address: str) -> None:
+        try:
+            reader, writer = await dial(peer, address, self._credentials.asking)
+        except OSError as error:
+            log.debug("no session", peer=peer, address=address, error=str(error))
+            self._next[peer] = asyncio.get_running_loop().time() + self._pause.get(peer, PAUSE)
+            return
+        await self._meet(reader, writer, ours=True)
+
+    async def _meet(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, ours: bool
+    ) -> None:
+        peer, certificate = certificate_of(writer)
+        stream = Stream(peer, reader, writer, ours=ours)
+        if not self._takes(stream) or not self._exchange.open(peer, certificate):
+            stream.end()
+            return
+        patient(writer)
+        self.streams[peer] = stream
+        log.info("session", peer=peer, ours=ours)
+        writing = self._start(self._write(stream), f"write {peer}")
+        try:
+            await self._read(stream)
+        except (EOFError, OSError) as error:
+            log.info("session ended", peer=peer, error=str(error))
+        finally:
+            writing.cancel()
+            stream.end()
+            if self.streams.get(peer) is stream:
+                self._drop(peer)
+
+    async def _read(self, stream: Stream) -> None:
+        while True:
+            data = await stream.read()
+            if not (stream.live and self._exchange.receive(stream.peer, data)):
+                break
+
+    def _takes(self, stream: Stream) -> bool:
+        """Of two with one peer the one that is dialled by the first of both by name; of two that
+        the same dialled the later: he does not have the other any more.
+        """
+        peer = stream.peer
+        if not peer or peer == self._host:
+            return False
+        other = self.streams.get(peer)
+        if other is None:
+            return True
+        if stream.ours not in {other.ours, self._host < peer}:
+            return False
+        other.end()
+        self._drop(peer)
+        return True
+
+    def _drop(self, peer: str) -> None:
+        del self.streams[peer]
+        self._exchange.close(peer)
+        self.hurry(peer)
+
+    async def _write(self, stream: Stream) -> None:
+        with suppress(OSError):
+            await stream.write_all(lambda most: self._exchange.send(stream.peer, most))
+        stream.end()

@@ -1,0 +1,72 @@
+"""What `routed` writes into the maps by itself, beside the agent or without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from cast import World
+from seaway.bpf import abi
+from seaway.bpf.failover import Failover
+from seaway.bpf.table import Table
+from seaway.model.facts import Path
+from seaway.model.routing import Turn
+
+NUMBERS = {"b": 2, "c": 3, "d": 4}
+
+
+@pytest.fixture
+def failover(world: World) -> Failover:
+    made = Failover(world.pins)
+    made.know(NUMBERS)
+    world.place.run(made.dead, ())
+    return made
+
+
+def paths(world: World) -> dict[int, abi.Path]:
+    return world.place.run(world.targets["paths"].read)
+
+
+def dead(world: World) -> set[int]:
+    table = Table(world.plane.maps["dead"])
+    return {int.from_bytes(key, "little") for key, _ in world.place.run(list, table.elements())}
+
+
+def turn(world: World, failover: Failover, *told: Path, **more: object) -> None:
+    world.place.run(failover.turn, Turn(routing="hops", paths=told, **more))  # type: ignore[arg-type]
+
+
+def test_paths_turn_and_what_is_not_told_stays(world, failover):
+    turn(world, failover, Path(host="b", via="b"), Path(host="c", via="b", backup="d"))
+    turn(world, failover, Path(host="c", via="d"))
+    assert {2: abi.Path(2), 3: abi.Path(4)} == paths(world)
+    turn(world, failover, gone=("b",))
+    assert {3: abi.Path(4)} == paths(world)
+
+
+def test_a_whole_turn_is_all_that_there_is(world, failover):
+    turn(world, failover, Path(host="b", via="b"), Path(host="c", via="b"))
+    turn(world, failover, Path(host="d", via="d"), whole=True)
+    assert {4: abi.Path(4)} == paths(world)
+
+
+def test_what_is_told_of_no_member_is_left_out(world, failover):
+    known = Path(host="b", via="b", backup="z")
+    turn(world, failover, known, Path(host="z", via="b"), Path(host="c", via="z"), gone=("y",))
+    assert {2: abi.Path(2)} == paths(world)
+
+
+def test_the_dead_are_those_that_were_told_last(world, failover):
+    world.place.run(failover.dead, {"b", "c", "z"})
+    assert {2, 3} == dead(world)
+    world.place.run(failover.dead, {"c", "d"})
+    assert {3, 4} == dead(world)
+    world.place.run(failover.dead, set())
+    assert set() == dead(world)
+
+
+def test_where_no_program_was_loaded_yet_nothing_is_written(tmp_path):
+    made = Failover(tmp_path)
+    made.know(NUMBERS)
+    made.turn(Turn(routing="hops", paths=(Path(host="b", via="b"),)))
+    made.dead({"b"})
+    assert [] == list(tmp_path.iterdir())

@@ -1,0 +1,170 @@
+"""Probes of other hosts: answered on the wire, whole frames, or refused.
+
+neighbour ── router ── wire0 ┌─ host 7 ─┐      the neighbour is host 3
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from scapy.layers.inet import IP, UDP, IPOption_NOP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Packet as Frame
+from scapy.packet import Raw
+
+from cast import BERT, dropped, passed
+from edge import PUBLIC, Edge, arrives, leaves, redirected
+from seaway.bpf import abi
+from seaway.routed.packet import ANSWER, PORT, QUESTION, Packet
+
+FAMILIES = pytest.mark.parametrize("family", [4, 6])
+HERE, THERE, NUMBER = 7, 3, 0xFEDC_BA98_7654_3210
+ASKED = Packet(QUESTION, THERE, HERE, NUMBER, 0x1122_3344_5566_7788)
+
+
+@pytest.fixture
+def edge(edge: Edge) -> Edge:
+    known = {THERE: abi.LinkNumber(NUMBER, HERE), 4: abi.LinkNumber(NUMBER + 1, HERE)}
+    assert not edge.place.run(edge.targets["link_numbers"].put, known)
+    return edge
+
+
+def says(probe: Packet, size: int = 0, sport: int = PORT, dport: int = PORT, **more: int) -> Frame:
+    return UDP(sport=sport, dport=dport, **more) / Raw(probe.encode(size))
+
+
+def asks(family: int, probe: Packet = ASKED, size: int = 0, **fields: int) -> Frame:
+    return arrives(family, PUBLIC[family], ttl=61) / says(probe, size, **fields)
+
+
+def answer(family: int, probe: Packet = ASKED, size: int = 0, **fields: int) -> Frame:
+    said = probe._replace(kind=ANSWER)
+    return leaves(family, PUBLIC[family]) / says(said, size, **fields)
+
+
+@FAMILIES
+@pytest.mark.parametrize("size", [32, 33, 576, 1372])
+def test_a_question_goes_back_as_its_answer_whatever_its_size(edge, family, size):
+    assert redirected(answer(family, size=size)) == edge.from_wire(asks(family, size=size))
+
+
+@FAMILIES
+def test_it_goes_back_to_the_port_that_it_came_from(edge, family):
+    asked = asks(family, sport=40000, dport=PORT)
+    assert redirected(answer(family, sport=PORT, dport=40000)) == edge.from_wire(asked)
+
+
+@FAMILIES
+def test_the_checksum_of_every_question_becomes_that_of_its_answer(edge, family):
+    numbers = random.Random(5)
+    for _ in range(300):
+        probe = ASKED._replace(stamp=numbers.getrandbits(64))
+        assert redirected(answer(family, probe)) == edge.from_wire(asks(family, probe))
+
+
+def test_a_question_without_a_checksum_gets_an_answer_without(edge):
+    assert redirected(answer(4, chksum=0)) == edge.from_wire(asks(4, chksum=0))
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    "forged",
+    [
+        ASKED._replace(number=NUMBER ^ 1),
+        ASKED._replace(number=NUMBER ^ (1 << 63)),
+        ASKED._replace(number=NUMBER + 1),  # of the link to host 4
+        ASKED._replace(source=4),
+        ASKED._replace(source=5),  # nobody
+        ASKED._replace(target=8),
+        ASKED._replace(number=0),
+    ],
+)
+def test_who_does_not_know_the_number_of_the_link_is_refused(edge, family, forged):
+    assert dropped("probe_number") == edge.from_wire(asks(family, forged))
+
+
+@FAMILIES
+def test_a_question_that_is_sent_again_gets_its_answer_again(edge, family):
+    """Nobody waits for that, and `routed` counts it as replayed: no state here that a clock which
+    was set back would spoil.
+    """
+    for _ in range(2):
+        assert redirected(answer(family)) == edge.from_wire(asks(family))
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    "what",
+    [
+        ASKED._replace(kind=ANSWER),
+        ASKED._replace(kind=3),
+        ASKED._replace(kind=0),
+    ],
+)
+def test_what_is_no_question_goes_on_to_the_host(edge, family, what):
+    frame = asks(family, what)
+    assert passed(frame) == edge.from_wire(frame)
+
+
+@FAMILIES
+def test_neither_is_what_only_looks_like_one(edge, family):
+    data = ASKED.encode()
+    head = arrives(family, PUBLIC[family])
+    frames = [
+        head / UDP(sport=PORT, dport=PORT) / Raw(data[:-1]),
+        head / UDP(sport=PORT, dport=PORT) / Raw(b"\0" + data[1:]),
+        head / UDP(sport=PORT, dport=PORT + 1) / Raw(data),
+        head / UDP(sport=PORT, dport=PORT),
+    ]
+    for frame in frames:
+        assert passed(frame) == edge.from_wire(frame)
+
+
+def test_neither_is_one_in_parts_or_with_options(edge):
+    src, dst = "192.0.2.7", PUBLIC[4]
+    ether = arrives(4, dst)[Ether].copy()
+    ether.remove_payload()
+    said = says(ASKED)
+    options = [
+        ether / IP(src=src, dst=dst, options=[IPOption_NOP()] * 4) / said,
+        ether / IP(src=src, dst=dst, flags="MF") / said,
+        ether / IPv6(src="2001:db8::7", dst=PUBLIC[6]) / IPv6ExtHdrDestOpt() / said,
+        ether / IPv6(src="2001:db8::7", dst=PUBLIC[6]) / IPv6ExtHdrFragment(m=1, id=9) / said,
+    ]
+    for frame in options:
+        assert passed(frame) == edge.from_wire(frame)
+
+
+@FAMILIES
+def test_one_that_was_cut_off_or_padded_is_what_its_headers_say(edge, family):
+    frame = bytes(asks(family))
+    for size in range(14 + (20 if family == 4 else 40), len(frame)):
+        found = edge.from_wire(frame[:size])
+        assert ("host", frame[:size]) == (found.verdict, found.frame)
+    padded = edge.from_wire(frame + bytes(9))
+    assert (bytes(answer(family)) + bytes(9)) == padded.frame
+
+
+@FAMILIES
+def test_a_container_is_no_host(edge, family):
+    """One that claims the address of ours from outside is refused before."""
+    frame = asks(family)
+    layer = frame[IP if family == 4 else IPv6]
+    layer.src = BERT.address(family)
+    assert dropped("spoofed_address") == edge.from_wire(frame)
+
+
+def test_a_question_with_a_tag_of_a_vlan_is_none(edge):
+    frame = asks(4)
+    tagged = Ether(src=frame.src, dst=frame.dst) / Dot1Q(vlan=5) / frame.payload
+    assert passed(tagged) == edge.from_wire(tagged)
+
+
+@FAMILIES
+def test_what_is_published_on_other_ports_is_not_held_up(edge, family):
+    edge.publish((PUBLIC[family], 8080), (BERT, 80))
+    found = edge.from_wire(asks(family, dport=8080))
+    assert "redirect" == found.verdict
+    assert bytes(Ether(found.frame)[UDP].payload) == ASKED.encode()

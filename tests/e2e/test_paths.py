@@ -1,0 +1,269 @@
+"""Hosts in a ring find the way to each other, and another one where a link or host is dead.
+
+host1 ── host2        The wire passes nothing between host1 and host3, nor between host2 and host4,
+  │        │          and nothing but IPv6 at all. Everything is real: agents, `routed`, TLS, probes
+host4 ── host3        that from_wire answers. One lab for all, in this order: the last takes a host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import placed
+from routing import Follower
+from seaway import lab as labs
+from seaway import names
+from seaway.daemons import running
+from seaway.errors import Unavailable
+from seaway.lab import Lab, LabHost
+from seaway.lab.hosts import SEAWAY
+from seaway.model.routing import RoutedReport
+from seaway.routed.packet import PORT, QUESTION, Packet
+from waiting import span, wait
+
+PROMISED = 1.0  # seconds from a dead link to another path
+RING = ("host1 host2", "host2 host3", "host3 host4", "host4 host1")
+
+
+@dataclass
+class Ring:
+    lab: Lab
+    follower: Follower
+
+    def __getitem__(self, name: str) -> LabHost:
+        return self.lab.host(name)
+
+    def link(self, one: str, other: str, how: str) -> float:
+        """When that began."""
+        begun = time.monotonic()
+        labs.link((one, other), how, name=self.lab.name)
+        return begun
+
+    def links(self, name: str) -> RoutedReport:
+        """As far as its `routed` answers."""
+        try:
+            return placed.client(self[name]).links()
+        except Unavailable:
+            return RoutedReport(host=name)
+
+    def sessions(self, name: str) -> dict[str, bool]:
+        return {link.host: link.session for link in self.links(name).links if link.up}
+
+    def routed(self, name: str) -> int:
+        """Its number on its own host; 0: it does not run."""
+        return running(placed.inside(self[name], names.ROUTED_PID_FILE)) or 0
+
+    def kill(self, name: str, pid: int) -> None:
+        self[name].run("kill", "-KILL", str(pid))
+
+
+@dataclass
+class Answering:
+    """Where `routed` of a lab host answers, for a follower."""
+
+    host: LabHost
+
+    @property
+    def socket(self) -> Path:
+        return placed.inside(self.host, names.ROUTED_SOCKET)
+
+    def log(self) -> str:
+        return self.host.read(names.ROUTED_LOG_FILE)
+
+
+@pytest.fixture(scope="module")
+def ring(
+    make_module_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ring]:
+    file = tmp_path_factory.mktemp("lab") / "ring"
+    file.write_text("\n".join(RING))
+    lab = make_module_lab(hosts=4, topology=str(file))
+    for host in lab.hosts:
+        host.run("ip", "-4", "addr", "flush", "dev", "eth0")
+    placed.cluster(lab.hosts, families=(6,))
+    with closing(Follower(Answering(lab.hosts[0]))) as follower:
+        yield Ring(lab, follower)
+
+
+@pytest.fixture
+def one(ring: Ring) -> Follower:
+    """What host1 knows; all links are up."""
+    follower = ring.follower
+    assert wait(lambda: is_whole(follower.vias.get("hops", {})), 30), follower.vias
+    return follower
+
+
+whole = pytest.mark.usefixtures("one")
+
+
+def is_whole(vias: dict[str, str]) -> bool:
+    """As host1 sees it: to host3 by whichever is the shorter way now."""
+    expected = {"host2": "host2", "host3": vias.get("host3"), "host4": "host4"}
+    return vias == expected and vias["host3"] in {"host2", "host4"}
+
+
+def told(host: LabHost, *words: str) -> Any:
+    return json.loads(host.seaway(*words, "-o", "json"))
+
+
+@whole
+def test_who_does_not_see_each_other_is_reached_through_others(ring):
+    (route,) = told(ring["host1"], "route", "ls", "--to", "host3")
+    (detour,) = [detour for detour in route["detours"] if detour["path"]]
+    ways = {tuple(route["path"]), tuple(detour["path"])}
+    assert {("host2", "host3"), ("host4", "host3")} == ways
+    assert 2 == route["hops"]
+    assert "not taken: " in ring["host1"].seaway("route", "ls", "--to", "host3")
+
+    lost = {d["via"]: d["lost"] for d in route["detours"] if not d["path"]}
+    assert {"host3"} == lost.keys()
+    told_by = ring["host1"].seaway("status")
+    assert "link: host2 is up, " in told_by
+    assert "link: host3 is down" in told_by
+
+
+@whole
+def test_doctor_says_which_links_are_down(ring):
+    found = ring["host1"].call(SEAWAY, "doctor", "-o", "json").stdout
+    by_check = {finding["check"]: finding for finding in json.loads(found)}
+    assert "2 of 3 links are up, by UDP and TCP 8481" == by_check["routed"]["found"]
+    assert ("warning", "host3 does not answer by UDP 8481") == (
+        by_check["link"]["level"],
+        by_check["link"]["found"],
+    )
+
+
+def test_a_dead_link_is_gone_around_in_time_and_taken_again(ring, one):
+    used = one.vias["hops"]["host3"]
+    (other,) = {"host2", "host4"} - {used}
+    cut = ring.link("host1", used, "down")
+    expected = {used: other, "host3": other, other: other}
+    assert one.knows(expected) - cut < PROMISED
+    ring.link("host1", used, "up")
+    assert wait(lambda: is_whole(one.vias["hops"]), 30), one.vias
+
+
+def test_a_link_that_dies_between_others_is_gone_around_in_time(ring, one):
+    used = one.vias["hops"]["host3"]
+    (other,) = {"host2", "host4"} - {used}
+    cut = ring.link(used, "host3", "down")
+    assert one.knows({used: used, "host3": other, other: other}) - cut < PROMISED
+    ring.link(used, "host3", "up")
+    assert wait(lambda: ring.sessions("host3").keys() == {"host2", "host4"}, 30)
+
+
+def test_a_host_whose_processes_are_dead_stays_a_relay_and_begins_anew_unnoticed(ring, one):
+    turns = len(one.turns)
+    agent = ring["host2"].agent_pid()
+    ring.kill("host2", agent)
+    ring.kill("host2", ring.routed("host2"))
+    assert wait(lambda: ring.sessions("host1") == {"host2": False, "host4": True}, 20)
+    placed.start(ring["host2"])
+    assert wait(lambda: ring.sessions("host1") == {"host2": True, "host4": True}, 30)
+
+    assert [] == [turn for _, turn in one.turns[turns:] if turn["gone"]]
+    assert "host2" == one.vias["hops"]["host2"]
+    assert agent != ring["host2"].agent_pid()
+
+
+@whole
+def test_routed_goes_on_without_its_agent_and_is_adopted_by_the_next(ring):
+    routed = ring.routed("host4")
+    ring["host4"].kill_agent()
+    placed.start(ring["host4"])
+    assert wait(lambda: placed.is_ready(ring["host4"]), 20)
+    assert routed == ring.routed("host4") != 0
+    assert {"host1", "host3"} == {link.host for link in ring.links("host4").links if link.up}
+
+
+@whole
+def test_routed_that_was_killed_is_started_by_its_agent(ring):
+    routed = ring.routed("host3")
+    ring.kill("host3", routed)
+    assert wait(lambda: ring.routed("host3") not in {0, routed}, 20)
+    assert wait(lambda: ring.links("host3").hosts == 4, 20)
+
+
+SEND = """
+import socket, sys
+made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+for text in sys.argv[3:]:
+    made.sendto(bytes.fromhex(text), (sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def test_forged_questions_are_refused_and_counted_and_nothing_else_happens(ring, one):
+    turns, before = len(one.turns), forged(ring["host2"])
+    probes = [Packet(QUESTION, 1, 2, number, 1) for number in range(7)]
+    texts = [probe.encode().hex() for probe in probes]
+    address = str(ring["host2"].address6)
+    ring["host1"].run("python3", "-c", SEND, address, str(PORT), *texts)
+    assert wait(lambda: forged(ring["host2"]) == before + 7)
+    assert {"host1", "host3"} == ring.sessions("host2").keys()
+    assert turns == len(one.turns)
+
+
+def forged(host: LabHost) -> int:
+    drops = placed.client(host).status().drops
+    return sum(drop.packets for drop in drops if drop.reason == "probe_number")
+
+
+@whole
+def test_nothing_of_it_is_taken_for_a_change_by_others(ring):
+    for host in ring.lab.hosts:
+        status = placed.client(host).status()
+        assert (0, ()) == (status.drift_total, status.failures), host.name
+
+
+@whole
+def test_what_only_root_may_read_is_so(ring):
+    files = (names.ROUTED_FILE, names.ROUTED_SOCKET, names.PATHS_FILE, names.LINK_STATE_FILE)
+    for path in (*files, names.ROUTED_LOG_FILE):
+        assert wait(placed.inside(ring["host1"], path).exists), path
+        assert 0 == placed.inside(ring["host1"], path).stat().st_mode & 0o077, path
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_ten_minutes_of_work_beside_it_are_no_false_alarm(one, tell):
+    """Two who compute on each processor, beside four agents and four `routed`."""
+    turns, began = len(one.turns), time.monotonic()
+    with busy(2 * (os.cpu_count() or 1)):
+        span(600)
+    turned = [turn for _, turn in one.turns[turns:]]
+    tell(f"in {time.monotonic() - began:.0f} s: {len(turned)} other ways, as links' times changed")
+
+    assert [] == [turn for turn in turned if turn["gone"]]
+    lost = [path for turn in turned for path in turn["paths"] if path["host"] != "host3"]
+    assert [] == lost  # to neighbours it never went another way
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        for _ in range(processes):
+            process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        yield
+
+
+def test_a_host_that_is_taken_away_leaves_no_routed_and_no_path(ring, one):
+    routed, host = ring.routed("host4"), ring["host4"]
+    assert routed
+    host.seaway("uninstall", "--yes", "--force", timeout=60)
+    assert 0 != host.call("kill", "-0", str(routed)).returncode
+    assert not placed.inside(host, names.RUN_FOLDER).exists()
+    assert [] == list(placed.inside(host, names.STATE_FOLDER).iterdir())
+    assert one.knows({"host2": "host2", "host3": "host2"}) > 0

@@ -1,0 +1,264 @@
+"""Many hosts' `routed` without sockets and processes: by a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations, count
+from random import Random
+
+import pytest
+
+from fakes_keys import FakeKeys
+from seaway.model.facts import Path
+from seaway.model.routing import Member, Orders
+from seaway.routed.core import SETTLING, Core
+from seaway.routed.neighbours import PROBED
+from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
+from seaway.routed.probes import DEFAULT
+
+STEP = 0.02  # seconds
+PROMISED = 1.0
+Links = Callable[[str, str], bool]
+
+
+class Host:
+    """One: its core, or none while its processes are dead. Its data plane answers all the same."""
+
+    def __init__(self, name: str, number: int, phase: float) -> None:
+        self.name = name
+        self.number = number
+        self.address = IPv4Address("10.0.0.0") + number
+        self.core: Core | None = None
+        self.due = phase
+        self.vias: dict[str, Path] = {}
+
+
+class World:
+    """All of them, and who reaches whom."""
+
+    def __init__(self, names: Iterable[str], reaches: Links, **orders: object) -> None:
+        chance = Random(1)
+        self.now = 0.0
+        self.reaches = reaches
+        self.hosts = {n: Host(n, i, chance.uniform(0, 0.1)) for i, n in enumerate(names, 1)}
+        self._orders = orders
+        self._by_address = {str(host.address): host for host in self.hosts.values()}
+        self._stamps = count(1)
+        for name in self.hosts:
+            self.begin(name)
+
+    def orders(self, host: Host, **more: object) -> Orders:
+        members = tuple(
+            Member(name=h.name, number=h.number, underlay=(h.address,))
+            for h in self.hosts.values()
+            if h is not host
+        )
+        own = {"host": host.name, "number": host.number, "underlay": (host.address,)}
+        return Orders(**own, members=members, **(self._orders | more))
+
+    def begin(self, name: str) -> None:
+        host = self.hosts[name]
+        orders = self.orders(host)
+        host.core = Core(orders, FakeKeys(name), self._stamps.__next__, 0)
+        host.core.obey(orders)
+        host.core.choose()
+
+    def kill(self, name: str) -> None:
+        self.hosts[name].core = None
+        for host in self.hosts.values():
+            if host.core:
+                host.core.flood.close(name)
+
+    def _meet(self) -> None:
+        """Sessions, with those that each probes of its own choice."""
+        for one, other in combinations(self.hosts.values(), 2):
+            a, b = one.core, other.core
+            if not (a and b):
+                continue
+            met = other.name in a.flood._sessions
+            if self.reaches(one.name, other.name) and other.name in a.ring | b.ring:
+                if not met and a.flood.open(other.name, self.now):
+                    b.flood.open(one.name, self.now)
+                    a._keys.learn(other.name, b._keys.credential)
+                    b._keys.learn(one.name, a._keys.credential)
+            elif met:
+                a.flood.close(other.name)
+                b.flood.close(one.name)
+
+    def _talk(self) -> None:
+        busy = True
+        while busy:
+            busy = False
+            for host in self.hosts.values():
+                for peer in list(host.core.flood._sessions) if host.core else ():
+                    for data in host.core.flood.send(peer, self.now, 50):
+                        busy = True
+                        self.hosts[peer].core.flood.receive(host.name, data, self.now)
+
+    def _probe(self, host: Host) -> None:
+        for address, data in host.core.tick(self.now):
+            other = self._by_address[str(address)]
+            packet = decode(data)
+            assert (QUESTION, host.number, other.number) == packet[:3]
+            if self.reaches(host.name, other.name):
+                answer = packet._replace(kind=ANSWER).encode()
+                host.core.hear(answer, str(other.address), self.now + 0.0002)
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += STEP
+            self._meet()
+            self._talk()
+            for host in self.hosts.values():
+                if host.core and self.now >= host.due:
+                    host.due = self.now + DEFAULT.interval
+                    self._probe(host)
+                    host.core.choose()
+            self._talk()
+            self._compute()
+
+    def _compute(self) -> None:
+        for host in self.hosts.values():
+            for turn in host.core.compute() if host.core else ():
+                kept = {} if turn.whole else host.vias
+                host.vias = {h: p for h, p in kept.items() if h not in turn.gone}
+                host.vias |= {path.host: path for path in turn.paths}
+
+    def path(self, source: str, end: str) -> list[str]:
+        """The hosts that a packet visits, by what each knows; it ends where it is lost."""
+        visited = [source]
+        while visited[-1] != end and len(visited) < 30:
+            path = self.hosts[visited[-1]].vias.get(end)
+            if path is None or not self.reaches(visited[-1], path.via):
+                break
+            visited.append(path.via)
+        return visited
+
+    def reached(self, source: str, ends: Iterable[str]) -> set[str]:
+        return {end for end in ends if self.path(source, end)[-1] == end}
+
+
+def line(names: str) -> Links:
+    return lambda one, other: abs(names.index(one) - names.index(other)) == 1
+
+
+def test_along_a_line_everybody_reaches_everybody():
+    world = World("abcde", line("abcde"))
+    world.run(SETTLING + 2)
+
+    assert list("abcde") == world.path("a", "e")
+    assert all(world.reached(name, "abcde") == {*"abcde"} for name in "abcde")
+
+
+def test_forty_hosts_on_one_segment_reach_each_other_directly_though_each_probes_few():
+    names = [f"h{number:02}" for number in range(40)]
+    world = World(names, lambda *_: True, segments=(IPv4Network("10.0.0.0/24"),))
+    world.run(SETTLING + 2)
+
+    assert {1} == {len(world.path("h00", end)) - 1 for end in names[1:]}
+    assert len(world.hosts["h00"].core.prober.links) <= PROBED
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_when_hosts_are_cut_off_those_that_are_connected_reach_each_other_in_time(seed):
+    """Any links of twelve hosts, then some fewer of them."""
+    names = [f"h{number:02}" for number in range(12)]
+    chance = Random(seed)
+    alive = {pair for pair in combinations(names, 2) if chance.random() < 0.35}
+    world = World(names, lambda one, other: tuple(sorted((one, other))) in alive)
+    world.run(SETTLING + 2)
+    for _ in range(3):
+        assert_connected(world, names, alive)
+        alive -= set(chance.sample(sorted(alive), 4))
+        world.run(PROMISED)
+
+
+def assert_connected(world: World, names: list[str], alive: set[tuple[str, str]]) -> None:
+    for name in names:
+        part, todo = {name}, [name]
+        while todo:
+            here = todo.pop()
+            found = {o for pair in alive if here in pair for o in pair} - part
+            part |= found
+            todo += found
+        assert part == world.reached(name, names)
+
+
+def test_a_pair_of_a_segment_that_fails_goes_by_a_third():
+    names = [f"h{number:02}" for number in range(30)]
+    dead: set[str] = set()
+    world = World(
+        names, lambda one, other: {one, other} != dead, segments=(IPv4Network("10.0.0.0/24"),)
+    )
+    world.run(SETTLING + 2)
+    dead |= {"h00", "h01"}
+    world.run(PROMISED)
+
+    assert 3 == len(world.path("h00", "h01"))
+    assert world.reached("h00", names) == {*names}
+
+
+def test_a_pair_that_talks_is_probed_and_then_known_to_fail():
+    """Nobody knew of it before: it was taken for granted."""
+    names = [f"h{number:02}" for number in range(30)]
+    dead = {"h00", "h05"}
+    world = World(
+        names, lambda one, other: {one, other} != dead, segments=(IPv4Network("10.0.0.0/24"),)
+    )
+    world.run(SETTLING + 2)
+    assert "h05" not in world.hosts["h00"].core.prober.links
+    assert ["h00"] == world.path("h00", "h05")
+    world.hosts["h00"].core.talk = ("h05",)
+    world.run(PROMISED)
+
+    assert "h05" == world.path("h00", "h05")[-1]
+
+
+def test_a_host_whose_processes_are_dead_relays_and_comes_back_unnoticed():
+    world = World("abc", line("abc"))
+    world.run(SETTLING + 2)
+    before = dict(world.hosts["a"].vias)
+    world.kill("b")
+    world.run(600)
+    assert before == world.hosts["a"].vias
+
+    world.begin("b")
+    for _ in range(100):
+        world.run(0.1)
+        assert before == world.hosts["a"].vias
+
+
+def test_nobody_else_can_answer_for_a_host():
+    world = World("ab", lambda *_: True)
+    world.run(SETTLING + 2)
+    core = world.hosts["a"].core
+    number = core._keys.number("b")
+    right = Packet(ANSWER, 1, 2, number, 7)
+    for wrong, fault in (
+        (right, "replayed"),
+        (right._replace(number=number ^ 1), "forged"),
+        (right._replace(target=9), "of others"),
+        (right._replace(source=2), "of others"),
+        (right._replace(kind=QUESTION), "unanswered question"),
+    ):
+        before = core.refused[fault]
+        core.hear(wrong.encode(), "10.0.0.2", world.now)
+        assert before + 1 == core.refused[fault]
+    core.hear(right.encode(), "10.0.0.9", world.now)
+    core.hear(b"nothing", "10.0.0.2", world.now)
+    assert (3, 1) == (core.refused["of others"], core.refused["no probe"])
+
+
+def test_what_it_knows_is_told_of_each_routing_that_is_asked_for():
+    world = World("abc", line("abc"), routings=("hops", "latency"))
+    world.run(SETTLING + 2)
+    core = world.hosts["a"].core
+    assert ["hops", "latency"] == core.router.routings
+    assert [("b", "c")] == [report.path for report in core.router.explain("latency", "c")]
+    assert {"b", "c"} == {report.host for report in core.router.explain("hops", "")}
+
+    (gone,) = core.obey(world.orders(world.hosts["a"], routings=("hops",)))
+    assert ("latency", (), True) == (gone.routing, gone.paths, gone.whole)
+    assert () == core.router.explain("latency", "c")
