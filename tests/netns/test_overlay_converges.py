@@ -85,7 +85,8 @@ class Node:
             Attachments(plane, links.set_up, "cls_bpf"),
             UplinkTarget(plane),
         ]
-        return {t.name: t for t in (FakeTarget("accepts"), FakeTarget("sockets"), *real)}
+        beyond = (FakeTarget(name) for name in ("accepts", "sockets", "orders"))
+        return {t.name: t for t in (*beyond, *real)}
 
     def close(self) -> None:
         self.place.run(self.runner.close)
