@@ -134,7 +134,9 @@ def test_a_bench_leaves_no_lab_behind():
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_bench_that_is_ended_takes_its_hosts_down_first(ending):
-    command = [SEAWAY, "bench", "same-host", "--system", "veth"]
+    # A shell's job in the background ignores SIGINT, and hands that down to us.
+    heard = ["env", "--default-signal=INT,TERM,HUP"]
+    command = [*heard, SEAWAY, "bench", "same-host", "--system", "veth"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         next(line for line in process.stderr if "round 1" in line)

@@ -28,7 +28,10 @@ see:  seaway status, seaway doctor, seaway network --help"""
     help="Where other hosts reach this one; one of each family. [default: of the default route]",
 )
 @click.option(
-    "--etcd", multiple=True, metavar="URL", help="Keep the records there. May be repeated."
+    "--etcd",
+    multiple=True,
+    metavar="URL|own",
+    help="Keep the records there, may be repeated; or have Seaway run etcd on its control hosts.",
 )
 @click.option("--etcd-ca", type=PEM, help="By which that etcd is known. [default: the cluster's]")
 @click.option("--etcd-cert", type=PEM, help="By which it knows us. [default: this host's]")
@@ -53,7 +56,7 @@ def init(
         pools=tuple(parse_prefix(text) for text in options.items(subnet)),
         service_subnets=tuple(parse_prefix(text) for text in options.items(service_subnet)),
         advertise=tuple(parse_address(text) for text in options.items(given["advertise"])),
-        etcd=moving.Access(urls, *files) if urls else None,
+        etcd=moving.access(urls, files) if urls else None,
         cni=cni,
     )
     addresses = beginning.begin(wish, options.agent(), lambda line: click.echo(line, err=True))
