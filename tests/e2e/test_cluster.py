@@ -138,9 +138,19 @@ def test_a_host_joins_by_one_command_and_both_know_it(members):
     assert {own[0]} < set(re.findall(r"[\d.]+", two.run("ip", "-4", "addr", "show", "lo")))
 
 
-def test_containers_of_both_hosts_get_different_addresses(members):
-    found = [attach(host, name)["addresses"] for host in members[:2] for name in ("a", "b")]
-    assert 8 == len({address for addresses in found for address in addresses})
+def test_containers_of_both_hosts_get_different_addresses_and_reach_each_other(members):
+    one, two = members[:2]
+    found = [attach(host, name)["addresses"] for host in (one, two) for name in ("a", "b")]
+    addresses = {address.partition("/")[0] for addresses in found for address in addresses}
+    assert 8 == len(addresses)
+    assert "swyoverlay" in one.run("ip", "-br", "link")
+
+    for host in (one, two):
+        for address in (*addresses, *told(one, "status")["addresses"]):
+            ping = ("ip", "netns", "exec", "a", "ping", "-nqc1", "-W2", address)
+            host.wait_for(
+                f"{address}", lambda ping=ping, host=host: not host.call(*ping).returncode
+            )
 
 
 def test_secrets_are_for_root_alone_and_in_no_bundle_and_no_log(members):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seaway.bench import attach, cross_host, ingress, programs, same_host, scale, scale_trials
+from seaway.bench.across import SeawayAcross, SeawayRelayed
 from seaway.bench.cni import Portmap, ReferencePlugin
 from seaway.bench.docker import DockerBridge, DockerPublished, SwarmOverlay
 from seaway.bench.options import Options
@@ -22,7 +23,15 @@ PUBLISHERS = (
     DockerPublished("docker-no-proxy", "--userland-proxy=false"),
     Portmap(),
 )
-SPANNERS = (Underlay(), KernelRouted(), KernelVxlan(), SwarmOverlay())
+SPANNERS = (
+    Underlay(),
+    KernelRouted(),
+    KernelVxlan(),
+    SeawayAcross("seaway-overlay", "always"),
+    SeawayAcross("seaway-direct", "auto"),
+    SeawayRelayed("seaway-relayed", "always"),
+    SwarmOverlay(),
+)
 ATTACHERS = (OURS, BRIDGE, PTP)
 CASES = (
     same_host.CASE,
