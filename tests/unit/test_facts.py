@@ -307,6 +307,25 @@ def test_where_there_are_other_hosts_what_they_send_us_passes_a_firewall_of_the_
     assert Accept(("-i swy+",)) == facts.derive()["accepts"]["iptables-nft", "INPUT"]
 
 
+def test_hosts_that_ask_or_want_to_join_pass_a_firewall_of_the_host() -> None:
+    facts = Facts(DERIVATIONS, INDEXES)
+    barriers = (barrier("iptables-nft", "INPUT", docker_user=False),)
+    facts.change(Firewalls, "host", Firewalls(barriers=frozenset(barriers)))
+    facts.change(Cluster, "cluster", cluster("always"))
+
+    def ports() -> list[str]:
+        accept = facts.derive()["accepts"]["iptables-nft", "INPUT"]
+        assert isinstance(accept, Accept)
+        return [rule.split()[-1] for rule in accept.rules if "--dport" in rule]
+
+    facts.change(Host, "h", Host(name="h", addresses=(), control=True))
+    assert [] == ports()
+    facts.change(Host, "h", Host(name="h", addresses=(), control=True, key="c0ffee"))
+    assert ["8480"] == ports()
+    facts.change(Cluster, "cluster", replace(cluster("always"), etcd_own=True))
+    assert ["8480", "2379", "2380"] == ports()
+
+
 def test_dockers_bridges_are_closed_where_forwarding_was_off_before_us() -> None:
     facts = Facts(DERIVATIONS, INDEXES)
     unguarded = frozenset(

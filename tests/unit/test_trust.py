@@ -190,6 +190,7 @@ READERS = (
 )
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @given(st.binary(max_size=300) | mangled(), st.sampled_from(READERS))
 @settings(max_examples=300)
 def test_whatever_is_given_as_a_certificate_key_or_request_is_read_or_refused(data, reader):

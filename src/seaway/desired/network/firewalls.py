@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 from seaway.desired.network.host import FORWARDING
 from seaway.facts import Derivation, Source, View
-from seaway.model.facts import Barrier, Before, Cluster, Firewalls, Peer, Unguarded
+from seaway.model.facts import Barrier, Before, Cluster, Firewalls, Host, Peer, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
-from seaway.names import LINK_PREFIX, ROUTED_PORT
+from seaway.names import ETCD_PEER_PORT, ETCD_PORT, HOSTS_PORT, LINK_PREFIX, ROUTED_PORT
 
 _FORWARDED = Accept((f"-i {LINK_PREFIX}+", f"-o {LINK_PREFIX}+"))
 _RULES = MappingProxyType(
@@ -48,14 +48,22 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
 
 
 def _carried(view: View) -> tuple[str, ...]:
-    """What other hosts send us: packets of containers, probes, link state. Who may send, and what,
-    our programs judge, and `routed`.
+    """What other hosts send us: packets of containers, probes, link state, questions to the agent
+    and to an etcd of ours. Who may send, and what, our programs judge, and by TLS who is asked.
     """
-    cluster = view.get(Cluster, "cluster")
-    if not cluster or not view.all(Peer):
+    cluster, udp, tcp = (
+        view.get(Cluster, "cluster"),
+        "-p udp -m udp --dport",
+        "-p tcp -m tcp --dport",
+    )
+    if not cluster:
         return ()
-    udp, tcp = "-p udp -m udp --dport", "-p tcp -m tcp --dport"
-    return f"{udp} {cluster.overlay_port}", f"{udp} {ROUTED_PORT}", f"{tcp} {ROUTED_PORT}"
+    asked: list[int] = []
+    for host in view.all(Host):
+        asked += [HOSTS_PORT] if host.key else []  # also by hosts that are about to join
+        asked += [ETCD_PORT, ETCD_PEER_PORT] if host.control and cluster.etcd_own else []
+    sent = (f"{udp} {cluster.overlay_port}", f"{udp} {ROUTED_PORT}", f"{tcp} {ROUTED_PORT}")
+    return (*(sent if view.all(Peer) else ()), *(f"{tcp} {port}" for port in asked))
 
 
 def _end(unguarded: Unguarded) -> tuple[str, str]:
