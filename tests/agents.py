@@ -27,6 +27,7 @@ from seaway.model.membership import Membership
 from seaway.model.requests import NewEndpoint
 from seaway.records import Records
 from seaway.store.base import Store
+from seaway.store.remembering import Remembering
 from seaway.trust.folder import Folder
 from seaway.trust.keeper import Keeper
 
@@ -116,6 +117,7 @@ async def build(
         trust=keeper,
         others=others or FakeOthers(),
         store=shared or store,
+        remembering=store if isinstance(store, Remembering) else None,
     )
     return Agent(intents, kernel, host, store)
 

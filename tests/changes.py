@@ -16,10 +16,11 @@ from typing import NamedTuple
 import structlog
 from msgspec import structs
 
-from seaway import agent, config, names
+from seaway import agent, config, membership, stores
 from seaway.agent import Agent
+from seaway.calls import Others
 from seaway.model.facts import Endpoint
-from seaway.store.sqlite import SqliteStore
+from seaway.trust.keeper import Keeper
 from seaway.vigil import SILENT
 
 CHANGES = 300
@@ -27,13 +28,15 @@ SWEEPS = 5
 
 
 async def measure() -> dict[str, object]:
-    store = SqliteStore(names.STORE_FILE)
-    wired = await agent._wire(config.load(), store)
+    others = Others(Keeper())
+    opened = stores.opened(membership.load(), others.ask_at)
+    wired = await agent._wire(config.load(), opened, others)
     wired.convergence.write()
     changes = [_change(wired, n) for n in range(CHANGES)]
     times, cpu = ([getattr(change, what) for change in changes] for what in Took._fields)
     sweeps = [_sweep(wired) for _ in range(SWEEPS)]
-    await store.close()
+    await opened.own.close()
+    await others.close()
     return {
         "p50": statistics.median(times),
         "p99": _p99(times),

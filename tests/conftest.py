@@ -47,6 +47,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     pytest.skip("needs root")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests told of what they saw: figures that nothing is judged by, and seeds."""
+    for report in (
+        r for outcome in ("passed", "failed") for r in terminalreporter.getreports(outcome)
+    ):
+        for _, text in (told for told in report.user_properties if told[0] == "told"):
+            terminalreporter.write_line(f"{report.nodeid}: {text}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def machine_untouched(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever the tests did, they did it in namespaces of their own, and removed those."""

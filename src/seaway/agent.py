@@ -30,6 +30,7 @@ from seaway.bpf.uplinks import UplinkTarget
 from seaway.calls import Others
 from seaway.config import Config
 from seaway.converge import Convergence, Key
+from seaway.daemons import ETCD
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
@@ -66,6 +67,7 @@ from seaway.trust.keeper import Keeper
 from seaway.upkeep import Upkeep
 from seaway.uplinks import Lookout
 from seaway.vigil import RETRY, Lookouts, Vigil
+from seaway.voter import Voter
 
 _PROGRAMS = (Attachments.name, UplinkTarget.name, SocketTarget.name)
 
@@ -164,20 +166,9 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     lookouts = Lookouts(lookout, Firewatch(facts, accepts))
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
-    targets: tuple[Target, ...] = (
-        PinTarget(plane),
-        sysctls,
-        reserved,
-        AddressTarget(),
-        NftTarget(),
-        accepts,
-        links,
-        VxlanTarget(tell=_teller(facts)),
-        RouteTarget(),
-        *maps.targets(plane).values(),
-        attachments,
-        UplinkTarget(plane, config.agent.attach),
-        SocketTarget(plane),
+    targets = (
+        *_of_the_host(facts, sysctls, reserved, accepts, links),
+        *_of_the_data_plane(plane, attachments, config),
         OrdersTarget(),
     )
     by_name = {target.name: target for target in targets}
@@ -188,26 +179,53 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         facts=facts,
         records=records,
         convergence=convergence,
-        surroundings=HostSurroundings(
-            links,
-            Counters(plane),
-            attachments.mode,
-            plane.layout,
-            Translations(),
-            paths.ask,
-            mtu=config.network.mtu,
-        ),
+        surroundings=_surroundings(config, links, attachments, plane, paths),
         allocator=_allocator(host, facts),
         member=member,
         trust=others.keeper,
         others=others,
         store=opened.shared,
+        remembering=opened.remembering,
+        voters=opened.voters,
         deciding=deciding,
     )
     agent = _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
-    beside = (Runner().keep, paths.follow, paths.follow_numbers)
+    beside = (Runner(runs=paths.asked).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
     return agent
+
+
+def _of_the_host(
+    facts: Facts,
+    sysctls: SysctlTarget,
+    reserved: ReservedTarget,
+    accepts: AcceptTarget,
+    links: LinkTarget,
+) -> tuple[Target, ...]:
+    vxlan = VxlanTarget(tell=_teller(facts))
+    return sysctls, reserved, AddressTarget(), NftTarget(), accepts, links, vxlan, RouteTarget()
+
+
+def _of_the_data_plane(
+    plane: DataPlane, attachments: Attachments, config: Config
+) -> tuple[Target, ...]:
+    uplinks = UplinkTarget(plane, config.agent.attach)
+    of_maps = maps.targets(plane).values()
+    return PinTarget(plane), *of_maps, attachments, uplinks, SocketTarget(plane)
+
+
+def _surroundings(
+    config: Config, links: LinkTarget, attachments: Attachments, plane: DataPlane, paths: Paths
+) -> HostSurroundings:
+    return HostSurroundings(
+        links,
+        Counters(plane),
+        attachments.mode,
+        plane.layout,
+        Translations(),
+        paths.ask,
+        mtu=config.network.mtu,
+    )
 
 
 def _paths(config: Config, facts: Facts, convergence: Convergence) -> Paths:
@@ -227,18 +245,21 @@ def _allocator(host: Host, facts: Facts) -> Allocator:
 def _started(intents: Intents, vigil: Vigil, plane: DataPlane, opened: Stores) -> Agent:
     """Looked around once; what goes on for ever is for `run`."""
     vigil.look()
-    convergence, upkeep = intents.convergence, Upkeep(intents)
+    convergence, upkeep, voter = intents.convergence, Upkeep(intents), Voter(intents)
     adopted = convergence.adopt()
     passing = Passing(intents.host.name, opened.shared, parse)
 
     def learnt() -> None:
         convergence.ask()
         upkeep.stir()
+        voter.stir()
 
     following: Works = {
         "follow": partial(intents.records.follow, learnt),
         "pass on": passing.run,
         "upkeep": upkeep.run,
+        "votes": voter.run,
+        "etcd": Runner(names.SEAT_FILE, ETCD, "etcd").keep,
     }
     if opened.remembering:
         following["send"] = opened.remembering.send

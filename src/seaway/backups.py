@@ -131,7 +131,7 @@ def _here(record: Value, backup: Backup, here: Here) -> Value:
     """As it is true on this host. Other hosts are as they were."""
     match record:
         case Cluster():
-            return replace(record, etcd=())
+            return replace(record, etcd=(), etcd_own=False)
         case Host(name=name) if name == backup.host:
             return replace(record, name=here.name, key=here.key, control=bool(here.key))
         case Block(host=host) | Endpoint(host=host) if host == backup.host:

@@ -103,6 +103,7 @@ AGENT: Final = Daemon("agent", "seaway.service", names.PID_FILE, names.LOG_FILE)
 ROUTED: Final = Daemon(
     "routed", "seaway-routed.service", names.ROUTED_PID_FILE, names.ROUTED_LOG_FILE
 )
+ETCD: Final = Daemon("etcd", "seaway-etcd.service", names.ETCD_PID_FILE, names.ETCD_LOG_FILE)
 
 
 def has_systemd() -> bool:

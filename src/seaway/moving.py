@@ -37,12 +37,14 @@ class Filled:
     new: int
 
 
-async def fill(source: Store, target: Store, host: str, etcd: tuple[str, ...]) -> Filled:
-    """`etcd`: where the cluster's records lie from then on. Returns once all of them have been read
-    back; then `finish` it. Whatever is refused has changed nothing.
+async def fill(
+    source: Store, target: Store, host: str, etcd: tuple[str, ...], *, own: bool = False
+) -> Filled:
+    """`etcd`: where the cluster's records lie from then on; `own`: Seaway runs it. Returns once all
+    of them have been read back; then `finish` it. Whatever is refused has changed nothing.
     """
     old = await source.load()
-    cluster = replace(codec.decode(old.items[_CLUSTER].value, Cluster), etcd=etcd)
+    cluster = replace(codec.decode(old.items[_CLUSTER].value, Cluster), etcd=etcd, etcd_own=own)
     wanted = {key: item.value for key, item in old.items.items()}
     wanted[_CLUSTER] = codec.encode(cluster)
     await _begin(target, _Moving(cluster=cluster.id, host=host))

@@ -35,7 +35,9 @@ log = structlog.get_logger(__name__)
 
 
 class Paths:
-    """`changed` is called when facts are others."""
+    """`changed` is called when facts are others. Nobody is asked until `asked` is set: a host that
+    is alone has no `routed`.
+    """
 
     def __init__(
         self, facts: Facts, changed: Callable[[], None], folder: File = names.RUN_FOLDER
@@ -44,6 +46,7 @@ class Paths:
         self._changed = changed
         self._socket = folder / names.ROUTED_SOCKET.name
         self._told = folder / names.PATHS_FILE.name
+        self.asked = asyncio.Event()
 
     def remember(self) -> None:
         """What was told before this agent began."""
@@ -84,6 +87,7 @@ class Paths:
 
     async def _follow(self, question: Question, kind: type[T], learn: Callable[[T], None]) -> None:
         while True:
+            await self.asked.wait()
             with suppress(SeawayError, OSError):
                 reader, writer = await self._asked(question)
                 try:
@@ -124,9 +128,19 @@ class Process(Protocol):
 
 
 class Runner:
-    """Has `routed` run while there are orders for it. One that is there is adopted."""
+    """Has `routed`, or another process of ours, run while there are orders for it, and sets `runs`
+    then. One that is there is adopted.
+    """
 
-    def __init__(self, orders: File = names.ROUTED_FILE, process: Process = ROUTED) -> None:
+    def __init__(
+        self,
+        orders: File = names.ROUTED_FILE,
+        process: Process = ROUTED,
+        what: str = "routed",
+        runs: asyncio.Event | None = None,
+    ) -> None:
+        self._what = what
+        self._runs = runs or asyncio.Event()
         self._orders = orders
         self._process = process
         self._pause = LOOK
@@ -141,13 +155,16 @@ class Runner:
         """Start it where it should run; seconds until the next look, for one that ends at once more
         and more.
         """
-        if self._process.running() is not None or not self._orders.exists():
+        running = self._process.running() is not None
+        if running or not self._orders.exists():
+            (self._runs.set if running else self._runs.clear)()
             self._pause = LOOK
             return self._pause
         try:
             await asyncio.to_thread(self._process.start)
-            log.info("started", what="routed")
+            self._runs.set()
+            log.info("started", what=self._what)
         except (SeawayError, OSError) as error:
-            log.warning("not started", what="routed", error=str(error))
+            log.warning("not started", what=self._what, error=str(error))
         self._pause = min(2 * self._pause, SLOWEST)
         return self._pause

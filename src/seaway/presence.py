@@ -1,4 +1,4 @@
-"""One process a host has a job: the agent, `routed`, or who takes their place for a moment."""
+"""One process a host has a job: the agent, a daemon, or who takes its place for a moment."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from seaway.errors import Conflict
 
 
 @contextmanager
-def alone(path: Path = names.PID_FILE, what: str = "agent") -> Iterator[None]:
-    """A lock that dies with its process, and the pid for who has to end it."""
+def alone(path: Path = names.PID_FILE, what: str = "agent") -> Iterator[int]:
+    """A lock that dies with its process, and the pid for who has to end it. Yields its file."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -29,7 +29,7 @@ def alone(path: Path = names.PID_FILE, what: str = "agent") -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seaway import names
 from seaway.errors import Unavailable
 from seaway.model.membership import Membership
 from seaway.store.base import Store
 from seaway.store.peers import Ask, PeerStore
-from seaway.store.remembering import Remembering
+from seaway.store.remembering import Remembering, open_cache
 from seaway.store.sqlite import SqliteStore
 from seaway.trust.folder import Folder
+
+if TYPE_CHECKING:
+    from seaway.store.etcd import EtcdStore
+    from seaway.store.voters import Voters
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Stores:
 
     own: Store
     shared: Store
+    voters: Voters | None = None  # of the etcd where they lie
 
     @property
     def remembering(self) -> Remembering | None:
@@ -39,11 +45,12 @@ def opened(member: Membership | None, ask: Ask) -> Stores:
     if member is None or not member.elsewhere:
         store = SqliteStore(names.STORE_FILE)
         return Stores(store, store)
+    cache = open_cache(names.CACHE_FILE)
     if member.etcd:
-        shared: Store = etcd(member.etcd, identity(Folder()))
-    else:
-        shared = PeerStore(member.host, member.through, ask)
-    return Stores(Remembering(shared, SqliteStore(names.CACHE_FILE), member.host), shared)
+        shared = etcd(member.etcd, identity(Folder()))
+        return Stores(Remembering(shared, cache, member.host), shared, shared.voters)
+    passed = PeerStore(member.host, member.through, ask)
+    return Stores(Remembering(passed, cache, member.host), passed)
 
 
 def identity(folder: Folder) -> Identity:
@@ -53,7 +60,7 @@ def identity(folder: Folder) -> Identity:
     return folder.authority, folder.host, folder.host
 
 
-def etcd(urls: Sequence[str], shown: Identity) -> Store:
+def etcd(urls: Sequence[str], shown: Identity) -> EtcdStore:
     from seaway.store.etcd import EtcdStore  # noqa: PLC0415, 15 MB where there is none
     from seaway.store.members import Identity as Shown  # noqa: PLC0415
 

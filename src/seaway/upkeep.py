@@ -20,7 +20,7 @@ from seaway.model.membership import Signing
 
 log = structlog.get_logger(__name__)
 
-_LOOK = 600.0  # seconds between two looks: clocks are set, and machines sleep
+_LOOK = 60.0  # seconds between two looks: clocks are set, and machines sleep
 _RETRY = 30.0
 _SETTLE = 1.0  # after a change of hosts: most come by themselves to what is to be done
 
@@ -60,6 +60,7 @@ class Upkeep:
         self.intents.stirred.clear()
         await self.renew()
         await self.go_to_etcd()
+        await self.follow_etcd()
         await self.intents.return_loans()
         await self.intents.settle_doubts()
         await self.intents.claim_foreign()
@@ -97,4 +98,23 @@ class Upkeep:
         membership.save(replace(member, etcd=access.urls, through=()), self.file)
         self._gone = True
         log.info("records are in etcd: taken from there after the next start", at=access.urls)
+        return True
+
+    async def follow_etcd(self) -> bool:
+        """Where other members than before have the records, those are asked; whether that was so.
+
+        This host may have been off meanwhile, and those that it knows be gone: then others tell.
+        """
+        member, cluster = self.intents.member, self.intents.facts.get(Cluster, "cluster")
+        if cluster is None or not (cluster.etcd_own and member.etcd and self.intents.voters):
+            return False
+        urls = cluster.etcd
+        if self.intents.remembering and self.intents.remembering.lost:
+            urls = (await self.intents.ask_etcd_access()).urls or urls
+        if not urls or urls == member.etcd:
+            return False
+        self.intents.voters.meet(urls)
+        self.intents.member = replace(member, etcd=urls)
+        membership.save(self.intents.member, self.file)
+        log.info("records are with other members of etcd", at=urls)
         return True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import filterfalse
 from typing import Any
 
@@ -104,11 +104,6 @@ def one_host_and_world(make_lab: Callable[..., Lab]) -> tuple[OneHost, LabHost]:
 
 
 @pytest.fixture
-def tell(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """A line for who runs the tests, shown whether they pass or not."""
-
-    def line(text: str) -> None:
-        with capfd.disabled():
-            sys.stdout.write(f"\n    {text}\n")
-
-    return line
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """A line for who runs the tests, shown at the end whether they pass or not."""
+    return partial(record_property, "told")

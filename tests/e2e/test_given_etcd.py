@@ -1,15 +1,15 @@
-"""The records of a cluster move to an etcd that is given, by real TLS, and hosts live with it.
+"""The records of a cluster move to an etcd that is given, by real TLS, and hosts live with it, and
+without it. The tests of one lab go on where the one before ended.
 
-┌── host1 ──┐   ┌── host2 ──┐   ┌── host3 ──┐
-│  Seaway   │   │  Seaway   │   │   etcd    │   its CA is not the cluster's
-└─────┬─────┘   └─────┬─────┘   └─────┬─────┘
+┌── host1 ──┐   ┌── host2 ──┐   ┌── host3 ────────┐
+│  Seaway   │   │  Seaway   │   │  Seaway · etcd  │   its CA is not the cluster's
+└─────┬─────┘   └─────┬─────┘   └─────┬───────────┘
 ──────┴────── wire ───┴───────────────┴──────
 """
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 from ipaddress import ip_address
@@ -38,40 +38,39 @@ def stays(records):
     return {k: v for k, v in records.items() if k not in {"cluster", "hosts/host1"}}
 
 
-@pytest.fixture
-def lab(make_lab):
-    return make_lab(hosts=3)
+class Given:
+    """A lab with an etcd on its last host, and the options that name it."""
+
+    def __init__(self, lab, folder):
+        self.one, self.two, self.three = lab.hosts
+        made, self.pki = Authority.create("etcd", time.time()), folder
+        (folder / "ca.pem").write_bytes(made.certificate)
+        client = ip_address("192.0.2.1")
+        for name, address in (("host3", self.three.address4), ("client", client)):
+            key = certificates.new_key()
+            identity = Identity("etcd", name, (address,))
+            pem = made.sign(certificates.request(key, name), identity, time.time())
+            (folder / f"{name}.pem").write_text(pem)
+            (folder / f"{name}-key.pem").write_bytes(key)
+        self.etcd = Etcd((self.three,), folder)
+        self.options = ["--etcd", *self.etcd.urls, *self.files("client-key.pem")]
+
+    def files(self, key):
+        files = {"ca": "ca.pem", "cert": "client.pem", "key": key}
+        return [f"--etcd-{name}={self.pki / file}" for name, file in files.items()]
 
 
-@pytest.fixture
-def pki(tmp_path, lab):
-    """What somebody gave his etcd and its clients."""
-    made, folder = Authority.create("etcd", time.time()), tmp_path / "pki"
-    folder.mkdir()
-    (folder / "ca.pem").write_bytes(made.certificate)
-    for name, address in (("host3", lab.hosts[2].address4), ("client", ip_address("192.0.2.1"))):
-        key = certificates.new_key()
-        identity = Identity("etcd", name, (address,))
-        pem = made.sign(certificates.request(key, name), identity, time.time())
-        (folder / f"{name}.pem").write_text(pem)
-        (folder / f"{name}-key.pem").write_bytes(key)
-    return folder
-
-
-@pytest.fixture
-def etcd(lab, pki):
-    made = Etcd((lab.hosts[2],), pki)
-    made.start()
+@pytest.fixture(scope="module")
+def given(make_module_lab, tmp_path_factory):
+    """The first host is set up, with records of its own; the second has them through it."""
+    made = Given(make_module_lab(hosts=3), tmp_path_factory.mktemp("pki"))
+    made.etcd.start()
+    made.one.seaway("init", timeout=60)
+    made.one.seaway("network", "create", "web", "--open")
+    attach(made.one, "blue")
+    join(made.two, made.one)
     yield made
-    made.clear()
-
-
-@pytest.fixture
-def given(etcd, pki):
-    """The options that name it."""
-    files = {"ca": "ca.pem", "cert": "client.pem", "key": "client-key.pem"}
-    options = [f"--etcd-{name}={pki / file}" for name, file in files.items()]
-    return ["--etcd", *etcd.urls, *options]
+    made.etcd.clear()
 
 
 def attach(host, name):
@@ -84,60 +83,58 @@ def join(host, first):
     host.seaway("join", token, str(first.address4), timeout=60)
 
 
-def test_a_host_that_is_set_up_moves_with_all_it_has(lab, given, etcd):
-    one, two, _ = lab.hosts
-    one.seaway("init", timeout=60)
-    one.seaway("network", "create", "web", "--open")
-    made = attach(one, "blue")
-    before = records(one)
+def holders(host):
+    """Of all addresses of the cluster, as this host tells."""
+    blocks = told(host, "ipam", "show")
+    found = ((b["host"], holder["reason"]) for b in blocks for holder in b["holders"])
+    return {(host, reason.split(",")[0]) for host, reason in found}
 
-    done = one.call(SEAWAY, "init", *given, timeout=90)
+
+def test_what_cannot_be_moved_stays_and_the_agent_goes_on(given):
+    one, url = given.one, given.etcd.urls[0]
+    before = records(one)
+    for words, status, line in (
+        (["--etcd", "http://198.18.0.13:2379"], 2, "'http://198.18.0.13:2379' is no way to etcd"),
+        (["--etcd", url, "--etcd-ca", str(given.pki / "ca.pem")], 2, "some are missing"),
+        (["--etcd", url, *given.files("host3-key.pem")], 7, "etcd does not answer"),
+        (["--etcd-ca", "x"], 2, "files of an etcd were given, and no etcd"),
+    ):
+        done = one.call(SEAWAY, "init", *words, timeout=90)
+        assert status == done.returncode, done.stderr
+        assert line in done.stderr.splitlines()[-1]
+    one.wait_for("the agent", one.agent_is_ready, within=20)
+    assert stays(before) == stays(records(one))
+    assert "sqlite" == told(one, "status")["store"]
+
+
+def test_killed_after_any_of_its_words_a_move_is_finished_by_repetition(given):
+    one = given.one
+    before = records(one)
+    for line in (1, 2, 3, 5):
+        command = one.popen(SEAWAY, "init", *given.options, stderr=subprocess.PIPE)
+        with command as begun:
+            for _ in range(line):
+                begun.stderr.readline()
+            begun.kill()
+    done = one.call(SEAWAY, "init", *given.options, timeout=90)
     assert 0 == done.returncode, done.stderr
     after = records(one)
     assert stays(before) == stays(after)
-    assert {**before["cluster"], "etcd": etcd.urls} == after["cluster"]
+    assert {**before["cluster"], "etcd": given.etcd.urls} == after["cluster"]
     assert "etcd" == told(one, "status")["store"]
-    assert made["id"] == told(one, "endpoint", "inspect", "blue")["endpoint"]["id"]
-    moved = r"records are in etcd: revision \d+ of .* is revision \d+ there"
-    assert re.search(moved, done.stderr)
-    kept = one.run("sh", "-c", f"ls {names.STATE_FOLDER}/store-*.db").split()
-    assert [f"the records before are kept as {kept[0]}"] == [
-        line for line in done.stderr.splitlines() if "are kept" in line
-    ]
+    assert 1 == told(one, "status")["endpoints"]
+    assert one.run("sh", "-c", f"ls {names.STATE_FOLDER}/store-*.db").split()
     assert 0 != one.call("test", "-e", str(names.STORE_FILE)).returncode
 
     # The command that it printed lets the next host join, which has its records from etcd too.
     (command,) = (line for line in done.stdout.splitlines() if line.startswith("seaway join"))
-    two.seaway(*command.split()[1:], timeout=60)
-    assert "etcd" == told(two, "status")["store"]
-    assert 2 == len(told(two, "host", "ls"))
-    attach(two, "green")
-    two.seaway("network", "create", "db")
-    one.wait_for("the network", lambda: "db" in one.seaway("network", "ls"))
-    assert {"host1", "host2"} == {block["host"] for block in told(one, "ipam", "show")}
-    assert "600" == two.run("stat", "-c", "%a", str(names.TRUST_FOLDER / "etcd.pem")).strip()
+    given.three.seaway(*command.split()[1:], timeout=60)
+    assert "etcd" == told(given.three, "status")["store"]
+    assert "600" == given.three.run("stat", "-c", "%a", f"{names.TRUST_FOLDER}/etcd.pem").strip()
 
 
-def test_a_new_host_begins_with_etcd(lab, given):
-    one = lab.hosts[0]
-    done = one.call(SEAWAY, "init", *given, timeout=90)
-    assert 0 == done.returncode, done.stderr
-    assert "etcd" == told(one, "status")["store"]
-    again = one.call(SEAWAY, "init", *given, timeout=90)
-    assert 0 == again.returncode, again.stderr
-    assert "this host is set up already" in again.stderr
-    attach(one, "blue")
-    one.kill_agent()
-    one.start_agent()
-    assert 1 == told(one, "status")["endpoints"]
-
-
-def test_hosts_that_had_their_records_through_the_first_find_them_in_etcd(lab, given):
-    one, two, _ = lab.hosts
-    one.seaway("init", timeout=60)
-    join(two, one)
-    attach(two, "blue")
-    one.seaway("init", *given, timeout=90)
+def test_a_host_that_had_its_records_through_the_first_finds_them_in_etcd(given):
+    two = given.two
     two.wait_for(
         "its learning of it",
         lambda: "records are in etcd" in two.read(names.LOG_FILE),
@@ -147,60 +144,66 @@ def test_hosts_that_had_their_records_through_the_first_find_them_in_etcd(lab, g
     two.kill_agent()
     two.start_agent()
     assert "etcd" == told(two, "status")["store"]
-    assert 1 == told(two, "status")["endpoints"]
-    one.kill_agent()
-    two.seaway("network", "create", "web")
+    attach(two, "green")
+    hosts = {("host1", "blue"), ("host2", "green")}
+    given.one.wait_for("the endpoint", lambda: holders(given.one) == hosts)
+    assert ["host1", "host2", "host3"] == [h["host"]["name"] for h in told(two, "host", "ls")]
 
 
-def test_what_cannot_be_moved_stays_and_the_agent_goes_on(lab, given, etcd, pki):
-    one, two, _ = lab.hosts
-    one.seaway("init", timeout=60)
-    before = records(one)
-    two.seaway("init", *given, timeout=90)
-    url = etcd.urls[0]
-    wrong = [o.replace("client", "host3") if "key" in o else o for o in given]
-    for words, status, line in (
-        (given, 4, "there are the records of cluster"),
-        (["--etcd", "http://198.18.0.13:2379"], 2, "'http://198.18.0.13:2379' is no way to etcd"),
-        (["--etcd", url, "--etcd-ca", str(pki / "ca.pem")], 2, "some are missing"),
-        (["--etcd", url], 7, "etcd does not answer"),
-        (["--etcd", "https://198.18.0.99:2379", *given[2:]], 7, "etcd does not answer"),
-        (["--etcd", url, *wrong[2:]], 7, "etcd does not answer"),
-        (["--etcd-ca", "x"], 2, "files of an etcd were given, and no etcd"),
-    ):
-        done = one.call(SEAWAY, "init", *words, timeout=90)
-        assert status == done.returncode, done.stderr
-        assert line in done.stderr.splitlines()[-1]
-        one.wait_for("the agent", one.agent_is_ready, within=20)
-        assert stays(before) == stays(records(one))
-        assert "sqlite" == told(one, "status")["store"]
+def test_hosts_go_on_without_etcd_and_agree_when_it_is_back(given):
+    """One of them begins anew meanwhile."""
+    one, two, three = given.one, given.two, given.three
+    attach(three, "red")
+    one.wait_for("the endpoint", lambda: ("host3", "red") in holders(one))
+    given.etcd.stop(three)
+    attach(two, "gold")
+    three.kill_agent()
+    three.start_agent()
+    attach(three, "grey")
+    three.seaway("detach", "red")
+
+    done = one.call(SEAWAY, "network", "create", "db")
+    assert 7 == done.returncode
+    assert "the store is lost: etcd does not answer" in done.stderr
+    assert "traffic, attach and detach on this host go on" in done.stderr
+    status = told(two, "status")
+    assert (True, 1) == ("etcd does not answer" in status["store_lost"], status["unsent"])
+    assert "etcd, lost; what runs here goes on" in two.seaway("status")
+    assert {("host1", "blue"), ("host2", "green"), ("host3", "red")} == holders(one)
+    assert 3 == len(told(one, "host", "ls"))
+
+    given.etcd.start()
+    there = {("host1", "blue"), ("host2", "green"), ("host2", "gold"), ("host3", "grey")}
+    for host in (one, two, three):
+        host.wait_for("the others' endpoints", lambda host=host: holders(host) == there)
+        status = told(host, "status")
+        assert ("", 0) == (status["store_lost"], status["unsent"])
+    one.seaway("network", "create", "db")
+    three.wait_for("the network", lambda: "db" in three.seaway("network", "ls"))
 
 
-@pytest.mark.parametrize("line", range(1, 8))
-def test_killed_after_any_of_its_words_a_move_is_finished_by_repetition(lab, given, line):
-    one = lab.hosts[0]
-    one.seaway("init", timeout=60)
-    one.seaway("network", "create", "web")
+def test_a_new_cluster_begins_with_etcd_and_one_may_reach_it_through_the_other(make_lab, tmp_path):
+    given = Given(make_lab(hosts=3), tmp_path)
+    one, two, three = given.one, given.two, given.three
+    given.etcd.start()
+    done = one.call(SEAWAY, "init", *given.options, timeout=90)
+    assert 0 == done.returncode, done.stderr
     attach(one, "blue")
-    before = records(one)
-    with one.popen(SEAWAY, "init", *given, stderr=subprocess.PIPE) as command:
-        for _ in range(line):
-            command.stderr.readline()
-        command.kill()
-    one.seaway("init", *given, timeout=90)
-    assert "etcd" == told(one, "status")["store"]
-    assert stays(before) == stays(records(one))
-    assert 1 == told(one, "status")["endpoints"]
+    one.kill_agent()
+    one.start_agent()
+    assert ("etcd", 1) == tuple(told(one, "status")[key] for key in ("store", "endpoints"))
 
-
-def test_a_host_that_does_not_reach_etcd_has_its_records_through_another(lab, given):
-    one, two, three = lab.hosts
-    one.seaway("init", *given, timeout=90)
     two.run("ip", "route", "add", "unreachable", str(three.address4))
     token = told(one, "token", "create")["token"]
     done = two.call(SEAWAY, "join", token, str(one.address4), timeout=60)
     assert 0 == done.returncode, done.stderr
     assert "etcd is not reached from here" in done.stderr
     assert "another host" == told(two, "status")["store"]
-    attach(two, "blue")
+    attach(two, "green")
     assert 1 == told(one, "host", "ls")[1]["endpoints"]
+
+    three.seaway("init", timeout=60)
+    done = three.call(SEAWAY, "init", *given.options, timeout=90)
+    assert (4, True) == (done.returncode, "there are the records of cluster" in done.stderr)
+    three.wait_for("the agent", three.agent_is_ready, within=20)
+    given.etcd.clear()

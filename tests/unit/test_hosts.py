@@ -713,6 +713,11 @@ def test_without_the_way_to_the_store_a_host_lives_on_and_catches_up(tmp_path):
             await two.intents.create_token(NewToken())
         assert block == two.intents.facts.all(Block)
         assert 2 == len(two.intents.endpoints())
+        assert ["one", "two"] == [report.host.name for report in await two.intents.hosts()]
+        assert 4 == sum(len(report.holders) for report in await two.intents.ipam())
+        status = two.intents.status()
+        assert ("another host", 1) == (status.store, status.unsent)
+        assert status.store_lost
 
     run(tmp_path, scenario)
 

@@ -64,6 +64,7 @@ def test_a_host_boots_without_the_store_and_goes_on_with_what_it_alone_writes() 
         await one.kill()
         await one.boot()
         assert before == known(one.facts)
+        assert stored(etcd) == set((await one.store.recall()).items)
 
         await one.records.commit([endpoint("a", 3)])
         await one.records.commit([], [endpoint("a", 1)])

@@ -197,6 +197,14 @@ def test_whatever_is_given_as_a_certificate_key_or_request_is_read_or_refused(da
         reader(data)
 
 
+def test_a_certificate_whose_key_is_no_point_of_its_curve_is_refused():
+    octets = bytearray(ssl.PEM_cert_to_DER_cert(signed().decode()))
+    at = octets.index(bytes.fromhex("03420004")) + 3  # the form of the point
+    octets[at] = 0x14
+    with pytest.raises(Invalid, match="of no host of Seaway's"):
+        certificates.read(bytes(octets))
+
+
 def test_what_is_too_long_is_not_looked_at():
     with pytest.raises(Invalid, match="that is too long"):
         certificates.read(signed() + b"#" * 20000)

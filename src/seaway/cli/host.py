@@ -21,6 +21,7 @@ _POLL = 0.2  # seconds
 def _state(report: HostReport) -> str:
     words = ["this one"] if report.here else []
     words += ["control"] if report.host.control else []
+    words += ["voter"] if report.voter else []
     words += ["draining"] if report.host.draining else []
     return ", ".join(words)
 

@@ -36,7 +36,10 @@ see:  seaway status, seaway doctor, seaway network --help"""
 @click.option("--overlay-port", type=click.IntRange(1, 65535), help="UDP. [default: 8479]")
 @click.option("--overlay-id", type=click.IntRange(0, 0xFFFFFF), help="VXLAN's. [default: 8479]")
 @click.option(
-    "--etcd", multiple=True, metavar="URL", help="Keep the records there. May be repeated."
+    "--etcd",
+    multiple=True,
+    metavar="URL|own",
+    help="Keep the records there, may be repeated; or have Seaway run etcd on its control hosts.",
 )
 @click.option("--etcd-ca", type=PEM, help="By which that etcd is known. [default: the cluster's]")
 @click.option("--etcd-cert", type=PEM, help="By which it knows us. [default: this host's]")
@@ -62,7 +65,7 @@ def init(
         service_subnets=tuple(parse_prefix(text) for text in options.items(service_subnet)),
         advertise=tuple(parse_address(text) for text in options.items(given["advertise"])),
         carrying={name: given[name] for name in _CARRYING if given[name] is not None},
-        etcd=moving.Access(urls, *files) if urls else None,
+        etcd=moving.access(urls, files) if urls else None,
         cni=cni,
     )
     addresses = beginning.begin(wish, options.agent(), lambda line: click.echo(line, err=True))

@@ -40,7 +40,7 @@ COMMANDS = {
     "version": ("version", "Print the version."),
 }
 
-UNLISTED = frozenset({"routed"})
+UNLISTED = frozenset({"etcd", "routed"})
 
 
 class Root(LazyGroup):

@@ -44,13 +44,21 @@ def _refused(status: Status) -> str:
     return ", ".join(f"{r.why} {r.times}" for r in status.refused) or "none"
 
 
+def _store(status: Status) -> str:
+    waiting = f"{status.unsent} records of this host's wait for it" if status.unsent else ""
+    if not status.store_lost:
+        return f"{status.store}; {waiting}" if waiting else status.store
+    goes_on = "what runs here goes on, attach and detach too; other changes wait"
+    return "; ".join(filter(None, (f"{status.store}, lost", goes_on, waiting, status.store_lost)))
+
+
 LINES: dict[str, Callable[[Status], Any]] = {
     "agent": lambda s: f"{'ready' if s.ready else 'not ready'}, {s.version}, process {s.pid}",
     "up": _up,
     "host": lambda s: s.host,
     "cluster": lambda s: s.cluster,
     "addresses": lambda s: s.addresses,
-    "store": lambda s: s.store,
+    "store": _store,
     "programs": lambda s: f"attached by {s.attach}, map layouts {s.layout}",
     "hosts": lambda s: s.hosts,
     "certificate": _certificate,

@@ -12,7 +12,7 @@ from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import leaving
 from seaway.desired.transport.publications import backends_of, publications_of
-from seaway.errors import Conflict, NotFound, SystemFailed, Unavailable
+from seaway.errors import Conflict, NotFound, SystemFailed
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
 from seaway.model.facts import Attached, Before, Block, Endpoint, Network, Peer, Publication
@@ -34,14 +34,11 @@ class AddressIntents(Desk):
         return [self._block_report(block, holders[str(block.prefix)]) for block in blocks]
 
     async def _everybodys(self) -> list[Endpoint]:
-        """Endpoints of all hosts; of this one alone, where the others' are not to be had."""
+        """Endpoints of all hosts, as far as they are known here."""
         own = self.facts.all(Endpoint)
         if not self.facts.number(Peer):
             return own
-        try:
-            items = (await self.store.load()).items
-        except Unavailable:
-            return own
+        items = (await self.seen()).items
         found = (parse(k, i.value) for k, i in items.items() if k.startswith("endpoints/"))
         others = (e for e in found if isinstance(e, Endpoint) and e.host != self.host.name)
         return [*own, *others]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
+from seaway.errors import Unavailable
 from seaway.facts import Facts
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
@@ -18,8 +19,10 @@ from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
 from seaway.model.routing import Question
+from seaway.model.seats import Seat
 from seaway.records import Records
-from seaway.store.base import Changed, Store
+from seaway.store.base import Changed, Snapshot, Store
+from seaway.store.remembering import Remembering
 from seaway.trust.keeper import Keeper
 
 T = TypeVar("T")
@@ -95,6 +98,21 @@ class Others(Protocol):
         """What it answers. `Unavailable`: it does not."""
 
 
+class Voters(Protocol):
+    """The members of an etcd. `NotYet`: a change that it refuses for now."""
+
+    async def seats(self) -> list[Seat]: ...
+
+    async def add(self, peer: str) -> tuple[int, list[Seat]]: ...
+
+    async def promote(self, id_: int) -> None: ...
+
+    async def remove(self, id_: int) -> None: ...
+
+    def meet(self, urls: Sequence[str]) -> None:
+        """From now on ask these members."""
+
+
 @dataclass
 class Desk:
     host: Host
@@ -107,6 +125,9 @@ class Desk:
     trust: Keeper
     others: Others
     store: Store  # where all records lie, other hosts' too
+    remembering: Remembering | None = None  # what this host saw of it last; None: it lies here
+    voters: Voters | None = None  # where the records are in an etcd
+    troubles: dict[str, str] = field(default_factory=dict)  # what this host cannot do, and why
     serving: bool = False  # ADD is served
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)
@@ -131,6 +152,18 @@ class Desk:
     def learnt(self) -> None:
         """Others have changed records: what follows from that beyond facts."""
         load_blocks(self.allocator, self.facts)
+
+    async def seen(self) -> Snapshot:
+        """All records, other hosts' too; where the store is lost, as this host saw them last."""
+        memory = self.remembering
+        if memory and memory.lost:
+            return await memory.recall()
+        try:
+            return await self.store.load()
+        except Unavailable:
+            if memory is None:
+                raise
+            return await memory.recall()
 
     @property
     def here(self) -> Host:

@@ -57,7 +57,13 @@ class HealthIntents(Desk):
             refused=tuple(
                 Refused(why=why, times=n) for why, n in sorted(self.trust.refusals.counts.items())
             ),
+            store_lost=self._lost(),
+            unsent=self.remembering.unsent if self.remembering else 0,
         )
+
+    def _lost(self) -> str:
+        lost = self.remembering.lost if self.remembering else None
+        return lost.message if lost else ""
 
     def _store(self) -> str:
         """Where the records lie, as this host sees it."""
@@ -68,6 +74,8 @@ class HealthIntents(Desk):
     def _troubles(self) -> Iterator[Failure]:
         if self.trust.trouble:
             yield Failure(target="hosts", key="TCP port", error=self.trust.trouble)
+        for what, why in self.troubles.items():
+            yield Failure(target=what, key=self.host.name, error=why)
 
     def _drops(self) -> tuple[Drops, ...]:
         by_reason: Counter[str] = Counter()

@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 import structlog
 from msgspec.structs import asdict, replace
 
 from seaway import joining, reclaiming
 from seaway.errors import Conflict, NotFound, SeawayError
-from seaway.intents.desk import Desk
-from seaway.model.facts import Block, Endpoint, Host, Path, Peer
+from seaway.intents.voters import VoterIntents
+from seaway.model.facts import Block, Cluster, Endpoint, Host, Path, Peer
 from seaway.model.reports import DrainReport, HostReport, RelayReport
+from seaway.model.seats import client_url
 from seaway.records import parse, store_key
 from seaway.store.base import Changed, Snapshot
 
@@ -31,15 +33,27 @@ class _Known:
     snapshot: Snapshot
     blocks: Mapping[str, str]  # by key: whose
 
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        blocks = {}
+        for key, item in snapshot.items.items():
+            if key.startswith("blocks/"):
+                record = parse(key, item.value)
+                assert isinstance(record, Block)
+                blocks[key] = record.host
+        return cls(snapshot, blocks)
+
     def endpoints(self, host: str) -> list[str]:
         return [key for key in self.snapshot.items if key.startswith(f"endpoints/{host}/")]
 
 
-class HostIntents(Desk):
+class HostIntents(VoterIntents):
     async def hosts(self) -> list[HostReport]:
-        known = await self._known()
+        known = _Known.of(await self.seen())
         counted = Counter(known.blocks.values())
-        paths = {path.host: path.via for path in self.facts.all(Path)}
+        paths = {p.host: p.via for p in self.facts.all(Path) if p.routing == "hops"}
+        cluster = self.facts.get(Cluster, "cluster")
+        voters = cluster.etcd if cluster and cluster.etcd_own else ()
         return [
             HostReport(
                 host=host,
@@ -47,25 +61,19 @@ class HostIntents(Desk):
                 blocks=counted[host.name],
                 endpoints=len(known.endpoints(host.name)),
                 via=paths.get(host.name, ""),
+                voter=client_url(host) in voters,
             )
             for host in sorted(self._everyone(), key=lambda host: host.number)
         ]
+
+    async def _known(self) -> _Known:
+        return _Known.of(await self.store.load())
 
     def _everyone(self) -> list[Host]:
         """Peers as the hosts that they are, as they are told outside."""
         here = self.here
         peers = (Host(**asdict(peer)) for peer in self.facts.all(Peer))
         return [here, *peers]
-
-    async def _known(self) -> _Known:
-        snapshot = await self.store.load()
-        blocks = {}
-        for key, item in snapshot.items.items():
-            if key.startswith("blocks/"):
-                record = parse(key, item.value)
-                assert isinstance(record, Block)
-                blocks[key] = record.host
-        return _Known(snapshot, blocks)
 
     # Drain
 
@@ -148,10 +156,13 @@ class HostIntents(Desk):
         """Its record is gone: from then on it is no host of the cluster. Whether there was one."""
         if joining.known_host(self.facts, name) is None:
             await self.records.reload()
-        was = joining.known_host(self.facts, name) is not None
+        if was := joining.known_host(self.facts, name):
+            if not force:
+                self._refuse_harm(was, await self._known())
+            await self.unseat(was)
         await self.decide(lambda: self._delete_host(name, force=force))
         await self.convergence.settle()
-        return was
+        return was is not None
 
     async def _delete_host(self, name: str, *, force: bool) -> None:
         host = joining.known_host(self.facts, name)

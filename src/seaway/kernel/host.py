@@ -15,7 +15,7 @@ from seaway.errors import Forbidden, HostUnfit
 from seaway.kernel import filesystems, netns, nft
 from seaway.kernel.messages.address import list_addresses, parse_address
 from seaway.kernel.messages.link import get_link, parse_link
-from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
+from seaway.kernel.messages.route import UNICAST, RouteEntry, is_default, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import ForeignPrefix, host_prefix
 from seaway.model.reports import Finding
@@ -217,13 +217,20 @@ def default_devices(rtnl: Rtnl) -> set[int]:
 
 
 def _defaults(rtnl: Rtnl) -> Iterator[RouteEntry]:
-    return (e for e in routes(rtnl) if e.dst.prefixlen == 0 and e.type == UNICAST)
+    return (e for e in routes(rtnl, wanted=is_default) if e.type == UNICAST)
 
 
-def routes(rtnl: Rtnl, protocol: int = 0, ifindex: int = 0) -> Iterator[RouteEntry]:
-    """Of every table and family. 0: of every protocol, by every device."""
+def routes(
+    rtnl: Rtnl,
+    protocol: int = 0,
+    ifindex: int = 0,
+    wanted: Callable[[bytes], bool] = lambda _: True,
+) -> Iterator[RouteEntry]:
+    """Of every table and family. 0: of every protocol, by every device. Of thousands, `wanted`
+    spares those that it is not.
+    """
     for af in _FAMILIES:
-        for body in rtnl.dump(*list_routes(af, protocol, ifindex=ifindex)):
+        for body in filter(wanted, rtnl.dump(*list_routes(af, protocol, ifindex=ifindex))):
             entry = parse_route(body)
             if entry:
                 yield entry

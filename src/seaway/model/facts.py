@@ -30,6 +30,7 @@ class Cluster(Value):
     next_network: int = 1  # the number of the next network to be made
     next_host: int = 2  # the number of the next host to join; the first has 1
     etcd: tuple[str, ...] = ()  # URLs, where the records lie; empty: on the first host
+    etcd_own: bool = False  # Seaway runs that etcd itself, on its control hosts
     # auto: hosts on one link send each other packets of containers as they are
     encapsulation: Literal["auto", "always", "never"] = "always"
     overlay_port: int = OVERLAY_PORT  # UDP, of VXLAN

@@ -58,6 +58,8 @@ class Status(Value):
     hosts: int = 1
     certificate_ends: float = 0.0  # seconds since the epoch; 0: it has none, being alone
     refused: tuple[Refused, ...] = ()
+    store_lost: str = ""  # why the records cannot be had now; empty: they can
+    unsent: int = 0  # records of this host's that are not in the store yet
 
 
 class HostReport(Value):
@@ -66,6 +68,7 @@ class HostReport(Value):
     blocks: int
     endpoints: int
     via: str = ""  # the next hop to it, as routing has found; empty: not known
+    voter: bool = False  # it votes in the etcd that Seaway runs
 
 
 class UseReport(Value):

@@ -93,7 +93,8 @@ def _refuse_wish(wish: Wish, member: Membership) -> None:
             f"the records of cluster {member.cluster} are not on this host",
             "say this on the host that has them: see seaway status, 'store'",
         )
-    if wish.etcd and wish.etcd.urls != member.etcd:
+    same = wish.etcd and (wish.etcd.urls == member.etcd or (wish.etcd.own and _runs_own()))
+    if wish.etcd and not same:
         raise Conflict(
             f"the records of this host are in the etcd at {', '.join(member.etcd)} already",
             "move them by etcd's own means, e.g. more members",
@@ -103,6 +104,10 @@ def _refuse_wish(wish: Wish, member: Membership) -> None:
             f"this host is '{member.host}' of cluster {member.cluster} already",
             "leave out the options, or run 'seaway leave' first",
         )
+
+
+def _runs_own() -> bool:
+    return names.SEAT_FILE.exists()
 
 
 def require_fit() -> config.Config:

@@ -7,7 +7,8 @@ its own store; from then on by etcd. The old store is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -16,13 +17,14 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from seaway import joining, membership, moving, names, stores
+from seaway import joining, membership, moving, names, seats, stores
 from seaway.daemons import AGENT
-from seaway.errors import Conflict, Invalid, SeawayError
+from seaway.errors import Conflict, Invalid, SeawayError, Unavailable
 from seaway.facts import Facts
 from seaway.kernel import underlay
 from seaway.model.facts import Cluster, Host
 from seaway.model.membership import Membership
+from seaway.model.seats import Seating, client_url, peer_url
 from seaway.presence import alone
 from seaway.records import Records
 from seaway.setup import service
@@ -33,16 +35,33 @@ from seaway.trust.folder import Folder
 from seaway.trust.keeper import Keeper
 
 Say = Callable[[str], None]
+_BEGINS_WITHIN, _POLL = 20.0, 0.1  # seconds
 
 
 @dataclass(frozen=True)
 class Access:
-    """How a given etcd is reached. Files in PEM; none of them: by the cluster's own CA."""
+    """How an etcd is reached. Files in PEM; none of them: by the cluster's own CA."""
 
     urls: tuple[str, ...]
     authority: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    own: bool = False  # it is yet to be begun, by Seaway
+
+
+OWN = "own"
+
+
+def access(urls: tuple[str, ...], files: Sequence[Path | None]) -> Access:
+    """As a user says it: URLs, or the word `own`."""
+    if OWN not in urls:
+        authority, certificate, key = files
+        return Access(urls, authority, certificate, key)
+    if len(urls) > 1 or any(files):
+        raise Invalid(
+            f"'{OWN}' is an etcd that Seaway runs itself", "give nothing beside it, or URLs"
+        )
+    return Access((), own=True)
 
 
 def checked(access: Access) -> Access:
@@ -52,6 +71,8 @@ def checked(access: Access) -> Access:
         raise Invalid(
             "of --etcd-ca, --etcd-cert and --etcd-key some are missing", "give all, or none"
         )
+    if access.own:
+        seats.require_program()
     for url in access.urls:
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname)):
@@ -72,16 +93,17 @@ def _is_here(host: str | None) -> bool:
 def move(access: Access, member: Membership, say: Say) -> Membership:
     """Return the membership by which the host lives from now on; its agent is not there."""
     with ExitStack() as undo:
-        identity = _identity(access)
         if AGENT.running() is not None:
             say("stopping the agent ...")
             undo.callback(service.start)
         AGENT.stop()
+        if access.own:
+            undo.callback(seats.OwnSeat().leave)
         with alone():
-            filled = asyncio.run(_fill(access, identity, member))
+            filled = asyncio.run(_fill(access, member))
         undo.pop_all()
     _keep(access)
-    member = replace(member, etcd=access.urls)
+    member = replace(member, etcd=filled.cluster.etcd)
     membership.save(member)
     say(
         f"{filled.records} records are in etcd: revision {filled.old} of this host's store is "
@@ -91,7 +113,9 @@ def move(access: Access, member: Membership, say: Say) -> Membership:
 
 
 def finish(member: Membership, say: Say) -> None:
-    """What comes after the membership; repeated, it does nothing."""
+    """What comes after the membership; once it is done, etcd need not be there for it."""
+    if not file.exists(names.STORE_FILE):
+        return
     asyncio.run(_finish(member))
     if kept := file.set_aside(names.STORE_FILE):
         say(f"the records before are kept as {kept}")
@@ -112,15 +136,18 @@ def _identity(access: Access) -> stores.Identity:
     return folder.authority, folder.host, folder.host
 
 
-async def _fill(access: Access, identity: stores.Identity, member: Membership) -> moving.Filled:
+async def _fill(access: Access, member: Membership) -> moving.Filled:
     source = SqliteStore(names.STORE_FILE)
     try:
-        await _begin_trust(source, member)
-        target = stores.etcd(access.urls, identity)
+        host = await _begin_trust(source, member)
+        urls = _begin_own(host, member) if access.own else access.urls
+        target = stores.etcd(urls, _identity(access))
         try:
-            return await moving.fill(source, target, member.host, access.urls)
+            if access.own:
+                await _wait_for(target)
+            return await moving.fill(source, target, member.host, urls, own=access.own)
         except SeawayError as error:
-            told = f"{', '.join(access.urls)}: {error.message}"
+            told = f"{', '.join(urls)}: {error.message}"
             raise type(error)(told, error.hint) from error
         finally:
             await target.close()
@@ -128,7 +155,38 @@ async def _fill(access: Access, identity: stores.Identity, member: Membership) -
         await source.close()
 
 
-async def _begin_trust(source: Store, member: Membership) -> None:
+def _begin_own(host: Host, member: Membership) -> tuple[str, ...]:
+    """The first member of an etcd of ours; one that was begun before goes on."""
+    if not host.underlay:
+        raise Conflict("no other host reaches this one", "say where: --advertise ADDR")
+    seating = Seating(
+        id=0,
+        cluster=member.cluster,
+        host=host.name,
+        address=host.underlay[0],
+        members={host.name: peer_url(host)},
+    )
+    seat = seats.OwnSeat()
+    seat.take(seating)
+    if seat.daemon.running() is None:
+        seat.daemon.start()
+    return (client_url(host),)
+
+
+async def _wait_for(store: Store) -> None:
+    deadline = time.monotonic() + _BEGINS_WITHIN
+    while True:
+        try:
+            await store.load()
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise Unavailable(error.message, f"see {names.ETCD_LOG_FILE}") from error
+            await asyncio.sleep(_POLL)
+        else:
+            return
+
+
+async def _begin_trust(source: Store, member: Membership) -> Host:
     """Hosts that join will ask for it, and etcd perhaps too."""
     facts, keeper = Facts(()), Keeper()
     records = Records(source, facts, member.host)
@@ -137,8 +195,9 @@ async def _begin_trust(source: Store, member: Membership) -> None:
     if host is None or cluster is None:
         raise Conflict(f"there is no host '{member.host}' in this host's store", "seaway init")
     if not keeper.whole:
-        begun = joining.first_control_host(host, cluster, keeper, underlay.default())
-        await records.commit([begun])
+        host = joining.first_control_host(host, cluster, keeper, underlay.default())
+        await records.commit([host])
+    return host
 
 
 def _keep(access: Access) -> None:

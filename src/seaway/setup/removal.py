@@ -16,7 +16,7 @@ from typing import Any
 
 from seaway import names
 from seaway.bpf import uplinks
-from seaway.daemons import AGENT, ROUTED
+from seaway.daemons import AGENT, ETCD, ROUTED
 from seaway.desired.network.host import FORWARDING, family_of
 from seaway.desired.network.ports import added, published
 from seaway.errors import Conflict, SeawayError, SystemFailed
@@ -32,6 +32,7 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.facts import Before, Host
 from seaway.model.kernel import Reserved, Sysctl
 from seaway.model.ports import written
+from seaway.seats import OwnSeat
 from seaway.setup import files
 from seaway.setup.beginning import must_be_root
 from seaway.setup.reading import read_own_store, read_seen
@@ -90,6 +91,7 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
     return {
         "the agent": _end_agent,  # first: it starts the others
         "routed": _end_routed,
+        "etcd": _end_etcd,
         "links": lambda: _sweep(LinkTarget),
         "the overlay's device": lambda: _sweep(VxlanTarget),
         "routes": lambda: _sweep(RouteTarget),
@@ -115,6 +117,11 @@ def _end_agent() -> list[str]:
 
 def _end_routed() -> list[str]:
     ROUTED.stop()
+    return []
+
+
+def _end_etcd() -> list[str]:
+    OwnSeat().leave()
     return []
 
 
@@ -174,7 +181,7 @@ def _remove_cni() -> list[str]:
 
 
 def _remove_units() -> list[str]:
-    for daemon in (AGENT, ROUTED):
+    for daemon in (AGENT, ROUTED, ETCD):
         daemon.forget()
     return []
 

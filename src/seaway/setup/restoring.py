@@ -29,6 +29,7 @@ from seaway.model.facts import Before, Cluster, Endpoint, Host, Network
 from seaway.model.membership import Membership
 from seaway.model.publications import in_ranges
 from seaway.presence import alone
+from seaway.seats import OwnSeat
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
 from seaway.setup.reading import read_own_store
@@ -169,6 +170,8 @@ def _put(backup: Backup, say: Say) -> Restored:
     here = replace(_here(known), key=key[1])
     restored = backups.adapted(backup, here)
     kept = store_file.replace(names.STORE_FILE, restored.items())
+    if member_kept := OwnSeat().set_aside():
+        say(f"the etcd that ran here is kept as {member_kept}")
     _put_trust(backup, restored, key[0])
     membership.save(Membership(cluster=restored.cluster.id, host=restored.host))
     if kept:

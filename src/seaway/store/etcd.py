@@ -23,6 +23,7 @@ from aetcd import rpc
 from seaway.errors import Invalid
 from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
 from seaway.store.members import WITHIN, Identity, Link, Members, unavailable
+from seaway.store.voters import Voters
 
 PREFIX = "/seaway/v1/"
 _HEAD = "head"
@@ -37,6 +38,7 @@ class EtcdStore:
         self, members: Sequence[str], identity: Identity | None = None, prefix: str = PREFIX
     ) -> None:
         self._members = Members(members, identity)
+        self.voters = Voters(self._members)
         self._last = Moment(0)  # that we committed
         self._prefix = prefix
         self._first = prefix.encode()

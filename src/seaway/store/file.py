@@ -80,7 +80,7 @@ def told(path: Path) -> Iterator[None]:
     """Say the errors of SQLite and of the disk in our words."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         # Without a code it was Python that could not read what it was given.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
         if code & 0xFF in _OF_THE_SYSTEM and code != sqlite3.SQLITE_IOERR_SHORT_READ:

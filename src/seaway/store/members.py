@@ -53,20 +53,22 @@ class Member(NamedTuple):
 
 
 class Link:
-    """To one member. `users`: calls that run over it now."""
+    """To one member. `users`: calls that run over it now; `wanted`: by those that will come."""
 
     def __init__(self, number: int, target: str, channel: grpc.aio.Channel) -> None:
         self.number = number
         self.users = 0
-        self._target = target
+        self.wanted = True
+        self.target = target
         self._channel = channel
         self.kv = rpc.KVStub(channel)
         self.watches = rpc.WatchStub(channel)
+        self.members = rpc.ClusterStub(channel)
         self._maintenance = rpc.MaintenanceStub(channel)
 
     @property
     def stands(self) -> bool:
-        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+        return self.wanted and self._channel.get_state() is grpc.ChannelConnectivity.READY
 
     async def refusal(self, within: float) -> str:
         """Why the member can do nothing for us; empty: it can."""
@@ -74,14 +76,14 @@ class Link:
             status = await self._maintenance.Status(rpc.StatusRequest(), timeout=within)
         except grpc.aio.AioRpcError as error:
             return self.told(error)
-        return "" if status.leader else f"{self._target}: it has no leader"
+        return "" if status.leader else f"{self.target}: it has no leader"
 
     def told(self, error: grpc.aio.AioRpcError | TimeoutError) -> str:
         """Which member it is, and what it did not do."""
         late = grpc.StatusCode.DEADLINE_EXCEEDED
         if isinstance(error, TimeoutError) or error.code() is late:
-            return f"{self._target}: no answer in time"
-        return f"{self._target}: {_WRAPPING.sub('', str(error.details()))}"
+            return f"{self.target}: no answer in time"
+        return f"{self.target}: {_WRAPPING.sub('', str(error.details()))}"
 
     async def close(self) -> None:
         await self._channel.close()
@@ -119,6 +121,15 @@ class Members:
         finally:
             link.users -= 1
             await self._retire(link)
+
+    def meet(self, members: Sequence[str]) -> None:
+        """These are the members from now on."""
+        found = [_parsed(member, self._identity) for member in members]
+        if not found or found == self._members:
+            return
+        self._members, self._next = found, 0
+        if self._link:
+            self._link.wanted = self._link.target in {member.target for member in found}
 
     def fail(self, link: Link) -> None:
         """It did not do what it was asked for: from now on the next one is asked."""

@@ -78,6 +78,16 @@ class Remembering:
 
     # Reading
 
+    async def recall(self) -> Snapshot:
+        """As this host saw all records last; nobody is asked."""
+        seen = {k: item.value for k, item in (await self._cache.load()).items.items()}
+        return self._recalled(seen)
+
+    def _recalled(self, seen: Mapping[str, bytes]) -> Snapshot:
+        others = {k: v for k, v in seen.items() if not self._is_own(k)}
+        own = {k: v for k, v in seen.items() if self._is_own(k)} if self._own is None else self._own
+        return Snapshot(0, {k: Item(v, 0) for k, v in (others | own).items()})
+
     async def load(self) -> Snapshot:
         async with self._turn:
             seen = {k: item.value for k, item in (await self._cache.load()).items.items()}
@@ -89,7 +99,7 @@ class Remembering:
                 if not seen:
                     raise
                 self._lose(error)
-                return Snapshot(0, {k: Item(v, 0) for k, v in (seen | (self._own or {})).items()})
+                return self._recalled(seen)
             return await self._adopt(snapshot, seen)
 
     async def _read(self, seen: Mapping[str, bytes]) -> Snapshot:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -20,6 +21,7 @@ from seaway.model.addresses import Address
 
 _MOST_BYTES = 16384  # of a request or certificate that is looked at
 _CURVE = ec.SECP256R1
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)  # as the library says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
 def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Invalid(f"that is no private key: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, _CURVE):
         raise Invalid("that key is not of the kind that Seaway makes", "expected ECDSA on P-256")
@@ -89,7 +91,7 @@ def key_of_request(pem: str) -> ec.EllipticCurvePublicKey:
     try:
         found = x509.load_pem_x509_csr(_bounded(pem))
         signed, key = found.is_signature_valid, found.public_key()
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Invalid(f"that is no signing request: {error}") from None
     if not signed:
         raise Invalid("that signing request is not signed by its own key")
@@ -111,19 +113,19 @@ def authority_digest(pem: bytes) -> str:
 def read(data: bytes) -> Certificate:
     """Of a host's certificate, PEM (the first, whatever stands around it) or DER."""
     found = _load(data)
-    uris: list[str] = []
-    addresses: list[Any] = []
     try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        addresses = names.get_values_for_type(x509.IPAddress)
-    except (x509.ExtensionNotFound, ValueError):
-        pass  # told below
-    if len(uris) != 1 or not uris[0].startswith("seaway://"):
-        raise Invalid("that certificate is of no host of Seaway's")
-    cluster, slash, host = uris[0].removeprefix("seaway://").partition("/hosts/")
-    if not (cluster and slash and host):
-        raise Invalid("that certificate is of no host of Seaway's")
+        return _read(found)
+    except (x509.ExtensionNotFound, *_UNREADABLE):  # its parts are read by need
+        raise Invalid("that certificate is of no host of Seaway's") from None
+
+
+def _read(found: x509.Certificate) -> Certificate:
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    addresses: list[Any] = names.get_values_for_type(x509.IPAddress)
+    cluster, slash, host = uri.removeprefix("seaway://").partition("/hosts/")
+    if not (uri.startswith("seaway://") and cluster and slash and host):
+        raise ValueError
     return Certificate(
         cluster=cluster,
         host=host,
@@ -140,7 +142,7 @@ def _load(data: bytes) -> x509.Certificate:
         if b"-----BEGIN" in data:
             return x509.load_pem_x509_certificate(_bounded(data))
         return x509.load_der_x509_certificate(_bounded(data))
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Invalid(f"that is no certificate: {error}") from None
 
 

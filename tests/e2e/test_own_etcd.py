@@ -1,0 +1,128 @@
+"""The etcd that Seaway runs itself: its voters come and go with control hosts. The tests go on
+where the one before ended.
+
+┌── host1 ──┐   ┌── host2 ──┐   ┌── host3 ──┐
+│  etcd     │   │  etcd     │   │  etcd     │   as they become control hosts
+└─────┬─────┘   └─────┬─────┘   └─────┬─────┘
+──────┴────── wire ───┴───────────────┴──────
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from seaway import names
+from seaway.lab.hosts import SEAWAY
+
+TRUST = names.TRUST_FOLDER
+
+
+def told(host, *words):
+    return json.loads(host.seaway(*words, "-o", "json"))
+
+
+def join(host, first, *options):
+    token = told(first, "token", "create", *options)["token"]
+    host.seaway("join", token, str(first.address4), timeout=60)
+
+
+def attach(host, name):
+    host.run("ip", "netns", "add", name)
+    return told(host, "attach", name, "--name", name)
+
+
+def members(host):
+    """As the etcd of this host tells them: name, and whether it votes."""
+    files = ("--cacert", f"{TRUST}/ca.pem", "--cert", f"{TRUST}/host.pem")
+    at = ("--key", f"{TRUST}/host.pem", "--endpoints", f"https://{host.address4}:2379")
+    done = host.call("etcdctl", *files, *at, "member", "list", "-w", "json")
+    if done.returncode:
+        return {}
+    found = json.loads(done.stdout)["members"]
+    return {m.get("name", ""): not m.get("isLearner", False) for m in found}
+
+
+def pid_of_etcd(host):
+    return host.read(names.ETCD_PID_FILE).strip()
+
+
+@pytest.fixture(scope="module")
+def hosts(make_module_lab):
+    """The first has its records in an etcd of its own."""
+    lab = make_module_lab(hosts=3)
+    lab.hosts[0].seaway("init", "--etcd", "own", timeout=90)
+    return lab.hosts
+
+
+def test_records_move_into_an_etcd_that_seaway_runs(hosts):
+    one = hosts[0]
+    assert "etcd" == told(one, "status")["store"]
+    assert {"host1": True} == members(one)
+    attach(one, "blue")
+    before = pid_of_etcd(one)
+    assert "set up already" in one.call(SEAWAY, "init", "--etcd", "own", timeout=60).stderr
+    one.kill_agent()
+    one.start_agent()
+    assert before == pid_of_etcd(one)
+    one.run("kill", "-KILL", before)
+    one.wait_for("another one", lambda: members(one) and pid_of_etcd(one) != before)
+    one.seaway("network", "create", "web")
+
+
+def test_the_second_learns_until_the_third_is_there(hosts):
+    one, two, three = hosts
+    join(two, one, "--control")
+    one.wait_for("the learner", lambda: members(one) == {"host1": True, "host2": False})
+    join(three, one, "--control")
+    one.wait_for("three voters", lambda: members(one) == dict.fromkeys(names_of(hosts), True))
+    one.wait_for("its being told", lambda: 3 == len(voters(one)))
+    two.wait_for("its being told", lambda: 3 == len(voters(two)))
+
+
+def names_of(hosts):
+    return [host.name for host in hosts]
+
+
+def voters(host):
+    """As the cluster's record says."""
+    return [r["host"]["name"] for r in told(host, "host", "ls") if r["voter"]]
+
+
+def test_one_of_three_is_missed_by_nobody(hosts):
+    one, two, three = hosts
+    attach(three, "red")
+    one.run("ip", "link", "set", "eth0", "down")
+    attach(three, "rust")
+    create = (SEAWAY, "network", "create", "db")
+    two.wait_for("its store", lambda: two.call(*create).returncode == 0, within=30)
+    one.run("ip", "link", "set", "eth0", "up")
+    one.wait_for("the network", lambda: "db" in one.seaway("network", "ls"), within=30)
+
+
+def test_a_dead_host_is_removed_by_two_at_once_and_an_odd_number_votes(hosts):
+    one, two, three = hosts
+    one.kill_agent()
+    one.run("kill", "-KILL", pid_of_etcd(one))
+    remove = (SEAWAY, "host", "rm", "host1", "--force")
+    both = [host.popen(*remove) for host in (two, three)]
+    ends = {process.wait(timeout=60) for process in both}
+    assert 0 in ends <= {0, 3}  # whoever came late found none
+    two.wait_for("one voter", lambda: members(two) == {"host2": True, "host3": False}, within=20)
+    two.seaway("network", "create", "late")
+    two.wait_for("its being told", lambda: ["host2"] == voters(two))
+    assert 3 == two.call(*remove).returncode
+    assert {"host3"} == {block["host"] for block in told(two, "ipam", "show")}
+
+
+def test_the_only_voter_leaves_and_the_learner_votes(hosts):
+    _, two, three = hosts
+    two.seaway("leave", timeout=60)
+    assert ":2379" not in two.run("ss", "-Hltn")
+    three.wait_for("its vote", lambda: members(three) == {"host3": True}, within=20)
+    create = (SEAWAY, "network", "create", "last")
+    three.wait_for("its store", lambda: three.call(*create).returncode == 0)
+    assert {"late", "last"} < {report["network"]["name"] for report in told(three, "network", "ls")}
+    done = three.call(SEAWAY, "leave", "--force", timeout=60)
+    assert (4, True) == (done.returncode, "only one of its cluster" in done.stderr)
