@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from seaway import membership, names
 from seaway.bootstrap import Plan, initialise
 from seaway.client import Client
+from seaway.desired.network.blocks import BLOCK_LENGTH
 from seaway.errors import Unavailable
 from seaway.facts import Facts
 from seaway.lab import LabHost
 from seaway.lab.hosts import SEAWAY
 from seaway.model.addresses import Address
-from seaway.model.facts import Cluster, Host
+from seaway.model.facts import Block, Cluster, Host, Network
 from seaway.model.membership import Membership
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
@@ -83,9 +84,18 @@ async def _place(hosts: Sequence[LabHost], families: Sequence[int], folder: Path
             underlay=tuple(by_family[family] for family in families),
         )
         members.append(_trusted(host, member, found.id, authority))
-    await records.commit(members)
+    await records.commit([*members, *_blocks(facts, members)])
     await store.close()
     return found.id
+
+
+def _blocks(facts: Facts, members: Sequence[Host]) -> Iterator[Block]:
+    """One of each family for each: what is attached there is known to all."""
+    (network,) = facts.all(Network)
+    for subnet in network.subnets:
+        parts = subnet.subnets(new_prefix=BLOCK_LENGTH[subnet.version])
+        for member, prefix in zip(members, parts, strict=False):
+            yield Block(prefix=prefix, network=network.name, host=member.name)
 
 
 def _trusted(host: LabHost, member: Host, cluster: str, authority: Authority) -> Host:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from seaway.bench import attach, cross_host, ingress, programs, same_host, scale, scale_trials
+from seaway.bench import (
+    attach,
+    cross_host,
+    failover,
+    ingress,
+    programs,
+    same_host,
+    scale,
+    scale_trials,
+)
 from seaway.bench.across import SeawayAcross, SeawayRelayed
 from seaway.bench.cni import Portmap, ReferencePlugin
 from seaway.bench.docker import DockerBridge, DockerPublished, SwarmOverlay
@@ -39,6 +48,7 @@ CASES = (
     ingress.CASE,
     attach.CASE,
     programs.CASE,
+    failover.CASE,
     scale.CASE,
 )
 SYSTEMS = {
@@ -46,7 +56,12 @@ SYSTEMS = {
     cross_host.CASE: tuple(system.name for system in SPANNERS),
     ingress.CASE: tuple(system.name for system in PUBLISHERS),
     attach.CASE: tuple(system.name for system in ATTACHERS),
+    failover.CASE: failover.SYSTEMS,
     scale.CASE: tuple(scale_trials.SYSTEMS),
+}
+_OURS_ALONE = {
+    failover.CASE: (failover.run, failover.SYSTEMS),
+    scale.CASE: (scale.run, tuple(scale_trials.SYSTEMS)),
 }
 
 
@@ -65,6 +80,7 @@ def run(case: str, options: Options) -> Result:
         return attach.run([s for s in ATTACHERS if options.wants_system(s.name)], options)
     if case == programs.CASE:
         return programs.run(options)
-    if case == scale.CASE:
-        return scale.run([s for s in scale_trials.SYSTEMS if options.wants_system(s)], options)
+    if case in _OURS_ALONE:
+        measure, names = _OURS_ALONE[case]
+        return measure([name for name in names if options.wants_system(name)], options)
     raise NotFound(f"there is no case '{case}'", f"one of {', '.join(CASES)}")

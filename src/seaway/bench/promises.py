@@ -72,6 +72,11 @@ PROMISES = (
     ),
     Promise("attach", "add_p50", f"{OURS}@1000x1", f"{OURS}@1x1", "<=", 1.20),
     *(
+        Promise("failover", "outage_ms", f"{death}{preset}", "", "<=", bound)
+        for preset, bound in (("", 1000), ("-fast", 300))
+        for death in ("link", "relay", "host")
+    ),
+    *(
         Promise("scale", "paths_change", f"{system}@{hosts}", "", "<=", bound)
         for system in ("hops", "latency", "segments")
         for hosts, bound in ((1000, 50), (5000, 300))
