@@ -31,7 +31,7 @@ build: packages $(VENV) $(BPF) $(CNI)
 
 test: build
 	$(Q)scripts/install-packages firewalls store
-	$(Q).venv/bin/pytest $(TESTS)
+	$(Q).venv/bin/pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 check: build
 	$(Q)scripts/check

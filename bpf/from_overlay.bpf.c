@@ -18,7 +18,7 @@
 #include "lib/parse.h"
 #include "lib/published.h"
 #include "lib/remote.h"
-#include "lib/settings.h"
+#include "lib/underlay.h"
 
 #define NO_TUNNEL_KEY 22 /* EINVAL: the packet was not encapsulated */
 #define OTHER_FAMILY  71 /* EPROTO */
@@ -48,12 +48,13 @@ static __always_inline int outer_read(struct __sk_buff *skb, struct outer *outer
 
 static __always_inline int check_outer(struct __sk_buff *skb, const struct remote *src)
 {
+	const struct underlay *here = underlay_find();
 	struct outer outer = {};
 	int err = outer_read(skb, &outer);
 
 	if (err || outer.checked)
 		return err;
-	if (outer.id != settings.overlay_id)
+	if (!here || outer.id != here->id)
 		return -DROP_OTHER_OVERLAY;
 	return member_may_send(&outer.src, src);
 }

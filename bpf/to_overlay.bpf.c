@@ -46,21 +46,19 @@ static __always_inline int check_source(struct __sk_buff *skb, const struct pack
 }
 
 static __always_inline long tunnel_key_v4(struct __sk_buff *skb, struct bpf_tunnel_key *key,
-					  const struct addr *to)
+					  const struct addr *from, const struct addr *to)
 {
 	key->remote_ipv4 = bpf_ntohl(to->words[3]);
-	key->local_ipv4 = bpf_ntohl(settings.underlay_v4.words[3]);
+	key->local_ipv4 = bpf_ntohl(from->words[3]);
 	return bpf_skb_set_tunnel_key(skb, key, sizeof(*key),
 				      BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT);
 }
 
 static __always_inline long tunnel_key_v6(struct __sk_buff *skb, struct bpf_tunnel_key *key,
-					  const struct addr *to)
+					  const struct addr *from, const struct addr *to)
 {
-	struct addr own = underlay_own(false);
-
 	__builtin_memcpy(key->remote_ipv6, to, sizeof(*to));
-	__builtin_memcpy(key->local_ipv6, &own, sizeof(own));
+	__builtin_memcpy(key->local_ipv6, from, sizeof(*from));
 	return bpf_skb_set_tunnel_key(skb, key, sizeof(*key),
 				      BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT |
 					      BPF_F_TUNINFO_IPV6);
@@ -69,20 +67,22 @@ static __always_inline long tunnel_key_v6(struct __sk_buff *skb, struct bpf_tunn
 /* The device encapsulates what we cannot, and tells the host's sockets of a smaller MTU. */
 static __noinline int by_device(struct __sk_buff *skb, __u32 host)
 {
-	struct bpf_tunnel_key key = { .tunnel_id = settings.overlay_id, .tunnel_ttl = VXLAN_TTL };
+	struct bpf_tunnel_key key = { .tunnel_ttl = VXLAN_TTL };
+	const struct underlay *here = underlay_find();
 	const struct next_hop *next = next_hop_to(host);
 	struct mac to = settings_mac(&settings.overlay_mac);
 	int err;
 
-	if (!next || !(next->flags & NEXT_HOP_OVERLAY))
+	if (!here || !next || !(next->flags & NEXT_HOP_OVERLAY))
 		return -DROP_NO_PATH;
+	key.tunnel_id = here->id;
 	err = rewrite_receiver(skb, &to);
 	if (err)
 		return err;
 	if (addr_is_mapped(&next->underlay))
-		err = tunnel_key_v4(skb, &key, &next->underlay);
+		err = tunnel_key_v4(skb, &key, &here->v4, &next->underlay);
 	else
-		err = tunnel_key_v6(skb, &key, &next->underlay);
+		err = tunnel_key_v6(skb, &key, &here->v6, &next->underlay);
 	return err ? -DROP_NO_PATH : TC_ACT_OK;
 }
 

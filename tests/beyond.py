@@ -24,6 +24,7 @@ from seaway.bpf import abi
 from seaway.bpf.table import Table
 from seaway.model.addresses import Prefix, host_prefix, mapped
 from seaway.names import GATEWAY_MAC, OVERLAY_ID, OVERLAY_MAC, OVERLAY_PORT
+from stage import underlay
 from ways import look_anew
 
 TUNNEL = 66  # ifindex of the device that stands for the overlay's
@@ -88,7 +89,6 @@ class World(Edge):
     """Lives on its stage, whose network it makes."""
 
     pinned = "beyond"
-    underlay = (PUBLIC[4], PUBLIC[6])
 
     def _reset(self) -> None:
         super()._reset()
@@ -96,6 +96,7 @@ class World(Edge):
         dead.delete([key for key, _ in dead.elements()])
         for host in HOSTS:
             self._meet(host)
+        self.targets["underlays"].put({0: underlay(map(ip_address, PUBLIC.values()))})
         self.targets["tunnels"].put({TUNNEL: 1})
         self.targets["paths"].put(
             {2: abi.Path(2), 3: abi.Path(3), 5: abi.Path(NORTH.number, SOUTH.number)}
@@ -133,6 +134,10 @@ class World(Edge):
         dead = self.place.run(Table, self.plane.maps["dead"])
         self.place.run(dead.update, [(host.number.to_bytes(4, "little"), bytes(4))])
         look_anew()
+
+    def be_alone(self) -> None:
+        """Learn that there is no other host, before what is known of them is forgotten."""
+        self.place.run(self.targets["underlays"].delete, {0})
 
     def forget(self, host: Beyond) -> None:
         """Its blocks stay, but nobody knows whose they are."""

@@ -86,13 +86,10 @@ class Outcome:
 class World:
     """One data plane with its maps. Lives on the stage."""
 
-    underlay: tuple[str, ...] = ()  # where other hosts reach this one
-
     def __init__(self, place: Stage, pins: str = "cast", **hosts: Any) -> None:
         self.place = place
         self.pins = Path("/sys/fs/bpf") / pins
         given: dict[str, Any] = {k: ip_address(v) for k, v in hosts.items()}
-        given["underlay"] = [ip_address(a) for a in self.underlay]
         self.plane = DataPlane.open(settings(**given), self.pins)
         self.targets = maps.targets(self.plane)
         self.counters = Counters(self.plane)

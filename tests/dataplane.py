@@ -24,7 +24,6 @@ from seaway.bpf.promotion import Patience
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
-from seaway.model.addresses import Address
 from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
@@ -67,7 +66,6 @@ class Host:
     """Lives on its stage."""
 
     own = HOST
-    underlay: tuple[Address, ...] = ()
 
     def __init__(self, place: Stage, way: str = "auto", objects: Path = OBJECTS) -> None:
         self.place = place
@@ -88,8 +86,7 @@ class Host:
     def _open(self, objects: Path) -> None:
         """A build's programs, with whatever the build before has left."""
         own = (ip_address(self.own[family]) for family in (4, 6))
-        given = settings(*own, underlay=self.underlay)
-        self.plane = self.place.run(DataPlane.open, given, objects=objects)
+        self.plane = self.place.run(DataPlane.open, settings(*own), objects=objects)
         self.targets = self.place.run(maps.targets, self.plane)
         self.counters = self.place.run(Counters, self.plane)
         self.attachments = self.place.run(

@@ -93,9 +93,7 @@ def settings(
     host4: Address | None = None,
     host6: Address | None = None,
     netns_cookie: int = 0,
-    underlay: Iterable[Address] = (),
 ) -> abi.Settings:
-    reached = {address.version: mapped(address) for address in underlay}
     return abi.Settings(
         host_v4=mapped(host4) if host4 else bytes(16),
         host_v6=mapped(host6) if host6 else bytes(16),
@@ -103,9 +101,16 @@ def settings(
         gateway_v6=mapped(GATEWAY6),
         netns_cookie=netns_cookie,
         gateway_mac=mac_octets(GATEWAY_MAC),
-        overlay_port=OVERLAY_PORT.to_bytes(2),
-        overlay_id=OVERLAY_ID,
-        underlay_v4=reached.get(4, bytes(16)),
-        underlay_v6=reached.get(6, bytes(16)),
         overlay_mac=mac_octets(OVERLAY_MAC),
+    )
+
+
+def underlay(reached: Iterable[Address]) -> abi.Underlay:
+    """Of a host that others reach by these addresses."""
+    own = {address.version: mapped(address) for address in reached}
+    return abi.Underlay(
+        v4=own.get(4, bytes(16)),
+        v6=own.get(6, bytes(16)),
+        id=OVERLAY_ID,
+        port=OVERLAY_PORT.to_bytes(2),
     )

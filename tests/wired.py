@@ -24,7 +24,7 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import Address, Prefix, host_prefix, mapped
 from seaway.model.kernel import OVERLAY_HOOKS, Attachment, Route, Uplink, Vxlan
 from seaway.names import OVERLAY_DEVICE, OVERLAY_PORT
-from stage import Stage, stage
+from stage import Stage, stage, underlay
 from ways import look_anew
 
 MTU = 1500  # of the wire
@@ -91,6 +91,7 @@ class WiredHost(Host):
         }
         assert {} == self.place.run(self.attachments.put, attached)
         self.put("tunnels", {self.device: 1})
+        self.put("underlays", {0: underlay(self.underlay)})
 
     def meet(self, other: WiredHost, flags: int = abi.NEXT_HOP_OVERLAY) -> None:
         """Learn of another host, whom we have a link with."""

@@ -15,7 +15,6 @@
 #include "addr.h"
 #include "cursor.h"
 #include "packet.h"
-#include "settings.h"
 #include "underlay.h"
 #include "vxlan.h"
 
@@ -57,8 +56,9 @@ static __always_inline bool carrier_ipv6_is_plain(const struct __sk_buff *skb,
 	return true;
 }
 
-/* Cheap: all that comes by the wire is asked. */
-static __always_inline bool carrier_is_plain(const struct __sk_buff *skb, struct carrier *carrier)
+/* Cheap: all that comes by the wire is asked, where there are other hosts. */
+static __always_inline bool carrier_is_plain(const struct __sk_buff *skb,
+					     const struct underlay *here, struct carrier *carrier)
 {
 	struct cursor cursor = cursor_at_start((struct __sk_buff *)skb);
 	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
@@ -77,9 +77,9 @@ static __always_inline bool carrier_is_plain(const struct __sk_buff *skb, struct
 		return false;
 	udp = cursor_take(&cursor, sizeof(*udp));
 	vxlan = cursor_take(&cursor, sizeof(*vxlan));
-	if (!udp || !vxlan || udp->dest != settings.overlay_port || udp->check ||
-	    vxlan->flags != VXLAN_HAS_ID || vxlan->id != vxlan_id())
+	if (!udp || !vxlan || udp->dest != here->port || udp->check ||
+	    vxlan->flags != VXLAN_HAS_ID || vxlan->id != vxlan_id(here))
 		return false;
 	carrier->port = udp->source;
-	return underlay_is_here(&carrier->dst);
+	return underlay_is_here(here, &carrier->dst);
 }

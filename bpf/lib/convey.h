@@ -12,6 +12,7 @@
 #include "next_hop.h"
 #include "packet.h"
 #include "rewrite.h"
+#include "route.h"
 #include "underlay.h"
 #include "vxlan.h"
 #include "way.h"
@@ -21,13 +22,30 @@
  */
 #define CONVEY_NOT ENCAPSULATE_NOT
 
+/* As it is to a neighbour that is not known yet: the kernel asks for it, and sends the packet then. */
+static __always_inline int convey_asking(const struct way *way)
+{
+	struct bpf_redir_neigh next = {};
+
+	if (addr_is_mapped(&way->to)) {
+		next.nh_family = FAMILY_V4;
+		next.ipv4_nh = way->to.words[3];
+	} else {
+		next.nh_family = FAMILY_V6;
+		__builtin_memcpy(next.ipv6_nh, &way->to, sizeof(way->to));
+	}
+	return bpf_redirect_neigh(way->ifindex, &next, sizeof(next), 0);
+}
+
 static __always_inline int convey_direct(struct __sk_buff *skb, const struct packet *pkt,
 					 const struct way *way, bool hop)
 {
 	int err = hop ? rewrite_hop_from(skb, pkt, &way->next, &way->own)
 		      : rewrite_link(skb, &way->next, &way->own);
 
-	return err ? err : bpf_redirect(way->ifindex, 0);
+	if (err)
+		return err;
+	return way->known ? bpf_redirect(way->ifindex, 0) : convey_asking(way);
 }
 
 /* Where the neighbour is not known yet, the kernel asks for it and sends the packet then. */
@@ -51,13 +69,14 @@ static __always_inline int convey_encapsulated(struct __sk_buff *skb, const stru
 static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
 {
 	const struct way *way = way_to(skb, path);
-	bool direct;
+	bool direct, carry;
 
 	if (!way || !pkt)
 		return -DROP_NO_PATH;
+	carry = way->flags & NEXT_HOP_OVERLAY;
 	direct = way->flags & NEXT_HOP_DIRECT && way->via == (path & ~PATH_LATENCY) &&
-		 way->direct && way->known;
-	if (!direct && !(way->flags & NEXT_HOP_OVERLAY))
+		 way->direct && (way->known || !carry);
+	if (!direct && !carry)
 		return -DROP_NO_PATH;
 	pkt->mtu = direct ? way->mtu : way->mtu - vxlan_overhead(&way->to);
 	if (!packet_fits(skb, pkt, pkt->mtu))

@@ -42,7 +42,7 @@ static __always_inline __u16 checksum_ipv4(const struct iphdr *ip)
 	return ~((sum & 0xffff) + (sum >> 16));
 }
 
-static __always_inline void carrier_ipv4(struct iphdr *ip, const struct addr *to, __u32 length,
+static __always_inline void carrier_ipv4(struct iphdr *ip, const struct way *way, __u32 length,
 					 __u8 ecn)
 {
 	__builtin_memset(ip, 0, sizeof(*ip));
@@ -53,29 +53,27 @@ static __always_inline void carrier_ipv4(struct iphdr *ip, const struct addr *to
 	ip->frag_off = bpf_htons(0x4000);
 	ip->ttl = VXLAN_TTL;
 	ip->protocol = IPPROTO_UDP;
-	ip->saddr = settings.underlay_v4.words[3];
-	ip->daddr = to->words[3];
+	ip->saddr = way->from.words[3];
+	ip->daddr = way->to.words[3];
 	ip->check = checksum_ipv4(ip);
 }
 
-static __always_inline void carrier_ipv6(struct ipv6hdr *ip, const struct addr *to, __u32 length,
+static __always_inline void carrier_ipv6(struct ipv6hdr *ip, const struct way *way, __u32 length,
 					 __u8 ecn)
 {
-	struct addr own = underlay_own(false);
-
 	__builtin_memset(ip, 0, sizeof(*ip));
 	ip->version = 6;
 	ip->flow_lbl[0] = ecn << 4;
 	ip->payload_len = bpf_htons(length - sizeof(*ip));
 	ip->nexthdr = IPPROTO_UDP;
 	ip->hop_limit = VXLAN_TTL;
-	__builtin_memcpy(&ip->saddr, &own, sizeof(own));
-	__builtin_memcpy(&ip->daddr, to, sizeof(*to));
+	__builtin_memcpy(&ip->saddr, &way->from, sizeof(way->from));
+	__builtin_memcpy(&ip->daddr, &way->to, sizeof(way->to));
 }
 
 /* Behind the carrier's IP header, up to what is carried. */
-static __always_inline int carrier_tail(struct cursor *cursor, __u32 hash, __u32 length,
-					__be16 ethertype)
+static __always_inline int carrier_tail(struct cursor *cursor, const struct way *way, __u32 hash,
+					__u32 length, __be16 ethertype)
 {
 	struct udphdr *udp = cursor_take(cursor, sizeof(*udp));
 	struct vxlan_header *vxlan = cursor_take(cursor, sizeof(*vxlan));
@@ -86,11 +84,11 @@ static __always_inline int carrier_tail(struct cursor *cursor, __u32 hash, __u32
 	if (!udp || !vxlan || !eth)
 		return -DROP_TRUNCATED;
 	udp->source = bpf_htons(VXLAN_PORTS | (hash & ~VXLAN_PORTS));
-	udp->dest = settings.overlay_port;
+	udp->dest = way->port;
 	udp->len = bpf_htons(length);
 	udp->check = 0;
 	vxlan->flags = VXLAN_HAS_ID;
-	vxlan->id = vxlan_id();
+	vxlan->id = way->id;
 	rewrite_macs(eth, &to, &from);
 	eth->h_proto = ethertype;
 	return 0;
@@ -135,16 +133,16 @@ static __always_inline int carrier_write(struct __sk_buff *skb, __be16 ethertype
 
 	if (!eth || !ip)
 		return -DROP_TRUNCATED;
-	err = carrier_tail(&cursor, hash, length - size, ethertype);
+	err = carrier_tail(&cursor, way, hash, length - size, ethertype);
 	if (err)
 		return err;
 	ecn = carried_hop(&cursor, ethertype, hop);
 	if (ecn < 0)
 		return ecn;
 	if (v4)
-		carrier_ipv4(ip, &way->to, length, ecn);
+		carrier_ipv4(ip, way, length, ecn);
 	else
-		carrier_ipv6(ip, &way->to, length, ecn);
+		carrier_ipv6(ip, way, length, ecn);
 	rewrite_macs(eth, &way->next, &way->own);
 	eth->h_proto = v4 ? IS_IPV4 : IS_IPV6;
 	return 0;

@@ -9,6 +9,7 @@
 #include "endpoint.h"
 #include "network.h"
 #include "next_hop.h"
+#include "underlay.h"
 
 #define REMOTE_OPEN    1 /* as ENDPOINT_OPEN: of its network */
 #define REMOTE_HOST    2 /* the host's own address, in no network */
@@ -32,6 +33,8 @@ static __always_inline const struct remote *remote_find(const struct addr *addr)
 {
 	struct prefix key = { .length = 128, .addr = *addr };
 
+	if (!underlay_find())
+		return NULL;
 	return bpf_map_lookup_elem(&remotes, &key);
 }
 

@@ -15,12 +15,8 @@ struct settings {
 	struct addr gateway_v6;
 	__u64 netns_cookie; /* of the host: whose sockets reach published ports by its loopback */
 	struct mac gateway_mac;
-	__be16 overlay_port;	 /* UDP, of VXLAN */
-	__u32 overlay_id;	 /* its identifier, of 24 bits */
-	struct addr underlay_v4; /* where other hosts reach this one; zero: there they do not */
-	struct addr underlay_v6;
 	struct mac overlay_mac; /* of every host's device of the overlay */
-	__u16 pad[3];
+	__u16 pad[2];
 };
 
 const volatile struct settings settings SEC(".rodata.settings");

@@ -24,7 +24,6 @@
 #include "parse.h"
 #include "remote.h"
 #include "rewrite.h"
-#include "settings.h"
 #include "train.h"
 #include "underlay.h"
 #include "vxlan.h"
@@ -89,9 +88,9 @@ static __always_inline int carrier_readdress(struct __sk_buff *skb, const struct
 	if (err < 0)
 		return err;
 	if (v4)
-		carrier_ipv4(old, &way->to, bpf_ntohs(old->tot_len), old->tos);
+		carrier_ipv4(old, way, bpf_ntohs(old->tot_len), old->tos);
 	else
-		carrier_ipv6(ip, &way->to, sizeof(*ip) + bpf_ntohs(ip->payload_len),
+		carrier_ipv6(ip, way, sizeof(*ip) + bpf_ntohs(ip->payload_len),
 			     ip->flow_lbl[0] >> 4);
 	rewrite_macs(eth, &way->next, &way->own);
 	return 0;
@@ -116,10 +115,11 @@ static __noinline int shortcut(struct __sk_buff *skb)
 {
 	const struct endpoint *dst;
 	const struct remote *src, *remote;
+	const struct underlay *here = underlay_find();
 	struct carrier outer = {};
 	struct packet pkt = {};
 
-	if (!carrier_is_plain(skb, &outer) || parse_frame(skb, &pkt, outer.size))
+	if (!here || !carrier_is_plain(skb, here, &outer) || parse_frame(skb, &pkt, outer.size))
 		return NO_SHORTCUT;
 	if (pkt.ethertype == IS_ARP || packet_is_neighbour(&pkt) || addr_is_group(&pkt.dst))
 		return NO_SHORTCUT;

@@ -11,7 +11,7 @@
 #include <bpf/bpf_endian.h>
 #include "addr.h"
 #include "packet.h"
-#include "settings.h"
+#include "underlay.h"
 
 struct vxlan_header {
 	__be32 flags;
@@ -36,7 +36,7 @@ static __always_inline __u32 vxlan_overhead(const struct addr *underlay)
 #define ECN_ECT0 2
 
 /* The identifier of the cluster's overlay, as it stands in the header. */
-static __always_inline __be32 vxlan_id(void)
+static __always_inline __be32 vxlan_id(const struct underlay *underlay)
 {
-	return bpf_htonl(settings.overlay_id << 8);
+	return bpf_htonl(underlay->id << 8);
 }

@@ -14,6 +14,7 @@
 #include "route.h"
 #include "scratch.h"
 #include "underlay.h"
+#include "vxlan.h"
 
 #define WAY_TICK      23	  /* ticks of 2^23 ns: 8 ms */
 #define WAY_HOSTS     512	  /* that are remembered, by number */
@@ -37,12 +38,11 @@ static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
 				     struct bpf_fib_lookup *fib)
 {
 	bool v4 = addr_is_mapped(&way->to);
-	struct addr own = underlay_own(v4);
 	long result;
 
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->tot_len = 1; /* asks for the route's MTU */
-	result = host_route(skb, v4 ? IS_IPV4 : IS_IPV6, &own, &way->to, fib);
+	result = host_route(skb, v4 ? IS_IPV4 : IS_IPV6, &way->from, &way->to, fib);
 	way->known = result == BPF_FIB_LKUP_RET_SUCCESS;
 	if (!way->known && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return false;
@@ -57,10 +57,11 @@ static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
 /* False: there is none. One without the neighbour's MAC is looked for with each packet. */
 static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 host, __u32 tick)
 {
+	const struct underlay *here = underlay_find();
 	struct scratch *scratch = scratch_get();
 	const struct next_hop *next;
 
-	if (!scratch || !way)
+	if (!here || !scratch || !way)
 		return false;
 	if (host & WAY_NEIGHBOUR) {
 		host &= ~WAY_NEIGHBOUR;
@@ -73,6 +74,9 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 	if (!next)
 		return false;
 	way->to = next->underlay;
+	way->from = *underlay_own(here, addr_is_mapped(&way->to));
+	way->port = here->port;
+	way->id = vxlan_id(here);
 	way->via = next->host;
 	way->flags = next->flags;
 	if (!way_look(skb, way, &scratch->fib))

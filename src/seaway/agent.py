@@ -52,7 +52,7 @@ from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
 from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
-from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing
+from seaway.model.facts import Attached, Endpoint, Host, Overlay, Probing
 from seaway.model.membership import Membership
 from seaway.passing import Passing
 from seaway.paths import Paths, Runner
@@ -157,7 +157,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     await records.load()
     host = _this_host(facts, member)
     surrounding.mount_bpffs()
-    plane = DataPlane.open(_settings(host, facts.get(Cluster, "cluster")))
+    plane = DataPlane.open(_settings(host))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls, reserved, deciding = SysctlTarget(), ReservedTarget(), asyncio.Lock()
@@ -289,10 +289,8 @@ def _this_host(facts: Facts, member: Membership) -> Host:
     return host
 
 
-def _settings(host: Host, cluster: Cluster | None) -> abi.Settings:
+def _settings(host: Host) -> abi.Settings:
     by_family = {address.version: mapped(address) for address in host.addresses}
-    underlay = {address.version: mapped(address) for address in host.underlay}
-    port, number = (cluster.overlay_port, cluster.overlay_id) if cluster else (0, 0)
     return abi.Settings(
         host_v4=by_family.get(4, bytes(16)),
         host_v6=by_family.get(6, bytes(16)),
@@ -300,10 +298,6 @@ def _settings(host: Host, cluster: Cluster | None) -> abi.Settings:
         gateway_v6=mapped(names.GATEWAY6),
         netns_cookie=netns.cookie(),
         gateway_mac=bytes.fromhex(names.GATEWAY_MAC.replace(":", "")),
-        overlay_port=port.to_bytes(2),
-        overlay_id=number,
-        underlay_v4=underlay.get(4, bytes(16)),
-        underlay_v6=underlay.get(6, bytes(16)),
         overlay_mac=bytes.fromhex(names.OVERLAY_MAC.replace(":", "")),
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv6Network
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -41,6 +42,8 @@ class Plan:
     foreign: tuple[ForeignPrefix, ...] = ()
     mtu: int = 1500
     underlay: tuple[Address, ...] = ()  # where other hosts reach it; empty: as it was
+    # Fields of the cluster's record, of how packets are carried; others stay as they were.
+    carrying: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,12 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
                 "leave out --subnet, or run 'seaway uninstall' first",
             )
         host = _known_host(facts, plan)
-        if plan.underlay and plan.underlay != host.underlay:
-            host = replace(host, underlay=plan.underlay)
-            await records.commit([host])
-        return Initialised(cluster, host, new=False)
+        told = replace(host, underlay=plan.underlay or host.underlay)
+        carries = replace(cluster, **plan.carrying)
+        changed = [now for now, old in ((told, host), (carries, cluster)) if now != old]
+        if changed:
+            await records.commit(changed)
+        return Initialised(carries, told, new=False)
     cluster = _cluster(plan)
     host = Host(
         name=plan.host,
@@ -109,6 +114,7 @@ def _cluster(plan: Plan) -> Cluster:
         service_subnets=services,
         host_subnets=tuple(last_of(p, reserved_length(p), 2) for p in pools),
         next_network=2,
+        **plan.carrying,
     )
 
 

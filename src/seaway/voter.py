@@ -66,7 +66,7 @@ class Voter:
             await asyncio.to_thread(self.seat.leave)
         if cluster is None or not cluster.etcd_own or intents.voters is None:
             return False
-        if not intents.here.control or intents.records.removed:
+        if not intents.here.control or intents.here.going or intents.records.removed:
             return False
         if seats.missing():
             intents.troubles["etcd"] = "it is not installed: this control host has no copy"
@@ -75,13 +75,21 @@ class Voter:
         mine = next((s for s in found if s.peer == peer_url(intents.here)), None)
         if mine and await self._must_take(mine, found):
             return True
-        control = [peer_url(host) for host in intents.control_hosts()]
-        step = voting.next_step(peer_url(intents.here), control, found)
+        step = self._next(found)
+        if mine and step == voting.Remove(mine.id):
+            await intents.records.reload()  # somebody may be about to leave, and need this one
+            step = self._next(found)
         if step is not None:
             await self._do(step, mine)
             return True
-        await intents.note_places(voting.places(control, found))
+        await intents.note_places(voting.places(self._control(), found))
         return False
+
+    def _control(self) -> list[str]:
+        return [peer_url(host) for host in self.intents.control_hosts()]
+
+    def _next(self, found: list[Seat]) -> voting.Step | None:
+        return voting.next_step(peer_url(self.intents.here), self._control(), found)
 
     async def _must_take(self, mine: Seat, found: list[Seat]) -> bool:
         """A seat that this host does not know yet, as it died over it; or that it could not begin,

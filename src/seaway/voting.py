@@ -49,7 +49,8 @@ def next_step(me: str, control: Sequence[str], seats: Sequence[Seat]) -> Step | 
     if mine is None:
         return _come(seats, learner)
     if mine.learner:
-        return Promote(mine.id) if even else None
+        needed = even or voters == [gone]  # who alone has a vote wants to go
+        return Promote(mine.id) if needed else None
     missing = set(control) - {seat.peer for seat in seats}
     if even and not (learner or missing) and mine.peer == _last(control, voters):
         return Remove(mine.id)  # and comes back as a learner

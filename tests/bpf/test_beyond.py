@@ -7,6 +7,7 @@ for one that came as it is. What it says of carriers is seen with real packets (
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -315,18 +316,40 @@ def test_a_packet_as_it_is_may_be_as_long_as_the_wire_takes(world, family):
     assert answered("too_big", frame, (*TOO_BIG[family], UPLINK_MTU)) == world.send(frame)
 
 
-@FAMILIES
-def test_a_neighbour_that_is_not_known_yet_is_asked_for_by_the_kernel(world, family):
-    place = world.place
-    at = NORTH.underlay()
-    place.shell(f"ip neigh del {at} dev wire0")
+@contextmanager
+def unknown(world: World, host: Beyond) -> Iterator[None]:
+    """Nobody knows its MAC."""
+    at = host.underlay()
+    world.place.shell(f"ip neigh del {at} dev wire0")
     look_anew()
     try:
-        frame = sent(family, NORTH.address(family)) / datagram()
-        found = portless(world.send(frame))
-        assert goes(NORTH, hopped(frame)).frame[14:] == found.frame[14:]
+        yield
     finally:
-        place.shell(f"ip neigh replace {at} lladdr {NORTH.mac} dev wire0")
+        world.place.shell(f"ip neigh replace {at} lladdr {host.mac} dev wire0")
+
+
+@FAMILIES
+@REACHED
+def test_a_neighbour_that_is_not_known_yet_is_asked_for_by_the_kernel(world, family, host):
+    with unknown(world, host):
+        frame = sent(family, host.address(family)) / datagram()
+        found = portless(world.send(frame))
+        assert goes(host, hopped(frame)).frame[14:] == found.frame[14:]
+
+
+@FAMILIES
+@REACHED
+def test_the_kernel_asks_for_a_neighbour_also_where_nothing_may_be_encapsulated(
+    world, family, host
+):
+    """Where it may, that goes first: its answer tells the MAC."""
+    frame = sent(family, host.address(family)) / datagram()
+    with unknown(world, host):
+        world.meet(host, DIRECT)
+        assert goes(host, hopped(frame)).frame[14:] == portless(world.send(frame)).frame[14:]
+        world.meet(host, abi.NEXT_HOP_DIRECT)
+        found = world.send(frame)
+        assert ("redirect", bytes(hopped(frame))) == (found.verdict, found.frame[14:])
 
 
 # By the wire: the short cut
@@ -352,6 +375,17 @@ def test_a_member_that_relays_may_send_for_others(world, family):
     packet = frame_of(inner(family, FAR, ANNA.address(family), datagram()))
 
     assert forwarded(packet, ANNA) == world.from_wire(sends(NORTH, packet))
+
+
+@FAMILIES
+def test_a_host_that_is_alone_knows_nothing_of_what_hosts_send_each_other(world, family):
+    """It has forgotten that it has others beside it, and not yet who they were."""
+    frame = sends(NORTH, frame_of(inner(family, NORTH, ANNA.address(family), datagram())))
+    answer = sent(family, NORTH.address(family)) / datagram()
+    world.be_alone()
+
+    assert passed(frame) == world.from_wire(frame)
+    assert answered("no_endpoint", answer, UNREACHABLE[family]) == world.send(answer)
 
 
 @FAMILIES

@@ -61,14 +61,14 @@ def test_same_host_measures_ipv6_with_every_program_that_knows_it():
 
 
 def test_cross_host_tells_every_metric():
-    systems = ("underlay", "kernel-routed", "kernel-vxlan")
+    systems = ("underlay", "kernel-vxlan", "seaway-overlay", "seaway-direct")
     found = measured("cross-host", systems=systems)
 
     assert {(s, m) for s in systems for m in cross_host.METRICS} == {
         (row.system, row.metric) for row in found.rows
     }
     assert [] == [row.note for row in found.rows if row.value is None]
-    assert "kernel-vxlan/underlay" in found.ratios["tcp_gbps"]
+    assert "seaway-overlay/kernel-vxlan" in found.ratios["tcp_gbps"]
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -169,6 +169,7 @@ def test_hosts_go_on_without_etcd_and_agree_when_it_is_back(given):
     status = told(two, "status")
     assert (True, 1) == ("etcd does not answer" in status["store_lost"], status["unsent"])
     assert "etcd, lost; what runs here goes on" in two.seaway("status")
+    assert "lost: etcd does not answer" in two.call(SEAWAY, "doctor").stdout
     assert {("host1", "blue"), ("host2", "green"), ("host3", "red")} == holders(one)
     assert 3 == len(told(one, "host", "ls"))
 

@@ -50,6 +50,7 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
         "subnets": (20, 4),
         "connections": (8, 4),
         "identities": (20, 4),
+        "underlays": (4, 40),
         "remotes": (20, 12),
         "paths": (4, 8),
         "next_hops": (4, 28),

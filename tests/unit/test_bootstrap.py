@@ -73,6 +73,17 @@ def test_a_pool_that_keeps_the_host_from_others_is_taken_with_a_warning(
     assert words in begun.warnings[0]
 
 
+def test_how_packets_are_carried_is_said_at_first_or_later(tmp_path: Path) -> None:
+    carrying = {"encapsulation": "auto", "overlay_port": 4790}
+    begun = begin(tmp_path, Plan("h", pools=(POOL,), carrying=carrying))
+    assert ("auto", 4790) == (begun.cluster.encapsulation, begun.cluster.overlay_port)
+
+    assert begun.cluster == begin(tmp_path, Plan("h")).cluster
+    later = begin(tmp_path, Plan("h", carrying={"encapsulation": "never"}))
+    assert ("never", 4790) == (later.cluster.encapsulation, later.cluster.overlay_port)
+    assert later.cluster == begin(tmp_path, Plan("h")).cluster
+
+
 def begin(tmp_path: Path, plan: Plan) -> Initialised:
     async def scenario() -> Initialised:
         store = FakeStore(tmp_path / "store.db")

@@ -28,7 +28,7 @@ from seaway.model.facts import (
     path_key,
 )
 from seaway.model.kernel import Attachment, Route, Vxlan
-from seaway.names import OVERLAY_DEVICE, OVERLAY_PORT
+from seaway.names import OVERLAY_DEVICE, OVERLAY_ID, OVERLAY_PORT
 
 DEVICE = 7  # the number of the overlay's device
 SUBNET, BLOCK, OTHERS = (
@@ -60,7 +60,6 @@ def together() -> Facts:
     facts = alone()
     learn(facts, PEER, "b")
     learn(facts, Block(prefix=OTHERS, network="n", host="b"), str(OTHERS))
-    learn(facts, Path(host="b", via="b"), "b")
     learn(facts, Overlay(ifindex=DEVICE), "host")
     return facts
 
@@ -82,7 +81,7 @@ def derived(facts: Facts) -> dict[str, dict[Any, Any]]:
     }
 
 
-NEW = ("vxlan", "tunnels", "members", "next_hops", "paths", "remotes")
+NEW = ("vxlan", "tunnels", "underlays", "members", "next_hops", "paths", "remotes")
 
 
 def test_a_host_alone_has_nothing_of_it():
@@ -98,6 +97,9 @@ def test_with_another_host_come_its_device_its_addresses_and_the_ways():
 
     assert {OVERLAY_DEVICE: Vxlan(OVERLAY_DEVICE, 1450, OVERLAY_PORT)} == found["vxlan"]
     assert {DEVICE: 1} == found["tunnels"]
+    (here,) = found["underlays"].values()
+    port = OVERLAY_PORT.to_bytes(2)
+    assert abi.Underlay(mapped(HERE.underlay[0]), bytes(16), OVERLAY_ID, port) == here
     assert dict.fromkeys(PEER.underlay, abi.Member(2, abi.MEMBER_RELAYS)) == found["members"]
     hop = abi.NextHop(mapped(PEER.underlay[0]), 2, abi.NEXT_HOP_OVERLAY, DEVICE)
     assert {2: hop} == found["next_hops"]
@@ -145,6 +147,26 @@ def test_a_block_that_is_a_whole_subnet_leads_to_its_host():
 
     assert OVERLAY_DEVICE == found["routes"][OTHERS].device
     assert abi.Remote(2, 6) == found["remotes"][OTHERS]
+
+
+def test_where_others_reach_this_host_may_change_while_it_runs():
+    facts = together()
+    derived(facts)
+    learn(facts, replace(HERE, underlay=(ADDRESS6,)), "a")
+    (here,) = derived(facts)["underlays"].values()
+
+    assert (bytes(16), mapped(ADDRESS6)) == (here.v4, here.v6)
+
+
+def test_a_host_of_which_no_path_is_told_is_its_own_next_hop():
+    facts = together()
+    learn(facts, THIRD, "c")
+    assert {2: abi.Path(2), 3: abi.Path(3)} == derived(facts)["paths"]
+
+    learn(facts, Path(host="c", via="b"), "c")
+    assert {3: abi.Path(2)} == derived(facts)["paths"]
+    forget(facts, Path, "c")
+    assert {3: abi.Path(3)} == derived(facts)["paths"]
 
 
 def test_a_path_names_its_next_hop_and_its_backup_by_number():

@@ -12,6 +12,7 @@ from seaway.bench import (
     scale,
     scale_trials,
 )
+from seaway.bench.across import SeawayAcross, SeawayRelayed
 from seaway.bench.cni import Portmap, ReferencePlugin
 from seaway.bench.docker import DockerBridge, DockerPublished, SwarmOverlay
 from seaway.bench.options import Options
@@ -31,7 +32,15 @@ PUBLISHERS = (
     DockerPublished("docker-no-proxy", "--userland-proxy=false"),
     Portmap(),
 )
-SPANNERS = (Underlay(), KernelRouted(), KernelVxlan(), SwarmOverlay())
+SPANNERS = (
+    Underlay(),
+    KernelRouted(),
+    KernelVxlan(),
+    SeawayAcross("seaway-overlay", "always"),
+    SeawayAcross("seaway-direct", "auto"),
+    SeawayRelayed("seaway-relayed", "always"),
+    SwarmOverlay(),
+)
 ATTACHERS = (OURS, BRIDGE, PTP)
 CASES = (
     same_host.CASE,

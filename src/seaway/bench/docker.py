@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from seaway.bench.ports import PUBLISH
@@ -65,6 +63,7 @@ class SwarmOverlay:
     """Two engines, each on a host, that are a swarm; its overlay knows no IPv6."""
 
     name = "swarm-overlay"
+    hosts = 2
 
     def missing(self) -> str:
         return lacking()
@@ -86,14 +85,9 @@ class SwarmOverlay:
             container(host, name, family, network=OVERLAY)
             for host, name in zip(hosts, ("client", "server"), strict=True)
         )
-        ping = partial(
-            subprocess.run,
-            client.argv("ping", "-nqc1", "-W1", str(server.address)),
-            stdout=subprocess.DEVNULL,
-            check=False,
-        )
-        manager.wait_for("the overlay", lambda: ping().returncode == 0, within=60)
-        yield Pair(client, server, host_netns(worker))
+        pair = Pair(client, server, host_netns(worker))
+        manager.wait_for("the overlay", pair.speaks, within=60)
+        yield pair
 
 
 def lacking() -> str:

@@ -19,12 +19,16 @@ from seaway.lab import LabHost
 
 CASE = "ingress"
 METRICS = ("tcp_rr_p50", "tcp_gbps", "tcp_cps", "new_flows")
-COURSE = race.Course(CASE, METRICS, reference="host", hosts=2)
+COURSE = race.Course(CASE, METRICS, reference="host")
 
 
 def run(systems: Sequence[Publisher], options: Options) -> Result:
     return race.run(
-        COURSE, systems, lambda system, hosts: _pair(system, hosts, options.family), options
+        COURSE,
+        systems,
+        lambda system, hosts: _pair(system, hosts, options.family),
+        options,
+        needs=lambda _: 2,
     )
 
 

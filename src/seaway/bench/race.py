@@ -23,7 +23,6 @@ class Course(NamedTuple):
     case: str
     metrics: tuple[str, ...]
     reference: str  # the system that all others are compared with
-    hosts: int = 1  # that each system needs
     ours: tuple[str, ...] = ("seaway",)  # which are compared with all
 
 
@@ -32,12 +31,14 @@ def run(
     systems: Sequence[AnySystem],
     start: Callable[[AnySystem, tuple[LabHost, ...]], AbstractContextManager[Pair]],
     options: Options,
+    needs: Callable[[AnySystem], int] = lambda _: 1,
 ) -> Result:
+    """`needs`: how many hosts a system is started on."""
     metrics = [name for name in course.metrics if options.wants_metric(name)]
     measured = [name for name in metrics if options.family in traffic.METRICS[name].families]
     ledger, stage = Ledger[float](measured_cpu()), Stage(course.case, options)
     with (
-        stage.set(systems, start, course.hosts) as pairs,
+        stage.set(systems, start, needs) as pairs,
         traffic.servers(pairs, ledger.cpu),
     ):
         stage.tell("warming up")

@@ -16,6 +16,7 @@ MTU = {4: 1450, 6: 1430}  # of what VXLAN carries over a wire of 1500, by the fa
 
 class Spanner(Protocol):
     name: str
+    hosts: int  # that it needs
 
     def missing(self) -> str:
         """What this machine lacks to run it; empty if nothing."""
@@ -28,6 +29,7 @@ class Underlay:
     """No container: the bare path from host to host, and the reference."""
 
     name = "underlay"
+    hosts = 2
 
     def missing(self) -> str:
         return ""
@@ -42,6 +44,7 @@ class KernelRouted:
     """Containers behind a veth of their host, which routes."""
 
     name = "kernel-routed"
+    hosts = 2
 
     def missing(self) -> str:
         return ""
@@ -76,6 +79,7 @@ class KernelVxlan:
     """Containers on a bridge of their host, which has the kernel's VXLAN as a port."""
 
     name = "kernel-vxlan"
+    hosts = 2
 
     def missing(self) -> str:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from seaway import lab
@@ -41,20 +42,19 @@ class Stage:
         self,
         systems: Sequence[AnySystem],
         start: Callable[[AnySystem, tuple[LabHost, ...]], AbstractContextManager[Running]],
-        each: int = 1,
+        needs: Callable[[AnySystem], int] = lambda _: 1,
     ) -> Iterator[dict[str, Running]]:
-        """Start them, each on so many hosts. One that does not start is a missing one."""
+        """Start them, each on the hosts that it needs. One that does not start is a missing one."""
         self.missing |= {system.name: why for system in systems if (why := system.missing())}
         present = [system for system in systems if system.name not in self.missing]
         running: dict[str, Running] = {}
         with ExitStack() as stack:
-            hosts = stack.enter_context(
-                lab.passing("bench", hosts=each * max(1, len(present)))
-            ).hosts
-            for number, system in enumerate(present):
+            wanted = sum(map(needs, present))
+            hosts = iter(stack.enter_context(lab.passing("bench", hosts=max(1, wanted))).hosts)
+            for system in present:
                 self.tell(f"setting up {system.name}")
+                own = tuple(islice(hosts, needs(system)))
                 try:
-                    own = hosts[number * each : (number + 1) * each]
                     running[system.name] = stack.enter_context(start(system, own))
                 except (SeawayError, OSError, subprocess.SubprocessError) as error:
                     self.missing[system.name] = f"it did not start: {_told(error)}"

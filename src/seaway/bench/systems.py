@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_interface
@@ -28,6 +29,11 @@ class Pair(NamedTuple):
     client: Place
     server: Place
     host: str  # the network namespace of the server's host, where flows may be tracked
+
+    def speaks(self) -> bool:
+        """Whether a ping of the client's is answered."""
+        ping = self.client.argv("ping", "-nqc1", "-W1", str(self.server.address))
+        return subprocess.run(ping, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 class System(Protocol):

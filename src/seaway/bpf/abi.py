@@ -17,6 +17,7 @@ MAPS: Final = (
     "subnets",
     "connections",
     "identities",
+    "underlays",
     "remotes",
     "paths",
     "next_hops",
@@ -99,6 +100,18 @@ class Connection(Record):
     c_name, c_format = "connection", "=II"
     source: int
     target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay(Record):
+    """bpf/lib/underlay.h: where this host is, and how packets are carried."""
+
+    c_name, c_format = "underlay", "=16s16sI2sH"
+    v4: bytes
+    v6: bytes
+    id: int
+    port: bytes
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +241,12 @@ class DropKey(Record):
 class Settings(Record):
     """bpf/lib/settings.h"""
 
-    c_name, c_format = "settings", "=16s16s16s16sQ6s2sI16s16s6s6s"
+    c_name, c_format = "settings", "=16s16s16s16sQ6s6s4s"
     host_v4: bytes
     host_v6: bytes
     gateway_v4: bytes
     gateway_v6: bytes
     netns_cookie: int  # 0: of nobody
     gateway_mac: bytes
-    overlay_port: bytes = bytes(2)
-    overlay_id: int = 0
-    underlay_v4: bytes = bytes(16)  # zero: other hosts do not reach this one there
-    underlay_v6: bytes = bytes(16)
     overlay_mac: bytes = bytes(6)
-    pad: bytes = bytes(6)
+    pad: bytes = bytes(4)

@@ -7,7 +7,7 @@ in them is ours. What is missing here is written by the programs alone: `counter
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Generic, TypeVar
@@ -65,12 +65,15 @@ class MapTarget(Generic[K, V]):
         self._meant: dict[K, V] = {}
 
     def read(self) -> dict[K, V]:
-        elements = dict(self._table.elements())
+        elements = dict(self._present())
         if elements != self._elements:
             key, value = self._key.unpack, self._value.unpack
             self._meant = {key(k): value(v) for k, v in elements.items()}
             self._elements = elements
         return self._meant
+
+    def _present(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._table.elements()
 
     def look(self, keys: Collection[K]) -> Mapping[K, V]:
         if len(keys) > _FEW:
@@ -90,6 +93,22 @@ class MapTarget(Generic[K, V]):
         failed = self._table.delete(list(packed))
         if self._epoch:
             self._epoch.end()
+        return {packed[k]: error for k, error in failed.items()}
+
+
+class ArrayTarget(MapTarget[int, V]):
+    """Over an array, whose elements are always there: what is not, is all zeroes."""
+
+    def _present(self) -> Iterator[tuple[bytes, bytes]]:
+        return (element for element in super()._present() if any(element[1]))
+
+    def look(self, keys: Collection[int]) -> Mapping[int, V]:
+        found = self.read()
+        return {key: found[key] for key in keys if key in found}
+
+    def delete(self, keys: set[int]) -> dict[int, OSError]:
+        packed = {self._key.pack(k): k for k in keys}
+        failed = self._table.update([(k, bytes(self._table.value_size)) for k in packed])
         return {packed[k]: error for k, error in failed.items()}
 
 
@@ -120,6 +139,7 @@ ADDRESS: Final[Codec[Address]] = Codec(mapped, unmapped)
 PREFIX: Final[Codec[Prefix]] = Codec(_pack_prefix, _unpack_prefix)
 NUMBER: Final[Codec[int]] = Codec(_U32.pack, _unpack_number)
 PAIR: Final[Codec[tuple[int, int]]] = Codec(lambda p: abi.Connection(*p).pack(), _unpack_pair)
+UNDERLAY: Final[Codec[abi.Underlay]] = Codec(abi.Underlay.pack, abi.Underlay.unpack)
 REMOTE: Final[Codec[abi.Remote]] = Codec(abi.Remote.pack, abi.Remote.unpack)
 PATH: Final[Codec[abi.Path]] = Codec(abi.Path.pack, abi.Path.unpack)
 NEXT_HOP: Final[Codec[abi.NextHop]] = Codec(abi.NextHop.pack, abi.NextHop.unpack)
@@ -136,6 +156,7 @@ _CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "subnets": (PREFIX, NUMBER),
     "connections": (PAIR, NUMBER),
     "identities": (PREFIX, NUMBER),
+    "underlays": (NUMBER, UNDERLAY),
     "remotes": (PREFIX, REMOTE),
     "paths": (NUMBER, PATH),
     "next_hops": (NUMBER, NEXT_HOP),
@@ -148,6 +169,7 @@ _CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
 _JUDGED_BY: Final = frozenset(
     ("endpoints", "connections", "publications", "identities")
 )  # verdicts rest on these
+_ARRAYS: Final = frozenset(("underlays",))
 _UDP: Final = PROTOCOLS["udp"]
 
 
@@ -205,7 +227,9 @@ def targets(plane: DataPlane) -> dict[str, MapTarget[Any, Any]]:
     epoch = Epoch(plane.maps["epochs"])
     epoch.end()  # whoever wrote last may have died before it said so
     found: dict[str, MapTarget[Any, Any]] = {
-        name: MapTarget(name, plane.maps[name], key, value, epoch if name in _JUDGED_BY else None)
+        name: (ArrayTarget if name in _ARRAYS else MapTarget)(
+            name, plane.maps[name], key, value, epoch if name in _JUDGED_BY else None
+        )
         for name, (key, value) in _CODECS.items()
     }
     return found | {PublicationTarget.name: PublicationTarget(plane, epoch)}

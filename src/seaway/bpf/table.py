@@ -25,10 +25,10 @@ class Table:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        _, _, self._key, self._value, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
+        _, _, self._key, self.value_size, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
 
     def elements(self) -> Iterator[tuple[bytes, bytes]]:
-        keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self._value)
+        keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self.value_size)
         here, there = Buffer(_TOKEN), Buffer(_TOKEN)
         start, failure = 0, 0
         while not failure:
@@ -43,7 +43,7 @@ class Table:
                 raise OSError(failure, os.strerror(failure))
             yield from zip(
                 _cut(keys.content(0, count * self._key), self._key),
-                _cut(values.content(0, count * self._value), self._value),
+                _cut(values.content(0, count * self.value_size), self.value_size),
                 strict=True,
             )
             here, there = there, here
@@ -51,7 +51,7 @@ class Table:
 
     def element(self, key: bytes) -> bytes | None:
         """None: there is none. Where prefixes are keys, the one that matches best answers."""
-        return syscall.lookup(self.fd, key, self._value)
+        return syscall.lookup(self.fd, key, self.value_size)
 
     def update(self, items: Sequence[tuple[bytes, bytes]]) -> dict[bytes, OSError]:
         """What could not be written."""
@@ -68,7 +68,7 @@ class Table:
         values = Buffer(b"".join(value for _, value in items))
         at = 0
         while at < len(items):
-            places = keys.address + at * self._key, values.address + at * self._value
+            places = keys.address + at * self._key, values.address + at * self.value_size
             done, failure = syscall.batch(command, self.fd, (0, 0), places, len(items) - at)
             at += done
             if failure:

@@ -12,6 +12,7 @@ from seaway.errors import Invalid
 
 PEM = click.Path(path_type=Path, dir_okay=False)
 
+_CARRYING = ("encapsulation", "overlay_port", "overlay_id")
 _NEXT = """\
 try:  ip netns add blue && seaway attach blue
       ip netns exec blue ping -c1 {address}
@@ -27,6 +28,13 @@ see:  seaway status, seaway doctor, seaway network --help"""
     metavar="ADDR",
     help="Where other hosts reach this one; one of each family. [default: of the default route]",
 )
+@click.option(
+    "--encapsulation",
+    type=click.Choice(["always", "auto", "never"]),
+    help="Of packets between hosts; auto: not between those on one link. [default: always]",
+)
+@click.option("--overlay-port", type=click.IntRange(1, 65535), help="UDP. [default: 8479]")
+@click.option("--overlay-id", type=click.IntRange(0, 0xFFFFFF), help="VXLAN's. [default: 8479]")
 @click.option(
     "--etcd",
     multiple=True,
@@ -56,6 +64,7 @@ def init(
         pools=tuple(parse_prefix(text) for text in options.items(subnet)),
         service_subnets=tuple(parse_prefix(text) for text in options.items(service_subnet)),
         advertise=tuple(parse_address(text) for text in options.items(given["advertise"])),
+        carrying={name: given[name] for name in _CARRYING if given[name] is not None},
         etcd=moving.access(urls, files) if urls else None,
         cni=cni,
     )

@@ -25,6 +25,7 @@ from seaway.desired.network.overlay import (
     PATHS,
     REMOTES,
     TUNNELS,
+    UNDERLAYS,
     VXLAN,
 )
 from seaway.desired.network.ports import RESERVED
@@ -44,6 +45,7 @@ DERIVATIONS = (
     LINKS,
     VXLAN,
     TUNNELS,
+    UNDERLAYS,
     MEMBERS,
     NEXT_HOPS,
     PATHS,

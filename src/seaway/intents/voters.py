@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import structlog
 from msgspec.structs import asdict, replace
 
 from seaway import voting
-from seaway.errors import Unavailable
+from seaway.errors import SeawayError, Unavailable
 from seaway.intents.desk import Desk, Voters
 from seaway.model.facts import Cluster, Host, Peer
-from seaway.model.seats import NotYet, peer_url
+from seaway.model.seats import NotYet, client_url, peer_url
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +22,9 @@ _WITHIN, _PAUSE = 10.0, 0.5  # seconds
 
 class VoterIntents(Desk):
     def control_hosts(self) -> tuple[Host, ...]:
-        """By their numbers; those that others reach."""
+        """By their numbers; those that others reach, and that stay."""
         peers = (Host(**asdict(peer)) for peer in self.facts.all(Peer))
-        found = (host for host in (self.here, *peers) if host.control and host.underlay)
+        found = (h for h in (self.here, *peers) if h.control and h.underlay and not h.going)
         return tuple(sorted(found, key=lambda host: host.number))
 
     async def note_places(self, urls: tuple[str, ...]) -> None:
@@ -37,14 +38,34 @@ class VoterIntents(Desk):
         await self.decide(note)
 
     async def unseat(self, host: Host) -> None:
-        """Before its record goes: it votes no more, and somebody else has the records."""
+        """Before its record goes: it votes no more, and somebody else has the records.
+
+        First all are told that it goes, so that nobody gives up his own seat for it.
+        """
         cluster = self.facts.get(Cluster, "cluster")
-        if self.voters is None or cluster is None or not cluster.etcd_own:
+        if self.voters is None or cluster is None or not (cluster.etcd_own and host.control):
             return
+        await self._mark(host.name, going=True)
+        try:
+            await self._unseat_within(host, self.voters)
+        except SeawayError:
+            with suppress(SeawayError):
+                await self._mark(host.name, going=False)
+            raise
+
+    async def _mark(self, name: str, *, going: bool) -> None:
+        async def mark() -> None:
+            found = self.facts.get(Host, name) or self.facts.get(Peer, name)
+            if found and found.going != going:
+                await self.records.commit([replace(Host(**asdict(found)), going=going)])
+
+        await self.decide(mark)
+
+    async def _unseat_within(self, host: Host, voters: Voters) -> None:
         deadline = time.monotonic() + _WITHIN
         while True:
             try:
-                if await self._unseat(host, self.voters):
+                if await self._unseat(host, voters):
                     return
             except (NotYet, Unavailable) as error:  # a learner is behind; a leader is elected
                 if time.monotonic() > deadline:
@@ -62,8 +83,9 @@ class VoterIntents(Desk):
             case voting.Remove(id=id_):
                 urls = voting.places(control, seats, without=who)
                 await self.note_places(urls)
-                voters.meet(urls)
+                voters.meet((*urls, client_url(host)))
                 await voters.remove(id_)
+                voters.meet(urls)
             case None:
                 if self.remembering and self.remembering.lost:
                     raise self.remembering.lost

@@ -139,6 +139,15 @@ def link(ends: tuple[str, str], quality: str, value: str = "", name: str = "lab"
     return made
 
 
+def part(*hosts: LabHost) -> None:
+    """None of these sees another one of them any more, but all others still see them; without a
+    rule that each frame on the wire would pay for.
+    """
+    for host in hosts:
+        wire = _wire(host.cgroup.parent.name.removeprefix(cgroups.PREFIX))
+        wire.run("bridge", "link", "set", "dev", host.name, "isolated", "on")
+
+
 def run(name: str, host: str, argv: list[str]) -> int:
     """Run a command in a lab host on our own terminal, in our own folder; its exit status."""
     here = ("sh", "-c", _IN_FOLDER, str(Path.cwd()), *argv)

@@ -46,6 +46,7 @@ class Host(Value):
     underlay: tuple[Address, ...] = ()  # where other hosts reach it: at most one per family
     control: bool = False  # holds the key of the cluster's CA: signs, and lets others join
     draining: bool = False  # takes no new endpoint, and is no relay
+    going: bool = False  # about to be removed: it has no seat in the etcd that Seaway runs
     key: str = ""  # SHA-256 of its public key: who holds another one is not this host
 
 

@@ -10,12 +10,13 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from seaway import bootstrap, config, membership, names
 from seaway.bpf import objects
 from seaway.daemons import AGENT
+from seaway.desired.network.overlay import overhead
 from seaway.errors import Conflict, Forbidden, Unavailable
 from seaway.kernel import host
 from seaway.model.membership import Membership
@@ -39,6 +40,7 @@ class Wish:
     pools: tuple[Prefix, ...] = ()
     service_subnets: tuple[Prefix, ...] = ()
     advertise: tuple[Address, ...] = ()  # empty: as it was, or what the host can tell
+    carrying: dict[str, Any] = field(default_factory=dict)  # as of the plan
     etcd: moving.Access | None = None  # where the records are to lie
     cni: bool = True
 
@@ -75,8 +77,8 @@ def begin(wish: Wish, client: Client, say: Say) -> tuple[Address, ...]:
 
 def _begin_own(wish: Wish, mtu: int, member: Membership | None, say: Say) -> Membership:
     """With the records in this host's own file."""
-    if wish.advertise and AGENT.stop():
-        say("the agent was stopped, to be told the new address")
+    if (wish.advertise or wish.carrying) and AGENT.stop():
+        say("the agent was stopped, to be told what is new")
     begun = asyncio.run(_initialise(wish, mtu, member))
     member = Membership(cluster=begun.cluster.id, host=begun.host.name)
     membership.save(member)
@@ -97,7 +99,7 @@ def _refuse_wish(wish: Wish, member: Membership) -> None:
             f"the records of this host are in the etcd at {', '.join(member.etcd)} already",
             "move them by etcd's own means, e.g. more members",
         )
-    if wish.pools or wish.service_subnets or wish.advertise:
+    if wish.pools or wish.service_subnets or wish.advertise or wish.carrying:
         raise Conflict(
             f"this host is '{member.host}' of cluster {member.cluster} already",
             "leave out the options, or run 'seaway leave' first",
@@ -124,13 +126,15 @@ def start_agent(client: Client, say: Say) -> None:
 
 
 async def _initialise(wish: Wish, mtu: int, member: Membership | None) -> Initialised:
+    added = overhead(wish.advertise, wish.carrying.get("encapsulation", ""))
     plan = bootstrap.Plan(
         host=member.host if member else socket.gethostname(),
         pools=wish.pools,
         service_subnets=wish.service_subnets,
         foreign=tuple(host.foreign_prefixes()),
-        mtu=mtu or host.uplink_mtu(),
+        mtu=mtu or host.uplink_mtu() - added,
         underlay=wish.advertise,
+        carrying=wish.carrying,
     )
     with ExitStack() as undo:
         if not file.exists(names.STORE_FILE):

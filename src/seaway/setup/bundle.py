@@ -38,7 +38,7 @@ _COMMANDS = {
     "programs.txt": ["bpftool", "net"],
     "journal.txt": ["journalctl", "-u", "seaway*", "--no-pager", "-n", "5000"],
 }
-_OF_ROUTED = (names.ROUTED_FILE, names.ROUTED_LOG_FILE)  # of a host with others beside it
+_OF_DAEMONS = (names.ROUTED_FILE, names.ROUTED_LOG_FILE, names.ETCD_LOG_FILE)  # where they run
 _REMOVED = "<removed>"
 _SECRETS = (
     re.compile(r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"),
@@ -89,7 +89,7 @@ def _contents(client: Client, findings: Callable[[], list[Finding]]) -> Iterator
     }
     for name, ask in asked.items():
         yield name, _told(ask)
-    beside = [file for file in _OF_ROUTED if file.exists()]
+    beside = [file for file in _OF_DAEMONS if file.exists()]
     for file in (names.CONFIG_FILE, names.LOG_FILE, *beside):
         yield file.name, _end_of(file)
     for name, argv in _COMMANDS.items():

@@ -203,6 +203,9 @@ def _of_status(status: Status) -> Iterator[Finding]:
     else:
         yield _error("agent", "it answers, but is not ready", "see its log: seaway support FILE")
     yield _ok("attachment", f"programs are attached by {status.attach}")
+    if status.store_lost:
+        hint = "what runs here goes on, changes wait; see docs/cluster.md, 'Where the records lie'"
+        yield _error("store", f"lost: {status.store_lost}", hint)
     for failure in status.failures[:_SHOWN]:
         found = f"{failure.key}: {failure.error}"
         yield _error(failure.target, found, "it is tried again; see: seaway status")

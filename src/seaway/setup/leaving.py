@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from seaway import membership
 from seaway.errors import NotFound, Unavailable
+from seaway.seats import OwnSeat
 from seaway.setup import removal
 from seaway.setup.beginning import must_be_root
 
@@ -28,6 +29,7 @@ def leave(client: Client, say: Callable[[str], None], *, force: bool) -> None:
     try:
         client.leave(force=force)
         say(f"host '{member.host}' is out of cluster {member.cluster}")
+        OwnSeat().leave()  # nobody needs it any more
     except Unavailable as error:
         if not force:
             raise Unavailable(

@@ -29,7 +29,7 @@ from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.routes import RouteTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.vxlan import VxlanTarget
-from seaway.model.facts import Before, Host
+from seaway.model.facts import Before, Host, Peer
 from seaway.model.kernel import Reserved, Sysctl
 from seaway.model.ports import written
 from seaway.seats import OwnSeat
@@ -78,8 +78,13 @@ def refuse_attached() -> None:
 
 
 def _refuse_needed() -> None:
-    """Where other hosts have their records from this one's store."""
+    """Where other hosts have their records from this one's store, or by its vote."""
     others = [host.name for host in read_own_store().all(Host)][1:]
+    if OwnSeat().file.exists() and read_seen().all(Peer):
+        raise Conflict(
+            "other hosts have their records from the etcd that runs here too",
+            "take this one out first: seaway leave; or give --force",
+        )
     if others:
         raise Conflict(
             f"the records of the whole cluster are on this host; it has {len(others)} others",

@@ -57,6 +57,25 @@ def _vxlan(name: str, view: View) -> Vxlan | None:
 VXLAN = Derivation("vxlan", (Source(Peer, lambda _: [OVERLAY_DEVICE]),), _vxlan)
 
 
+HERE: Final = 0  # the one key of its kind
+
+
+def _underlay(_key: int, view: View) -> abi.Underlay | None:
+    host, cluster = _this_host(view), view.get(Cluster, "cluster")
+    if not host or not cluster or not view.all(Peer):
+        return None
+    own = {address.version: mapped(address) for address in host.underlay}
+    return abi.Underlay(
+        v4=own.get(4, bytes(16)),
+        v6=own.get(6, bytes(16)),
+        id=cluster.overlay_id,
+        port=cluster.overlay_port.to_bytes(2),
+    )
+
+
+UNDERLAYS = Derivation("underlays", (Source(Peer, lambda _: [HERE]),), _underlay)
+
+
 def _tunnel(ifindex: int, view: View) -> int | None:
     overlay = view.get(Overlay, "host")
     return 1 if overlay and overlay.ifindex == ifindex else None
@@ -105,18 +124,25 @@ def _by_number(number: int, view: View) -> Peer | None:
     return next(iter(view.where(Peer, "number", number)), None)
 
 
+def _way(peer: Peer, view: View) -> Path:
+    """As long as nobody has told another one, a peer is its own next hop."""
+    return view.get(Path, peer.name) or Path(host=peer.name, via=peer.name)
+
+
 def _path(key: int, view: View) -> abi.Path | None:
     """By the least time only if a network wants it; as long as none is known, the one with the
     fewest hops will do.
     """
     peer = _by_number(key & ~abi.PATH_LATENCY, view)
-    path = view.get(Path, peer.name) if peer else None
-    if peer and key & abi.PATH_LATENCY:
+    if not peer:
+        return None
+    path = _way(peer, view)
+    if key & abi.PATH_LATENCY:
         if not view.where(Network, "routing", "latency"):
             return None
         path = view.get(Path, path_key(peer.name, "latency")) or path
-    via = view.get(Peer, path.via) if path else None
-    if not path or not via:
+    via = view.get(Peer, path.via)
+    if not via:
         return None
     backup = view.get(Peer, path.backup) if path.backup else None
     return abi.Path(via.number, backup.number if backup else 0)
@@ -143,7 +169,7 @@ NEXT_HOPS = Derivation("next_hops", (Source(Peer, lambda peer: [peer.number]),),
 def _member(address: Address, view: View) -> abi.Member | None:
     """Who is a next hop to somebody, or to itself, has a link with us, and may relay by it."""
     for peer in view.where(Peer, "underlay", address):
-        relays = view.where(Path, "hop", peer.name)
+        relays = _way(peer, view).via == peer.name or view.where(Path, "hop", peer.name)
         return abi.Member(peer.number, abi.MEMBER_RELAYS if relays else 0)
     return None
 
