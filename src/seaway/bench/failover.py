@@ -34,6 +34,8 @@ CASE: Final = "failover"
 METRIC: Final = "outage_ms"
 PRESETS: Final = {"": "default", "-fast": "fast"}  # of probes
 SETTLED: Final = 90.0  # seconds: a link that fell often is believed again late
+TRIES: Final = 5
+FELT: Final = 100.0  # ms
 CONFIG: Final = '[routing]\nprobes = "{}"\n'
 
 
@@ -57,7 +59,17 @@ class Ring:
             time.sleep(0.2)
 
     def outage(self, death: str) -> float:
-        """Milliseconds."""
+        """Milliseconds. Where the packets went by the other relay after all, another one is tried:
+        none is found dead in so short a time.
+        """
+        felt = 0.0
+        for _ in range(TRIES):
+            felt = self._outage(death)
+            if felt > FELT:
+                break
+        return felt
+
+    def _outage(self, death: str) -> float:
         relay = self.used()
         ask(self.heart, "mark")
         DEATHS[death](self.lab, relay, "down")

@@ -22,6 +22,7 @@ from seaway.bench.pulse import enter, family
 
 INTERVAL: Final = 0.01  # seconds
 STEADY: Final = 1.0  # in which all came back: the outage is over
+PATIENCE: Final = 30.0  # after which it never will
 LATE: Final = 0.2  # what has not come back by then is lost
 _BEAT: Final = struct.Struct("=d")
 
@@ -82,6 +83,8 @@ class Heart:
             if self._asked is not None and self._pulse.is_steady(now, self._asked):
                 self._asked = None
                 self._tell(self._pulse.longest * 1000)
+            if self._asked is not None and now - self._asked > PATIENCE:
+                sys.exit(f"nothing came back for {PATIENCE:.0f} s")
 
     def _receive(self) -> None:
         with suppress(OSError):
