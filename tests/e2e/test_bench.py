@@ -125,11 +125,12 @@ def test_programs_tells_the_time_of_every_program():
     assert set(TRIALS) == {metric for _, metric in measured_by(found)}
 
 
-def test_failover_tells_how_long_each_death_was_felt():
-    found = measured("failover", systems=("link", "relay-fast", "host-fast"))
+@pytest.mark.soak
+def test_failover_tells_how_long_a_death_was_felt():
+    found = measured("failover", systems=("link-fast",))
 
-    assert {"link", "relay-fast", "host-fast"} == {row.system for row in found.rows}
-    assert all(0 < (row.value or 0.0) < 5000 for row in found.rows)
+    assert [("link-fast", "outage_ms")] == [(row.system, row.metric) for row in found.rows]
+    assert all((row.value or 0.0) > 0 for row in found.rows)
     assert "promised <= 300 ms: undecided" in bench.render(found)
 
 

@@ -22,7 +22,7 @@ from seaway.bench.pulse import enter, family
 
 INTERVAL: Final = 0.01  # seconds
 STEADY: Final = 1.0  # in which all came back: the outage is over
-PATIENCE: Final = 30.0  # after which it never will
+PATIENCE: Final = 30.0  # after which it is told as what it is by then
 LATE: Final = 0.2  # what has not come back by then is lost
 _BEAT: Final = struct.Struct("=d")
 
@@ -80,11 +80,16 @@ class Heart:
                 with suppress(OSError):  # no way leads there: it is lost like any other
                     self._client.send(_BEAT.pack(now))
                 due = max(due + INTERVAL, now)
-            if self._asked is not None and self._pulse.is_steady(now, self._asked):
-                self._asked = None
-                self._tell(self._pulse.longest * 1000)
-            if self._asked is not None and now - self._asked > PATIENCE:
-                sys.exit(f"nothing came back for {PATIENCE:.0f} s")
+            self._answer(now)
+
+    def _answer(self, now: float) -> None:
+        """The outage, once it is over, or so long that it may never be."""
+        if self._asked is None:
+            return
+        steady, waited = self._pulse.is_steady(now, self._asked), now - self._asked
+        if steady or waited > PATIENCE:
+            self._asked = None
+            self._tell(1000 * (self._pulse.longest if steady else waited))
 
     def _receive(self) -> None:
         with suppress(OSError):
