@@ -6,7 +6,7 @@ import pytest
 
 from cast import World
 from seaway.bpf import abi
-from seaway.bpf.failover import Failover
+from seaway.bpf.failover import LATENCY, Failover
 from seaway.bpf.table import Table
 from seaway.model.facts import Path
 from seaway.model.routing import Turn
@@ -39,14 +39,28 @@ def test_paths_turn_and_what_is_not_told_stays(world, failover):
     turn(world, failover, Path(host="b", via="b"), Path(host="c", via="b", backup="d"))
     turn(world, failover, Path(host="c", via="d"))
     assert {2: abi.Path(2), 3: abi.Path(4)} == paths(world)
-    turn(world, failover, gone=("b",))
-    assert {3: abi.Path(4)} == paths(world)
+    turn(world, failover, gone=("c",))
+    assert {2: abi.Path(2), 3: abi.Path(3)} == paths(world)
 
 
-def test_a_whole_turn_is_all_that_there_is(world, failover):
-    turn(world, failover, Path(host="b", via="b"), Path(host="c", via="b"))
+def test_a_host_of_which_a_whole_turn_tells_no_path_is_its_own_next_hop(world, failover):
+    """As the agent has it, who would take another one for somebody else's doing."""
+    turn(world, failover, Path(host="b", via="d"), Path(host="c", via="b"))
     turn(world, failover, Path(host="d", via="d"), whole=True)
-    assert {4: abi.Path(4)} == paths(world)
+    assert {2: abi.Path(2), 3: abi.Path(3), 4: abi.Path(4)} == paths(world)
+
+    failover.know({"b": 2})
+    turn(world, failover, whole=True)
+    assert {2: abi.Path(2)} == paths(world)
+
+
+def test_without_the_path_of_least_time_that_of_fewest_hops_will_do(world, failover):
+    turn(world, failover, Path(host="b", via="d"))
+    latency = Path(host="b", via="c", routing="latency")
+    world.place.run(failover.turn, Turn(routing="latency", paths=(latency,)))
+    assert {2: abi.Path(4), LATENCY | 2: abi.Path(3)} == paths(world)
+    world.place.run(failover.turn, Turn(routing="latency", paths=(), gone=("b", "c")))
+    assert {2: abi.Path(4), LATENCY | 2: abi.Path(4)} == paths(world)
 
 
 def test_what_is_told_of_no_member_is_left_out(world, failover):

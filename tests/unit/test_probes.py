@@ -201,6 +201,25 @@ def test_a_new_link_is_up_after_some_answers():
     ]
 
 
+def test_a_new_link_is_not_dead_until_it_did_not_answer():
+    world, deaf = World(DEFAULT, always(0.0001)), World(DEFAULT, lambda _: None)
+    for at in (world, deaf):
+        at.run(0.3)
+        assert set() == at.prober.dead()
+    deaf.run(1.0)
+    assert {"b"} == deaf.prober.dead()
+
+
+def test_a_link_that_fell_is_dead_until_it_is_up_again():
+    world = World(DEFAULT, lambda now: 0.0001 if now < 1.0 or now >= 3.0 else None)
+    world.run(2.0)
+    assert {"b"} == world.prober.dead()
+    world.run(1.0 + HITS * DEFAULT.interval / 2)
+    assert {"b"} == world.prober.dead()
+    world.run(2 * HITS * DEFAULT.interval)
+    assert set() == world.prober.dead()
+
+
 def test_a_link_that_answers_now_and_then_is_not_up():
     world = World(DEFAULT, lambda now: 0.0001 if round(now * 10) % 2 else None)
     world.run(60.0)

@@ -43,10 +43,22 @@ class Failover:
         paths = dict(filter(None, (self._path(path, bit) for path in turn.paths)))
         gone = {_U32.pack(self._numbers[h] | bit) for h in turn.gone if h in self._numbers}
         for table in self._tables("*/paths"):
-            there = {key for key, _ in table.elements()} if turn.whole else set()
-            over = {key for key in there if _U32.unpack(key)[0] & LATENCY == bit} - paths.keys()
-            _told(table.update(list(paths.items())))
-            _told(table.delete(list(gone | over)))
+            there = dict(table.elements())
+            over = {key for key in there if turn.whole and _U32.unpack(key)[0] & LATENCY == bit}
+            untold = {key: self._untold(key, there) for key in ((gone & there.keys()) | over)}
+            left = {key: value for key, value in untold.items() if value}
+            _told(table.update(list((left | paths).items())))
+            _told(table.delete(list(untold.keys() - left.keys() - paths.keys())))
+
+    def _untold(self, key: bytes, there: Mapping[bytes, bytes]) -> bytes | None:
+        """Where no path is told, as the agent has it (desired/network/overlay.py); None: of a host
+        that is none any more.
+        """
+        number = _U32.unpack(key)[0] & ~LATENCY
+        if number not in self._numbers.values():
+            return None
+        hops = _U32.pack(number)
+        return there.get(hops) if key != hops and hops in there else abi.Path(number).pack()
 
     def _path(self, path: Path, bit: int) -> tuple[bytes, bytes] | None:
         """None: of a host that is none any more."""

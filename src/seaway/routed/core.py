@@ -159,7 +159,7 @@ class Core:
 
     def dead(self) -> set[str]:
         """Hosts that are probed and do not answer."""
-        return {host for host, link in self.prober.links.items() if not link.up}
+        return self.prober.dead()
 
     def links(self, sessions: Iterable[str]) -> tuple[LinkReport, ...]:
         """For a person, with the peers of those sessions."""

@@ -208,6 +208,12 @@ class Prober:
                 link.falls -= 1
                 link.since = self._clock
 
+    def dead(self) -> set[str]:
+        """Who does not answer. Of whom nothing is known yet he may: packets go there meanwhile."""
+        lost = self.timing.lost
+        links = (link for link in self.links.values() if not link.up)
+        return {link.host for link in links if link.falls or link.misses >= lost}
+
     def neighbours(self, hosts: Iterable[str]) -> tuple[Neighbour, ...]:
         """What is to be announced of the links to these, as far as they are probed."""
         return tuple(self.links[host].neighbour() for host in sorted(hosts) if host in self.links)
