@@ -190,6 +190,14 @@ READERS = (
 )
 
 
+def test_a_certificate_of_a_version_that_there_is_not_is_refused():
+    der = ssl.PEM_cert_to_DER_cert(OURS.certificate.decode())
+    third = bytes.fromhex("a003020102")
+    assert third in der
+    with pytest.raises(Invalid):
+        certificates.read(der.replace(third, bytes.fromhex("a003020101")))
+
+
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @given(st.binary(max_size=300) | mangled(), st.sampled_from(READERS))
 @settings(max_examples=300)

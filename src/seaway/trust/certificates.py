@@ -21,7 +21,7 @@ from seaway.model.addresses import Address
 
 _MOST_BYTES = 16384  # of a request or certificate that is looked at
 _CURVE = ec.SECP256R1
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)  # as the library says it
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)  # by the library
 
 
 @dataclass(frozen=True, slots=True)
