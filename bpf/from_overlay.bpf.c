@@ -46,7 +46,8 @@ static __always_inline int outer_read(struct __sk_buff *skb, struct outer *outer
 	return err && !outer->checked ? -DROP_UNKNOWN_HOST : 0;
 }
 
-static __always_inline int check_outer(struct __sk_buff *skb, const struct remote *src)
+/* Apart: with what it holds on the stack, calls from here would be too deep for 6.1. */
+static __noinline int check_outer(struct __sk_buff *skb, const struct remote *src)
 {
 	const struct underlay *here = underlay_find();
 	struct outer outer = {};
