@@ -71,7 +71,9 @@ class OneHost:
         return container
 
     def state(self) -> dict[str, str]:
-        """Every place in which something could be left behind."""
+        """Every place in which something could be left behind, once the kernel has decided."""
+        tentative = ("ip", "-6", "addr", "show", "tentative")
+        self.host.wait_for("DAD", lambda: not self.host.run(*tentative))
         looks = {
             "links": "ip -br link",
             "addresses": "ip -br addr",

@@ -17,6 +17,7 @@ from seaway.routed.probes import (
     FAST,
     FIRST_HITS,
     HITS,
+    NEW,
     SELDOM,
     TIRED,
     Prober,
@@ -201,10 +202,10 @@ def test_a_new_link_is_up_after_some_answers():
     ]
 
 
-def test_a_new_link_is_not_dead_until_it_did_not_answer():
+def test_a_new_link_is_not_dead_until_it_was_silent_for_long():
     world, deaf = World(DEFAULT, always(0.0001)), World(DEFAULT, lambda _: None)
     for at in (world, deaf):
-        at.run(0.3)
+        at.run(NEW - 0.5)
         assert set() == at.prober.dead()
     deaf.run(1.0)
     assert {"b"} == deaf.prober.dead()

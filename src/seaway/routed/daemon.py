@@ -184,6 +184,7 @@ class Daemon:
             turns = self._core.compute()
             if settled and not self._known.is_set():
                 self._known.set()
+                self._write_told()  # first: an agent that hears of it may end, and the next reads
                 turns = [self._core.router.whole(r) for r in self._core.router.routings]
             if turns:
                 self._tell(turns)

@@ -26,6 +26,7 @@ DOUBLED: Final = 4  # times at most
 CALM: Final = 60.0  # seconds of being up by which one time is forgotten
 TIRED: Final = 30.0  # seconds of being down after which it is probed
 SELDOM: Final = 10  # times more seldom
+NEW: Final = 10.0  # seconds until a link that never was up is dead
 LOOK: Final = 1.0  # seconds between two looks at quality
 
 
@@ -209,10 +210,11 @@ class Prober:
                 link.since = self._clock
 
     def dead(self) -> set[str]:
-        """Who does not answer. Of whom nothing is known yet he may: packets go there meanwhile."""
-        lost = self.timing.lost
+        """Who does not answer. Whom nobody has heard yet may: packets go there meanwhile, as a host
+        that is new answers no probe before its agent knows the number of the link.
+        """
         links = (link for link in self.links.values() if not link.up)
-        return {link.host for link in links if link.falls or link.misses >= lost}
+        return {link.host for link in links if link.falls or self._clock - link.since >= NEW}
 
     def neighbours(self, hosts: Iterable[str]) -> tuple[Neighbour, ...]:
         """What is to be announced of the links to these, as far as they are probed."""
