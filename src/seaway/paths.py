@@ -155,9 +155,10 @@ class Runner:
         """Start it where it should run; seconds until the next look, for one that ends at once more
         and more.
         """
-        running = self._process.running() is not None
-        if running or not self._orders.exists():
-            (self._runs.set if running else self._runs.clear)()
+        wanted = self._orders.exists()  # first: on a host that is alone that is all
+        running = wanted and self._process.running() is not None
+        (self._runs.set if running else self._runs.clear)()
+        if running or not wanted:
             self._pause = LOOK
             return self._pause
         try:

@@ -38,7 +38,7 @@ class Promotion:
         self._plane = plane
         self._links = links
         self._patience = patience
-        self._since: dict[str, tuple[int, float]] = {}  # device: ifindex, since when
+        self._since: dict[str, tuple[int, float]] = {}  # device: ifindex, since when; oldest first
         self._changed = time.monotonic()
         self._moving = ""  # a device, from when it is chosen until it is moved
         self._hold = threading.Lock()
@@ -46,6 +46,7 @@ class Promotion:
     def consider(self, device: str, ifindex: int) -> None:
         known, _ = self._since.get(device, (0, 0.0))
         if known != ifindex:
+            self._since.pop(device, None)
             self._since[device] = ifindex, time.monotonic()
 
     def forget(self, device: str) -> None:
@@ -60,12 +61,12 @@ class Promotion:
         now = time.monotonic()
         if now - self._changed < self._patience.quiet:
             return None
-        for device, (ifindex, since) in self._since.items():
-            if now - since >= self._patience.lived:
-                del self._since[device]
-                self._moving = device
-                return Candidate(device, ifindex)
-        return None
+        device, (ifindex, since) = next(iter(self._since.items()), ("", (0, now)))
+        if not device or now - since < self._patience.lived:
+            return None
+        del self._since[device]
+        self._moving = device
+        return Candidate(device, ifindex)
 
     def moving(self, device: str) -> bool:
         """Whether its programs may be in two places at this moment."""
