@@ -134,7 +134,7 @@ def test_the_uplinks_mtu_is_that_of_the_default_route(host):
     assert 1500 == hosts.uplink_mtu(host.path)
     host.run("ip link add up0 mtu 1400 type veth peer name up1; ip link set up0 up")
     assert 1500 == hosts.uplink_mtu(host.path)
-    host.run("ip route add default dev up0")
+    host.run("ip addr add 192.0.2.1/24 dev up0; ip route add default dev up0")
 
     assert 1400 == hosts.uplink_mtu(host.path)
 

@@ -37,7 +37,7 @@ def _bridges(rtnl: Rtnl, family: int) -> Iterator[str]:
         for entry in entries
         if entry.address.version == family and not entry.address.is_link_local
     }
-    found = addressed - default_devices(rtnl)
+    found = addressed - default_devices(rtnl, addressed)
     for body in rtnl.dump(*list_links("bridge")):
         link = parse_link(body)
         if link.ifindex in found and link.kind == "bridge":

@@ -8,14 +8,14 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from seaway.errors import Forbidden, HostUnfit
 from seaway.kernel import filesystems, netns, nft
-from seaway.kernel.messages.address import list_addresses, parse_address
+from seaway.kernel.messages.address import AddressEntry, list_addresses, parse_address
 from seaway.kernel.messages.link import get_link, parse_link
-from seaway.kernel.messages.route import UNICAST, RouteEntry, is_default, list_routes, parse_route
+from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse_route
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import ForeignPrefix, host_prefix
 from seaway.model.reports import Finding
@@ -194,8 +194,7 @@ def _destination(entry: RouteEntry) -> str:
 
 
 def _addressed(rtnl: Rtnl) -> Iterator[ForeignPrefix]:
-    entries = filter(None, (parse_address(body) for body in rtnl.dump(*list_addresses())))
-    own = [entry.address for entry in entries if entry.protocol != ROUTE_PROTOCOL]
+    own = [entry.address for entry in _addresses(rtnl) if entry.protocol != ROUTE_PROTOCOL]
     for network in (address.network for address in own):
         if network.prefixlen >= _SHORTEST_LINK:
             yield ForeignPrefix(network, "a network that this host is in", yields=False)
@@ -203,34 +202,35 @@ def _addressed(rtnl: Rtnl) -> Iterator[ForeignPrefix]:
         yield ForeignPrefix(host_prefix(address.ip), "an address of this host", yields=False)
 
 
+def _addresses(rtnl: Rtnl) -> Iterator[AddressEntry]:
+    return filter(None, (parse_address(body) for body in rtnl.dump(*list_addresses())))
+
+
 def uplink_mtu(netns_path: Path | None = None) -> int:
-    """The smallest of the default routes' devices; 1500 where there is no default route."""
+    """The smallest of the devices with an address by which a default route leads; 1500 where there
+    is none.
+    """
     with netns.open_rtnl(netns_path) as rtnl:
-        devices = default_devices(rtnl)
+        devices = default_devices(rtnl, {entry.ifindex for entry in _addresses(rtnl)})
         links = [parse_link(rtnl.get(*get_link(ifindex))) for ifindex in devices]
     return min((link.mtu for link in links), default=_DEFAULT_MTU)
 
 
-def default_devices(rtnl: Rtnl) -> set[int]:
-    """Of the default routes."""
-    return {entry.ifindex for entry in _defaults(rtnl) if entry.ifindex}
-
-
-def _defaults(rtnl: Rtnl) -> Iterator[RouteEntry]:
-    return (e for e in routes(rtnl, wanted=is_default) if e.type == UNICAST)
-
-
-def routes(
-    rtnl: Rtnl,
-    protocol: int = 0,
-    ifindex: int = 0,
-    wanted: Callable[[bytes], bool] = lambda _: True,
-) -> Iterator[RouteEntry]:
-    """Of every table and family. 0: of every protocol, by every device. Of thousands, `wanted`
-    spares those that it is not.
+def default_devices(rtnl: Rtnl, among: Iterable[int]) -> set[int]:
+    """Of these, by which a default route leads. Each is asked for by itself: of thousands of routes
+    the kernel then passes over those by other devices.
     """
+    return {ifindex for ifindex in among if any(map(_is_default, routes(rtnl, ifindex=ifindex)))}
+
+
+def _is_default(entry: RouteEntry) -> bool:
+    return entry.dst.prefixlen == 0 and entry.type == UNICAST
+
+
+def routes(rtnl: Rtnl, protocol: int = 0, ifindex: int = 0) -> Iterator[RouteEntry]:
+    """Of every table and family. 0: of every protocol, by every device."""
     for af in _FAMILIES:
-        for body in filter(wanted, rtnl.dump(*list_routes(af, protocol, ifindex=ifindex))):
+        for body in rtnl.dump(*list_routes(af, protocol, ifindex=ifindex)):
             entry = parse_route(body)
             if entry:
                 yield entry
