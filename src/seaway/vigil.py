@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP = 8.0  # seconds; what is deleted by hand is repaired within ten
 ROUND = 75  # sweeps between full readings of what notifies: ten minutes
-INSIDE = 0.008  # seconds of CPU for each sweep
+INSIDE = 0.004  # seconds of CPU for each sweep
 LATEST = 64  # containers that an earlier agent may have been at when it was killed
 RETRY = 1.0  # seconds until what failed is tried again
 

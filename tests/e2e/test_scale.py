@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,15 @@ from seaway import lab as labs
 from seaway import names
 from seaway.bench.ours import Seaway
 from seaway.bench.plugins import Caller
+from seaway.bench.rounds import ATTEMPTS, Ledger
 from seaway.errors import SeawayError
 from seaway.lab import LabHost
 
 ENDPOINTS = 1000
 SPARES = 16
 ROUNDS = 12
-IDLE = 20.0  # seconds
+IDLE = 24.0  # seconds: three sweeps
+QUIET = 8  # spans of them that count, where the machine is ours
 BUSY = 2.0  # times the CPU, at most, that the same work takes while others use the caches
 CHANGES = str(Path(__file__).parents[1] / "changes.py")
 
@@ -162,13 +165,28 @@ def _ready(evidence: Evidence) -> bool:
         return False
 
 
-def test_the_agent_is_small_and_nearly_idle(crowd, tell, sharp):
-    (agent,) = agents(crowd.many)
+def _share(agent: Process) -> float:
+    """Of one CPU, in percent. Whoever asks an agent how it is keeps it busy."""
     start, used = time.monotonic(), agent.cpu
-    span(IDLE)  # whoever asks an agent how it is keeps it busy
-    share = 100 * (agent.cpu - used) / (time.monotonic() - start)
-    resident = agent.resident
-    tell(f"idle: {share:.2f} % of one CPU (0.5 %); resident {resident:.0f} MB (80 MB)")
+    span(IDLE)
+    return 100 * (agent.cpu - used) / (time.monotonic() - start)
+
+
+@pytest.mark.timeout(900)
+def test_the_agent_is_small_and_nearly_idle(crowd, tell, sharp):
+    """Where the machine is ours, as a benchmark does: a slow machine's CPU is no measure."""
+    (agent,) = agents(crowd.many)
+    ledger: Ledger[float] = Ledger(cpu=max(os.sched_getaffinity(0)))
+    ledger.measure("idle", partial(_share, agent))
+    for _ in range(ATTEMPTS * QUIET if sharp else 0):
+        if ledger.is_short("idle", QUIET):
+            ledger.measure("idle", partial(_share, agent))
+    share, resident = statistics.median(ledger.told("idle")), agent.resident
+    kept = len(ledger.kept("idle"))
+    tell(
+        f"idle: {share:.2f} % of one CPU (0.5 %), median of {kept} spans; "
+        f"resident {resident:.0f} MB (80 MB)"
+    )
     assert resident <= 80
     assert share <= (0.5 if sharp else 0.5 * BUSY)
     assert 0 == crowd.evidence.client.status().drift_total
