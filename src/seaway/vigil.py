@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP = 8.0  # seconds; what is deleted by hand is repaired within ten
 ROUND = 75  # sweeps between full readings of what notifies: ten minutes
-OUTSIDE = 4  # sweeps between full readings of uplinks: of most of what makes them, we are told
+OUTSIDE = 4  # sweeps between full readings of what is around us: of most of it, we are told
 INSIDE = 0.004  # seconds of CPU for each sweep
 LATEST = 64  # containers that an earlier agent may have been at when it was killed
 RETRY = 1.0  # seconds until what failed is tried again
@@ -204,7 +204,8 @@ class Vigil:
             for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
                 self._convergence.audit(target)
                 await asyncio.sleep(0)
-            self._intents.surroundings.forget_devices(self._devices())
+            if sweeps % OUTSIDE == 0:
+                self._intents.surroundings.forget_devices(self._devices())
             self._look_inside()
 
     async def _look_out(self, name: str, *, anew: bool = True) -> None:
