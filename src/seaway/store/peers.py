@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from seaway.errors import Conflict, Forbidden, Unavailable
+from seaway.errors import Conflict, Invalid, SeawayError, Unavailable
 from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
 
@@ -85,7 +85,7 @@ class PeerStore:
         query: Mapping[str, str] | None = None,
     ) -> Any:
         """Of a commit that was sent and not answered nobody knows whether it was done: it is asked
-        of nobody else.
+        of nobody else. What a neighbour fails in is no answer of the store's.
         """
         via = VIA.get()
         if self._host in via:
@@ -96,7 +96,9 @@ class PeerStore:
             try:
                 answer = await self._ask(place, method, f"{path}?{urlencode(asked)}", body, answers)
                 self._check(answer)
-            except (Unavailable, Forbidden) as error:  # it may have been removed, or we
+            except SeawayError as error:
+                if _decides(error, method):
+                    raise
                 unreached.append(error.message)
                 if method == "POST":
                     break
@@ -116,3 +118,8 @@ class PeerStore:
 
     async def close(self) -> None:
         """Nothing is kept open here."""
+
+
+def _decides(error: SeawayError, method: str) -> bool:
+    """Whether another host would say the same: what was changed meanwhile, or is no record."""
+    return isinstance(error, Conflict) or (method == "POST" and type(error) is Invalid)
