@@ -55,14 +55,16 @@ class Daemon:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab", opener=_for_root_alone) as log:
-            subprocess.run(
+            done = subprocess.run(
                 ["setsid", "--fork", sys.executable, "-m", "seaway", self.word],
-                check=True,
+                check=False,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+        if done.returncode:
+            raise SystemFailed(f"'seaway {self.word}' cannot be started", f"see {self.log}")
 
     def stop(self) -> bool:
         """End it, whatever state it is in; whether there was one."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.waiting import wait_until
 
+from seaway import daemons
 from seaway.errors import Invalid, SystemFailed, Unavailable
 from seaway.facts import Facts
 from seaway.model import codec
@@ -219,3 +220,16 @@ def test_one_that_ends_at_once_is_started_more_and_more_seldom(tmp_path, process
     assert [2, 4, 8, 16, 32, 32] == looks(Runner(tmp_path / "orders", process), 6)
     process.pid = 7
     assert [1] == looks(Runner(tmp_path / "orders", process), 1)
+
+
+def test_one_that_the_machine_cannot_start_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(daemons, "SYSTEMD", tmp_path / "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "orders").touch()
+    setsid = tmp_path / "setsid"
+    setsid.write_text("#!/bin/sh\nexit 1\n")  # as where no process can be made
+    setsid.chmod(0o755)
+    daemon = daemons.Daemon("routed", "none.service", tmp_path / "pid", tmp_path / "log")
+    with pytest.raises(SystemFailed, match="'seaway routed' cannot be started"):
+        daemon.start()
+    assert [2, 4] == looks(Runner(tmp_path / "orders", daemon), 2)
