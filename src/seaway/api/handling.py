@@ -6,6 +6,7 @@ which aiohttp logs with its traceback and answers as 500 while the agent works o
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 16 << 20  # of a body; the CNI front passes 4 MB, escaped
 _MOST_OF_ANYONE = 64 << 10  # from who has shown no certificate
+_BODY_WITHIN = 10.0  # seconds
 
 
 def application(doors: Doors, routes: Iterable[Route], admit: Admit) -> web.Application:
@@ -70,13 +72,22 @@ async def _parse(request: web.Request, route: Route, caller: Caller) -> Call:
         length = request.content_length
         if length is None or length > _MOST_OF_ANYONE:
             raise Invalid("that is too long", f"at most {_MOST_OF_ANYONE} bytes, told before")
-    data = await request.read()
+    data = await _body(request)
     if route.takes is None:
         if data:
             raise Invalid(f"{route.method} {route.path} takes no body", "leave it out")
         return Call(request.match_info, request.query, caller=caller)
     body = codec.decode(data, route.takes)
     return Call(request.match_info, request.query, body, caller)
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(_BODY_WITHIN):
+            return await request.read()
+    except TimeoutError:
+        told = f"the body did not come within {_BODY_WITHIN:.0f} s"
+        raise Invalid(told, "send it at once") from None
 
 
 @web.middleware

@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 512
 _HANDSHAKE = 5.0  # seconds
 _MOST_HANDSHAKES = 128  # at once
+_IDLE = 20.0  # seconds until who asks nothing is cut off; who follows the store asks more often
 _CLOSE_WAIT = 2.0  # seconds for requests under way when the agent stops
 _RETRY = 5.0  # seconds, where the port is taken
 _WHY = {  # X509_V_ERR_…
@@ -59,6 +60,7 @@ class HostServer:
         runner = web.AppRunner(
             application(self._doors, routes, self._admit),
             access_log=None,
+            keepalive_timeout=_IDLE,
             shutdown_timeout=_CLOSE_WAIT,
         )
         await runner.setup()

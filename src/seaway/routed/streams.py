@@ -150,7 +150,12 @@ class Sessions:
 
     async def listen(self) -> asyncio.Server:
         return await asyncio.start_server(
-            self._let_in, None, ROUTED_PORT, ssl=self._credentials.serving, reuse_address=True
+            self._let_in,
+            None,
+            ROUTED_PORT,
+            ssl=self._credentials.serving,
+            ssl_handshake_timeout=HANDSHAKE,
+            reuse_address=True,
         )
 
     def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
