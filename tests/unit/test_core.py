@@ -78,8 +78,9 @@ class World:
                 continue
             met = other.name in a.flood._sessions
             if self.reaches(one.name, other.name) and other.name in a.ring | b.ring:
-                if not met and a.flood.open(other.name, self.now):
-                    b.flood.open(one.name, self.now)
+                if not met and a.flood.admits(other.name, self.now):
+                    a.flood.open(other.name)
+                    b.flood.open(one.name)
                     a._keys.learn(other.name, b._keys.credential)
                     b._keys.learn(one.name, a._keys.credential)
             elif met:

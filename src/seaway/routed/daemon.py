@@ -265,11 +265,12 @@ class Daemon:
 
     # ── what is said in sessions: see `streams.Exchange` ──
 
-    def open(self, peer: str, certificate: bytes) -> bool:
-        if not self._core.flood.open(peer, self._now()):
-            return False
-        self._credentials.keys.learn(peer, certificate)
-        return True
+    def admits(self, peer: str, certificate: bytes) -> bool:
+        keys = self._credentials.keys
+        return self._core.flood.admits(peer, self._now()) and keys.learn(peer, certificate)
+
+    def open(self, peer: str) -> None:
+        self._core.flood.open(peer)
 
     def close(self, peer: str) -> None:
         self._core.flood.close(peer)

@@ -89,10 +89,16 @@ class HostKeys:
             return False
         return True
 
-    def learn(self, host: str, credential: bytes) -> None:
-        """It was shown in a session, in which TLS has proven it."""
-        if (host, credential) not in self._holders and (key := self._holder(host, credential)):
+    def learn(self, host: str, credential: bytes) -> bool:
+        """It was shown to begin a session, and TLS has proven it; whether it is of this host's key,
+        as its record says.
+        """
+        if (host, credential) in self._holders:
+            return True
+        key = self._holder(host, credential)
+        if key:
             self._holders[host, credential] = key
+        return key is not None
 
     def number(self, host: str) -> int | None:
         """Of the link to that host: the same for both ends, and known to nobody else. None: its

@@ -33,9 +33,12 @@ log = structlog.get_logger(__name__)
 
 
 class Exchange(Protocol):
-    """What is said in a session: see `Flood`. Names were proven by certificates."""
+    """What is said in a session: see `Flood`."""
 
-    def open(self, peer: str, certificate: bytes) -> bool: ...
+    def admits(self, peer: str, certificate: bytes) -> bool:
+        """Whether who has proven that name by that certificate is the host of that name."""
+
+    def open(self, peer: str) -> None: ...
 
     def close(self, peer: str) -> None: ...
 
@@ -186,9 +189,11 @@ class Sessions:
     ) -> None:
         peer, certificate = certificate_of(writer)
         stream = Stream(peer, reader, writer, ours=ours)
-        if not self._takes(stream) or not self._exchange.open(peer, certificate):
+        # first whether it is let in: who is not ends nobody's session
+        if not self._exchange.admits(peer, certificate) or not self._takes(stream):
             stream.end()
             return
+        self._exchange.open(peer)
         patient(writer)
         self.streams[peer] = stream
         log.info("session", peer=peer, ours=ours)
