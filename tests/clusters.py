@@ -45,9 +45,11 @@ def loopback(address: object) -> str:
 
 
 class OthersNearby(Others):
+    """Nobody is asked at an address inside the cluster: that would leave this machine."""
+
     async def ask(self, host: Host, *given: Any, **named: Any) -> Any:
         underlay = tuple(parse_address(loopback(address)) for address in host.underlay)
-        return await super().ask(replace(host, underlay=underlay), *given, **named)
+        return await super().ask(replace(host, underlay=underlay, addresses=()), *given, **named)
 
     async def ask_at(self, at: str, *given: Any, **named: Any) -> Any:
         return await super().ask_at(loopback(at), *given, **named)

@@ -18,13 +18,13 @@ from msgspec.structs import replace
 from tests.clusters import loopback, run
 
 from seaway import reclaiming
-from seaway.calls import Calls
+from seaway.calls import Calls, Others
 from seaway.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unsupported
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Path, Peer, Token
 from seaway.model.membership import Signed, Signing
 from seaway.model.requests import NewToken
-from seaway.model.store import Committed, Committing
+from seaway.model.store import Committed, Committing, Stored
 from seaway.records import store_key
 from seaway.store.base import Changed, Item, Snapshot
 from seaway.trust import authority, certificates, contexts
@@ -366,6 +366,23 @@ def test_a_revision_that_is_none_is_refused(tmp_path, path):
         two = await cluster.join("two")
         with pytest.raises(Invalid, match=r"is no revision|unknown query parameter 'to'"):
             await two.others.ask(one.intents.here, "GET", f"/v1/store/changes?{path}")
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_is_not_reached_directly_is_asked_at_its_address_in_the_cluster(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        inside = ip_address(loopback(one.address))
+        far = replace(one.intents.here, underlay=(ip_address("127.0.77.200"),), addresses=(inside,))
+        others = Others(two.keeper, cluster.port)
+        stored = await others.ask(far, "GET", "/v1/store?via=two", None, Stored)
+        assert "hosts/two" in stored.items
+        away = replace(far, addresses=(ip_address("127.0.77.201"),))
+        with pytest.raises(Unavailable, match=r"at 127\.0\.77\.200 .*at 127\.0\.77\.201 "):
+            await others.ask(away, "GET", "/v1/store")
+        await others.close()
 
     run(tmp_path, scenario)
 
