@@ -5,6 +5,7 @@ nothing of removed hosts stays.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ _LOOK = 60.0  # seconds between two looks: clocks are set, and machines sleep
 _RETRY = 30.0
 _SETTLE = 1.0  # after a change of hosts: most come by themselves to what is to be done
 
+Step = Callable[[], Awaitable[object]]
+
 
 @dataclass
 class Upkeep:
@@ -36,12 +39,7 @@ class Upkeep:
     async def run(self) -> None:
         await self.intents.trust.begun.wait()
         while True:
-            try:
-                await self.look()
-                wait = _LOOK
-            except (SeawayError, OSError) as error:
-                log.warning("cannot keep up", error=str(error))
-                wait = _RETRY
+            wait = _LOOK if await self.look() else _RETRY
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.intents.stirred.wait(), wait)
                 await asyncio.sleep(_SETTLE)
@@ -55,15 +53,23 @@ class Upkeep:
             self.intents.stirred.set()
         self._hosts, self._etcd = hosts, etcd
 
-    async def look(self) -> None:
-        """Do what is due."""
-        self.intents.stirred.clear()
-        await self.renew()
-        await self.go_to_etcd()
-        await self.follow_etcd()
-        await self.intents.return_loans()
-        await self.intents.settle_doubts()
-        await self.intents.claim_foreign()
+    async def look(self) -> bool:
+        """Do what is due; whether all of it was done. A step that fails holds no other one back."""
+        intents = self.intents
+        intents.stirred.clear()
+        steps: tuple[Step, ...] = (
+            self.renew,
+            self.go_to_etcd,
+            self.follow_etcd,
+            intents.return_loans,
+            intents.settle_doubts,
+            intents.claim_foreign,
+            self.reclaim,
+        )
+        return all([await _was_done(step) for step in steps])
+
+    async def reclaim(self) -> None:
+        """What removed hosts left is free again."""
         if self.intents.trust.signs and any(self.intents.left_behind()):
             await self.intents.reclaim()
 
@@ -118,3 +124,12 @@ class Upkeep:
         membership.save(self.intents.member, self.file)
         log.info("records are with other members of etcd", at=urls)
         return True
+
+
+async def _was_done(step: Step) -> bool:
+    try:
+        await step()
+    except (SeawayError, OSError) as error:
+        log.warning("cannot keep up", what=step.__name__, error=str(error))
+        return False
+    return True

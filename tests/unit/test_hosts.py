@@ -654,6 +654,24 @@ def test_a_removal_that_died_half_way_is_finished_by_anybody(tmp_path):
     run(tmp_path, scenario)
 
 
+def test_a_step_of_upkeep_that_fails_holds_no_other_one_back(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        await two.agent.attach("web")
+        await one.until(lambda: one.intents.facts.get(Peer, "two"))
+        await two.stop()
+        await one.intents._forget("two", force=True)
+        moved = replace(one.intents.here, underlay=(ip_address("127.0.77.9"),))
+        await one.intents.records.commit([moved])  # so another certificate is due
+        one.keeper.folder.authority_key.write_text("damaged")
+
+        assert not await Upkeep(one.intents).look()
+        assert set() == await left_of("two", cluster)
+
+    run(tmp_path, scenario)
+
+
 def test_a_host_that_joined_again_under_its_name_loses_nothing_to_a_late_removal(tmp_path):
     async def scenario(cluster):
         one = await cluster.first()
