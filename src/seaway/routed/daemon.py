@@ -230,6 +230,7 @@ class Daemon:
         core = self._core
         if (orders.host, orders.number) != (core.orders.host, core.orders.number):
             log.warning("orders for another host", host=orders.host, number=orders.number)
+            self._ended.set()  # the next one is that host
             return
         for outlet in self._outlets:
             outlet.know({member.name: member.number for member in orders.members})

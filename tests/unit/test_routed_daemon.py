@@ -1,4 +1,6 @@
-"""Who is let in by `routed`: the host of that name, by the key that its record says."""
+"""Whom `routed` lets in: the host of that name, by the key that its record says. And whom it obeys:
+who orders the host that it is.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ from pathlib import Path
 
 import pytest
 from cryptography.x509 import load_pem_x509_certificate
+from msgspec.structs import replace
 
 from authority import Authority
-from seaway.model.routing import Member, Orders
+from seaway.model.routing import ORDERS_KEY, Member, Orders
 from seaway.routed import streams
 from seaway.routed.credentials import Credentials
 from seaway.routed.daemon import Begun, Daemon
 from seaway.routed.keys import key_digest
+from seaway.routed.orders_file import OrdersFile, OrdersTarget
 from seaway.routed.places import Places
 from waiting import until
 
@@ -96,5 +100,25 @@ def test_who_comes_anew_with_the_same_key_has_the_session(tmp_path):
             assert not session.live
             first.close()
             second.close()
+
+    asyncio.run(scenario())
+
+
+def test_it_ends_when_this_host_is_another_one(tmp_path):
+    """Who starts it again has it read its new name."""
+    authority = Authority()
+    alone = replace(orders(authority.host("b")), members=())
+    file = tmp_path / "orders"
+    target = OrdersTarget(file)
+
+    async def scenario() -> None:
+        async with listening(tmp_path, authority, alone) as daemon, asyncio.timeout(10):
+            looking = asyncio.create_task(daemon._look(OrdersFile(file)))
+            target.put({ORDERS_KEY: replace(alone, relay=False)})
+            await until(lambda: not daemon._core.orders.relay)
+            assert not daemon._ended.is_set()
+            target.put({ORDERS_KEY: replace(alone, host="z")})
+            await daemon._ended.wait()
+            looking.cancel()
 
     asyncio.run(scenario())
