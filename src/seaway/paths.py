@@ -113,6 +113,8 @@ class Paths:
                     writer.close()
         except (OSError, TimeoutError) as error:
             raise Unavailable("routed does not answer", "see: seaway doctor") from error
+        if not line:
+            raise Unavailable("routed hung up", "see: seaway doctor")
         try:
             return codec.decode(line, kind)
         except Undecodable:

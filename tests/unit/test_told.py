@@ -153,7 +153,7 @@ def test_a_question_is_answered_or_refused_with_its_reason(tmp_path):
 def test_nobody_that_answers_is_told(tmp_path, there):
     async def scenario() -> None:
         paths = Paths(Facts(()), lambda: None, tmp_path)
-        with pytest.raises(Unavailable, match="routed does not answer"):
+        with pytest.raises(Unavailable, match=r"routed (does not answer|hung up)"):
             await paths.ask(Question(ask="status"), RoutedReport)
 
     async def whole() -> None:
@@ -164,6 +164,20 @@ def test_nobody_that_answers_is_told(tmp_path, there):
         )
         async with server:
             return await scenario()
+
+    asyncio.run(whole())
+
+
+def test_one_that_dies_while_it_is_asked_is_told_as_such(tmp_path):
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    async def whole() -> None:
+        async with await asyncio.start_unix_server(hear, tmp_path / "routed.sock"):
+            paths = Paths(Facts(()), lambda: None, tmp_path)
+            with pytest.raises(Unavailable, match="routed hung up"):
+                await paths.ask(Question(ask="status"), RoutedReport)
 
     asyncio.run(whole())
 

@@ -307,7 +307,7 @@ class Daemon:
             host=core.orders.host,
             links=core.links(self._sessions.streams),
             hosts=len(core.flood.entries),
-            refused=dict(core.flood.counts + core.refused),
+            refused=core.wrong(),
             computed=self._computed,
             took=round(self._took * 1000, 3),
         )
