@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.clusters import loopback, run
 
-from seaway import reclaiming
+from seaway import membership, reclaiming
 from seaway.calls import Calls, Others
 from seaway.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unsupported
 from seaway.model.addresses import ForeignPrefix
@@ -30,7 +30,7 @@ from seaway.store.base import Changed, Item, Snapshot
 from seaway.trust import authority, certificates, contexts
 from seaway.trust.certificates import Identity
 from seaway.trust.folder import Folder
-from seaway.upkeep import Upkeep
+from seaway.upkeep import Upkeep, _places
 
 
 async def records(cluster):
@@ -734,6 +734,43 @@ def test_the_host_that_holds_the_records_does_not_leave(tmp_path):
 
 
 # The store through others
+
+
+def test_the_store_is_had_through_hosts_that_came_later_and_the_one_of_the_join_may_go(tmp_path):
+    """Written down: the next agent knows them, too."""
+    file = tmp_path / "member.json"
+
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        three = await cluster.join("three", at="two")
+        assert (two.address,) == three.intents.member.through
+        await three.until(lambda: 2 == three.intents.facts.number(Peer))
+        assert await Upkeep(three.intents, file).look()
+        assert (two.address, one.address) == membership.load(file).through
+
+        await two.stop()
+        await three.intents.remove_host("two", force=True)
+        await three.until(lambda: not three.intents.facts.get(Peer, "two"))
+        assert await Upkeep(three.intents, file).look()
+        assert (one.address, two.address) == membership.load(file).through
+
+    run(tmp_path, scenario)
+
+
+def test_of_many_hosts_some_are_asked_for_the_store_and_what_a_person_wrote_is_kept():
+    peers = [
+        Peer(name=f"h{n}", number=n, addresses=(), underlay=(ip_address(f"192.0.2.{n}"),))
+        for n in range(2, 60)
+    ]
+    peers.append(replace(peers[0], name="c", number=60, underlay=(), control=True))
+    peers.append(replace(peers[1], name="d", number=61, control=True))
+    found = _places(("first.example", "192.0.2.40", "192.0.2.99"), peers)
+
+    assert ("192.0.2.40", "192.0.2.3", "192.0.2.2", "192.0.2.4") == found[:4]
+    assert ("first.example", "192.0.2.99") == found[-2:]
+    assert 18 == len(set(found))
+    assert found == _places(found, peers)
 
 
 def test_without_the_way_to_the_store_a_host_lives_on_and_catches_up(tmp_path):

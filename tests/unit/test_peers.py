@@ -88,3 +88,18 @@ def test_a_disk_that_is_full_where_the_records_lie_keeps_a_change_waiting(tmp_pa
     store.refuses["a"] = SystemFailed("no space left on device")
     with pytest.raises(Unavailable, match="no space"):
         told(passed_on(store), "commit")
+
+
+def test_hosts_that_are_met_later_are_asked_after_the_one_that_answered():
+    asked = []
+
+    async def ask(at: str, *_given: object) -> Any:  # noqa: RUF029, the shape of what asks
+        asked.append(at)
+        raise Unavailable(at)
+
+    store = PeerStore("two", ("a", "b"), ask)
+    store._prefer("b")
+    store.meet(("c", "a", "b"))
+    with pytest.raises(Unavailable):
+        told(store, "load")
+    assert ["b", "a", "c"] == asked

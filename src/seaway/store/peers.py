@@ -8,7 +8,7 @@ now; looking for another way is for each host to do for itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -38,6 +38,11 @@ class PeerStore:
         self._host = host
         self._places = list(places)
         self._ask = ask
+
+    def meet(self, places: Sequence[str]) -> None:
+        """Ask at these from now on: first where it was answered before."""
+        known = [place for place in self._places if place in places]
+        self._places = list(dict.fromkeys((*known, *places)))
 
     async def load(self) -> Snapshot:
         stored = await self._call("GET", "/v1/store", None, Stored)
@@ -113,8 +118,9 @@ class PeerStore:
             raise Unavailable(CIRCLE, "see: seaway host ls")
 
     def _prefer(self, place: str) -> None:
-        self._places.remove(place)
-        self._places.insert(0, place)
+        if place in self._places:  # still
+            self._places.remove(place)
+            self._places.insert(0, place)
 
     async def close(self) -> None:
         """Nothing is kept open here."""
