@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests import agents
 from tests.clusters import loopback, run
 
 from seaway import membership, reclaiming
@@ -23,6 +24,7 @@ from seaway.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, U
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Path, Peer, Token
 from seaway.model.membership import Signed, Signing
+from seaway.model.reports import RelayReport, UseReport
 from seaway.model.requests import NewToken
 from seaway.model.store import Committed, Committing, Stored
 from seaway.records import store_key
@@ -547,6 +549,32 @@ def test_a_dead_host_holds_up_a_drain_by_name(tmp_path):
         assert not told.ready
 
     run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("act", ["drain", "network rm"])
+def test_all_hosts_are_asked_at_once(tmp_path, act):
+    """Each answers when all have been asked."""
+
+    async def scenario(agent):
+        asked, facts = asyncio.Barrier(3), agent.intents.facts
+
+        async def answer(_method, path, *_given):
+            await asked.wait()
+            if path.endswith("/relay"):
+                return RelayReport(draining=False, relay=False)
+            return UseReport(leaving=True, endpoints=())
+
+        for n, name in enumerate("abc", 2):
+            facts.change(Peer, name, Peer(name=name, number=n, addresses=()))
+            block = Block(prefix=ip_network(f"10.208.{n}.0/24"), network="default", host=name)
+            facts.change(Block, str(block.prefix), block)
+            agent.intents.others.answering[name] = answer
+        if act == "drain":
+            assert () == (await agent.intents.drained("a")).unheard
+        else:
+            await agent.intents._refuse_used("default")
+
+    agents.run(tmp_path, scenario)
 
 
 # Removal

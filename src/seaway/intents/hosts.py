@@ -93,15 +93,12 @@ class HostIntents(VoterIntents):
         """As every host says."""
         host = self._host(name)
         relay_of, unheard = [], []
-        for peer in self.facts.all(Peer):
-            told = None
-            with suppress(SeawayError):
-                path = f"/v1/hosts/{name}/relay"
-                told = await self.others.ask(peer, "GET", path, None, RelayReport)
-            if told is None or told.draining != host.draining:
-                unheard.append(peer.name)
+        peers, path = self.facts.all(Peer), f"/v1/hosts/{name}/relay"
+        for peer, told in (await self.ask_all(peers, path, RelayReport)).items():
+            if isinstance(told, SeawayError) or told.draining != host.draining:
+                unheard.append(peer)
             elif told.relay:
-                relay_of.append(peer.name)
+                relay_of.append(peer)
         if self.relay(name).relay:
             relay_of.append(self.host.name)
         known = await self._known()
