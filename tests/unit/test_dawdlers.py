@@ -14,6 +14,7 @@ from seaway.model.wire import ErrorReport
 from seaway.routed import streams
 from seaway.routed.credentials import Credentials
 from seaway.trust import contexts
+from seaway.trust.folder import Folder
 
 HEAD = b"POST /v1/store?via=two HTTP/1.1\r\nHost: one\r\nContent-Length: 100\r\n\r\n"
 WITHIN = 5.0  # seconds, where it is cut off after much less
@@ -60,7 +61,7 @@ def test_routed_ends_a_handshake_that_does_not_come(tmp_path, monkeypatch):
 
     async def whole() -> None:
         exchange: Any = None
-        sessions = streams.Sessions("a", Credentials(tmp_path), exchange, nobody)
+        sessions = streams.Sessions("a", Credentials(Folder(tmp_path)), exchange, nobody)
         async with await sessions.listen():
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert b"" == await heard(reader)

@@ -12,7 +12,8 @@ from authority import Authority
 from fakes_keys import FakeKeys
 from seaway.errors import Invalid
 from seaway.routed.core import LinkKeys
-from seaway.routed.keys import HostKeys, key_digest
+from seaway.routed.keys import HostKeys
+from seaway.trust.certificates import key_digest
 
 
 def real() -> dict[str, LinkKeys]:

@@ -20,9 +20,10 @@ from seaway.model.routing import ORDERS_KEY, Member, Orders
 from seaway.routed import streams
 from seaway.routed.credentials import Credentials
 from seaway.routed.daemon import Begun, Daemon
-from seaway.routed.keys import key_digest
 from seaway.routed.orders_file import OrdersFile, OrdersTarget
 from seaway.routed.places import Places
+from seaway.trust.certificates import key_digest
+from seaway.trust.folder import Folder
 from waiting import until
 
 HERE = "127.0.0.1"
@@ -35,12 +36,12 @@ def port(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(streams, "ROUTED_PORT", free.getsockname()[1])
 
 
-def folder(path: Path, authority: Authority, pem: bytes) -> Path:
+def folder(path: Path, authority: Authority, pem: bytes) -> Folder:
     """Of who shows that certificate."""
     path.mkdir()
     (path / "ca.pem").write_bytes(authority.pem)
     (path / "host.pem").write_bytes(pem)
-    return path
+    return Folder(path)
 
 
 def orders(known: bytes) -> Orders:
@@ -54,7 +55,7 @@ def orders(known: bytes) -> Orders:
 @asynccontextmanager
 async def listening(path: Path, authority: Authority, given: Orders) -> AsyncIterator[Daemon]:
     trust = folder(path / "a", authority, authority.host("a"))
-    places = Places(run=path, trust=trust, link_state=path / "link-state")
+    places = Places(run=path, trust=trust.path, link_state=path / "link-state")
     async with asyncio.TaskGroup() as group:
         daemon = Daemon(places, Begun(given, (), asyncio.Event()), group)
         async with await daemon._sessions.listen():

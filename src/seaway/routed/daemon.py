@@ -30,6 +30,7 @@ from seaway.routed.orders_file import OrdersFile
 from seaway.routed.places import Places
 from seaway.routed.probing import ProbeSocket
 from seaway.routed.streams import Sessions
+from seaway.trust.folder import Folder
 
 SLOW: Final = 0.5  # seconds between two looks at files, members and sessions
 KEEP: Final = 5.0  # and between two times that link state is written to its file
@@ -111,7 +112,7 @@ class Daemon:
         self._places = places
         self._group = group
         self._now = asyncio.get_running_loop().time
-        self._credentials = Credentials(places.trust)
+        self._credentials = Credentials(Folder(places.trust))
         self._ended = begun.ended
         began = time.time_ns() // 1_000_000
         self._core = Core(orders, self._credentials.keys, lambda: secrets.randbits(64), began)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,6 +24,7 @@ from cryptography.x509 import (
 )
 
 from seaway.errors import Invalid
+from seaway.trust.certificates import key_digest
 
 CONTEXT = b"seaway link state 1\0"  # nothing else that a host signs begins so
 LONGEST = 4096  # bytes of a certificate that is looked at
@@ -138,8 +139,3 @@ def names(certificate: Certificate) -> list[str]:
         found = certificate.extensions.get_extension_for_class(SubjectAlternativeName)
         return found.value.get_values_for_type(DNSName)
     return []
-
-
-def key_digest(key: ec.EllipticCurvePublicKey) -> str:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
