@@ -21,7 +21,7 @@ from tests.fakes_store import FakeStore
 from tests.waiting import until
 
 from seaway import __version__
-from seaway.api.hosts import HostServer
+from seaway.api.hosts import HostServer, Patience
 from seaway.api.routes import Doors
 from seaway.bootstrap import Plan, initialise
 from seaway.calls import Calls, Others, Place
@@ -90,6 +90,7 @@ class Cluster:
         self.path = path
         self.port = _free_port()
         self.nodes: dict[str, Node] = {}
+        self.patience = Patience()
         self._stack = stack
 
     def _address(self) -> str:
@@ -157,9 +158,8 @@ class Cluster:
         own = store or Remembering(shared, SqliteStore(path / "cache.db"), member.host)
         agent = await agents.build(own, member, keeper, others, shared)
         passing = Passing(member.host, shared, parse)
-        server = HostServer(
-            Doors(agent.intents, _no_cni, passing), keeper, loopback(address), self.port
-        )
+        doors = Doors(agent.intents, _no_cni, passing)
+        server = HostServer(doors, keeper, loopback(address), self.port, self.patience)
         works = [agent.intents.convergence.run, server.serve, passing.run]
         works.append(lambda: agent.intents.records.follow(agent.intents.convergence.ask))
         if isinstance(own, Remembering):

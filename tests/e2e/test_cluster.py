@@ -316,6 +316,8 @@ def test_uninstall_leaves_a_member_as_it_was(one, two, agent):
     join(two, one)
     if agent == "dead":
         two.kill_agent()
+        assert "start it: seaway init, or" in two.call(SEAWAY, "status").stderr
+        assert f"{names.CACHE_FILE} is whole" in two.call(SEAWAY, "doctor").stdout
     two.seaway("uninstall", "--yes", timeout=60)
 
     assert before == state(two)

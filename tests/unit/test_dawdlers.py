@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 from authority import Authority
 from clusters import loopback, run
-from seaway.api import handling, hosts
+from seaway.api.hosts import Patience
 from seaway.model import codec
 from seaway.model.wire import ErrorReport
 from seaway.routed import streams
@@ -25,11 +24,9 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
 
 
-def test_a_member_that_asks_nothing_or_not_all_is_cut_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(hosts, "_IDLE", 0.2)
-    monkeypatch.setattr(handling, "_BODY_WITHIN", 0.2)
-
+def test_a_member_that_asks_nothing_or_not_all_is_cut_off(tmp_path):
     async def scenario(cluster: Any) -> None:
+        cluster.patience = Patience(idle=0.2, body=0.2)
         one = await cluster.first()
         two = await cluster.join("two")
         context = contexts.asking(two.keeper.folder, any_host=True)
@@ -40,21 +37,16 @@ def test_a_member_that_asks_nothing_or_not_all_is_cut_off(tmp_path, monkeypatch)
         head, _, body = (await heard(slow)).partition(b"\r\n\r\n")
         assert b" 400 " in head.splitlines()[0]
         told = codec.decode(body, ErrorReport).error
-        assert ("Invalid", "the body did not come within 0 s") == (told.kind, told.message)
+        assert ("Invalid", "the body did not come within 0.2 s") == (told.kind, told.message)
         assert b"" == await heard(silent)
 
     run(tmp_path, scenario)
 
 
-def test_routed_ends_a_handshake_that_does_not_come(tmp_path, monkeypatch):
+def test_routed_ends_a_handshake_that_does_not_come(tmp_path):
     authority = Authority()
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     (tmp_path / "host.pem").write_bytes(authority.host("a"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setattr(streams, "ROUTED_PORT", port)
-    monkeypatch.setattr(streams, "HANDSHAKE", 0.2)
 
     def nobody(*_given: object) -> Any:
         raise AssertionError("it was let in")
@@ -62,8 +54,9 @@ def test_routed_ends_a_handshake_that_does_not_come(tmp_path, monkeypatch):
     async def whole() -> None:
         exchange: Any = None
         sessions = streams.Sessions("a", Credentials(Folder(tmp_path)), exchange, nobody)
-        async with await sessions.listen():
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with await sessions.listen("127.0.0.1", 0, handshake=0.2) as server:
+            where = server.sockets[0].getsockname()
+            reader, writer = await asyncio.open_connection(*where)
             assert b"" == await heard(reader)
             writer.close()
 

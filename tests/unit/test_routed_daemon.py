@@ -5,13 +5,11 @@ who orders the host that it is.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-import pytest
 from cryptography.x509 import load_pem_x509_certificate
 from msgspec.structs import replace
 
@@ -27,13 +25,6 @@ from seaway.trust.folder import Folder
 from waiting import until
 
 HERE = "127.0.0.1"
-
-
-@pytest.fixture(autouse=True)
-def port(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind((HERE, 0))
-        monkeypatch.setattr(streams, "ROUTED_PORT", free.getsockname()[1])
 
 
 def folder(path: Path, authority: Authority, pem: bytes) -> Folder:
@@ -53,13 +44,16 @@ def orders(known: bytes) -> Orders:
 
 
 @asynccontextmanager
-async def listening(path: Path, authority: Authority, given: Orders) -> AsyncIterator[Daemon]:
+async def listening(
+    path: Path, authority: Authority, given: Orders
+) -> AsyncIterator[tuple[Daemon, int]]:
+    """And at which port of this machine's own."""
     trust = folder(path / "a", authority, authority.host("a"))
     places = Places(run=path, trust=trust.path, link_state=path / "link-state")
     async with asyncio.TaskGroup() as group:
         daemon = Daemon(places, Begun(given, (), asyncio.Event()), group)
-        async with await daemon._sessions.listen():
-            yield daemon
+        async with await daemon._sessions.listen(HERE, 0) as server:
+            yield daemon, server.sockets[0].getsockname()[1]
         for task in daemon.tasks:
             task.cancel()
 
@@ -71,11 +65,14 @@ def test_who_has_another_key_than_the_host_of_that_name_ends_nobodys_session(tmp
     other = Credentials(folder(tmp_path / "other", authority, stolen)).asking
 
     async def scenario() -> None:
-        async with listening(tmp_path, authority, orders(known)) as daemon, asyncio.timeout(10):
-            _, writer = await streams.dial("a", HERE, real)
+        async with (
+            listening(tmp_path, authority, orders(known)) as (daemon, port),
+            asyncio.timeout(10),
+        ):
+            _, writer = await streams.dial("a", HERE, real, port)
             await until(lambda: "b" in daemon._sessions.streams)
             session = daemon._sessions.streams["b"]
-            reader, refused = await streams.dial("a", HERE, other)
+            reader, refused = await streams.dial("a", HERE, other, port)
             assert b"" == await reader.read()
             assert session is daemon._sessions.streams["b"]
             assert session.live
@@ -92,11 +89,14 @@ def test_who_comes_anew_with_the_same_key_has_the_session(tmp_path):
     real = Credentials(folder(tmp_path / "b", authority, known)).asking
 
     async def scenario() -> None:
-        async with listening(tmp_path, authority, orders(known)) as daemon, asyncio.timeout(10):
-            _, first = await streams.dial("a", HERE, real)
+        async with (
+            listening(tmp_path, authority, orders(known)) as (daemon, port),
+            asyncio.timeout(10),
+        ):
+            _, first = await streams.dial("a", HERE, real, port)
             await until(lambda: "b" in daemon._sessions.streams)
             session = daemon._sessions.streams["b"]
-            _, second = await streams.dial("a", HERE, real)
+            _, second = await streams.dial("a", HERE, real, port)
             await until(lambda: daemon._sessions.streams.get("b") not in {None, session})
             assert not session.live
             first.close()
@@ -113,7 +113,7 @@ def test_it_ends_when_this_host_is_another_one(tmp_path):
     target = OrdersTarget(file)
 
     async def scenario() -> None:
-        async with listening(tmp_path, authority, alone) as daemon, asyncio.timeout(10):
+        async with listening(tmp_path, authority, alone) as (daemon, _), asyncio.timeout(10):
             looking = asyncio.create_task(daemon._look(OrdersFile(file)))
             target.put({ORDERS_KEY: replace(alone, relay=False)})
             await until(lambda: not daemon._core.orders.relay)

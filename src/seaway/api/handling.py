@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 16 << 20  # of a body; the CNI front passes 4 MB, escaped
 _MOST_OF_ANYONE = 64 << 10  # from who has shown no certificate
-_BODY_WITHIN = 10.0  # seconds
+BODY_WITHIN = 10.0  # seconds
+_WITHIN = web.AppKey("within", float)
 
 
-def application(doors: Doors, routes: Iterable[Route], admit: Admit) -> web.Application:
+def application(
+    doors: Doors, routes: Iterable[Route], admit: Admit, body_within: float = BODY_WITHIN
+) -> web.Application:
     """`admit` says who calls, and raises where he may not."""
     app = web.Application(middlewares=[_errors_as_json], client_max_size=_MOST_BYTES)
+    app[_WITHIN] = body_within
 
     async def describe(request: web.Request) -> web.Response:  # noqa: RUF029, a handler's shape
         admit(request, None)
@@ -82,11 +86,12 @@ async def _parse(request: web.Request, route: Route, caller: Caller) -> Call:
 
 
 async def _body(request: web.Request) -> bytes:
+    within = request.app[_WITHIN]
     try:
-        async with asyncio.timeout(_BODY_WITHIN):
+        async with asyncio.timeout(within):
             return await request.read()
     except TimeoutError:
-        told = f"the body did not come within {_BODY_WITHIN:.0f} s"
+        told = f"the body did not come within {within:g} s"
         raise Invalid(told, "send it at once") from None
 
 

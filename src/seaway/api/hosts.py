@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
 
 from seaway import names
-from seaway.api.handling import application
+from seaway.api.handling import BODY_WITHIN, application
 from seaway.api.routes import ROUTES, Caller, Doors, Route
 from seaway.errors import Forbidden, Invalid, SeawayError
 
@@ -28,7 +29,6 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 512
 _HANDSHAKE = 5.0  # seconds
 _MOST_HANDSHAKES = 128  # at once
-_IDLE = 20.0  # seconds until who asks nothing is cut off; who follows the store asks more often
 _CLOSE_WAIT = 2.0  # seconds for requests under way when the agent stops
 _RETRY = 5.0  # seconds, where the port is taken
 _WHY = {  # X509_V_ERR_…
@@ -41,26 +41,40 @@ _WHY = {  # X509_V_ERR_…
 }
 
 
+@dataclass(frozen=True)
+class Patience:
+    """Seconds until who has shaken hands is cut off."""
+
+    idle: float = 20.0  # who asks nothing; who follows the store asks more often
+    body: float = BODY_WITHIN  # who does not say all that he began to say
+
+
 class HostServer:
     """From when there is a certificate until the agent ends."""
 
     def __init__(
-        self, doors: Doors, keeper: Keeper, address: str = "", port: int = names.HOSTS_PORT
+        self,
+        doors: Doors,
+        keeper: Keeper,
+        address: str = "",
+        port: int = names.HOSTS_PORT,
+        patience: Patience = Patience(),
     ) -> None:
         """`address`: only on this one; empty: on every one of the host."""
         self._doors = doors
         self._keeper = keeper
         self._address = address
         self._port = port
+        self._patience = patience
         self._shaking = 0
 
     async def serve(self) -> None:
         await self._keeper.begun.wait()
         routes = [route for route in ROUTES if route.hosts or route.anyone]
         runner = web.AppRunner(
-            application(self._doors, routes, self._admit),
+            application(self._doors, routes, self._admit, self._patience.body),
             access_log=None,
-            keepalive_timeout=_IDLE,
+            keepalive_timeout=self._patience.idle,
             shutdown_timeout=_CLOSE_WAIT,
         )
         await runner.setup()

@@ -109,13 +109,11 @@ def patient(writer: asyncio.StreamWriter) -> None:
 
 
 async def dial(
-    peer: str, address: str, context: ssl.SSLContext
+    peer: str, address: str, context: ssl.SSLContext, port: int = ROUTED_PORT
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Raises `OSError`, also if it is not that host."""
     async with asyncio.timeout(HANDSHAKE):
-        return await asyncio.open_connection(
-            address, ROUTED_PORT, ssl=context, server_hostname=peer
-        )
+        return await asyncio.open_connection(address, port, ssl=context, server_hostname=peer)
 
 
 class Sessions:
@@ -151,13 +149,16 @@ class Sessions:
         for peer in peers:
             self.streams[peer].stir()
 
-    async def listen(self) -> asyncio.Server:
+    async def listen(
+        self, address: str | None = None, port: int = ROUTED_PORT, handshake: float = HANDSHAKE
+    ) -> asyncio.Server:
+        """`address`: only on this one. Who has not shaken hands in time is cut off."""
         return await asyncio.start_server(
             self._let_in,
-            None,
-            ROUTED_PORT,
+            address,
+            port,
             ssl=self._credentials.serving,
-            ssl_handshake_timeout=HANDSHAKE,
+            ssl_handshake_timeout=handshake,
             reuse_address=True,
         )
 

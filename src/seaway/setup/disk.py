@@ -27,11 +27,11 @@ def findings() -> Iterator[Finding]:
 
 
 def _store() -> Iterator[Finding]:
-    yield from _look_at(names.STORE_FILE)
-    yield from _look_at(names.CACHE_FILE, damaged=_BEGUN_ANEW)
+    yield from look_at(names.STORE_FILE)
+    yield from look_at(names.CACHE_FILE, damaged=_BEGUN_ANEW)
 
 
-def _look_at(path: Path, damaged: str = "") -> Iterator[Finding]:
+def look_at(path: Path, damaged: str = "") -> Iterator[Finding]:
     """`damaged`: what becomes of such a one by itself."""
     try:
         if not path.exists():
