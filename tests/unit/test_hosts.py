@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from ipaddress import ip_address, ip_network
 
@@ -411,6 +412,18 @@ def test_who_says_nothing_is_cut_off_and_the_others_are_served(tmp_path):
             assert b"" == await reader.read()
             writer.close()
         assert 20 == one.keeper.refusals.counts["no handshake"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_port_that_something_else_has_is_told(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        with socket.create_server((loopback(one.address), cluster.port)):
+            await cluster.token()
+            await one.until(lambda: one.intents.status().failures)
+            (failure,) = one.intents.status().failures
+        assert ("hosts", True) == (failure.target, f"TCP port {cluster.port}" in failure.error)
 
     run(tmp_path, scenario)
 

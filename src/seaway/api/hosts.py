@@ -88,15 +88,16 @@ class HostServer:
 
     async def _listen(self) -> socket.socket:
         """Also where something else has the port for now: containers matter more than that."""
+        troubles = self._doors.intents.troubles
         while True:
             try:
                 sock = _bound(self._address, self._port)
             except OSError as error:
-                self._keeper.trouble = f"cannot listen on TCP port {self._port}: {error.strerror}"
+                troubles["hosts"] = f"cannot listen on TCP port {self._port}: {error.strerror}"
                 log.warning("cannot listen", port=self._port, error=str(error))
                 await asyncio.sleep(_RETRY)
             else:
-                self._keeper.trouble = ""
+                troubles.pop("hosts", None)
                 self._keeper.open.set()
                 log.info("other hosts may ask", port=self._port)
                 return sock
@@ -119,11 +120,12 @@ class HostServer:
                 group.create_task(self._shake_hands(connection, runner), name="handshake")
 
     async def _shake_hands(self, connection: socket.socket, runner: web.AppRunner) -> None:
-        loop = asyncio.get_running_loop()
+        loop, server = asyncio.get_running_loop(), runner.server
+        assert server, "it is set up"
         try:
             address = connection.getpeername()[0]
             await loop.connect_accepted_socket(
-                runner.server,  # type: ignore[arg-type]  # it is set up
+                server,
                 connection,
                 ssl=self._keeper.contexts.serving,
                 ssl_handshake_timeout=_HANDSHAKE,
