@@ -791,7 +791,7 @@ def test_the_store_is_had_through_hosts_that_came_later_and_the_one_of_the_join_
         assert (two.address, one.address) == membership.load(file).through
 
         await two.stop()
-        await three.intents.remove_host("two", force=True)
+        await one.intents.remove_host("two", force=True)
         await three.until(lambda: not three.intents.facts.get(Peer, "two"))
         assert await Upkeep(three.intents, file).look()
         assert (one.address, two.address) == membership.load(file).through

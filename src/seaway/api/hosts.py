@@ -75,6 +75,7 @@ class HostServer:
             application(self._doors, routes, self._admit, self._patience.body),
             access_log=None,
             keepalive_timeout=self._patience.idle,
+            lingering_time=self._patience.body,
             shutdown_timeout=_CLOSE_WAIT,
         )
         await runner.setup()
