@@ -10,6 +10,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 DAY = dt.timedelta(days=1)
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def _name(text: str) -> x509.Name:
@@ -24,9 +35,9 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         builder = self._builder(f"ca {cluster}", self._key.public_key())
-        self._certificate = builder.add_extension(constraints, critical=True).sign(
-            self._key, hashes.SHA256()
-        )
+        builder = builder.add_extension(constraints, critical=True)
+        signs = builder.add_extension(_SIGNS, critical=True)
+        self._certificate = signs.sign(self._key, hashes.SHA256())
 
     @property
     def pem(self) -> bytes:

@@ -21,7 +21,7 @@ from tests.fakes_store import FakeStore
 from tests.waiting import until
 
 from seaway import __version__
-from seaway.api.hosts import HostServer
+from seaway.api.hosts import HostServer, Patience
 from seaway.api.routes import Doors
 from seaway.bootstrap import Plan, initialise
 from seaway.calls import Calls, Others, Place
@@ -45,9 +45,11 @@ def loopback(address: object) -> str:
 
 
 class OthersNearby(Others):
+    """Nobody is asked at an address inside the cluster: that would leave this machine."""
+
     async def ask(self, host: Host, *given: Any, **named: Any) -> Any:
         underlay = tuple(parse_address(loopback(address)) for address in host.underlay)
-        return await super().ask(replace(host, underlay=underlay), *given, **named)
+        return await super().ask(replace(host, underlay=underlay, addresses=()), *given, **named)
 
     async def ask_at(self, at: str, *given: Any, **named: Any) -> Any:
         return await super().ask_at(loopback(at), *given, **named)
@@ -88,6 +90,7 @@ class Cluster:
         self.path = path
         self.port = _free_port()
         self.nodes: dict[str, Node] = {}
+        self.patience = Patience()
         self._stack = stack
 
     def _address(self) -> str:
@@ -155,9 +158,8 @@ class Cluster:
         own = store or Remembering(shared, SqliteStore(path / "cache.db"), member.host)
         agent = await agents.build(own, member, keeper, others, shared)
         passing = Passing(member.host, shared, parse)
-        server = HostServer(
-            Doors(agent.intents, _no_cni, passing), keeper, loopback(address), self.port
-        )
+        doors = Doors(agent.intents, _no_cni, passing)
+        server = HostServer(doors, keeper, loopback(address), self.port, self.patience)
         works = [agent.intents.convergence.run, server.serve, passing.run]
         works.append(lambda: agent.intents.records.follow(agent.intents.convergence.ask))
         if isinstance(own, Remembering):

@@ -28,9 +28,11 @@ class FakeKeys:
     def know(self, digests: Mapping[str, str]) -> None:
         """Any key will do."""
 
-    def learn(self, host: str, credential: bytes) -> None:
-        if credential == FakeKeys(host).credential:
-            self._known.add(host)
+    def learn(self, host: str, credential: bytes) -> bool:
+        if credential != FakeKeys(host).credential:
+            return False
+        self._known.add(host)
+        return True
 
     def number(self, host: str) -> int | None:
         if host not in self._known:

@@ -30,7 +30,7 @@ from seaway.bpf.uplinks import UplinkTarget
 from seaway.calls import Others
 from seaway.config import Config
 from seaway.converge import Convergence, Key
-from seaway.daemons import ETCD
+from seaway.daemons import ETCD, Runner
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
@@ -55,7 +55,7 @@ from seaway.model.addresses import mapped
 from seaway.model.facts import Attached, Endpoint, Host, Overlay, Probing
 from seaway.model.membership import Membership
 from seaway.passing import Passing
-from seaway.paths import Paths, Runner
+from seaway.paths import Paths
 from seaway.presence import alone_while
 from seaway.reconcile import Target
 from seaway.records import Records, parse

@@ -107,11 +107,13 @@ class Others:
     async def ask(
         self, host: Host, method: str, path: str, body: object = None, answers: Any = bytes
     ) -> Any:
-        """At each of its addresses, until it answers."""
+        """At each of its addresses, until it answers: where it is reached directly, and else at
+        those inside the cluster, to which other hosts pass packets on.
+        """
         self.keeper.must_hold()
         unreached: list[str] = []
         calls = self._known()
-        for address in host.underlay:
+        for address in (*host.underlay, *host.addresses):
             try:
                 place = Place(str(address), host.name, self._port)
                 return await calls.call(place, method, path, body, answers)

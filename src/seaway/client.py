@@ -203,10 +203,11 @@ def _absent(socket: Path) -> SeawayError:
     """With what is to be done about it: that depends on what the host's store is."""
     message, store = f"no agent answers on {socket}", names.STORE_FILE
     try:
-        if not store.exists():
+        if not any(path.exists() for path in names.SET_UP):
             return Unavailable(message, "this host is not set up: seaway init")
-        with file.told(store):
-            file.look_at(store)
+        if store.exists():
+            with file.told(store):
+                file.look_at(store)
     except PermissionError:
         pass  # only root may look
     except StoreDamaged as error:

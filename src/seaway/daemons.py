@@ -1,4 +1,4 @@
-"""Processes of ours, each with one job, that go on while the others are dead.
+"""Processes of ours, each with one job, that go on while the others are dead; and that they run.
 
 Systemd runs them where it is there; else each is started detached, as a process of its own. Who
 holds the lock of its pid file is known for ours.
@@ -6,6 +6,7 @@ holds the lock of its pid file is known for ours.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import select
@@ -16,15 +17,21 @@ import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from seaway import names
-from seaway.errors import SystemFailed
+import structlog
+
+from seaway import durable, names
+from seaway.errors import SeawayError, SystemFailed
 
 SYSTEMD: Final = Path("/run/systemd/system")  # as sd_booted(3) looks at it
 UNITS: Final = Path("/etc/systemd/system")
 _UNIT_COMMAND = "/usr/bin/seaway"  # in the packaged units
 _END_WITHIN = 10.0
+LOOK: Final = 2.0  # seconds between two looks whether one runs
+SLOWEST: Final = 32.0  # and between two starts of one that ends at once
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,15 +61,17 @@ class Daemon:
             systemctl("restart", self.unit)
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log, "ab", opener=_for_root_alone) as log:
-            subprocess.run(
+        with open(self.log, "ab", opener=_for_root_alone) as output:
+            done = subprocess.run(
                 ["setsid", "--fork", sys.executable, "-m", "seaway", self.word],
-                check=True,
+                check=False,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
             )
+        if done.returncode:
+            raise SystemFailed(f"'seaway {self.word}' cannot be started", f"see {self.log}")
 
     def stop(self) -> bool:
         """End it, whatever state it is in; whether there was one."""
@@ -84,11 +93,7 @@ class Daemon:
         path, text = folder / self.unit, self.unit_text(command)
         if path.is_file() and path.read_text() == text:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(text)
-        new.chmod(0o644)
-        new.rename(path)
+        durable.write(path, text.encode(), 0o644)
         return True
 
     def forget(self) -> None:
@@ -162,3 +167,55 @@ def _for_root_alone(path: str, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor
+
+
+class Process(Protocol):
+    """See `Daemon`."""
+
+    def running(self) -> int | None: ...
+
+    def start(self) -> None: ...
+
+
+class Runner:
+    """Has `routed`, or another process of ours, run while there are orders for it, and sets `runs`
+    then. One that is there is adopted.
+    """
+
+    def __init__(
+        self,
+        orders: Path = names.ROUTED_FILE,
+        process: Process = ROUTED,
+        what: str = "routed",
+        runs: asyncio.Event | None = None,
+    ) -> None:
+        self._what = what
+        self._runs = runs or asyncio.Event()
+        self._orders = orders
+        self._process = process
+        self._pause = LOOK
+
+    async def keep(self) -> None:
+        """For ever."""
+        while True:
+            pause = await self.look()
+            await asyncio.sleep(pause)
+
+    async def look(self) -> float:
+        """Start it where it should run; seconds until the next look, for one that ends at once more
+        and more.
+        """
+        wanted = self._orders.exists()  # first: on a host that is alone that is all
+        there = wanted and self._process.running() is not None
+        (self._runs.set if there else self._runs.clear)()
+        if there or not wanted:
+            self._pause = LOOK
+            return self._pause
+        try:
+            await asyncio.to_thread(self._process.start)
+            self._runs.set()
+            log.info("started", what=self._what)
+        except (SeawayError, OSError) as error:
+            log.warning("not started", what=self._what, error=str(error))
+        self._pause = min(2 * self._pause, SLOWEST)
+        return self._pause

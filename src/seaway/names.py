@@ -29,6 +29,7 @@ STORE_FILE = STATE_FOLDER / "store.db"
 SPOOL_FOLDER = STATE_FOLDER / "spool"  # DEL, GC that came while the agent was dead; root only
 MEMBER_FILE = STATE_FOLDER / "member.json"  # which host this is, and where its records lie
 CACHE_FILE = STATE_FOLDER / "cache.db"  # where the records lie elsewhere: as they were seen last
+SET_UP = (STORE_FILE, MEMBER_FILE)  # a host that is set up has one of these
 TRUST_FOLDER = STATE_FOLDER / "trust"  # keys and certificates; root only
 HOSTS_PORT = 8480  # TCP: where agents of other hosts, and joining hosts, ask
 LINK_STATE_FILE = STATE_FOLDER / "link-state"  # as `routed` knew it last

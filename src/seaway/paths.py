@@ -1,4 +1,4 @@
-"""What `routed` tells this host's agent, as facts; what the agent asks it; and that it runs.
+"""What `routed` tells this host's agent, as facts; and what the agent asks it.
 
 What was told last stays true while `routed` is dead: packets go on as they went. So an agent that
 begins anew starts with that, from a file, before it looks at what the kernel holds.
@@ -10,12 +10,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path as File
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
 from seaway import names
-from seaway.daemons import ROUTED
 from seaway.errors import SeawayError, Unavailable, Undecodable
 from seaway.facts import Facts
 from seaway.model import codec
@@ -24,8 +23,6 @@ from seaway.model.routing import Numbers, Question, Told, Turn
 from seaway.model.wire import ErrorReport
 
 AGAIN: Final = 0.5  # seconds until one that did not answer is asked again
-LOOK: Final = 2.0  # and between two looks whether it runs
-SLOWEST: Final = 32.0  # between two starts of one that ends at once
 _PATIENCE: Final = 5.0
 _LONGEST: Final = 1 << 26  # bytes of a line
 
@@ -113,59 +110,9 @@ class Paths:
                     writer.close()
         except (OSError, TimeoutError) as error:
             raise Unavailable("routed does not answer", "see: seaway doctor") from error
+        if not line:
+            raise Unavailable("routed hung up", "see: seaway doctor")
         try:
             return codec.decode(line, kind)
         except Undecodable:
             raise codec.decode(line, ErrorReport).error.error() from None
-
-
-class Process(Protocol):
-    """See `Daemon`."""
-
-    def running(self) -> int | None: ...
-
-    def start(self) -> None: ...
-
-
-class Runner:
-    """Has `routed`, or another process of ours, run while there are orders for it, and sets `runs`
-    then. One that is there is adopted.
-    """
-
-    def __init__(
-        self,
-        orders: File = names.ROUTED_FILE,
-        process: Process = ROUTED,
-        what: str = "routed",
-        runs: asyncio.Event | None = None,
-    ) -> None:
-        self._what = what
-        self._runs = runs or asyncio.Event()
-        self._orders = orders
-        self._process = process
-        self._pause = LOOK
-
-    async def keep(self) -> None:
-        """For ever."""
-        while True:
-            pause = await self.look()
-            await asyncio.sleep(pause)
-
-    async def look(self) -> float:
-        """Start it where it should run; seconds until the next look, for one that ends at once more
-        and more.
-        """
-        wanted = self._orders.exists()  # first: on a host that is alone that is all
-        running = wanted and self._process.running() is not None
-        (self._runs.set if running else self._runs.clear)()
-        if running or not wanted:
-            self._pause = LOOK
-            return self._pause
-        try:
-            await asyncio.to_thread(self._process.start)
-            self._runs.set()
-            log.info("started", what=self._what)
-        except (SeawayError, OSError) as error:
-            log.warning("not started", what=self._what, error=str(error))
-        self._pause = min(2 * self._pause, SLOWEST)
-        return self._pause

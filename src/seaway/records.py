@@ -105,6 +105,11 @@ def as_fact(record: Value, host: str) -> Value | None:
     return record
 
 
+def as_host(record: Host) -> Host:
+    """A peer as the host that it is: as it is recorded, and told outside."""
+    return Host(**structs.asdict(record))
+
+
 def _place(key: str, host: str) -> tuple[type[Value], str] | None:
     """Of which kind the fact is that lies under a key, and under which key of its own; None: what
     lies there is no fact to this host.

@@ -5,6 +5,7 @@ nothing of removed hosts stays.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,16 @@ from seaway.errors import SeawayError
 from seaway.intents import Intents
 from seaway.model.facts import Cluster, Peer
 from seaway.model.membership import Signing
+from seaway.store.peers import PeerStore
 
 log = structlog.get_logger(__name__)
 
 _LOOK = 60.0  # seconds between two looks: clocks are set, and machines sleep
 _RETRY = 30.0
+_PLACES, _OTHERS = 16, 4  # where the store is asked for: while it is lost, all of them in turn
 _SETTLE = 1.0  # after a change of hosts: most come by themselves to what is to be done
+
+Step = Callable[[], Awaitable[object]]
 
 
 @dataclass
@@ -36,12 +41,7 @@ class Upkeep:
     async def run(self) -> None:
         await self.intents.trust.begun.wait()
         while True:
-            try:
-                await self.look()
-                wait = _LOOK
-            except (SeawayError, OSError) as error:
-                log.warning("cannot keep up", error=str(error))
-                wait = _RETRY
+            wait = _LOOK if await self.look() else _RETRY
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.intents.stirred.wait(), wait)
                 await asyncio.sleep(_SETTLE)
@@ -55,15 +55,38 @@ class Upkeep:
             self.intents.stirred.set()
         self._hosts, self._etcd = hosts, etcd
 
-    async def look(self) -> None:
-        """Do what is due."""
-        self.intents.stirred.clear()
-        await self.renew()
-        await self.go_to_etcd()
-        await self.follow_etcd()
-        await self.intents.return_loans()
-        await self.intents.settle_doubts()
-        await self.intents.claim_foreign()
+    async def look(self) -> bool:
+        """Do what is due; whether all of it was done. A step that fails holds no other one back."""
+        intents = self.intents
+        intents.stirred.clear()
+        steps: tuple[Step, ...] = (
+            self.renew,
+            self.go_to_etcd,
+            self.follow_etcd,
+            self.follow_hosts,
+            intents.return_loans,
+            intents.settle_doubts,
+            intents.claim_foreign,
+            self.reclaim,
+        )
+        return all([await _was_done(step) for step in steps])
+
+    async def follow_hosts(self) -> None:
+        """Where other hosts pass the store on, any of those that are there now may: the one of the
+        join may go.
+        """
+        member, store = self.intents.member, self.intents.store
+        if not (member.through and isinstance(store, PeerStore)) or self._gone:
+            return
+        places = _places(member.through, self.intents.facts.all(Peer))
+        if places != member.through:
+            store.meet(places)
+            self.intents.member = replace(member, through=places)
+            membership.save(self.intents.member, self.file)
+            log.info("other hosts pass the store on", at=places)
+
+    async def reclaim(self) -> None:
+        """What removed hosts left is free again."""
         if self.intents.trust.signs and any(self.intents.left_behind()):
             await self.intents.reclaim()
 
@@ -118,3 +141,23 @@ class Upkeep:
         membership.save(self.intents.member, self.file)
         log.info("records are with other members of etcd", at=urls)
         return True
+
+
+def _places(known: Sequence[str], peers: Iterable[Peer]) -> tuple[str, ...]:
+    """Where to ask: where hosts are, the known ones first; then what no host says of itself, as
+    what a person wrote at the join may be the only way to one.
+    """
+    likely = sorted(peers, key=lambda peer: (not peer.control, peer.number))
+    there = [str(address) for peer in likely for address in peer.underlay]
+    found = dict.fromkeys((*(place for place in known if place in there), *there))
+    others = [place for place in known if place not in there]
+    return (*list(found)[:_PLACES], *others[:_OTHERS])
+
+
+async def _was_done(step: Step) -> bool:
+    try:
+        await step()
+    except (SeawayError, OSError) as error:
+        log.warning("cannot keep up", what=step.__name__, error=str(error))
+        return False
+    return True

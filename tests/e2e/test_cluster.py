@@ -180,7 +180,7 @@ def test_a_host_that_sees_only_its_neighbour_joins_works_and_leaves(one, two, th
         for family, address in (("ip", other.address4), ("ip6", other.address6)):
             host.run("nft", "add", "table", "inet", "cut")
             host.run("nft", "add", "chain inet cut in { type filter hook input priority 0; }")
-            host.run("nft", "add", f"rule inet cut in {family} saddr {address} drop")
+            host.run("nft", "add", f"rule inet cut in {family} saddr {address} reject")
     assert not three.reaches(one.address4)
 
     join(three, two, by=token(one))
@@ -194,6 +194,7 @@ def test_a_host_that_sees_only_its_neighbour_joins_works_and_leaves(one, two, th
     one.wait_for("the network", lambda: "web" in one.seaway("network", "ls"))
     assert made["id"] == told(three, "endpoint", "inspect", "blue")["endpoint"]["id"]
     three.seaway("detach", "blue")
+    three.seaway("host", "drain", "host3", timeout=70)  # once host1 has answered
     three.seaway("leave", timeout=60)
     assert ["host1", "host2"] == hosts(one)
 
@@ -315,6 +316,8 @@ def test_uninstall_leaves_a_member_as_it_was(one, two, agent):
     join(two, one)
     if agent == "dead":
         two.kill_agent()
+        assert "start it: seaway init, or" in two.call(SEAWAY, "status").stderr
+        assert f"{names.CACHE_FILE} is whole" in two.call(SEAWAY, "doctor").stdout
     two.seaway("uninstall", "--yes", timeout=60)
 
     assert before == state(two)

@@ -50,14 +50,27 @@ def pid_of_etcd(host):
 
 @pytest.fixture(scope="module")
 def hosts(make_module_lab):
-    """The first has its records in an etcd of its own."""
+    """The first has its records in a file of its own."""
     lab = make_module_lab(hosts=3)
-    lab.hosts[0].seaway("init", "--etcd", "own", timeout=90)
+    lab.hosts[0].seaway("init", timeout=60)
     return lab.hosts
+
+
+def test_a_move_whose_last_step_fails_is_undone_and_the_agent_begins_anew(hosts):
+    one, member = hosts[0], str(names.MEMBER_FILE)
+    one.run("mount", "--bind", member, member)  # so no other file takes its place
+    done = one.call(SEAWAY, "init", "--etcd", "own", timeout=90)
+    one.run("umount", member)
+    assert (10, True) == (done.returncode, "member.json" in done.stderr), done.stderr
+    one.wait_for("the agent", one.agent_is_ready, within=20)
+    assert "sqlite" == told(one, "status")["store"]
+    assert [] == one.run("ls", "-A", str(names.ETCD_FOLDER)).split()
+    assert ":2379" not in one.run("ss", "-Hltn")
 
 
 def test_records_move_into_an_etcd_that_seaway_runs(hosts):
     one = hosts[0]
+    one.seaway("init", "--etcd", "own", timeout=90)
     assert "etcd" == told(one, "status")["store"]
     assert {"host1": True} == members(one)
     attach(one, "blue")

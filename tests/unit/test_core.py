@@ -13,6 +13,7 @@ from fakes_keys import FakeKeys
 from seaway.model.facts import Path
 from seaway.model.routing import Member, Orders
 from seaway.routed.core import SETTLING, Core
+from seaway.routed.messages import Ask, Summary, encode
 from seaway.routed.neighbours import PROBED
 from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
 from seaway.routed.probes import DEFAULT
@@ -78,8 +79,9 @@ class World:
                 continue
             met = other.name in a.flood._sessions
             if self.reaches(one.name, other.name) and other.name in a.ring | b.ring:
-                if not met and a.flood.open(other.name, self.now):
-                    b.flood.open(one.name, self.now)
+                if not met and a.flood.admits(other.name, self.now):
+                    a.flood.open(other.name)
+                    b.flood.open(one.name)
                     a._keys.learn(other.name, b._keys.credential)
                     b._keys.learn(one.name, a._keys.credential)
             elif met:
@@ -249,6 +251,11 @@ def test_nobody_else_can_answer_for_a_host():
     core.hear(right.encode(), "10.0.0.9", world.now)
     core.hear(b"nothing", "10.0.0.2", world.now)
     assert (3, 1) == (core.refused["of others"], core.refused["no probe"])
+
+    for message in (Ask(("a",)), Summary((), last=True)):
+        core.flood.receive("b", encode(message), world.now)
+    assert {"asked", "repeated"} <= core.flood.counts.keys()
+    assert {"forged": 1, "no probe": 1, "of others": 3, "repeated": 1} == core.wrong()
 
 
 def test_what_it_knows_is_told_of_each_routing_that_is_asked_for():

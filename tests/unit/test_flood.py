@@ -65,11 +65,10 @@ class Net:
     def connect(self, one: str, other: str) -> None:
         if (one, other) in self.flying:
             return
-        if all(self.floods[a].open(b, self.now) for a, b in ((one, other), (other, one))):
-            self.flying[one, other] = deque()
-            self.flying[other, one] = deque()
-        else:
-            self.floods[one].close(other)
+        if all(self.floods[a].admits(b, self.now) for a, b in ((one, other), (other, one))):
+            for a, b in ((one, other), (other, one)):
+                self.floods[a].open(b)
+                self.flying[a, b] = deque()
 
     def cut(self, one: str, other: str) -> None:
         """What is on its way is lost."""
@@ -310,7 +309,7 @@ def test_a_host_of_another_cluster_is_not_listened_to_until_it_is_one_of_ours():
 
 
 def test_with_a_stranger_there_is_no_session():
-    assert not Net("ab").floods["a"].open("x", 0.0)
+    assert not Net("ab").floods["a"].admits("x", 0.0)
 
 
 @pytest.mark.parametrize("bad", [b"", b"\x93", b"\xc1" * 9, encode(signed("c", 9))[:-3]])
@@ -321,8 +320,8 @@ def test_who_sends_what_is_no_message_is_cut_off_and_others_are_not(bad):
     assert [True] * WRONG[0] + [False] == [flood.receive("c", bad, net.now) for _ in range(21)]
     assert WRONG[0] + 1 == flood.counts["malformed"]
     net.cut("b", "c")
-    assert not flood.open("c", net.now + PENALTY / 2)
-    assert flood.open("c", net.now + PENALTY + 1)
+    assert not flood.admits("c", net.now + PENALTY / 2)
+    assert flood.admits("c", net.now + PENALTY + 1)
     assert hear(net, "b", "a", signed("a", 9, 9))
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from ipaddress import ip_address, ip_network
 
@@ -15,22 +16,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests import agents
 from tests.clusters import loopback, run
 
-from seaway import reclaiming
-from seaway.calls import Calls
+from seaway import membership, reclaiming
+from seaway.calls import Calls, Others
 from seaway.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unsupported
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Path, Peer, Token
 from seaway.model.membership import Signed, Signing
+from seaway.model.reports import RelayReport, UseReport
 from seaway.model.requests import NewToken
-from seaway.model.store import Committed, Committing
+from seaway.model.store import Committed, Committing, Stored
 from seaway.records import store_key
 from seaway.store.base import Changed, Item, Snapshot
 from seaway.trust import authority, certificates, contexts
 from seaway.trust.certificates import Identity
 from seaway.trust.folder import Folder
-from seaway.upkeep import Upkeep
+from seaway.upkeep import Upkeep, _places
 
 
 async def records(cluster):
@@ -370,6 +373,23 @@ def test_a_revision_that_is_none_is_refused(tmp_path, path):
     run(tmp_path, scenario)
 
 
+def test_a_host_that_is_not_reached_directly_is_asked_at_its_address_in_the_cluster(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        inside = ip_address(loopback(one.address))
+        far = replace(one.intents.here, underlay=(ip_address("127.0.77.200"),), addresses=(inside,))
+        others = Others(two.keeper, cluster.port)
+        stored = await others.ask(far, "GET", "/v1/store?via=two", None, Stored)
+        assert "hosts/two" in stored.items
+        away = replace(far, addresses=(ip_address("127.0.77.201"),))
+        with pytest.raises(Unavailable, match=r"at 127\.0\.77\.200 .*at 127\.0\.77\.201 "):
+            await others.ask(away, "GET", "/v1/store")
+        await others.close()
+
+    run(tmp_path, scenario)
+
+
 def test_a_stranger_may_not_send_much(tmp_path):
     async def scenario(cluster):
         one = await cluster.first()
@@ -392,6 +412,18 @@ def test_who_says_nothing_is_cut_off_and_the_others_are_served(tmp_path):
             assert b"" == await reader.read()
             writer.close()
         assert 20 == one.keeper.refusals.counts["no handshake"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_port_that_something_else_has_is_told(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        with socket.create_server((loopback(one.address), cluster.port)):
+            await cluster.token()
+            await one.until(lambda: one.intents.status().failures)
+            (failure,) = one.intents.status().failures
+        assert ("hosts", True) == (failure.target, f"TCP port {cluster.port}" in failure.error)
 
     run(tmp_path, scenario)
 
@@ -532,6 +564,32 @@ def test_a_dead_host_holds_up_a_drain_by_name(tmp_path):
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("act", ["drain", "network rm"])
+def test_all_hosts_are_asked_at_once(tmp_path, act):
+    """Each answers when all have been asked."""
+
+    async def scenario(agent):
+        asked, facts = asyncio.Barrier(3), agent.intents.facts
+
+        async def answer(_method, path, *_given):
+            await asked.wait()
+            if path.endswith("/relay"):
+                return RelayReport(draining=False, relay=False)
+            return UseReport(leaving=True, endpoints=())
+
+        for n, name in enumerate("abc", 2):
+            facts.change(Peer, name, Peer(name=name, number=n, addresses=()))
+            block = Block(prefix=ip_network(f"10.208.{n}.0/24"), network="default", host=name)
+            facts.change(Block, str(block.prefix), block)
+            agent.intents.others.answering[name] = answer
+        if act == "drain":
+            assert () == (await agent.intents.drained("a")).unheard
+        else:
+            await agent.intents._refuse_used("default")
+
+    agents.run(tmp_path, scenario)
+
+
 # Removal
 
 
@@ -637,6 +695,24 @@ def test_a_removal_that_died_half_way_is_finished_by_anybody(tmp_path):
     run(tmp_path, scenario)
 
 
+def test_a_step_of_upkeep_that_fails_holds_no_other_one_back(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        await two.agent.attach("web")
+        await one.until(lambda: one.intents.facts.get(Peer, "two"))
+        await two.stop()
+        await one.intents._forget("two", force=True)
+        moved = replace(one.intents.here, underlay=(ip_address("127.0.77.9"),))
+        await one.intents.records.commit([moved])  # so another certificate is due
+        one.keeper.folder.authority_key.write_text("damaged")
+
+        assert not await Upkeep(one.intents).look()
+        assert set() == await left_of("two", cluster)
+
+    run(tmp_path, scenario)
+
+
 def test_a_host_that_joined_again_under_its_name_loses_nothing_to_a_late_removal(tmp_path):
     async def scenario(cluster):
         one = await cluster.first()
@@ -699,6 +775,43 @@ def test_the_host_that_holds_the_records_does_not_leave(tmp_path):
 
 
 # The store through others
+
+
+def test_the_store_is_had_through_hosts_that_came_later_and_the_one_of_the_join_may_go(tmp_path):
+    """Written down: the next agent knows them, too."""
+    file = tmp_path / "member.json"
+
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        three = await cluster.join("three", at="two")
+        assert (two.address,) == three.intents.member.through
+        await three.until(lambda: 2 == three.intents.facts.number(Peer))
+        assert await Upkeep(three.intents, file).look()
+        assert (two.address, one.address) == membership.load(file).through
+
+        await two.stop()
+        await one.intents.remove_host("two", force=True)
+        await three.until(lambda: not three.intents.facts.get(Peer, "two"))
+        assert await Upkeep(three.intents, file).look()
+        assert (one.address, two.address) == membership.load(file).through
+
+    run(tmp_path, scenario)
+
+
+def test_of_many_hosts_some_are_asked_for_the_store_and_what_a_person_wrote_is_kept():
+    peers = [
+        Peer(name=f"h{n}", number=n, addresses=(), underlay=(ip_address(f"192.0.2.{n}"),))
+        for n in range(2, 60)
+    ]
+    peers.append(replace(peers[0], name="c", number=60, underlay=(), control=True))
+    peers.append(replace(peers[1], name="d", number=61, control=True))
+    found = _places(("first.example", "192.0.2.40", "192.0.2.99"), peers)
+
+    assert ("192.0.2.40", "192.0.2.3", "192.0.2.2", "192.0.2.4") == found[:4]
+    assert ("first.example", "192.0.2.99") == found[-2:]
+    assert 18 == len(set(found))
+    assert found == _places(found, peers)
 
 
 def test_without_the_way_to_the_store_a_host_lives_on_and_catches_up(tmp_path):

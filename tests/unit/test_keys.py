@@ -12,7 +12,8 @@ from authority import Authority
 from fakes_keys import FakeKeys
 from seaway.errors import Invalid
 from seaway.routed.core import LinkKeys
-from seaway.routed.keys import HostKeys, key_digest
+from seaway.routed.keys import HostKeys
+from seaway.trust.certificates import key_digest
 
 
 def real() -> dict[str, LinkKeys]:
@@ -79,7 +80,8 @@ def test_a_credential_that_is_signed_in_an_unknown_way_is_none():
 def test_both_ends_of_a_link_know_its_number_when_they_know_each_other(keys):
     a, b = keys["a"], keys["b"]
     assert None is a.number("b")
-    a.learn("b", b.credential)
+    assert a.learn("b", b.credential)
+    assert a.learn("b", b.credential)
     b.holds("a", a.credential, b"body", a.sign(b"body"))
 
     assert a.number("b") == b.number("a")
@@ -87,9 +89,8 @@ def test_both_ends_of_a_link_know_its_number_when_they_know_each_other(keys):
 
 
 def test_what_is_no_credential_of_a_host_tells_no_number(keys):
-    keys["a"].learn("b", keys["a"].credential)
-    keys["a"].learn("b", b"nothing")
-
+    assert not keys["a"].learn("b", keys["a"].credential)
+    assert not keys["a"].learn("b", b"nothing")
     assert None is keys["a"].number("b")
 
 
@@ -147,6 +148,7 @@ def test_a_key_that_is_not_the_one_of_the_hosts_record_does_not_count():
     keeper.know({"a": key_digest(new._key.public_key()), "b": ""})
 
     assert not keeper.holds("a", old.credential, b"body", old.sign(b"body"))
+    assert not keeper.learn("a", old.credential)
     assert keeper.holds("a", new.credential, b"body", new.sign(b"body"))
 
 

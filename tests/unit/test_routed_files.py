@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from ipaddress import ip_address, ip_network
 
 import pytest
 
+from authority import Authority
 from fakes_keys import FakeKeys
 from seaway.errors import HostUnfit, Undecodable
 from seaway.model import codec
@@ -18,6 +20,7 @@ from seaway.routed.flood import Flood
 from seaway.routed.messages import Signed, encode
 from seaway.routed.orders import addresses, ring
 from seaway.routed.orders_file import OrdersFile
+from seaway.trust.folder import Folder
 
 HERE = {"host": "a", "number": 1, "underlay": (ip_address("192.0.2.1"),)}
 
@@ -109,6 +112,18 @@ def test_who_has_an_address_in_a_segment_of_this_host_is_in_it():
     assert any(name[0] == "f" for name in chosen)
 
 
+def test_sessions_are_for_members_alone_whose_certificates_are_as_they_must_be(tmp_path):
+    authority, folder = Authority(), Folder(tmp_path)
+    folder.put(folder.authority, authority.pem)
+    folder.put(folder.host, authority.host("a"))
+    made = Credentials(folder)
+    for context in (made.serving, made.asking):
+        assert ssl.CERT_REQUIRED == context.verify_mode
+        assert ssl.TLSVersion.TLSv1_3 == context.minimum_version
+        assert ssl.VerifyFlags.VERIFY_X509_STRICT in context.verify_flags
+    assert made.asking.check_hostname
+
+
 def test_a_host_that_has_not_joined_says_so(tmp_path):
     with pytest.raises(HostUnfit, match="has not joined"):
-        Credentials(tmp_path)
+        Credentials(Folder(tmp_path))

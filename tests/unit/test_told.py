@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path as File
 from typing import Any
@@ -10,12 +12,13 @@ from typing import Any
 import pytest
 from tests.waiting import wait_until
 
+from seaway.daemons import Runner
 from seaway.errors import Invalid, SystemFailed, Unavailable
 from seaway.facts import Facts
 from seaway.model import codec
 from seaway.model.facts import LinkNumber, Path, Value
 from seaway.model.routing import Numbers, Question, RoutedReport, Told, Turn
-from seaway.paths import Paths, Runner
+from seaway.paths import Paths
 from seaway.routed.desk import Desk
 
 B, C = Path(host="b", via="b"), Path(host="c", via="b", backup="d")
@@ -152,7 +155,7 @@ def test_a_question_is_answered_or_refused_with_its_reason(tmp_path):
 def test_nobody_that_answers_is_told(tmp_path, there):
     async def scenario() -> None:
         paths = Paths(Facts(()), lambda: None, tmp_path)
-        with pytest.raises(Unavailable, match="routed does not answer"):
+        with pytest.raises(Unavailable, match=r"routed (does not answer|hung up)"):
             await paths.ask(Question(ask="status"), RoutedReport)
 
     async def whole() -> None:
@@ -163,6 +166,20 @@ def test_nobody_that_answers_is_told(tmp_path, there):
         )
         async with server:
             return await scenario()
+
+    asyncio.run(whole())
+
+
+def test_one_that_dies_while_it_is_asked_is_told_as_such(tmp_path):
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    async def whole() -> None:
+        async with await asyncio.start_unix_server(hear, tmp_path / "routed.sock"):
+            paths = Paths(Facts(()), lambda: None, tmp_path)
+            with pytest.raises(Unavailable, match="routed hung up"):
+                await paths.ask(Question(ask="status"), RoutedReport)
 
     asyncio.run(whole())
 
@@ -219,3 +236,31 @@ def test_one_that_ends_at_once_is_started_more_and_more_seldom(tmp_path, process
     assert [2, 4, 8, 16, 32, 32] == looks(Runner(tmp_path / "orders", process), 6)
     process.pid = 7
     assert [1] == looks(Runner(tmp_path / "orders", process), 1)
+
+
+LOOKS_TWICE = """
+import asyncio, sys
+from pathlib import Path
+from seaway.daemons import Daemon, Runner
+
+folder = Path(sys.argv[1])
+daemon = Daemon("routed", "none.service", folder / "pid", folder / "log")
+runner = Runner(folder / "orders", daemon)
+print("pauses:", asyncio.run(runner.look()), asyncio.run(runner.look()))
+"""
+
+
+def test_one_that_the_machine_cannot_start_is_tried_again(tmp_path):
+    (tmp_path / "orders").touch()
+    setsid = tmp_path / "setsid"
+    setsid.write_text("#!/bin/sh\nexit 1\n")  # as where no process can be made
+    setsid.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKS_TWICE, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(tmp_path)},  # where there is no systemctl, either
+    )
+    assert 2 == done.stdout.count("'seaway routed' cannot be started"), done
+    assert "pauses: 2.0 4.0" in done.stdout

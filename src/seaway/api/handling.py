@@ -6,6 +6,7 @@ which aiohttp logs with its traceback and answers as 500 while the agent works o
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 16 << 20  # of a body; the CNI front passes 4 MB, escaped
 _MOST_OF_ANYONE = 64 << 10  # from who has shown no certificate
+BODY_WITHIN = 10.0  # seconds
+_WITHIN = web.AppKey("within", float)
 
 
-def application(doors: Doors, routes: Iterable[Route], admit: Admit) -> web.Application:
+def application(
+    doors: Doors, routes: Iterable[Route], admit: Admit, body_within: float = BODY_WITHIN
+) -> web.Application:
     """`admit` says who calls, and raises where he may not."""
     app = web.Application(middlewares=[_errors_as_json], client_max_size=_MOST_BYTES)
+    app[_WITHIN] = body_within
 
     async def describe(request: web.Request) -> web.Response:  # noqa: RUF029, a handler's shape
         admit(request, None)
@@ -70,13 +76,23 @@ async def _parse(request: web.Request, route: Route, caller: Caller) -> Call:
         length = request.content_length
         if length is None or length > _MOST_OF_ANYONE:
             raise Invalid("that is too long", f"at most {_MOST_OF_ANYONE} bytes, told before")
-    data = await request.read()
+    data = await _body(request)
     if route.takes is None:
         if data:
             raise Invalid(f"{route.method} {route.path} takes no body", "leave it out")
         return Call(request.match_info, request.query, caller=caller)
     body = codec.decode(data, route.takes)
     return Call(request.match_info, request.query, body, caller)
+
+
+async def _body(request: web.Request) -> bytes:
+    within = request.app[_WITHIN]
+    try:
+        async with asyncio.timeout(within):
+            return await request.read()
+    except TimeoutError:
+        told = f"the body did not come within {within:g} s"
+        raise Invalid(told, "send it at once") from None
 
 
 @web.middleware

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
 
 from seaway import names
-from seaway.api.handling import application
+from seaway.api.handling import BODY_WITHIN, application
 from seaway.api.routes import ROUTES, Caller, Doors, Route
 from seaway.errors import Forbidden, Invalid, SeawayError
 
@@ -40,25 +41,41 @@ _WHY = {  # X509_V_ERR_…
 }
 
 
+@dataclass(frozen=True)
+class Patience:
+    """Seconds until who has shaken hands is cut off."""
+
+    idle: float = 20.0  # who asks nothing; who follows the store asks more often
+    body: float = BODY_WITHIN  # who does not say all that he began to say
+
+
 class HostServer:
     """From when there is a certificate until the agent ends."""
 
     def __init__(
-        self, doors: Doors, keeper: Keeper, address: str = "", port: int = names.HOSTS_PORT
+        self,
+        doors: Doors,
+        keeper: Keeper,
+        address: str = "",
+        port: int = names.HOSTS_PORT,
+        patience: Patience = Patience(),
     ) -> None:
         """`address`: only on this one; empty: on every one of the host."""
         self._doors = doors
         self._keeper = keeper
         self._address = address
         self._port = port
+        self._patience = patience
         self._shaking = 0
 
     async def serve(self) -> None:
         await self._keeper.begun.wait()
         routes = [route for route in ROUTES if route.hosts or route.anyone]
         runner = web.AppRunner(
-            application(self._doors, routes, self._admit),
+            application(self._doors, routes, self._admit, self._patience.body),
             access_log=None,
+            keepalive_timeout=self._patience.idle,
+            lingering_time=self._patience.body,
             shutdown_timeout=_CLOSE_WAIT,
         )
         await runner.setup()
@@ -72,15 +89,16 @@ class HostServer:
 
     async def _listen(self) -> socket.socket:
         """Also where something else has the port for now: containers matter more than that."""
+        troubles = self._doors.intents.troubles
         while True:
             try:
                 sock = _bound(self._address, self._port)
             except OSError as error:
-                self._keeper.trouble = f"cannot listen on TCP port {self._port}: {error.strerror}"
+                troubles["hosts"] = f"cannot listen on TCP port {self._port}: {error.strerror}"
                 log.warning("cannot listen", port=self._port, error=str(error))
                 await asyncio.sleep(_RETRY)
             else:
-                self._keeper.trouble = ""
+                troubles.pop("hosts", None)
                 self._keeper.open.set()
                 log.info("other hosts may ask", port=self._port)
                 return sock
@@ -103,11 +121,12 @@ class HostServer:
                 group.create_task(self._shake_hands(connection, runner), name="handshake")
 
     async def _shake_hands(self, connection: socket.socket, runner: web.AppRunner) -> None:
-        loop = asyncio.get_running_loop()
+        loop, server = asyncio.get_running_loop(), runner.server
+        assert server, "it is set up"
         try:
             address = connection.getpeername()[0]
             await loop.connect_accepted_socket(
-                runner.server,  # type: ignore[arg-type]  # it is set up
+                server,
                 connection,
                 ssl=self._keeper.contexts.serving,
                 ssl_handshake_timeout=_HANDSHAKE,

@@ -44,7 +44,7 @@ class Flooding:
         for name, flood in self._floods.items():
             flood.admit(names)
             for peer in self._peers[name]:
-                flood.open(peer, self._now)
+                flood.open(peer)
         self._spread(cluster.names)  # that nothing is known yet
 
     def change(self, states: Iterable[LinkState]) -> Told:

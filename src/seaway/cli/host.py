@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from seaway.model.reports import DrainReport, HostReport
 
-_POLL = 0.2  # seconds
+_POLL = 1.0  # seconds: each time all hosts are asked
 
 
 def _state(report: HostReport) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seaway.cli import options
+from seaway.cli import options, token
 from seaway.errors import Invalid
 
 PEM = click.Path(path_type=Path, dir_okay=False)
@@ -77,6 +77,4 @@ def init(
 def _tell_join() -> None:
     from seaway.model.requests import NewToken  # noqa: PLC0415
 
-    made = options.agent().create_token(NewToken())
-    click.echo("on a host that joins, within a day:", err=True)
-    click.echo(f"seaway join {made.token} {made.addresses[0] if made.addresses else 'HOST'}")
+    token.tell(options.agent().create_token(NewToken()))

@@ -12,7 +12,7 @@ from seaway.cli import options, show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seaway.model.reports import TokenReport
+    from seaway.model.reports import NewTokenReport, TokenReport
 
 
 def _uses(report: TokenReport) -> str:
@@ -21,6 +21,13 @@ def _uses(report: TokenReport) -> str:
 
 def at(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def tell(made: NewTokenReport) -> None:
+    """The command by which a host joins."""
+    where = str(made.addresses[0]) if made.addresses else "HOST"
+    click.echo(f"until {at(made.expires)}, on the host that joins:", err=True)
+    click.echo(f"seaway join {made.token} {where}")
 
 
 COLUMNS: dict[str, Callable[[TokenReport], Any]] = {
@@ -55,9 +62,7 @@ def create(ttl: str, uses: int | None, output: str, *, control: bool) -> None:
     if output != "table":
         show.document(made, output)
         return
-    where = str(made.addresses[0]) if made.addresses else "HOST"
-    click.echo(f"until {at(made.expires)}, on the host that joins:", err=True)
-    click.echo(f"seaway join {made.token} {where}")
+    tell(made)
 
 
 @token.command()

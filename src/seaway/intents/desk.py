@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
-from seaway.errors import Unavailable
+from seaway.errors import SeawayError, Unavailable
 from seaway.facts import Facts
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
@@ -137,6 +137,24 @@ class Desk:
     stirred: asyncio.Event = field(default_factory=asyncio.Event)  # there is something to keep up
     # Between the check of a request and its commit no other one may be checked.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def ask_all(
+        self, peers: Iterable[Host], path: str, kind: type[V]
+    ) -> dict[str, V | SeawayError]:
+        """By name, what each answers, or why it does not. All at once: of one that is dead it takes
+        seconds to know that.
+        """
+
+        async def ask(peer: Host) -> V | SeawayError:
+            try:
+                answer: V = await self.others.ask(peer, "GET", path, None, kind)
+            except SeawayError as error:
+                return error
+            return answer
+
+        asked = list(peers)
+        answers = await asyncio.gather(*(ask(peer) for peer in asked))
+        return {peer.name: answer for peer, answer in zip(asked, answers, strict=True)}
 
     async def decide(self, act: Callable[[], Awaitable[T]]) -> T:
         """Check a request and commit it, one at a time; anew where another host was faster."""

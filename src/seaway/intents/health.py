@@ -72,8 +72,6 @@ class HealthIntents(Desk):
         return "another host" if self.member.through else "sqlite"
 
     def _troubles(self) -> Iterator[Failure]:
-        if self.trust.trouble:
-            yield Failure(target="hosts", key="TCP port", error=self.trust.trouble)
         for what, why in self.troubles.items():
             yield Failure(target=what, key=self.host.name, error=why)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import structlog
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from seaway import joining, reclaiming
 from seaway.errors import Conflict, NotFound, SeawayError
@@ -17,7 +17,7 @@ from seaway.intents.voters import VoterIntents
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Path, Peer
 from seaway.model.reports import DrainReport, HostReport, RelayReport
 from seaway.model.seats import client_url
-from seaway.records import parse, store_key
+from seaway.records import as_host, parse, store_key
 from seaway.store.base import Changed, Snapshot
 
 log = structlog.get_logger(__name__)
@@ -71,9 +71,7 @@ class HostIntents(VoterIntents):
 
     def _everyone(self) -> list[Host]:
         """Peers as the hosts that they are, as they are told outside."""
-        here = self.here
-        peers = (Host(**asdict(peer)) for peer in self.facts.all(Peer))
-        return [here, *peers]
+        return [self.here, *map(as_host, self.facts.all(Peer))]
 
     # Drain
 
@@ -86,22 +84,19 @@ class HostIntents(VoterIntents):
     async def _set_draining(self, name: str, *, draining: bool) -> None:
         host = self._host(name)
         if host.draining != draining:
-            await self.records.commit([replace(Host(**asdict(host)), draining=draining)])
+            await self.records.commit([replace(as_host(host), draining=draining)])
             log.info("host drains" if draining else "host drains no more", host=name)
 
     async def drained(self, name: str) -> DrainReport:
         """As every host says."""
         host = self._host(name)
         relay_of, unheard = [], []
-        for peer in self.facts.all(Peer):
-            told = None
-            with suppress(SeawayError):
-                path = f"/v1/hosts/{name}/relay"
-                told = await self.others.ask(peer, "GET", path, None, RelayReport)
-            if told is None or told.draining != host.draining:
-                unheard.append(peer.name)
+        peers, path = self.facts.all(Peer), f"/v1/hosts/{name}/relay"
+        for peer, told in (await self.ask_all(peers, path, RelayReport)).items():
+            if isinstance(told, SeawayError) or told.draining != host.draining:
+                unheard.append(peer)
             elif told.relay:
-                relay_of.append(peer.name)
+                relay_of.append(peer)
         if self.relay(name).relay:
             relay_of.append(self.host.name)
         known = await self._known()

@@ -21,7 +21,6 @@ from seaway.ipam import around
 from seaway.model.addresses import Address, host_prefix
 from seaway.model.facts import Block, Endpoint, Network, Peer
 from seaway.model.requests import Loan
-from seaway.store.base import Changed
 
 
 class LoanNeeded(Exhausted):
@@ -174,7 +173,7 @@ class LoanIntents(Desk):
             for interface in endpoint.addresses:
                 network = self.facts.get(Network, endpoint.network)
                 if network and (block := self.missing_single(network, interface.ip)):
-                    with suppress(Changed, SeawayError):  # told by `ipam check`
+                    with suppress(SeawayError):  # told by `ipam check`
                         await self.records.commit([block])
 
     def missing_single(self, network: Network, address: Address) -> Block | None:

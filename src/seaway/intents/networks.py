@@ -139,17 +139,16 @@ class NetworkIntents(Desk):
     async def _refuse_used(self, name: str) -> None:
         """On other hosts, as they say."""
         owners = {block.host for block in self.facts.where(Block, "network", name)}
-        for peer in self.facts.all(Peer):
-            if peer.name not in owners:
-                continue
-            told: UseReport = await self.others.ask(
-                peer, "GET", f"/v1/networks/{name}/use", None, UseReport
-            )
+        peers = [peer for peer in self.facts.all(Peer) if peer.name in owners]
+        answers = await self.ask_all(peers, f"/v1/networks/{name}/use", UseReport)
+        for peer, told in answers.items():
+            if isinstance(told, SeawayError):
+                raise told
             if told.endpoints:
-                _refuse(name, list(told.endpoints), f" on host '{peer.name}'")
+                _refuse(name, list(told.endpoints), f" on host '{peer}'")
             if not told.leaving:
                 raise Unavailable(
-                    f"host '{peer.name}' does not know yet that '{name}' is removed", "try again"
+                    f"host '{peer}' does not know yet that '{name}' is removed", "try again"
                 )
 
     async def network_use(self, name: str) -> UseReport:

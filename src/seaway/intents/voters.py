@@ -7,13 +7,14 @@ import time
 from contextlib import suppress
 
 import structlog
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
-from seaway import voting
+from seaway import joining, voting
 from seaway.errors import SeawayError, Unavailable
 from seaway.intents.desk import Desk, Voters
 from seaway.model.facts import Cluster, Host, Peer
 from seaway.model.seats import NotYet, client_url, peer_url
+from seaway.records import as_host
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +24,8 @@ _WITHIN, _PAUSE = 10.0, 0.5  # seconds
 class VoterIntents(Desk):
     def control_hosts(self) -> tuple[Host, ...]:
         """By their numbers; those that others reach, and that stay."""
-        peers = (Host(**asdict(peer)) for peer in self.facts.all(Peer))
-        found = (h for h in (self.here, *peers) if h.control and h.underlay and not h.going)
+        everyone = (self.here, *map(as_host, self.facts.all(Peer)))
+        found = (h for h in everyone if h.control and h.underlay and not h.going)
         return tuple(sorted(found, key=lambda host: host.number))
 
     async def note_places(self, urls: tuple[str, ...]) -> None:
@@ -55,9 +56,9 @@ class VoterIntents(Desk):
 
     async def _mark(self, name: str, *, going: bool) -> None:
         async def mark() -> None:
-            found = self.facts.get(Host, name) or self.facts.get(Peer, name)
+            found = joining.known_host(self.facts, name)
             if found and found.going != going:
-                await self.records.commit([replace(Host(**asdict(found)), going=going)])
+                await self.records.commit([replace(as_host(found), going=going)])
 
         await self.decide(mark)
 

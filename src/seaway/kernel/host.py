@@ -19,7 +19,7 @@ from seaway.kernel.messages.route import UNICAST, RouteEntry, list_routes, parse
 from seaway.kernel.rtnl import Rtnl
 from seaway.model.addresses import ForeignPrefix, host_prefix
 from seaway.model.reports import Finding
-from seaway.names import ROUTE_PROTOCOL, STORE_FILE
+from seaway.names import ROUTE_PROTOCOL, SET_UP
 
 KERNEL_FLOOR = (6, 1)
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -137,7 +137,7 @@ def _forwarding() -> Iterator[Finding]:
 
 def _turns_on() -> str:
     try:
-        known = STORE_FILE.exists()
+        known = any(path.exists() for path in SET_UP)
     except PermissionError:  # only root may look: then somebody made it
         known = True
     if known:

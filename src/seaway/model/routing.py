@@ -90,7 +90,7 @@ class RoutedReport(Value):
     host: str
     links: tuple[LinkReport, ...] = ()
     hosts: int = 0  # that are heard of
-    refused: dict[str, int] = {}  # messages and probes, by what was wrong with them
+    refused: dict[str, int] = {}  # of who does not mean well: messages, probes; by what was wrong
     computed: int = 0  # times
     took: float = 0.0  # milliseconds, the last time
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from seaway.model.addresses import Address
 from seaway.model.links import LinkState
 from seaway.model.routing import LinkReport, Numbers, Orders, Turn
 from seaway.routed import orders as ordered
 from seaway.routed.database import Entry
-from seaway.routed.flood import Flood, Keys
+from seaway.routed.flood import WRONG, Flood, Keys
 from seaway.routed.neighbours import with_others
 from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
 from seaway.routed.probes import DEFAULT, FAST, Prober, Timing
@@ -23,6 +23,9 @@ from seaway.routed.router import Router
 
 SETTLING = 2.0  # seconds after its start in which a host announces nothing unless it knows better
 YOUNG = 10.0  # and in which it takes up links as they were before
+# Faults of probes that nobody who means well makes; "replayed" may be late, "unanswered question"
+# come before the program that answers:
+FORGED: Final = frozenset({"no probe", "of others", "forged"})
 TIMINGS: Mapping[str, Timing] = {"default": DEFAULT, "fast": FAST}
 
 
@@ -31,7 +34,7 @@ class LinkKeys(Keys, Protocol):
 
     def know(self, digests: Mapping[str, str]) -> None: ...
 
-    def learn(self, host: str, credential: bytes) -> None: ...
+    def learn(self, host: str, credential: bytes) -> bool: ...
 
     def number(self, host: str) -> int | None: ...
 
@@ -151,6 +154,13 @@ class Core:
         if packet.number != self._keys.number(host):
             return "forged"
         return "" if self.prober.answer(packet.stamp, host, at) else "replayed"
+
+    def wrong(self) -> dict[str, int]:
+        """Messages and probes of who does not mean well, by what was wrong with them; and how often
+        somebody was cut off.
+        """
+        counts, told = self.flood.counts + self.refused, WRONG | FORGED | {"cut off"}
+        return {fault: counts[fault] for fault in sorted(told) if fault in counts}
 
     def compute(self) -> list[Turn]:
         """Paths that are otherwise because of what was heard since."""

@@ -30,6 +30,7 @@ from seaway.routed.orders_file import OrdersFile
 from seaway.routed.places import Places
 from seaway.routed.probing import ProbeSocket
 from seaway.routed.streams import Sessions
+from seaway.trust.folder import Folder
 
 SLOW: Final = 0.5  # seconds between two looks at files, members and sessions
 KEEP: Final = 5.0  # and between two times that link state is written to its file
@@ -111,7 +112,7 @@ class Daemon:
         self._places = places
         self._group = group
         self._now = asyncio.get_running_loop().time
-        self._credentials = Credentials(places.trust)
+        self._credentials = Credentials(Folder(places.trust))
         self._ended = begun.ended
         began = time.time_ns() // 1_000_000
         self._core = Core(orders, self._credentials.keys, lambda: secrets.randbits(64), began)
@@ -230,6 +231,7 @@ class Daemon:
         core = self._core
         if (orders.host, orders.number) != (core.orders.host, core.orders.number):
             log.warning("orders for another host", host=orders.host, number=orders.number)
+            self._ended.set()  # the next one is that host
             return
         for outlet in self._outlets:
             outlet.know({member.name: member.number for member in orders.members})
@@ -265,11 +267,12 @@ class Daemon:
 
     # ── what is said in sessions: see `streams.Exchange` ──
 
-    def open(self, peer: str, certificate: bytes) -> bool:
-        if not self._core.flood.open(peer, self._now()):
-            return False
-        self._credentials.keys.learn(peer, certificate)
-        return True
+    def admits(self, peer: str, certificate: bytes) -> bool:
+        keys = self._credentials.keys
+        return self._core.flood.admits(peer, self._now()) and keys.learn(peer, certificate)
+
+    def open(self, peer: str) -> None:
+        self._core.flood.open(peer)
 
     def close(self, peer: str) -> None:
         self._core.flood.close(peer)
@@ -305,7 +308,7 @@ class Daemon:
             host=core.orders.host,
             links=core.links(self._sessions.streams),
             hosts=len(core.flood.entries),
-            refused=dict(core.flood.counts + core.refused),
+            refused=core.wrong(),
             computed=self._computed,
             took=round(self._took * 1000, 3),
         )

@@ -129,13 +129,14 @@ class Flood:
                 self._credentials[entry.state.host] = entry.credential
                 self._hold(entry)
 
-    def open(self, peer: str, now: float) -> bool:
-        """A session with this host, which has proven its name. False: it was cut off lately."""
-        if peer not in self._members or now < self._refused.get(peer, now):
-            return False
+    def admits(self, peer: str, now: float) -> bool:
+        """Whether there may be a session: with a member that was not cut off lately."""
+        return peer in self._members and now >= self._refused.get(peer, now)
+
+    def open(self, peer: str) -> None:
+        """A session with this host, which has proven who it is."""
         self._refused.pop(peer, None)
         self._sessions[peer] = Session(peer, self.entries)
-        return True
 
     def close(self, peer: str) -> None:
         self._sessions.pop(peer, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,6 +24,7 @@ from cryptography.x509 import (
 )
 
 from seaway.errors import Invalid
+from seaway.trust.certificates import key_digest
 
 CONTEXT = b"seaway link state 1\0"  # nothing else that a host signs begins so
 LONGEST = 4096  # bytes of a certificate that is looked at
@@ -89,10 +90,16 @@ class HostKeys:
             return False
         return True
 
-    def learn(self, host: str, credential: bytes) -> None:
-        """It was shown in a session, in which TLS has proven it."""
-        if (host, credential) not in self._holders and (key := self._holder(host, credential)):
+    def learn(self, host: str, credential: bytes) -> bool:
+        """It was shown to begin a session, and TLS has proven it; whether it is of this host's key,
+        as its record says.
+        """
+        if (host, credential) in self._holders:
+            return True
+        key = self._holder(host, credential)
+        if key:
             self._holders[host, credential] = key
+        return key is not None
 
     def number(self, host: str) -> int | None:
         """Of the link to that host: the same for both ends, and known to nobody else. None: its
@@ -132,8 +139,3 @@ def names(certificate: Certificate) -> list[str]:
         found = certificate.extensions.get_extension_for_class(SubjectAlternativeName)
         return found.value.get_values_for_type(DNSName)
     return []
-
-
-def key_digest(key: ec.EllipticCurvePublicKey) -> str:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()

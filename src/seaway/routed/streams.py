@@ -33,9 +33,12 @@ log = structlog.get_logger(__name__)
 
 
 class Exchange(Protocol):
-    """What is said in a session: see `Flood`. Names were proven by certificates."""
+    """What is said in a session: see `Flood`."""
 
-    def open(self, peer: str, certificate: bytes) -> bool: ...
+    def admits(self, peer: str, certificate: bytes) -> bool:
+        """Whether who has proven that name by that certificate is the host of that name."""
+
+    def open(self, peer: str) -> None: ...
 
     def close(self, peer: str) -> None: ...
 
@@ -106,13 +109,11 @@ def patient(writer: asyncio.StreamWriter) -> None:
 
 
 async def dial(
-    peer: str, address: str, context: ssl.SSLContext
+    peer: str, address: str, context: ssl.SSLContext, port: int = ROUTED_PORT
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Raises `OSError`, also if it is not that host."""
     async with asyncio.timeout(HANDSHAKE):
-        return await asyncio.open_connection(
-            address, ROUTED_PORT, ssl=context, server_hostname=peer
-        )
+        return await asyncio.open_connection(address, port, ssl=context, server_hostname=peer)
 
 
 class Sessions:
@@ -148,9 +149,17 @@ class Sessions:
         for peer in peers:
             self.streams[peer].stir()
 
-    async def listen(self) -> asyncio.Server:
+    async def listen(
+        self, address: str | None = None, port: int = ROUTED_PORT, handshake: float = HANDSHAKE
+    ) -> asyncio.Server:
+        """`address`: only on this one. Who has not shaken hands in time is cut off."""
         return await asyncio.start_server(
-            self._let_in, None, ROUTED_PORT, ssl=self._credentials.serving, reuse_address=True
+            self._let_in,
+            address,
+            port,
+            ssl=self._credentials.serving,
+            ssl_handshake_timeout=handshake,
+            reuse_address=True,
         )
 
     def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -181,9 +190,11 @@ class Sessions:
     ) -> None:
         peer, certificate = certificate_of(writer)
         stream = Stream(peer, reader, writer, ours=ours)
-        if not self._takes(stream) or not self._exchange.open(peer, certificate):
+        # first whether it is let in: who is not ends nobody's session
+        if not self._exchange.admits(peer, certificate) or not self._takes(stream):
             stream.end()
             return
+        self._exchange.open(peer)
         patient(writer)
         self.streams[peer] = stream
         log.info("session", peer=peer, ours=ours)

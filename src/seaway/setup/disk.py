@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from seaway import names
-from seaway.errors import SeawayError
+from seaway.errors import SeawayError, StoreDamaged
 from seaway.model.reports import Finding
 from seaway.setup import files
 from seaway.store import file
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LEAST_FREE = 16 << 20  # bytes: the log of the store may grow to 4 MB before it is written back
+_BEGUN_ANEW = "the agent sets it aside when it starts, and takes all from where the records lie"
 
 
 def findings() -> Iterator[Finding]:
@@ -26,16 +27,25 @@ def findings() -> Iterator[Finding]:
 
 
 def _store() -> Iterator[Finding]:
-    path = names.STORE_FILE
+    yield from look_at(names.STORE_FILE)
+    yield from look_at(names.CACHE_FILE, damaged=_BEGUN_ANEW)
+
+
+def look_at(path: Path, damaged: str = "") -> Iterator[Finding]:
+    """`damaged`: what becomes of such a one by itself."""
     try:
         if not path.exists():
-            return  # nothing was set up yet
+            return  # nothing was set up yet, or the records lie elsewhere
         with file.told(path):
             file.look_at(path)
     except PermissionError:
         return  # only root may look
     except SeawayError as error:
-        yield Finding(check="store", level="error", found=error.message, advice=error.hint)
+        found = error.message
+        if damaged and isinstance(error, StoreDamaged):
+            yield Finding(check="store", level="warning", found=found, advice=damaged)
+        else:
+            yield Finding(check="store", level="error", found=found, advice=error.hint)
     else:
         yield Finding(check="store", level="ok", found=f"{path} is whole", advice="")
 

@@ -7,14 +7,12 @@ what names our program is ours.
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 from importlib import resources
 from itertools import count
 from pathlib import Path
 
-from seaway import config, names
+from seaway import config, durable, names
 from seaway.errors import HostUnfit
 
 PLUGIN = names.CNI_BIN / "seaway"
@@ -28,7 +26,7 @@ def put_config(path: Path = names.CONFIG_FILE) -> bool:
     """Write the template where there is no configuration; whether it was written."""
     if path.exists():
         return False
-    _write(path, config.TEMPLATE.encode(), 0o644)
+    durable.write(path, config.TEMPLATE.encode(), 0o644)
     return True
 
 
@@ -43,7 +41,7 @@ def put_plugin(path: Path = PLUGIN) -> bool:
     data = program.read_bytes()
     if path.is_file() and path.read_bytes() == data:
         return False
-    _write(path, data, 0o755)
+    durable.write(path, data, 0o755)
     return True
 
 
@@ -62,7 +60,7 @@ def put_conflist(network: str, path: Path = CONFLIST) -> Path | None:
             {"type": _TYPE, "network": network, "capabilities": dict.fromkeys(_ASKED_FOR, True)}
         ],
     }
-    _write(path, json.dumps(conflist, indent=2).encode() + b"\n", 0o644)
+    durable.write(path, json.dumps(conflist, indent=2).encode() + b"\n", 0o644)
     return path
 
 
@@ -108,17 +106,3 @@ def _types(path: Path) -> list[str]:
     if not isinstance(plugins, list):
         return []
     return [str(plugin.get("type")) for plugin in plugins if isinstance(plugin, dict)]
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Whole or not at all, also while the old file is being executed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(made).chmod(mode)
-        Path(made).rename(path)
-    except OSError:
-        Path(made).unlink()
-        raise

@@ -174,6 +174,10 @@ def _routed(client: Client) -> Iterator[Finding]:
     if report.links:
         up = [link for link in report.links if link.up]
         yield _ok("routed", f"{len(up)} of {len(report.links)} links are up, {PORTS}")
+    if report.refused:
+        found = ", ".join(f"{fault} {times}" for fault, times in report.refused.items())
+        advice = "somebody there is no host of this cluster, or not as it should be; see its log"
+        yield _warning("routed", f"refused of what came in: {found}", advice)
     for link in report.links:
         if not link.up:
             found = f"{link.host} does not answer by UDP {ROUTED_PORT}"

@@ -1,7 +1,8 @@
-"""The steps of `init --etcd`: the records of the first host move to an etcd that is given.
+"""The steps of `init --etcd`: the records of the first host move to an etcd that is given, or to
+one that Seaway begins here.
 
 Everything is checked before the agent is stopped. Until the membership is written the host lives by
-its own store; from then on by etcd. The old store is kept.
+its own store, and whatever fails leaves it there; from then on by etcd. The old store is kept.
 """
 
 from __future__ import annotations
@@ -101,10 +102,10 @@ def move(access: Access, member: Membership, say: Say) -> Membership:
             undo.callback(seats.OwnSeat().leave)
         with alone():
             filled = asyncio.run(_fill(access, member))
+        _keep(access)
+        member = replace(member, etcd=filled.cluster.etcd)
+        membership.save(member)
         undo.pop_all()
-    _keep(access)
-    member = replace(member, etcd=filled.cluster.etcd)
-    membership.save(member)
     say(
         f"{filled.records} records are in etcd: revision {filled.old} of this host's store is "
         f"revision {filled.new} there"

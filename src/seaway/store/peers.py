@@ -8,12 +8,12 @@ now; looking for another way is for each host to do for itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from seaway.errors import Conflict, Forbidden, Unavailable
+from seaway.errors import Conflict, Invalid, SeawayError, Unavailable
 from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
 
@@ -38,6 +38,11 @@ class PeerStore:
         self._host = host
         self._places = list(places)
         self._ask = ask
+
+    def meet(self, places: Sequence[str]) -> None:
+        """Ask at these from now on: first where it was answered before."""
+        known = [place for place in self._places if place in places]
+        self._places = list(dict.fromkeys((*known, *places)))
 
     async def load(self) -> Snapshot:
         stored = await self._call("GET", "/v1/store", None, Stored)
@@ -85,7 +90,7 @@ class PeerStore:
         query: Mapping[str, str] | None = None,
     ) -> Any:
         """Of a commit that was sent and not answered nobody knows whether it was done: it is asked
-        of nobody else.
+        of nobody else. What a neighbour fails in is no answer of the store's.
         """
         via = VIA.get()
         if self._host in via:
@@ -96,7 +101,9 @@ class PeerStore:
             try:
                 answer = await self._ask(place, method, f"{path}?{urlencode(asked)}", body, answers)
                 self._check(answer)
-            except (Unavailable, Forbidden) as error:  # it may have been removed, or we
+            except SeawayError as error:
+                if _decides(error, method):
+                    raise
                 unreached.append(error.message)
                 if method == "POST":
                     break
@@ -111,8 +118,14 @@ class PeerStore:
             raise Unavailable(CIRCLE, "see: seaway host ls")
 
     def _prefer(self, place: str) -> None:
-        self._places.remove(place)
-        self._places.insert(0, place)
+        if place in self._places:  # still
+            self._places.remove(place)
+            self._places.insert(0, place)
 
     async def close(self) -> None:
         """Nothing is kept open here."""
+
+
+def _decides(error: SeawayError, method: str) -> bool:
+    """Whether another host would say the same: what was changed meanwhile, or is no record."""
+    return isinstance(error, Conflict) or (method == "POST" and type(error) is Invalid)

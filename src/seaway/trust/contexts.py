@@ -19,12 +19,12 @@ def _base(purpose: int, authority: str) -> ssl.SSLContext:
     return context
 
 
-def serving(folder: Folder) -> ssl.SSLContext:
+def serving(folder: Folder, *, members: bool = False) -> ssl.SSLContext:
     """For who is asked. A certificate that is shown must be right; that one is shown is asked for
-    by each route: a host that joins has none yet.
+    by each route: a host that joins has none yet. `members`: who shows none is refused at once.
     """
     context = _base(ssl.PROTOCOL_TLS_SERVER, folder.authority.read_text())
-    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_mode = ssl.CERT_REQUIRED if members else ssl.CERT_OPTIONAL
     context.num_tickets = 0  # a resumed connection would not be judged by its certificate again
     context.load_cert_chain(folder.host)
     return context

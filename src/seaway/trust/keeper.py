@@ -26,7 +26,6 @@ class Keeper:
     folder: Folder = field(default_factory=Folder)
     clock: Callable[[], float] = time.time
     refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic))
-    trouble: str = ""  # why other hosts cannot ask
     begun: asyncio.Event = field(default_factory=asyncio.Event)  # there is a certificate
     open: asyncio.Event = field(default_factory=asyncio.Event)  # other hosts may ask
     _contexts: Contexts | None = None

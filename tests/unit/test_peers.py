@@ -1,0 +1,105 @@
+"""What a host makes of errors of the agents through which it reaches the store."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from fakes_store import FakeStore
+from passed import passed_on
+from seaway.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    SeawayError,
+    SystemFailed,
+    Unavailable,
+    Undecodable,
+)
+from seaway.store.base import Changed, Missed, Moment
+from seaway.store.peers import PeerStore
+
+FAILURES = [
+    SystemFailed("no space left on device"),
+    SeawayError("the agent met a defect (HTTP 500)"),
+    Undecodable("that is no answer"),
+    Forbidden("this cluster has no host 'two'"),
+]
+
+
+def told(store: PeerStore, act: str) -> Any:
+    async def whole() -> Any:
+        try:
+            if act == "load":
+                return await store.load()
+            if act == "commit":
+                return await store.commit({"a": b"1"})
+            async with aclosing(store.watch(Moment(0))) as commits:
+                return await anext(commits)
+        finally:
+            await store.close()
+
+    return asyncio.run(whole())
+
+
+def failing(*errors: SeawayError) -> PeerStore:
+    """Each place fails in its own way."""
+    by_place = {f"place {n}": error for n, error in enumerate(errors)}
+
+    async def ask(at: str, *_given: object) -> Any:  # noqa: RUF029, the shape of what asks
+        raise by_place[at]
+
+    return PeerStore("two", tuple(by_place), ask)
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("act", ["load", "commit", "watch"])
+def test_what_a_neighbour_fails_in_is_told_as_the_store_being_out_of_reach(act, error):
+    with pytest.raises(Unavailable) as raised:
+        told(failing(error), act)
+    assert error.message == raised.value.message
+
+
+def test_of_what_is_read_the_next_one_is_asked_and_all_reasons_are_told():
+    with pytest.raises(Unavailable, match=r"^one; two$"):
+        told(failing(SystemFailed("one"), Unavailable("two")), "load")
+    with pytest.raises(Unavailable, match=r"^one$"):
+        told(failing(SystemFailed("one"), Unavailable("two")), "commit")
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "kind"),
+    [
+        ("commit", Conflict("'a' was changed"), Changed),
+        ("watch", Conflict("not known"), Missed),
+        ("commit", Invalid("that is no record"), Invalid),
+    ],
+)
+def test_what_the_store_itself_decides_is_told_as_it_is(act, error, kind):
+    with pytest.raises(kind, match=error.message):
+        told(failing(error, SystemFailed("never asked")), act)
+
+
+def test_a_disk_that_is_full_where_the_records_lie_keeps_a_change_waiting(tmp_path):
+    store = FakeStore(tmp_path / "store.db")
+    store.refuses["a"] = SystemFailed("no space left on device")
+    with pytest.raises(Unavailable, match="no space"):
+        told(passed_on(store), "commit")
+
+
+def test_hosts_that_are_met_later_are_asked_after_the_one_that_answered():
+    asked = []
+
+    async def ask(at: str, *_given: object) -> Any:  # noqa: RUF029, the shape of what asks
+        asked.append(at)
+        raise Unavailable(at)
+
+    store = PeerStore("two", ("a", "b"), ask)
+    store._prefer("b")
+    store.meet(("c", "a", "b"))
+    with pytest.raises(Unavailable):
+        told(store, "load")
+    assert ["b", "a", "c"] == asked
