@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ):
         for _, text in (told for told in report.user_properties if told[0] == "told"):
             terminalreporter.write_line(f"{report.nodeid}: {text}")
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """A line for who runs the tests, shown at the end whether they pass or not."""
+    return partial(record_property, "told")
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.soak)], ids=["cpu", "clock"])
+def sharp(request: pytest.FixtureRequest) -> bool:
+    """Whether the machine is ours alone, so that the wall clock may decide."""
+    return bool(request.param)
 
 
 @pytest.fixture(scope="session", autouse=True)

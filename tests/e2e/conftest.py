@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import filterfalse
 from typing import Any
 
@@ -103,9 +102,3 @@ def one_host_and_world(make_lab: Callable[..., Lab]) -> tuple[OneHost, LabHost]:
     lab = make_lab(hosts=1, world=True)
     lab.hosts[0].start_agent()
     return OneHost(lab.hosts[0]), lab.host("world")
-
-
-@pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """A line for who runs the tests, shown at the end whether they pass or not."""
-    return partial(record_property, "told")

@@ -68,12 +68,6 @@ def crowd() -> Iterator[Crowd]:
         yield Crowd(hosts["many"], hosts["few"], callers)
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.soak)], ids=["cpu", "clock"])
-def sharp(request: pytest.FixtureRequest) -> bool:
-    """Whether the machine is ours alone."""
-    return bool(request.param)
-
-
 @contextmanager
 def _lab(name: str) -> Iterator[LabHost]:
     lab = f"t{os.getpid()}-{name}"
