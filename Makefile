@@ -50,6 +50,7 @@ bench: build
 	$(Q)scripts/bench
 
 soak: build
+	$(Q)scripts/install-packages firewalls store bench
 	$(Q).venv/bin/pytest --soak tests/bpf tests/netns tests/e2e
 
 test-kernels: build
