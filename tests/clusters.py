@@ -54,7 +54,7 @@ class OthersNearby(Others):
         return await super().ask_at(loopback(at), *given, **named)
 
 
-WITHIN = 20.0  # seconds for a whole scenario
+WITHIN = 60.0  # seconds for a whole scenario
 
 
 @dataclass

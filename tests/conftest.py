@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import machine
 from seaway import lab as labs
@@ -25,6 +26,12 @@ HERE = Path(__file__).parent
 IMAGES = HERE.parent / "build" / "images"
 NEEDS_ROOT = {"bpf", "netns", "e2e", "kernels"}
 RUN = f"t{os.getpid()}"  # the labs of this run are named for it
+
+# An example has no deadline: what takes 10 ms here takes 300 where others work beside it.
+settings.register_profile(
+    "any", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -190,7 +190,7 @@ class Node:
 
         async def work() -> None:
             writer = asyncio.create_task(self.convergence.run())
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self.convergence.settle()
                 while self.facts.stale or any(self._untold()):
                     await asyncio.sleep(0)

@@ -25,7 +25,7 @@ TCP, UDP = 6, 17
 def opened(space: Netns, family: int, kind: int) -> socket.socket:
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
     made = netns.visit_path(space.path, lambda: socket.socket(families[family], kind))
-    made.settimeout(5)
+    made.settimeout(30)
     return made
 
 
@@ -64,6 +64,6 @@ def publications(
 
 def answer(taken: socket.socket) -> None:
     with taken:
-        taken.settimeout(10)
+        taken.settimeout(30)
         while piece := taken.recv(1 << 16):
             taken.sendall(piece)

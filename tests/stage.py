@@ -45,7 +45,7 @@ class Stage:
 
         def call() -> str:
             done = [
-                subprocess.run(c.split(), check=True, capture_output=True, text=True, timeout=20)
+                subprocess.run(c.split(), check=True, capture_output=True, text=True, timeout=60)
                 for c in command.split("; ")
             ]
             return done[-1].stdout

@@ -76,7 +76,7 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
         """Whether one ping is answered."""
         return self.call("ping", "-nqc1", f"-W{within}", str(address)).returncode == 0
 
-    def wait_for(self, what: str, true: Callable[[], bool], within: float = 10.0) -> None:
+    def wait_for(self, what: str, true: Callable[[], bool], within: float = 30.0) -> None:
         """Ask until the answer is yes, or the deadline has passed."""
         deadline = time.monotonic() + within
         while not true():
