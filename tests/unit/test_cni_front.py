@@ -144,7 +144,9 @@ def test_the_agent_gets_environment_and_input_and_its_answer_comes_back(front: P
 
 
 @settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.text(st.characters(exclude_categories=["Cs"])),
@@ -255,8 +257,8 @@ def test_version_does_not_wait_for_a_person_at_a_terminal(front: Path) -> None:
     master, slave = os.openpty()
     try:
         out = subprocess.run(
-            [front], stdin=slave, env={"CNI_COMMAND": "VERSION"}, stdout=subprocess.PIPE, timeout=30,
-            check=True,
+            [front], stdin=slave, env={"CNI_COMMAND": "VERSION"}, stdout=subprocess.PIPE,
+            timeout=30, check=True,
         ).stdout  # fmt: skip
     finally:
         os.close(master)
