@@ -124,16 +124,21 @@ class Edge(World):
         """Leave this endpoint without a token, for as long as a test takes; `outside`: of those
         that others pay with who ask it from there.
         """
-        key = (ifindex | (abi.BUDGET_OUTSIDE if outside else 0)).to_bytes(4, "little")
-        later = (time.monotonic_ns() >> 30) + 1000  # when it would be filled again
-        spent = left.to_bytes(4, "little", signed=True) + later.to_bytes(4, "little")
-        self.place.run(Table(self.plane.maps["budgets"]).update, [(key, spent)])
+        budget = spent(ifindex | (abi.BUDGET_OUTSIDE if outside else 0), left)
+        self.place.run(Table(self.plane.maps["budgets"]).update, [budget])
 
     def from_wire(self, frame: Packet | bytes, **known: int) -> Outcome:
         return self.send(frame, "from_wire", ifindex=WIRE, ingress_ifindex=WIRE, **known)
 
     def from_bert(self, frame: Packet | bytes) -> Outcome:
         return self.send(frame, ifindex=BERT.record.ifindex)
+
+
+def spent(payer: int, left: int) -> tuple[bytes, bytes]:
+    """The budget, by its key, of who has so many tokens left and gets none for long."""
+    later = (time.monotonic_ns() >> 30) + 1000  # when it would be filled again
+    value = left.to_bytes(4, "little", signed=True) + later.to_bytes(4, "little")
+    return payer.to_bytes(4, "little"), value
 
 
 E = TypeVar("E", bound=Edge)

@@ -62,6 +62,13 @@ class Stage:
         self._thread.shutdown()
 
 
+def carries(wire: Stage, port: str) -> bool:
+    """Whether a port of this bridge passes frames on. The kernel puts it to work when it comes to
+    it (linkwatch); until then what a host sends goes nowhere, and nobody asks for a MAC for long.
+    """
+    return "state forwarding" in wire.shell(f"bridge link show dev {port}")
+
+
 @contextmanager
 def stage() -> Iterator[Stage]:
     place = Stage()

@@ -86,7 +86,7 @@ def opened(where: Netns, address: str, port: int = PORT) -> socket.socket:
 
     def bind() -> socket.socket:
         made = socket.socket(family, socket.SOCK_DGRAM)
-        made.settimeout(1.0)
+        made.settimeout(30)
         made.bind((address, port))
         return made
 
