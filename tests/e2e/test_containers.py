@@ -18,9 +18,10 @@ from functools import partial
 import pytest
 
 from seaway.lab.containerd import LOG
+from seaway.lab.hosts import SEAWAY
+from seaway.names import LOG_FILE as AGENT_LOG
 
 IDLE = ("sleep", "600")
-RELEASED = 5.0  # seconds, within which a container that vanished is noticed
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def serves(engine, who, address):
 
 
 def wait_for_release(engine, here, *left):
-    engine.host.wait_for("the release", lambda: list(left) == names(here), within=RELEASED)
+    engine.host.wait_for("the release", lambda: list(left) == names(here))
 
 
 def test_containers_reach_each_other_the_host_and_are_reached(engine, busybox, here):
@@ -147,7 +148,7 @@ def test_a_container_that_starts_while_the_agent_is_dead_waits_for_the_next(engi
         asks = ("pgrep", "-f", "/opt/cni/bin/seaway")
         engine.host.wait_for("an ADD that waits", lambda: engine.host.call(*asks).stdout != "")
         assert not starting.done()
-        engine.host.start_agent()
+        engine.host.start(SEAWAY, "agent", log=AGENT_LOG)  # at once: an ADD waits 10 s
         starting.result()
 
     assert ["default-a", "default-b"] == names(here)
