@@ -30,7 +30,12 @@ class Bare:
         return self.host.run(*inside, *command, timeout=timeout)
 
     def reaches(self, address: object) -> bool:
-        return self.call("ping", "-nqc1", "-W1", str(address)).returncode == 0
+        """Whether a ping is answered, of one each second."""
+        return self.call("ping", "-nqc1", "-w10", str(address)).returncode == 0
+
+    def is_kept_from(self, address: object) -> bool:
+        """Whether a ping is not answered."""
+        return self.call("ping", "-nqc1", "-W1", str(address)).returncode != 0
 
     def connects(self, address: object, port: int) -> bool:
         """Whether a TCP connection is accepted."""

@@ -350,7 +350,7 @@ def test_a_host_is_removed_while_it_lives_and_what_runs_on_it_goes_on(one, two):
 
     assert ["host1"] == hosts(one)
     assert [] == told(one, "ipam", "show")
-    inside = ("ip", "netns", "exec", "a", "ping", "-nqc1", "-W1", address)
+    inside = ("ip", "netns", "exec", "a", "ping", "-nqc1", "-w10", address)
     assert 0 == two.call(*inside).returncode
     two.wait_for(
         "its being told",

@@ -28,7 +28,7 @@ def lab() -> Iterator[Lab]:
 def answers(lab: Lab, one: int, other: int) -> set[bool]:
     """Whether one ping of each family is answered."""
     target = lab.hosts[other - 1]
-    return {lab.hosts[one - 1].reaches(a) for a in (target.address4, target.address6)}
+    return {lab.hosts[one - 1].reaches(a, within=1) for a in (target.address4, target.address6)}
 
 
 def reaches(lab: Lab, one: int, other: int) -> bool:
