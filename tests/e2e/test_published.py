@@ -175,9 +175,11 @@ def test_a_port_is_reached_by_an_interface_that_has_not_the_default_route(scene,
 def test_a_port_of_a_process_is_refused_with_its_name_and_nothing_is_changed(scene):
     before = scene.one.state()
     with scene.one.host.popen("busybox", "nc", "-l", "-p", "7070", stdin=subprocess.PIPE) as taken:
-        scene.one.host.wait_for("its port", lambda: "7070" in scene.one.host.run("ss", "-ltn"))
-        refused = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", "7070:80")
-        taken.kill()
+        try:
+            scene.one.host.wait_for("its port", lambda: "7070" in scene.one.host.run("ss", "-ltn"))
+            refused = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", "7070:80")
+        finally:
+            taken.kill()
     assert refused.returncode
     assert "7070/tcp is taken by busybox (process" in refused.stderr
     assert before == scene.one.state()

@@ -80,9 +80,11 @@ def test_a_late_link_carries_a_stream(lab):
     change(1, 2, "delay", "5")
     server, client = lab.hosts[1], lab.hosts[0]
     with server.popen("iperf3", "-s", "-1", stdout=-3) as listening:
-        server.wait_for("iperf3", lambda: "5201" in server.run("ss", "-ltn"))
-        told = client.run("iperf3", "-c", str(server.address4), "-n", "20M", "-J", timeout=60)
-        listening.wait(60)
+        try:
+            server.wait_for("iperf3", lambda: "5201" in server.run("ss", "-ltn"))
+            told = client.run("iperf3", "-c", str(server.address4), "-n", "20M", "-J", timeout=60)
+        finally:
+            listening.kill()
     assert '"bytes":\t20' in told
     change(1, 2, "delay", "0")
 
