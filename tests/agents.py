@@ -128,7 +128,7 @@ def run(path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
         writer = asyncio.create_task(agent.intents.convergence.run())
         try:
             await agent.intents.convergence.settle()
-            await asyncio.wait_for(scenario(agent), 10)
+            await asyncio.wait_for(scenario(agent), 60)
         finally:
             writer.cancel()
             await agent.store.close()

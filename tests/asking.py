@@ -12,7 +12,8 @@ import json
 import socket
 import sys
 
-TIMEOUT = 3.0
+TIMEOUT = 20.0
+NO_ANSWER = 3.0  # seconds, after which there is none from a kernel
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -61,9 +62,10 @@ def again(address: str, port: int) -> tuple[str, str]:
 def bound(address: str, port: int) -> tuple[str, str]:
     """A socket that says by itself which address it has."""
     with socket.socket(_family(address), socket.SOCK_STREAM) as client:
-        client.settimeout(TIMEOUT)
+        client.settimeout(NO_ANSWER)
         client.bind((address, 0))
         client.connect((address, port))
+        client.settimeout(TIMEOUT)
         client.sendall(b"q")
         return client.recv(100).decode(), client.getpeername()[0]
 

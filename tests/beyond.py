@@ -13,13 +13,17 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Ether
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6ExtHdrFragment
+from scapy.layers.l2 import ARP, Ether
 from scapy.layers.vxlan import VXLAN
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
-from cast import Outcome, ip
-from edge import PUBLIC, SCENE, WIRE_MAC, Edge
+from cast import ANNA, BERT, CARL, HOST, UNKNOWN, WORLD, Outcome, datagram, ip, segment
+from edge import LOOPBACK, PUBLIC, SCENE, WIRE_MAC, Edge
+from frames import told
+from oracle import read
 from seaway.bpf import abi
 from seaway.bpf.table import Table
 from seaway.model.addresses import Prefix, host_prefix, mapped
@@ -30,6 +34,14 @@ from ways import look_anew
 TUNNEL = 66  # ifindex of the device that stands for the overlay's
 ADDED = {4: 50, 6: 70}  # bytes that carry a packet, by their family
 OVERLAY, DIRECT = abi.NEXT_HOP_OVERLAY, abi.NEXT_HOP_OVERLAY | abi.NEXT_HOP_DIRECT
+
+FAMILIES = pytest.mark.parametrize("family", [4, 6])
+PAYLOADS = pytest.mark.parametrize("payload", [datagram(), segment(), Raw(b"")], ids=repr)
+LINK_LOCAL = {4: "169.254.1.1", 6: "fe80::1"}
+GROUPS = {4: "224.0.0.1", 6: "ff02::1"}
+UNREACHABLE = {4: (3, 1, 0), 6: (1, 3, 0)}  # type, code and the rest of ICMP
+TOO_BIG = {4: (3, 4), 6: (2, 0)}
+EXCEEDED = {4: (11, 0, 0), 6: (3, 0, 0)}
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ SOUTH = Beyond(3, "south", 2, family=6, flags=abi.REMOTE_OPEN)
 LONE = Beyond(4, "lone", 1, relays=False)
 FAR = Beyond(5, "far", 1, relays=False)
 HOSTS = (NORTH, SOUTH, LONE, FAR)
+REACHED = pytest.mark.parametrize("host", [NORTH, SOUTH], ids=lambda host: host.name)
 
 NEIGHBOURS = "; ".join(
     f"ip neigh add {h.underlay(f)} lladdr {h.mac} dev wire0" for h in HOSTS for f in (4, 6)
@@ -207,3 +220,51 @@ def portless(outcome: Outcome) -> Outcome:
     assert frame[at] >= 0xC0
     frame[at : at + 2] = bytes(2)
     return replace(outcome, frame=bytes(frame))
+
+
+def answered(reason: str, frame: Packet, tells: tuple[int, int, int]) -> Outcome:
+    """By our own host, to anna."""
+    data = bytes(frame)
+    packet = read(data, 0)
+    body = told(data, packet, tells, HOST[packet.version])
+    return Outcome(
+        "redirect",
+        ANNA.record.mac + bytes.fromhex(GATEWAY_MAC.replace(":", "")) + body,
+        {reason: 1},
+    )
+
+
+def inner(family: int, source: Beyond, dst: str, payload: Packet, **fields: object) -> Packet:
+    """From another host's endpoint."""
+    return ip(family, source.address(family), dst, **fields) / payload
+
+
+def burdens(family: int) -> dict[str, Packet]:
+    """What carries them is as it should be, what is carried is not plain."""
+    me = ANNA.address(family)
+    first = {"flags": "MF"} if family == 4 else {}
+    part = datagram() if family == 4 else IPv6ExtHdrFragment(m=1) / datagram(8)
+    asks = (
+        Ether(src=GATEWAY_MAC, dst=OVERLAY_MAC) / ARP(psrc=NORTH.address(4), pdst=ANNA.v4)
+        if family == 4
+        else frame_of(inner(6, NORTH, ANNA.v6, ICMPv6ND_NS(tgt=ANNA.v6), ttl=255))
+    )
+    return {
+        "of nobody's source": frame_of(ip(family, UNKNOWN[family], me) / datagram()),
+        "of the world": frame_of(ip(family, WORLD[family], me) / datagram()),
+        "of our own endpoint": frame_of(ip(family, BERT.address(family), me) / datagram()),
+        "of our own host": frame_of(ip(family, HOST[family], me) / datagram()),
+        "at its end": frame_of(inner(family, NORTH, me, datagram(), ttl=1)),
+        "too big": frame_of(inner(family, NORTH, me, datagram(1500))),
+        "to another network": frame_of(inner(family, NORTH, CARL.address(family), datagram())),
+        "a part": frame_of(inner(family, NORTH, me, part, **first)),
+        "a neighbour's question": asks,
+        "to all": frame_of(inner(family, NORTH, GROUPS[family], datagram())),
+        "to nobody": frame_of(inner(family, NORTH, UNKNOWN[family], datagram())),
+        "to the host": frame_of(inner(family, NORTH, HOST[family], datagram())),
+        "to the world": frame_of(inner(family, NORTH, WORLD[family], datagram())),
+        "to the loopback": frame_of(inner(family, NORTH, LOOPBACK[family], datagram())),
+        "to a link's address": frame_of(inner(family, NORTH, LINK_LOCAL[family], datagram())),
+        "cut off": Ether(bytes(frame_of(inner(family, NORTH, me, segment())))[:-30]),
+        "damaged": Ether(bytes(frame_of(inner(family, NORTH, me, segment())))[:14] + b"\x33" * 60),
+    }

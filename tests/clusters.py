@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from seaway.model.membership import Ground, Joined, Joining, Membership
 from seaway.model.requests import NewToken
 from seaway.passing import Passing
 from seaway.records import parse
+from seaway.store.base import Item
 from seaway.store.peers import PeerStore
 from seaway.store.remembering import Remembering
 from seaway.store.sqlite import SqliteStore
@@ -55,7 +56,7 @@ class OthersNearby(Others):
         return await super().ask_at(loopback(at), *given, **named)
 
 
-WITHIN = 20.0  # seconds for a whole scenario
+WITHIN = 60.0  # seconds for a whole scenario
 
 
 @dataclass
@@ -197,6 +198,23 @@ async def _tasks(works: list[Callable[[], Any]]) -> AsyncIterator[None]:
         done = await asyncio.gather(*tasks, return_exceptions=True)
         defects = [d for d in done if isinstance(d, Exception)]
         assert [] == defects
+
+
+async def records(cluster: Cluster) -> Mapping[str, Item]:
+    """As they lie in the store, by their keys."""
+    return (await cluster.nodes["one"].agent.store.load()).items
+
+
+async def left_of(host: str, cluster: Cluster) -> set[str]:
+    """Keys of what the records say of a host."""
+    items = (await records(cluster)).items()
+    return {k for k, i in items if host in k.split("/")[1:] or f'"host":"{host}"' in str(i.value)}
+
+
+async def ask(cluster: Cluster, folder: Folder) -> None:
+    """The first host, by the certificate in this folder."""
+    async with Calls(contexts.asking(folder, any_host=True)) as calls:
+        await calls.call(cluster.place("one"), "GET", "/v1/store")
 
 
 def run(path: Path, scenario: Callable[[Cluster], Awaitable[None]]) -> None:

@@ -10,9 +10,11 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import machine
 from seaway import lab as labs
@@ -24,6 +26,12 @@ HERE = Path(__file__).parent
 IMAGES = HERE.parent / "build" / "images"
 NEEDS_ROOT = {"bpf", "netns", "e2e", "kernels"}
 RUN = f"t{os.getpid()}"  # the labs of this run are named for it
+
+# An example has no deadline: what takes 10 ms here takes 300 where others work beside it.
+settings.register_profile(
+    "any", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +62,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ):
         for _, text in (told for told in report.user_properties if told[0] == "told"):
             terminalreporter.write_line(f"{report.nodeid}: {text}")
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """A line for who runs the tests, shown at the end whether they pass or not."""
+    return partial(record_property, "told")
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.soak)], ids=["cpu", "clock"])
+def sharp(request: pytest.FixtureRequest) -> bool:
+    """Whether the machine is ours alone, so that the wall clock may decide."""
+    return bool(request.param)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -58,7 +58,7 @@ class Container:
         made = netns.visit_path(
             self.netns.path, lambda: socket.socket(kinds[family], kind, protocol)
         )
-        made.settimeout(5)
+        made.settimeout(30)
         return made
 
 

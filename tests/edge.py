@@ -7,8 +7,10 @@ client ── router ── wire0 ┌─ host ─┐ lo ── anna (the device 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 from scapy.layers.inet import TCP, UDP
 from scapy.layers.l2 import Ether
@@ -19,7 +21,7 @@ from seaway.bpf import abi
 from seaway.bpf.table import Table
 from seaway.model.addresses import mapped
 from seaway.names import GATEWAY_MAC
-from stage import Stage
+from stage import Stage, stage
 
 WIRE, WIRE_MAC, ROUTER_MAC = 77, "02:77:00:00:00:01", "02:77:00:00:00:02"
 PUBLIC = {4: "198.51.100.1", 6: "2001:db8:100::1"}
@@ -122,16 +124,34 @@ class Edge(World):
         """Leave this endpoint without a token, for as long as a test takes; `outside`: of those
         that others pay with who ask it from there.
         """
-        key = (ifindex | (abi.BUDGET_OUTSIDE if outside else 0)).to_bytes(4, "little")
-        later = (time.monotonic_ns() >> 30) + 1000  # when it would be filled again
-        spent = left.to_bytes(4, "little", signed=True) + later.to_bytes(4, "little")
-        self.place.run(Table(self.plane.maps["budgets"]).update, [(key, spent)])
+        budget = spent(ifindex | (abi.BUDGET_OUTSIDE if outside else 0), left)
+        self.place.run(Table(self.plane.maps["budgets"]).update, [budget])
 
     def from_wire(self, frame: Packet | bytes, **known: int) -> Outcome:
         return self.send(frame, "from_wire", ifindex=WIRE, ingress_ifindex=WIRE, **known)
 
     def from_bert(self, frame: Packet | bytes) -> Outcome:
         return self.send(frame, ifindex=BERT.record.ifindex)
+
+
+def spent(payer: int, left: int) -> tuple[bytes, bytes]:
+    """The budget, by its key, of who has so many tokens left and gets none for long."""
+    later = (time.monotonic_ns() >> 30) + 1000  # when it would be filled again
+    value = left.to_bytes(4, "little", signed=True) + later.to_bytes(4, "little")
+    return payer.to_bytes(4, "little"), value
+
+
+E = TypeVar("E", bound=Edge)
+
+
+@contextmanager
+def standing(kind: type[E], scene: str) -> Iterator[E]:
+    """One on a stage of its own, whose network is made by these commands."""
+    with stage() as place:
+        place.shell(scene)
+        made = place.run(kind, place)
+        yield made
+        place.run(made.close)
 
 
 def says(kind: str, source: int, target: int, size: int = 20, **fields: Any) -> Packet:

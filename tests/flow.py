@@ -15,6 +15,7 @@ import time
 
 PORT = 7000
 EVERY = 0.005  # seconds
+LEAST = 12  # messages
 
 
 def _say(line: str) -> None:
@@ -47,12 +48,12 @@ def _serve_udp() -> None:
 
 
 def _exchange(protocol: str, address: str) -> None:
-    """Until standard input ends: send a number, have it back, wait a little."""
+    """Until standard input ends, some at least: send a number, have it back, wait a little."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     messages, lost, silence, stopped = 0, 0, 0.0, False
     with socket.socket(family, kind) as client:
-        client.settimeout(30 if protocol == "tcp" else 1)
+        client.settimeout(30)  # whatever is not back by then is lost
         client.connect((address, PORT))
         _say("ready")
         while not stopped:
@@ -67,7 +68,7 @@ def _exchange(protocol: str, address: str) -> None:
                 lost += not _came_back(client, text)
             silence = max(silence, time.monotonic() - start)
             messages += 1
-            stopped = bool(select.select([sys.stdin], [], [], EVERY)[0])
+            stopped = bool(select.select([sys.stdin], [], [], EVERY)[0]) and messages >= LEAST
     _say(json.dumps({"messages": messages, "lost": lost, "silence": round(silence, 3)}))
 
 

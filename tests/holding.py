@@ -11,7 +11,7 @@ import errno
 import socket
 import sys
 
-TIMEOUT = 1.0
+TIMEOUT = 20.0
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def watched(host: LabHost, devices: list[str]) -> Iterator[dict[str, Any]]:
             assert watch.stdout is not None
             assert "ready\n" == watch.stdout.readline()
             yield told
-            answer, _ = watch.communicate("", timeout=20)
+            answer, _ = watch.communicate("", timeout=60)
             told |= json.loads(answer)
         finally:
             watch.kill()

@@ -51,7 +51,7 @@ def _lasting(value: Any) -> Any:
 
 
 def _text(command: str) -> str:
-    done = subprocess.run(command.split(), check=True, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command.split(), check=True, capture_output=True, text=True, timeout=60)
     return done.stdout
 
 

@@ -32,7 +32,7 @@ class Netns:
             input=text,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
         if done.returncode:
@@ -40,7 +40,7 @@ class Netns:
         return done.stdout
 
     def remove(self) -> None:
-        subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=20)
+        subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=60)
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def namespaces() -> Iterator[Callable[[], Netns]]:
 
         def make() -> Netns:
             netns = Netns(f"swt-{uuid.uuid4().hex[:10]}")
-            subprocess.run(["ip", "netns", "add", netns.name], check=True, timeout=20)
+            subprocess.run(["ip", "netns", "add", netns.name], check=True, timeout=60)
             stack.callback(lambda: netns.path.exists() and netns.remove())
             return netns
 

@@ -53,7 +53,8 @@ from seaway.model.facts import (
     endpoint_id,
 )
 from seaway.names import link_name
-from stage import Stage, settings, stage
+from stage import Stage, carries, settings, stage
+from waiting import wait
 from ways import look_anew
 from wired import ROOM, blocks
 
@@ -190,7 +191,7 @@ class Node:
 
         async def work() -> None:
             writer = asyncio.create_task(self.convergence.run())
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self.convergence.settle()
                 while self.facts.stale or any(self._untold()):
                     await asyncio.sleep(0)
@@ -226,6 +227,7 @@ def nodes(count: int) -> Iterator[tuple[Stage, list[Node]]]:
                 f"ip addr add 198.18.0.{number}/24 dev eth0; "
                 f"ip addr add fd53::{number}/64 dev eth0 nodad"
             )
+            assert wait(lambda port=f"p{number}": carries(wire, port))
             node = Node(place, number)
             stack.callback(node.close)
             node.begin()

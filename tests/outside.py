@@ -14,6 +14,7 @@ from seaway.bpf import abi
 from seaway.kernel import netns
 from seaway.model.addresses import mapped
 from seaway.model.kernel import Uplink
+from waiting import wait
 
 PUBLIC = {4: "198.51.100.1", 6: "2001:db8:100::1"}
 CLIENT = {4: "198.51.100.7", 6: "2001:db8:100::7"}
@@ -25,7 +26,7 @@ TCP, UDP = 6, 17
 def opened(space: Netns, family: int, kind: int) -> socket.socket:
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
     made = netns.visit_path(space.path, lambda: socket.socket(families[family], kind))
-    made.settimeout(5)
+    made.settimeout(30)
     return made
 
 
@@ -41,6 +42,7 @@ def wire(host: Host, client: Netns) -> Uplink:
         "ip link set up0 up; iptables -P FORWARD DROP; ip6tables -P FORWARD DROP; "
         "iptables -P INPUT DROP; iptables -A INPUT -p icmp -j ACCEPT"
     )
+    assert wait(lambda: "state UP" in client.run("ip link show eth0"))
     host.put("identities", {ip_network(a): 1 for a in PUBLIC.values()})
     return Uplink("up0", host.place.run(host.links.ifindex, "up0"))
 
@@ -64,6 +66,6 @@ def publications(
 
 def answer(taken: socket.socket) -> None:
     with taken:
-        taken.settimeout(10)
+        taken.settimeout(30)
         while piece := taken.recv(1 << 16):
             taken.sendall(piece)

@@ -64,7 +64,7 @@ def cluster(hosts: Sequence[LabHost], families: Sequence[int] = (4, 6)) -> None:
             membership.save(known, inside(host, names.MEMBER_FILE))
     for host in hosts:
         start(host)
-    assert all(wait(lambda host=host: is_ready(host), 30) for host in hosts)
+    assert all(wait(lambda host=host: is_ready(host), 60) for host in hosts)
 
 
 async def _place(hosts: Sequence[LabHost], families: Sequence[int], folder: Path) -> str:

@@ -45,7 +45,7 @@ class Stage:
 
         def call() -> str:
             done = [
-                subprocess.run(c.split(), check=True, capture_output=True, text=True, timeout=20)
+                subprocess.run(c.split(), check=True, capture_output=True, text=True, timeout=60)
                 for c in command.split("; ")
             ]
             return done[-1].stdout
@@ -60,6 +60,13 @@ class Stage:
     def close(self) -> None:
         """With the thread its namespaces end."""
         self._thread.shutdown()
+
+
+def carries(wire: Stage, port: str) -> bool:
+    """Whether a port of this bridge passes frames on. The kernel puts it to work when it comes to
+    it (linkwatch); until then what a host sends goes nowhere, and nobody asks for a MAC for long.
+    """
+    return "state forwarding" in wire.shell(f"bridge link show dev {port}")
 
 
 @contextmanager

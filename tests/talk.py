@@ -33,7 +33,7 @@ def transfer(sender: Container, receiver: Container, family: int, megabytes: int
         def receive() -> None:
             taken, _ = server.accept()
             with taken:
-                taken.settimeout(10)
+                taken.settimeout(30)
                 while piece := taken.recv(1 << 16):
                     got.update(piece)
 
@@ -42,7 +42,7 @@ def transfer(sender: Container, receiver: Container, family: int, megabytes: int
         with sender.socket(family, socket.SOCK_STREAM) as client:
             client.connect((receiver.address(family), PORT))
             client.sendall(content)
-        thread.join(20)
+        thread.join(60)
     return got.digest() == hashlib.sha256(content).digest()
 
 
@@ -106,4 +106,4 @@ def error_in_queue(client: socket.socket) -> tuple[int, int]:
 def poll_for_error(client: socket.socket) -> None:
     poller = select.poll()
     poller.register(client, 0)
-    assert poller.poll(5000)
+    assert poller.poll(30_000)

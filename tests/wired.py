@@ -24,7 +24,8 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import Address, Prefix, host_prefix, mapped
 from seaway.model.kernel import OVERLAY_HOOKS, Attachment, Route, Uplink, Vxlan
 from seaway.names import OVERLAY_DEVICE, OVERLAY_PORT
-from stage import Stage, stage, underlay
+from stage import Stage, carries, stage, underlay
+from waiting import wait
 from ways import look_anew
 
 MTU = 1500  # of the wire
@@ -143,6 +144,7 @@ class Wire:
         for address in host.underlay:
             length, more = (24, "") if address.version == 4 else (64, " nodad")
             host.place.shell(f"ip addr add {address}/{length} dev eth0{more}")
+        assert wait(lambda: carries(self.place, port))
         host.go_online()
 
     def part(self, *hosts: WiredHost) -> None:

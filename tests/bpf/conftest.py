@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+import beyond as others
 from cast import World
-from edge import SCENE, Edge
+from edge import SCENE, Edge, standing
 from stage import Stage, stage
 
 
@@ -33,11 +34,8 @@ def world(loaded: World) -> World:
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Edge]:
-    with stage() as place:
-        place.shell(SCENE)
-        edge = place.run(Edge, place)
+    with standing(Edge, SCENE) as edge:
         yield edge
-        place.run(edge.close)
 
 
 @pytest.fixture
@@ -45,3 +43,17 @@ def edge(scene: Edge) -> Edge:
     """With an uplink, and nothing published."""
     scene.reset()
     return scene
+
+
+@pytest.fixture(scope="module")
+def surrounded() -> Iterator[others.World]:
+    with standing(others.World, others.BEYOND) as world:
+        yield world
+
+
+@pytest.fixture
+def beyond(surrounded: others.World) -> others.World:
+    """With other hosts beside it, and networks 1 and 2 connected."""
+    surrounded.reset()
+    surrounded.connect(1, 2)
+    return surrounded

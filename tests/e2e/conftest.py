@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import filterfalse
 from typing import Any
 
@@ -31,7 +30,12 @@ class Bare:
         return self.host.run(*inside, *command, timeout=timeout)
 
     def reaches(self, address: object) -> bool:
-        return self.call("ping", "-nqc1", "-W1", str(address)).returncode == 0
+        """Whether a ping is answered, of one each second."""
+        return self.call("ping", "-nqc1", "-w10", str(address)).returncode == 0
+
+    def is_kept_from(self, address: object) -> bool:
+        """Whether a ping is not answered."""
+        return self.call("ping", "-nqc1", "-W1", str(address)).returncode != 0
 
     def connects(self, address: object, port: int) -> bool:
         """Whether a TCP connection is accepted."""
@@ -103,9 +107,3 @@ def one_host_and_world(make_lab: Callable[..., Lab]) -> tuple[OneHost, LabHost]:
     lab = make_lab(hosts=1, world=True)
     lab.hosts[0].start_agent()
     return OneHost(lab.hosts[0]), lab.host("world")
-
-
-@pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """A line for who runs the tests, shown at the end whether they pass or not."""
-    return partial(record_property, "told")

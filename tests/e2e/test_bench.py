@@ -19,7 +19,7 @@ from seaway.lab.hosts import SEAWAY
 
 TINY = {"rounds": 1, "flows": 20_000, "endpoints": (1,), "parallel": (1, 2)}
 OURS_AND_VETH = ("veth", "seaway", "seaway-tracked")
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def measured(case: str, **more: object) -> bench.Result:
@@ -157,7 +157,7 @@ def test_a_bench_that_is_ended_takes_its_hosts_down_first(ending):
         assert process.stderr is not None
         next(line for line in process.stderr if "round 1" in line)
         process.send_signal(ending)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
     assert 130 == process.returncode
     assert f"bench-{process.pid}" not in lab.names()

@@ -46,6 +46,18 @@ def lasting(text, passing=PASSING):
     return "\n".join(lines)
 
 
+def settled(host):
+    """As it is once all that others began is done here: two looks tell the same."""
+    looks = [state(host)]
+
+    def same():
+        looks.append(state(host))
+        return looks[-2] == looks[-1]
+
+    host.wait_for("it to settle", same)
+    return looks[-1]
+
+
 def as_it_was(before, host):
     """But for what goes on all the time."""
     after = state(host)
@@ -68,7 +80,7 @@ def join(host, first, *options, by=None):
 
 def refused(host, *words):
     """The exit status and the one line of a command that must fail, and change nothing here."""
-    before = state(host)
+    before = settled(host)
     done = host.call(SEAWAY, *words, timeout=60)
     assert done.returncode
     assert 1 == done.stderr.count("seaway: ")
@@ -78,6 +90,12 @@ def refused(host, *words):
 
 def hosts(host):
     return [report["host"]["name"] for report in told(host, "host", "ls")]
+
+
+def is_created(host, network):
+    """By this call, or by an earlier one of which nobody was told whether it was done."""
+    made = host.call(SEAWAY, "network", "create", network)
+    return not made.returncode or network in host.seaway("network", "ls")
 
 
 def attach(host, name):
@@ -170,7 +188,7 @@ def test_containers_of_both_hosts_get_different_addresses_and_reach_each_other(o
         for host in (one, two):
             host.kill_agent()
             host.start_agent()
-        assert ", 0% packet loss" in ping.communicate(timeout=10)[0]
+        assert ", 0% packet loss" in ping.communicate(timeout=60)[0]
 
 
 def test_a_host_that_sees_only_its_neighbour_joins_works_and_leaves(one, two, three):
@@ -189,8 +207,7 @@ def test_a_host_that_sees_only_its_neighbour_joins_works_and_leaves(one, two, th
     assert {"host3"} == {block["host"] for block in blocks}
     two.kill_agent()
     two.start_agent()
-    create = (SEAWAY, "network", "create", "web")
-    three.wait_for("its way to the store", lambda: three.call(*create).returncode == 0)
+    three.wait_for("its way to the store", lambda: is_created(three, "web"))
     one.wait_for("the network", lambda: "web" in one.seaway("network", "ls"))
     assert made["id"] == told(three, "endpoint", "inspect", "blue")["endpoint"]["id"]
     three.seaway("detach", "blue")
@@ -336,7 +353,7 @@ def test_a_host_is_removed_while_it_lives_and_what_runs_on_it_goes_on(one, two):
 
     assert ["host1"] == hosts(one)
     assert [] == told(one, "ipam", "show")
-    inside = ("ip", "netns", "exec", "a", "ping", "-nqc1", "-W1", address)
+    inside = ("ip", "netns", "exec", "a", "ping", "-nqc1", "-w10", address)
     assert 0 == two.call(*inside).returncode
     two.wait_for(
         "its being told",

@@ -20,7 +20,7 @@ def performed(folder: Path) -> tuple[int, list[str]]:
     """The exit status and all lines of a demo; nothing of it is left."""
     command = [sys.executable, folder / "demo.py", "--no-figures"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=280)
     assert f"demo-{process.pid}" not in lab.names()
     return process.returncode, output.splitlines()
 

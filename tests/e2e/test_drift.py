@@ -34,7 +34,8 @@ from seaway.model.addresses import mapped
 from seaway.model.differences import named
 from seaway.model.kernel import HOOKS
 
-WITHIN = 10.0  # seconds
+WITHIN = 10.0  # seconds, where the machine is ours
+LATE = 60.0  # seconds: what it may take elsewhere
 WAYS = ["cls_bpf", "tcx"]
 
 
@@ -47,6 +48,7 @@ class Scene:
     links: dict[str, str]  # by endpoint
     addresses: dict[str, list[str]]
     seen: int = field(default=0)
+    within: float = LATE
 
     def drift(self) -> set[tuple[str, str]]:
         """What was told since this was asked last: targets and keys."""
@@ -57,7 +59,7 @@ class Scene:
 
     def repaired(self, before: dict[str, object]) -> set[tuple[str, str]]:
         """Wait until all is as it was; what the agent told of it."""
-        deadline = time.monotonic() + WITHIN
+        deadline = time.monotonic() + self.within
         while differing := differences(before, self.evidence.all()):
             assert time.monotonic() < deadline, pprint.pformat(differing)
         return self.drift()
@@ -117,7 +119,7 @@ def test_links_addresses_and_routes_are_put_back_at_once(by_hand):
     for command, told in damages.items():
         by_hand.host.run(*command.split())
         assert told in by_hand.repaired(before), command
-        assert by_hand.host.reaches(four), command
+        by_hand.host.wait_for(command, lambda: by_hand.host.reaches(four))
 
 
 def test_an_agent_without_a_free_descriptor_keeps_the_containers_that_it_cannot_see(by_hand):
@@ -140,7 +142,8 @@ def _unreachable(host: LabHost) -> list[str]:
 
 
 @pytest.mark.parametrize("by_hand", WAYS, indirect=True)
-def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_deleted(by_hand):
+def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_deleted(by_hand, sharp):
+    by_hand.within = WITHIN if sharp else LATE
     before, expected = by_hand.evidence.all(), set()
     for name in MAPS:
         expected.add((name, _delete_entry(by_hand.evidence, name)))
@@ -186,7 +189,7 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_planted(by_hand):
     expected |= {("nft", "table"), ("attachments", f"{by_hand.links['b']} ingress")}
     with _foreign_in_front(by_hand, "b", "ingress"):
         repaired = None
-        deadline = time.monotonic() + WITHIN
+        deadline = time.monotonic() + LATE
         while repaired is None or not expected <= repaired:
             repaired = (repaired or set()) | by_hand.drift()
             assert time.monotonic() < deadline, expected - repaired
@@ -206,7 +209,6 @@ def test_a_program_of_others_that_comes_first_leaves_the_hook_at_no_moment_witho
         by_hand.host.wait_for(
             "ours to be first",
             lambda: by_hand.evidence.programs()[f"{link} ingress"][0].startswith("from_endpoint"),
-            within=WITHIN,
         )
 
     assert 0 == found["bare"]
@@ -319,7 +321,7 @@ def _wait_for_sweeps(by_hand: Scene, count: int) -> None:
     """By the agent's own clock: a sweep comes every eight seconds."""
     until = by_hand.evidence.client.status().uptime + 8.5 * count
     by_hand.host.wait_for(
-        "the sweep", lambda: by_hand.evidence.client.status().uptime > until, within=10.0 * count
+        "the sweep", lambda: by_hand.evidence.client.status().uptime > until, within=60.0 * count
     )
 
 

@@ -31,7 +31,7 @@ from seaway.records import Records
 from seaway.store.base import Commit
 from seaway.store.etcd import EtcdStore
 from seaway.store.members import Identity
-from waiting import wait, wait_until
+from waiting import DEADLINE, wait, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_another_member_is_asked_where_one_does_not_answer(three):
             start = time.monotonic()
             with pytest.raises(Unavailable, match=r"etcd does not answer \(unix:.*client:1"):
                 await store.load()
-            assert 5 > time.monotonic() - start
+            assert DEADLINE > time.monotonic() - start
             three.start(first)
             await _until_done(store, {"a": b"3"})
             await _told(watch, {"a": b"3"})  # by another one: it was noticed that this stands still
@@ -172,11 +172,11 @@ async def _until_done(store: EtcdStore, changes: dict[str, bytes | None]) -> Non
             return False
         return True
 
-    assert await wait_until(attempt, 15)
+    assert await wait_until(attempt)
 
 
 async def _told(watch: AsyncGenerator[Commit, None], changes: dict[str, bytes | None]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         while (await anext(watch)).changes != changes:
             pass
 
@@ -227,7 +227,9 @@ def _partitioned(stage: Stage) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("befalls", [_stopped, _killed, _paused, _partitioned])
-def test_hosts_go_on_without_the_store_and_all_is_known_when_it_is_back(stage, befalls, tell):
+def test_hosts_go_on_without_the_store_and_all_is_known_when_it_is_back(
+    stage, befalls, tell, sharp
+):
     one, two = stage.one, stage.two
     one.does("attach", 1)
     two.does("make", "x")
@@ -244,17 +246,17 @@ def test_hosts_go_on_without_the_store_and_all_is_known_when_it_is_back(stage, b
     assert "Unavailable" == kind
     assert "the store is lost: etcd does not answer (198.18.0.11:2379: " in said
     assert "traffic, attach and detach on this host go on" in said
-    assert 4 > waited
+    assert (4 if sharp else DEADLINE) > waited
     start = time.monotonic()
     one.does("attach", 3)
     one.does("detach", 1)
     assert "Unavailable" == one.answer("claim", 1)[0]
-    assert 1 > time.monotonic() - start
+    assert (1 if sharp else DEADLINE) > time.monotonic() - start
     assert before[1] == two.facts()
 
     end()
     start = time.monotonic()
-    assert wait(stage.is_settled, 15)
+    assert wait(stage.is_settled)
     back = time.monotonic() - start
     tell(f"{befalls.__name__[1:]}: lost after {waited:.1f} s, whole {back:.1f} s after its return")
     assert {"2", "3"} == {f[-1] for f in one.facts() if f.startswith("Endpoint")}
@@ -284,7 +286,7 @@ def test_a_host_that_boots_while_etcd_is_dead_knows_what_it_saw_last(stage):
     assert "Endpoint " + "3".zfill(16) in one.facts()
 
     stage.etcd.start()
-    assert wait(stage.is_settled, 15)
+    assert wait(stage.is_settled)
     assert "Endpoint " + "3".zfill(16) in one.facts()
     assert before <= {*one.facts()}
 
@@ -308,7 +310,7 @@ def test_what_was_compacted_while_a_host_was_away_is_learnt_all_the_same(stage):
     stage.etcd.compact(stage.etcd.hosts[0])
     assert one.hear() is None
     one.host.run("ip", "link", "set", "eth0", "up")
-    assert wait(stage.is_settled, 20)
+    assert wait(stage.is_settled)
     assert ["Network web", "Network z"] == [f for f in one.facts() if f.startswith("Network")]
 
 
@@ -329,7 +331,7 @@ def test_a_restored_etcd_gets_back_what_each_host_knows_alone(stage, tmp_path):
     stage.etcd.kill(stage.etcd.hosts[0])
     stage.etcd.restore(tmp_path / "snapshot")
     stage.etcd.start()
-    assert wait(stage.is_settled, 15)
+    assert wait(stage.is_settled)
     assert ["Network web", "Network x"] == [f for f in two.facts() if f.startswith("Network")]
     assert "Block 10.208.1.0/26" in two.facts()
     assert ["Endpoint " + "2".zfill(16)] == [f for f in one.facts() if f.startswith("Endpoint")]

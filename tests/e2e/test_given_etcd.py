@@ -90,6 +90,11 @@ def holders(host):
     return {(host, reason.split(",")[0]) for host, reason in found}
 
 
+def has_sent_all(host):
+    status = told(host, "status")
+    return ("", 0) == (status["store_lost"], status["unsent"])
+
+
 def test_what_cannot_be_moved_stays_and_the_agent_goes_on(given):
     one, url = given.one, given.etcd.urls[0]
     before = records(one)
@@ -102,7 +107,7 @@ def test_what_cannot_be_moved_stays_and_the_agent_goes_on(given):
         done = one.call(SEAWAY, "init", *words, timeout=90)
         assert status == done.returncode, done.stderr
         assert line in done.stderr.splitlines()[-1]
-    one.wait_for("the agent", one.agent_is_ready, within=20)
+    one.wait_for("the agent", one.agent_is_ready)
     assert stays(before) == stays(records(one))
     assert "sqlite" == told(one, "status")["store"]
 
@@ -138,7 +143,6 @@ def test_a_host_that_had_its_records_through_the_first_finds_them_in_etcd(given)
     two.wait_for(
         "its learning of it",
         lambda: "records are in etcd" in two.read(names.LOG_FILE),
-        within=20,
     )
     assert "another host" == told(two, "status")["store"]
     two.kill_agent()
@@ -166,8 +170,8 @@ def test_hosts_go_on_without_etcd_and_agree_when_it_is_back(given):
     assert 7 == done.returncode
     assert "the store is lost: etcd does not answer" in done.stderr
     assert "traffic, attach and detach on this host go on" in done.stderr
-    status = told(two, "status")
-    assert (True, 1) == ("etcd does not answer" in status["store_lost"], status["unsent"])
+    two.wait_for("a word", lambda: "etcd does not answer" in told(two, "status")["store_lost"])
+    assert 1 == told(two, "status")["unsent"]
     assert "etcd, lost; what runs here goes on" in two.seaway("status")
     assert "lost: etcd does not answer" in two.call(SEAWAY, "doctor").stdout
     assert {("host1", "blue"), ("host2", "green"), ("host3", "red")} == holders(one)
@@ -177,8 +181,7 @@ def test_hosts_go_on_without_etcd_and_agree_when_it_is_back(given):
     there = {("host1", "blue"), ("host2", "green"), ("host2", "gold"), ("host3", "grey")}
     for host in (one, two, three):
         host.wait_for("the others' endpoints", lambda host=host: holders(host) == there)
-        status = told(host, "status")
-        assert ("", 0) == (status["store_lost"], status["unsent"])
+        host.wait_for("its store", lambda host=host: has_sent_all(host))
     one.seaway("network", "create", "db")
     three.wait_for("the network", lambda: "db" in three.seaway("network", "ls"))
 
@@ -201,10 +204,10 @@ def test_a_new_cluster_begins_with_etcd_and_one_may_reach_it_through_the_other(m
     assert "etcd is not reached from here" in done.stderr
     assert "another host" == told(two, "status")["store"]
     attach(two, "green")
-    assert 1 == told(one, "host", "ls")[1]["endpoints"]
+    one.wait_for("the endpoint", lambda: 1 == told(one, "host", "ls")[1]["endpoints"])
 
     three.seaway("init", timeout=60)
     done = three.call(SEAWAY, "init", *given.options, timeout=90)
     assert (4, True) == (done.returncode, "there are the records of cluster" in done.stderr)
-    three.wait_for("the agent", three.agent_is_ready, within=20)
+    three.wait_for("the agent", three.agent_is_ready)
     given.etcd.clear()

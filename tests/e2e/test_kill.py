@@ -39,7 +39,7 @@ from seaway.model.requests import NewEndpoint
 STABLE = ("one", "two", "three")
 EACH = 3  # namespaces of one caller
 STARTED = 0.5  # seconds of CPU, about, after which an agent serves
-CALM = 20.0  # seconds until all must be as it was
+CALM = 60.0  # seconds until all must be as it was
 NETWORK = {"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "seaway"}]}
 
 
@@ -261,7 +261,7 @@ def calling(callers: list[Caller]) -> Iterator[None]:
     finally:
         stopped.set()
         for thread in threads:
-            thread.join(timeout=90)
+            thread.join(timeout=180)
         threading.excepthook = hook
     assert [] == [str(failure.exc_value) for failure in failures]
     assert not any(thread.is_alive() for thread in threads)
@@ -275,10 +275,10 @@ def kill_again_and_again(
     """
     while going_on():
         used = rng.choice((rng.uniform(0.0, STARTED), *[rng.uniform(STARTED, 2.5)] * 3))
-        assert wait(lambda: agent.cpu() >= used, within=20)  # noqa: B023
+        assert wait(lambda: agent.cpu() >= used, within=60)  # noqa: B023
         agent.kill()
         missed = refused() + rng.choice((0, 0, rng.randrange(1000)))
-        assert wait(lambda: refused() >= missed, within=20)  # noqa: B023
+        assert wait(lambda: refused() >= missed, within=60)  # noqa: B023
         agent.start()
 
 
@@ -311,7 +311,7 @@ def _refused(callers: list[Caller]) -> int:
     return sum(caller.refused for caller in callers)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_an_agent_that_is_killed_for_a_minute_harms_nobody_and_leaks_nothing(scene, tell):
     until = time.monotonic() + 60
     storm(scene, random.randrange(1 << 30), lambda: time.monotonic() < until, tell)

@@ -58,7 +58,7 @@ def test_closed_networks_do_not_reach_each_other_until_they_are_connected(one_ho
     one_host.seaway("network", "create", "front")
     a, b = one_host.attach("a"), one_host.attach("b", "front")
     for family in FAMILIES:
-        assert not a.reaches(b.addresses()[family])
+        assert a.is_kept_from(b.addresses()[family])
     assert one_host.drops()["isolated"] >= 2
 
     one_host.seaway("network", "connect", "default", "front")
@@ -66,7 +66,7 @@ def test_closed_networks_do_not_reach_each_other_until_they_are_connected(one_ho
         assert a.reaches(b.addresses()[family])
 
     one_host.seaway("network", "disconnect", "default", "front")
-    assert not a.reaches(b.addresses()[0])
+    assert a.is_kept_from(b.addresses()[0])
 
 
 def test_open_networks_reach_each_other(one_host):
@@ -74,18 +74,18 @@ def test_open_networks_reach_each_other(one_host):
     one_host.seaway("network", "create", "two", "--open")
     a, b, c = (one_host.attach(n, of) for n, of in (("a", "one"), ("b", "two"), ("c", "default")))
     assert a.reaches(b.addresses()[0])
-    assert not a.reaches(c.addresses()[0])
+    assert a.is_kept_from(c.addresses()[0])
     one_host.seaway("network", "update", "two", "--closed")
-    assert not a.reaches(b.addresses()[0])
+    assert a.is_kept_from(b.addresses()[0])
 
 
 def test_a_network_may_close_the_host_and_open_link_local(one_host):
     one_host.seaway("network", "create", "shut", "--no-host-access")
     a = one_host.attach("a", "shut")
     host4, host6 = one_host.told("status")["addresses"]
-    assert not a.reaches(host4)
-    assert not a.reaches(host6)
-    assert not a.reaches(one_host.host.address4)
+    assert a.is_kept_from(host4)
+    assert a.is_kept_from(host6)
+    assert a.is_kept_from(one_host.host.address4)
     for address in a.addresses():
         assert one_host.host.reaches(address)  # what the host asks is answered
     one_host.seaway("network", "update", "shut", "--host-access")
@@ -95,7 +95,7 @@ def test_a_network_may_close_the_host_and_open_link_local(one_host):
 def test_the_metadata_address_is_closed_unless_the_network_opens_it(one_host):
     one_host.host.run("ip", "addr", "add", "169.254.169.254/32", "dev", "lo")
     a = one_host.attach("a")
-    assert not a.reaches("169.254.169.254")
+    assert a.is_kept_from("169.254.169.254")
     assert one_host.drops()["link_local"] >= 1
     one_host.seaway("network", "update", "default", "--link-local")
     assert a.reaches("169.254.169.254")
@@ -120,7 +120,7 @@ def test_a_spoofed_address_and_a_spoofed_mac_are_dropped_and_counted(one_host):
     assert one_host.drops()["spoofed_address"] >= 1
 
     a.run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
-    assert not a.reaches(target)
+    assert a.is_kept_from(target)
     assert one_host.drops()["spoofed_mac"] >= 1
 
 
@@ -134,7 +134,7 @@ def test_the_world_is_reached_behind_the_hosts_address(one_host_and_world, inter
     with world.popen("python3", "-c", TELLS_THE_CALLER, stdout=subprocess.PIPE) as server:
         try:
             one_host.host.wait_for("the server", lambda: a.connects(internet, 9000))
-            assert own == server.communicate(timeout=10)[0].strip().removeprefix("::ffff:")
+            assert own == server.communicate(timeout=60)[0].strip().removeprefix("::ffff:")
         finally:
             server.kill()
 
@@ -203,7 +203,7 @@ def test_an_attachment_that_an_agent_was_killed_over_is_finished_by_the_next(one
     b.run("ip", "link", "set", "eth0", "down")
 
     one_host.host.start_agent()
-    one_host.host.wait_for("the addresses", lambda: b.addresses() == addresses, within=5)
+    one_host.host.wait_for("the addresses", lambda: b.addresses() == addresses)
     assert a.reaches(addresses[0])
     assert 0 == one_host.told("status")["drift_total"]
 

@@ -175,9 +175,11 @@ def test_a_port_is_reached_by_an_interface_that_has_not_the_default_route(scene,
 def test_a_port_of_a_process_is_refused_with_its_name_and_nothing_is_changed(scene):
     before = scene.one.state()
     with scene.one.host.popen("busybox", "nc", "-l", "-p", "7070", stdin=subprocess.PIPE) as taken:
-        scene.one.host.wait_for("its port", lambda: "7070" in scene.one.host.run("ss", "-ltn"))
-        refused = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", "7070:80")
-        taken.kill()
+        try:
+            scene.one.host.wait_for("its port", lambda: "7070" in scene.one.host.run("ss", "-ltn"))
+            refused = scene.one.host.call(SEAWAY, "endpoint", "publish", "other", "7070:80")
+        finally:
+            taken.kill()
     assert refused.returncode
     assert "7070/tcp is taken by busybox (process" in refused.stderr
     assert before == scene.one.state()
@@ -245,7 +247,7 @@ def test_ports_that_others_reserve_stay_reserved(scene):
     host = scene.one.host
 
     def becomes(expected: str) -> None:
-        host.wait_for(expected, lambda: expected == sysctl(host, RESERVED), within=15)
+        host.wait_for(expected, lambda: expected == sysctl(host, RESERVED))
 
     assert PORT == sysctl(host, RESERVED)
     sysctl(host, RESERVED, "=5000")  # by somebody who does not know of us
@@ -301,9 +303,12 @@ def test_dockers_bridge_makes_no_answer_uncertain(scene):
         host.wait_for("the other address", lambda: ["0", "0", "1", "1"] == sorted(sole()))
         host.run("ip", "addr", "del", "198.18.0.99/32", "dev", "eth0")
         host.wait_for("its end", lambda: ["1"] * 4 == sole())
-        pinned = host.run("ls", "/sys/fs/bpf/seaway/uplinks").split()
-        assert {"docker0-ingress", "eth0-ingress"} <= set(pinned)
-        assert "veth1-ingress" not in pinned
+
+        def pinned() -> set[str]:
+            return {*host.run("ls", "/sys/fs/bpf/seaway/uplinks").split()}
+
+        host.wait_for("programs", lambda: {"docker0-ingress", "eth0-ingress"} <= pinned())
+        assert "veth1-ingress" not in pinned()
     finally:
         host.run("ip", "link", "del", "docker0")
         host.run("ip", "link", "del", "veth1")
@@ -420,9 +425,10 @@ def test_a_program_and_a_socket_hook_that_are_taken_away_come_back(scene):
         "their repair", lambda: len(scene.one.told("status")["drift"]) >= told + 9
     )
     assert {"uplinks", "sockets"} <= {d["target"] for d in scene.one.told("status")["drift"]}
-    for public in scene.public:
-        assert str(public) == ask(scene.outside, "tcp", public)[1]
-    assert "127.0.0.1" == ask(scene.one.host, "tcp", "127.0.0.1")[1]
+    asked = [(scene.outside, public) for public in scene.public]
+    for who, address in (*asked, (scene.one.host, "127.0.0.1")):
+        # It is told first, and put back then.
+        who.wait_for("an answer", lambda w=who, a=address: [a] == ask(w, "tcp", a)[1:])
 
 
 def test_a_thousand_ports_are_published_at_once(scene):

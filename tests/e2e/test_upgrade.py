@@ -30,7 +30,6 @@ from seaway.bpf.objects import OBJECTS
 from seaway.lab import LabHost
 
 PACKAGE = Path(seaway.__file__).parent
-WITHIN = 20.0  # seconds for the next agent to be ready
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def take_over(host: LabHost, build: Path) -> None:
     host.wait_for("its end", lambda: host.call("kill", "-0", str(pid)).returncode != 0)
     agent = ("env", f"PYTHONPATH={build}", sys.executable, "-m", "seaway", "agent")
     host.start(*agent, log=names.LOG_FILE)
-    host.wait_for("the next agent", host.agent_is_ready, within=WITHIN)
+    host.wait_for("the next agent", host.agent_is_ready, within=60)
 
 
 @contextmanager

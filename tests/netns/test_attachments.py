@@ -322,7 +322,7 @@ def test_a_change_of_a_device_that_is_moved_waits_for_the_end(make_netns, what):
         def move() -> None:
             links.attach = attach_while_it_is_changed
             promotion.move(promotion.choose())
-            changing.join(5)
+            changing.join(60)
 
         changing = threading.Thread(target=change)
         host.place.run(move)
@@ -343,7 +343,9 @@ def test_a_young_device_stays_with_filters(make_netns):
 
 
 class Traffic:
-    """Questions and answers between two containers, counted, until it is stopped."""
+    """Questions and answers between two containers, counted, until it is stopped. Lost is what is
+    not back after a time that no slow machine needs.
+    """
 
     def __init__(self, client: Container, server: Container) -> None:
         self._stop = threading.Event()
@@ -351,7 +353,7 @@ class Traffic:
         self._server.bind((server.address(4), PORT))
         self._client = client.socket(4, socket.SOCK_DGRAM)
         self._client.connect((server.address(4), PORT))
-        self._client.settimeout(0.5)
+        self._server.settimeout(60)
         self._threads = [threading.Thread(target=f) for f in (self._answer, self._ask)]
         self.asked = self.lost = 0
         for thread in self._threads:
@@ -382,7 +384,7 @@ class Traffic:
     def close(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         self._server.close()
         self._client.close()
 

@@ -158,7 +158,7 @@ def test_devices_with_an_address_are_named_but_not_those_that_serve_another(host
         host.run(f"ip link set {name} master docker0; ip addr add fe80::{name[-1]}/64 dev {name}")
     for name in ("docker0", "up0", "veth1", "veth2", "bare"):
         host.run(f"ip link set {name} up")
-    assert 4 < host.run("ip -br addr").count("fe80::")
+    assert wait(lambda: 4 < host.run("ip -br addr").count("fe80::"))
 
     assert ["docker0", "up0"] == [
         name for name, _ in outside.addressed_devices(host.path) if not name.endswith("p")

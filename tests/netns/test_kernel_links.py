@@ -308,7 +308,7 @@ def test_a_namespace_that_has_the_inode_of_an_earlier_one_is_another(target, mak
     for space in earlier:
         space.remove()
 
-    later, end = make_netns(), time.monotonic() + 10
+    later, end = make_netns(), time.monotonic() + 60
     while later.inode not in noted:  # it comes again soon, once the kernel is done with them
         later.remove()
         assert time.monotonic() < end

@@ -24,6 +24,7 @@ from namespaces import Netns, namespaces
 from seaway.kernel import netns
 from seaway.kernel.nft import NftTarget
 from seaway.model.kernel import Masquerade
+from waiting import wait
 
 SUBNETS = (ip_network("10.208.0.0/18"), ip_network("fd00::/64"))
 PORTS = ((700, 700), (2000, 2999), (4000, 5999))
@@ -63,6 +64,7 @@ def _join(
     host.run(f"ip link add {device} type veth peer name eth0 netns {other.name}")
     for side, name in ((host, device), (other, "eth0")):
         side.run(f"ip link set {name} up")
+    assert wait(lambda: "state UP" in host.run(f"ip link show {device}"))
     for mine, theirs, (a, length) in zip(own, outer, (("4", 32), ("6", 128)), strict=True):
         host.run(f"ip -{a} addr add {mine} peer {theirs}/{length} dev {device} {_nodad(a)}")
         other.run(f"ip -{a} addr add {theirs} peer {mine}/{length} dev eth0 {_nodad(a)}")
@@ -86,7 +88,7 @@ def opened(where: Netns, address: str, port: int = PORT) -> socket.socket:
 
     def bind() -> socket.socket:
         made = socket.socket(family, socket.SOCK_DGRAM)
-        made.settimeout(1.0)
+        made.settimeout(30)
         made.bind((address, port))
         return made
 

@@ -20,8 +20,8 @@ from seaway.kernel.watch import Watch
 from seaway.model.facts import HostAddresses
 from seaway.model.kernel import HostAddress, Inside, Link, Route, Vxlan
 from seaway.names import GATEWAY_MAC, OVERLAY_DEVICE, OVERLAY_PORT
+from waiting import DEADLINE
 
-DEADLINE = 5.0
 DST = ip_network("10.208.0.7/32")
 OWN = ip_address("10.223.0.1")
 

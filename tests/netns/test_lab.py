@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from seaway import lab as labs
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.lab import cgroups
+from waiting import wait
 
 
 def test_hosts_reach_each_other_and_the_world_in_both_families(lab):
@@ -25,7 +25,7 @@ def test_hosts_reach_each_other_and_the_world_in_both_families(lab):
     targets = [host2.address4, host2.address6, lab.world.address4, "203.0.113.1"]
     targets += [lab.world.address6, "2001:db8:ffff::1"]
 
-    assert [True] * 6 == [host1.reaches(target) for target in targets]
+    assert all(wait(lambda target=target: host1.reaches(target)) for target in targets)
 
 
 def test_a_lab_without_a_world_has_no_route_out(lab_host):
@@ -98,14 +98,13 @@ def test_a_lab_whose_maker_was_killed_half_way_can_be_taken_down(make_lab):
     name = f"{make_lab(hosts=1).name}-killed"
     script = f"from seaway import lab; lab.up({name!r}, hosts=20)"
     with subprocess.Popen([sys.executable, "-c", script]) as maker:
-        deadline = time.monotonic() + 20
-        while not (cgroups.of_lab(name) / "host2").exists():
-            assert time.monotonic() < deadline
+        begun = wait((cgroups.of_lab(name) / "host2").exists)
         maker.kill()
 
     assert labs.down(name)
     assert not cgroups.of_lab(name).exists()
     assert name not in labs.names()
+    assert begun
 
 
 def test_a_passing_lab_goes_with_its_process_or_before_the_next_one(make_lab):

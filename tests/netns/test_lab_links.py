@@ -13,6 +13,7 @@ import pytest
 
 from seaway import lab as labs
 from seaway.lab import Lab
+from waiting import wait
 
 NAME = f"links-{os.getpid()}"
 
@@ -24,18 +25,27 @@ def lab() -> Iterator[Lab]:
     assert labs.down(NAME)
 
 
-def reaches(lab: Lab, one: int, other: int) -> bool:
+def answers(lab: Lab, one: int, other: int) -> set[bool]:
+    """Whether one ping of each family is answered."""
     target = lab.hosts[other - 1]
-    four, six = (lab.hosts[one - 1].reaches(a) for a in (target.address4, target.address6))
-    assert four == six
-    return four
+    return {lab.hosts[one - 1].reaches(a, within=1) for a in (target.address4, target.address6)}
 
 
-def milliseconds(lab: Lab, one: int, other: int) -> list[float]:
-    """Round trips of pings after one that asks for the neighbour."""
+def reaches(lab: Lab, one: int, other: int) -> bool:
+    """A neighbour that did not answer is asked for again a little later."""
+    return wait(lambda: answers(lab, one, other) == {True})
+
+
+def is_cut_off(lab: Lab, one: int, other: int) -> bool:
+    return answers(lab, one, other) == {False}
+
+
+def milliseconds(lab: Lab, one: int, other: int) -> float:
+    """The best round trip of some pings after one that asks for the neighbour."""
     here, there = lab.hosts[one - 1], lab.hosts[other - 1].address4
-    told = here.run("ping", "-nc4", "-i0.1", "-W2", str(there))
-    return [float(found) for found in re.findall(r"time=([\d.]+)", told)][1:]
+    assert reaches(lab, one, other)
+    told = here.run("ping", "-nc8", "-i0.1", "-W5", str(there))
+    return min(float(found) for found in re.findall(r"time=([\d.]+)", told))
 
 
 def change(one: int, other: int, what: str, value: str = "") -> str:
@@ -43,12 +53,15 @@ def change(one: int, other: int, what: str, value: str = "") -> str:
 
 
 def test_hosts_see_each_other_as_the_topology_says(lab):
-    assert (True, True, False) == (reaches(lab, 1, 2), reaches(lab, 2, 3), reaches(lab, 1, 3))
+    assert reaches(lab, 1, 2)
+    assert reaches(lab, 2, 3)
+    assert is_cut_off(lab, 1, 3)
 
 
 def test_a_link_goes_down_and_comes_again_and_the_others_stay(lab):
     assert "host1 - host2, down" == change(2, 1, "down")
-    assert (False, True) == (reaches(lab, 1, 2), reaches(lab, 2, 3))
+    assert is_cut_off(lab, 1, 2)
+    assert reaches(lab, 2, 3)
     assert "host1 - host2, up" == change(1, 2, "up")
     assert reaches(lab, 2, 1)
     assert ["host1 - host2, up", "host2 - host3, up"] == [str(k) for k in labs.status(NAME).links]
@@ -56,10 +69,10 @@ def test_a_link_goes_down_and_comes_again_and_the_others_stay(lab):
 
 def test_a_link_is_late_both_ways(lab):
     change(1, 2, "delay", "20")
-    assert all(40 <= taken < 200 for taken in milliseconds(lab, 1, 2))
-    assert all(taken < 20 for taken in milliseconds(lab, 2, 3))
+    assert milliseconds(lab, 1, 2) >= 40
+    assert milliseconds(lab, 2, 3) < 40
     change(1, 2, "delay", "0")
-    assert all(taken < 20 for taken in milliseconds(lab, 1, 2))
+    assert milliseconds(lab, 1, 2) < 40
 
 
 def test_a_late_link_carries_a_stream(lab):
@@ -67,16 +80,18 @@ def test_a_late_link_carries_a_stream(lab):
     change(1, 2, "delay", "5")
     server, client = lab.hosts[1], lab.hosts[0]
     with server.popen("iperf3", "-s", "-1", stdout=-3) as listening:
-        server.wait_for("iperf3", lambda: "5201" in server.run("ss", "-ltn"))
-        told = client.run("iperf3", "-c", str(server.address4), "-n", "20M", "-J", timeout=60)
-        listening.wait(10)
+        try:
+            server.wait_for("iperf3", lambda: "5201" in server.run("ss", "-ltn"))
+            told = client.run("iperf3", "-c", str(server.address4), "-n", "20M", "-J", timeout=60)
+        finally:
+            listening.kill()
     assert '"bytes":\t20' in told
     change(1, 2, "delay", "0")
 
 
 def test_a_link_loses_what_it_is_told_to(lab):
     change(1, 2, "loss", "100")
-    assert not lab.hosts[0].reaches(lab.hosts[1].address4)
+    assert is_cut_off(lab, 1, 2)
     change(1, 2, "loss", "0")
     assert reaches(lab, 1, 2)
 
@@ -85,4 +100,4 @@ def test_hosts_may_be_linked_that_were_not(lab):
     assert "host1 - host3, up" == change(3, 1, "up")
     assert reaches(lab, 1, 3)
     change(1, 3, "down")
-    assert not reaches(lab, 1, 3)
+    assert is_cut_off(lab, 1, 3)

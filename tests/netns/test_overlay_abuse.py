@@ -25,7 +25,7 @@ from dataplane import Container
 from namespaces import namespaces
 from seaway.bpf import abi
 from seaway.names import GATEWAY_MAC, OVERLAY_ID, OVERLAY_MAC, OVERLAY_PORT
-from stage import Stage, stage
+from stage import Stage, carries, stage
 from talk import PORT, exchange, listener
 from waiting import wait
 from wired import WiredHost, wires
@@ -73,6 +73,7 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
             "ip link set evil master wire up"
         )
         mallory.shell("ip link set eth0 up")
+        assert wait(lambda: carries(a.wire.place, "evil"))
         yield Scene(a, b, c, anna, bert, mallory, mac_of(a))
 
 

@@ -79,7 +79,7 @@ def echo(container: Container, family: int) -> Iterator[list[str]]:
         thread.start()
         yield came
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(60)
 
 
 def exchange(client: socket.socket, at: tuple[str, int], megabytes: int = 4) -> bool:
@@ -94,7 +94,7 @@ def exchange(client: socket.socket, at: tuple[str, int], megabytes: int = 4) -> 
         if not piece:
             break
         got += piece
-    sender.join(10)
+    sender.join(60)
     return got == content
 
 

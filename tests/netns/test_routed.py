@@ -23,6 +23,7 @@ from seaway.routed.packet import ANSWER, PORT, Packet
 from waiting import span, wait
 
 PROMISED = {"default": 1.0, "fast": 0.3}  # seconds from a dead link to other paths
+LATE = 10.0  # seconds: what they may take on a machine that others use too
 IDLE = 5.0  # seconds
 
 
@@ -47,7 +48,7 @@ def ring(cluster, **more):
         cluster.link(one, other)
     cluster.start(**more)
     follower = cluster.follow("a")
-    assert wait(lambda: is_ring(follower.vias.get("hops", {})), 20), follower.vias
+    assert wait(lambda: is_ring(follower.vias.get("hops", {})), 60), follower.vias
     return follower
 
 
@@ -70,7 +71,7 @@ def test_in_a_mesh_all_reach_each_other_directly_and_have_a_backup(cluster):
     cluster.start(segments=(net,), routings=("hops", "latency"))
     a = cluster.follow("a")
     for routing in ("hops", "latency"):
-        a.knows({name: name for name in "bcd"}, routing, within=20)
+        a.knows({name: name for name in "bcd"}, routing)
     (found,) = cluster["a"].ask(ask="routes", to="d")["routes"]
 
     assert ["d"] == found["path"]
@@ -78,29 +79,40 @@ def test_in_a_mesh_all_reach_each_other_directly_and_have_a_backup(cluster):
     assert {"b", "c"} == {detour["via"] for detour in found["detours"]}
 
 
+@pytest.fixture
+def judge(tell, sharp):
+    """Judges seconds from a dead link to other paths."""
+
+    def judge(seconds, probes="default"):
+        tell(f"other paths {seconds:.2f} s after a death, < {PROMISED[probes]}, probes: {probes}")
+        assert seconds < (PROMISED[probes] if sharp else LATE)
+
+    return judge
+
+
 @pytest.mark.parametrize("probes", ["default", "fast"])
-def test_a_link_that_dies_silently_is_gone_around_in_time(cluster, probes):
+def test_a_link_that_dies_silently_is_gone_around_in_time(cluster, probes, judge):
     """Three times, as a dead link may be anywhere between two probes."""
     a = ring(cluster, probes=probes)
     for _ in range(3):
         cut = cluster.silence("a", "b")
-        assert a.knows({"b": "d", "c": "d", "d": "d"}) - cut < PROMISED[probes]
+        judge(a.knows({"b": "d", "c": "d", "d": "d"}, within=LATE) - cut, probes)
         cluster.restore("a")
-        assert wait(lambda: is_ring(a.vias["hops"]), 30), a.vias
+        assert wait(lambda: is_ring(a.vias["hops"]), 60), a.vias
 
 
-def test_a_link_that_dies_elsewhere_is_gone_around_in_time(cluster):
+def test_a_link_that_dies_elsewhere_is_gone_around_in_time(cluster, judge):
     a = ring(cluster)
     used = a.vias["hops"]["c"]
     (other,) = {"b", "d"} - {used}
     cut = cluster.silence(used, "c")
-    assert a.knows({"b": "b", "c": other, "d": "d"}) - cut < PROMISED["default"]
+    judge(a.knows({"b": "b", "c": other, "d": "d"}, within=LATE) - cut)
 
 
-def test_a_relay_that_dies_is_gone_around_in_time(cluster):
+def test_a_relay_that_dies_is_gone_around_in_time(cluster, judge):
     a = ring(cluster)
     cut = cluster.silence("b", "a", "c")
-    assert a.knows({"c": "d", "d": "d"}) - cut < PROMISED["default"]
+    judge(a.knows({"c": "d", "d": "d"}, within=LATE) - cut)
 
 
 def test_hosts_that_are_cut_off_are_reached_again_when_they_are_back(line):
@@ -109,7 +121,7 @@ def test_hosts_that_are_cut_off_are_reached_again_when_they_are_back(line):
     line.silence("b", "c")
     a.knows({"b": "b"})
     line.restore("b")
-    a.knows({"b": "b", "c": "b"}, within=30)
+    a.knows({"b": "b", "c": "b"})
 
 
 def test_a_host_whose_processes_are_dead_stays_a_relay_and_begins_anew_unnoticed(line):
@@ -120,7 +132,7 @@ def test_a_host_whose_processes_are_dead_stays_a_relay_and_begins_anew_unnoticed
     assert wait(lambda: "session ended" in line["a"].log())
     assert wait(lambda: not any(link["session"] for link in line["a"].ask(ask="status")["links"]))
     line["b"].start()
-    assert wait(lambda: line["a"].ask(ask="status")["links"][0]["session"], 20)
+    assert wait(lambda: line["a"].ask(ask="status")["links"][0]["session"], 60)
 
     assert turns == len(a.turns)
     assert {"b": "b", "c": "b"} == a.vias["hops"]
@@ -245,14 +257,14 @@ def test_it_ends_when_told_to_and_keeps_what_it_knows(line):
     routed = line["a"].routed
     routed.terminate()
 
-    assert 0 == routed.wait(10)
+    assert 0 == routed.wait(60)
     assert kept(line["a"]) > 1000
 
 
 def test_it_ends_when_its_orders_are_taken_back(line):
     line.follow("a").knows({"b": "b", "c": "b"})
     OrdersTarget(line["a"].folder / "routed.json").delete({ORDERS_KEY})
-    assert 0 == line["a"].routed.wait(10)
+    assert 0 == line["a"].routed.wait(60)
 
 
 def test_what_it_told_last_is_left_for_an_agent_that_finds_nobody(line):
@@ -286,7 +298,7 @@ def test_a_second_one_of_a_host_gives_way(line):
     line.follow("a").knows({"b": "b", "c": "b"})
     first = line["a"].routed
     line["a"].start()
-    assert 0 != line["a"].routed.wait(10)
+    assert 0 != line["a"].routed.wait(60)
     assert "another routed runs on this host" in line["a"].log()
     assert None is first.poll()
     line["a"].routed = first
@@ -299,7 +311,7 @@ def test_it_needs_little(cluster):
     net = cluster.wire(*names)
     cluster.start(segments=(net,))
     follower = cluster.follow("h0")
-    follower.knows({name: name for name in names[1:]}, within=60)
+    follower.knows({name: name for name in names[1:]})
     host = cluster["h0"]
     start = host.cpu()
     span(IDLE)

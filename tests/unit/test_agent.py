@@ -39,7 +39,7 @@ def test_old_maps_stay_while_a_program_could_not_be_swapped(tmp_path: Path, targ
         assert not plane.retired
         kernel.refuses = {}
         convergence.retry()
-        await asyncio.wait_for(retiring, 5)
+        await asyncio.wait_for(retiring, 30)
         assert plane.retired
 
     run(tmp_path, scenario)

@@ -111,7 +111,7 @@ def agent(host):
 
 def ask(path, method, target, body=None):
     """Status, content type and bytes of one answer, without the help of the client."""
-    connection = HTTPConnection("localhost", timeout=10)
+    connection = HTTPConnection("localhost", timeout=30)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(str(path))
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
@@ -340,7 +340,7 @@ def called_by(groups):
         server.listen()
         argv = [sys.executable, "-c", AS_USER, name, ",".join(map(str, groups))]
         with subprocess.Popen(argv) as caller:
-            server.settimeout(10)
+            server.settimeout(30)
             connection, _ = server.accept()
             with connection:
                 yield connection

@@ -252,7 +252,7 @@ def test_an_agent_that_hangs_up_is_told(tmp_path):
         server.listen()
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as caller:
             server.accept()[0].close()
-            _, told = caller.communicate(timeout=20)
+            _, told = caller.communicate(timeout=60)
 
     assert 7 == caller.returncode
     assert told.startswith(f"seaway: the agent hung up on {path}: ")

@@ -27,7 +27,7 @@ class Gate:
 
     def __call__(self, *_: object) -> None:
         self._reached.set()
-        assert self._open.wait(5)
+        assert self._open.wait(30)
 
     async def reached(self) -> None:
         await until(self._reached.is_set)
@@ -37,7 +37,7 @@ class Gate:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110, threads tell no event of the loop
             await asyncio.sleep(0)
 

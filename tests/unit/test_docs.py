@@ -58,11 +58,11 @@ def parse(command, words, context=None):
         parse(inner, [name, *rest], context)
 
 
-@pytest.mark.parametrize("block", blocks("sh"))
+@pytest.mark.parametrize("block", [*blocks("sh"), *blocks("console")])
 def test_every_command_line_of_ours_is_one_that_we_understand(block):
     for line in block.splitlines():
         for part in re.split(r"&&|\||>", line):
-            words = shlex.split(part, comments=True)
+            words = shlex.split(part.strip().removeprefix("# "), comments=True)
             if words[:1] == ["seaway"]:
                 parse(root, words)
 

@@ -51,7 +51,7 @@ def test_where_none_answers_all_are_named_with_their_reasons(tmp_path):
         start = time.monotonic()
         with pytest.raises(Unavailable) as told:
             await store.load()
-        assert 4 > time.monotonic() - start
+        assert 30 > time.monotonic() - start
         refused = "127.0.0.1:1: Failed to connect to remote host: Connection refused"
         for why in (refused, f"{silent}: no answer in time", f"{tmp_path}/none: "):
             assert why in told.value.message

@@ -101,7 +101,9 @@ changes = st.dictionaries(st.sampled_from("abc"), st.none() | st.binary(max_size
 
 
 @given(st.lists(changes, max_size=8))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_the_store_holds_what_a_dictionary_would(
     tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, bytes | None]]
 ) -> None:

@@ -48,7 +48,7 @@ def test_a_container_that_cannot_send_yet_is_waited_for_a_moment_and_the_loop_go
         host = HostSurroundings(
             cast("Any", links), cast("Any", None), "", "", cast("Any", None), cast("Any", None)
         )
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             waiting = group.create_task(host.at_work("swy1"))
             while not waiting.done():
                 others += 1

@@ -343,7 +343,7 @@ def shake(server, client, name="host1"):
     except OSError as error:
         told["client"] = error
     right.close()
-    thread.join(10)
+    thread.join(60)
     left.close()
     return told["server"], told["client"]
 

@@ -60,14 +60,13 @@ class Ring:
 
     def outage(self, death: str) -> float:
         """Milliseconds. Where the packets went by the other relay after all, another one is tried:
-        none is found dead in so short a time.
+        none is found dead in so short a time. SystemFailed: none of them was felt.
         """
-        felt = 0.0
         for _ in range(TRIES):
             felt = self._outage(death)
             if felt > FELT:
-                break
-        return felt
+                return felt
+        raise SystemFailed(f"{TRIES} times nobody felt a {death} die", "see: seaway route ls")
 
     def _outage(self, death: str) -> float:
         relay = self.used()

@@ -72,11 +72,11 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
     def write(self, path: Path, text: str) -> None:
         self.run("sh", "-c", 'mkdir -p "$(dirname "$0")"; cat > "$0"', str(path), stdin=text)
 
-    def reaches(self, address: object, within: int = 1) -> bool:
-        """Whether one ping is answered."""
-        return self.call("ping", "-nqc1", f"-W{within}", str(address)).returncode == 0
+    def reaches(self, address: object, within: int = 3) -> bool:
+        """Whether a ping is answered, of one each second, in so many seconds."""
+        return self.call("ping", "-nqc1", f"-w{within}", str(address)).returncode == 0
 
-    def wait_for(self, what: str, true: Callable[[], bool], within: float = 10.0) -> None:
+    def wait_for(self, what: str, true: Callable[[], bool], within: float = 30.0) -> None:
         """Ask until the answer is yes, or the deadline has passed."""
         deadline = time.monotonic() + within
         while not true():

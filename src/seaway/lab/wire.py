@@ -69,4 +69,4 @@ def _ip(process: int, *commands: str) -> None:
     """Run ip(8) in a process's network namespace, without leaving our process namespace."""
     inside = ["nsenter", "--target", str(process), "--net"]
     for command in commands:
-        subprocess.run([*inside, "ip", *command.split()], check=True, timeout=10)
+        subprocess.run([*inside, "ip", *command.split()], check=True, timeout=60)
