@@ -28,7 +28,7 @@ SYSTEMD: Final = Path("/run/systemd/system")  # as sd_booted(3) looks at it
 UNITS: Final = Path("/etc/systemd/system")
 _UNIT_COMMAND = "/usr/bin/seaway"  # in the packaged units
 _END_WITHIN = 10.0
-LOOK: Final = 1.0  # seconds between two looks whether one runs
+LOOK: Final = 2.0  # seconds between two looks whether one runs
 SLOWEST: Final = 32.0  # and between two starts of one that ends at once
 
 log = structlog.get_logger(__name__)
