@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-DEADLINE: Final = 30.0  # seconds
+DEADLINE: Final = 60.0  # seconds
 
 
 def wait(condition: Callable[[], object], within: float = DEADLINE) -> bool:

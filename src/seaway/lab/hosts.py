@@ -76,7 +76,7 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a ping is answered, of one each second, in so many seconds."""
         return self.call("ping", "-nqc1", f"-w{within}", str(address)).returncode == 0
 
-    def wait_for(self, what: str, true: Callable[[], bool], within: float = 30.0) -> None:
+    def wait_for(self, what: str, true: Callable[[], bool], within: float = 120.0) -> None:
         """Ask until the answer is yes, or the deadline has passed."""
         deadline = time.monotonic() + within
         while not true():
