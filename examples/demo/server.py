@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -21,10 +22,12 @@ class Quiet(BaseHTTPRequestHandler):
         """The story is told by others."""
 
 
-class DualStack(ThreadingHTTPServer):
-    """Answers IPv6 and IPv4."""
+class DualStack(ThreadingTCPServer):
+    """Answers IPv6 and IPv4. Python's own HTTP server asks a resolver first, which there is not."""
 
     address_family = socket.AF_INET6
+    allow_reuse_address = True
+    daemon_threads = True
     request_queue_size = 64
 
 
