@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -60,6 +61,16 @@ def test_a_link_is_late_both_ways(lab):
     assert all(taken < 20 for taken in milliseconds(lab, 2, 3))
     change(1, 2, "delay", "0")
     assert all(taken < 20 for taken in milliseconds(lab, 1, 2))
+
+
+def test_a_late_link_loses_nothing_while_others_change(lab):
+    change(1, 2, "delay", "5")
+    there = str(lab.hosts[1].address4)
+    with lab.hosts[0].popen("ping", "-nqc40", "-i0.05", there, stdout=subprocess.PIPE) as ping:
+        change(2, 3, "down")
+        change(2, 3, "up")
+        assert " 0% packet loss" in ping.communicate(timeout=20)[0]
+    change(1, 2, "delay", "0")
 
 
 def test_a_late_link_carries_a_stream(lab):
