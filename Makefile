@@ -42,7 +42,7 @@ format: $(VENV)
 	$(Q)clang-format -i $(C_FILES)
 
 demo: build
-	$(Q)scripts/install-packages bench
+	$(Q)scripts/install-packages store bench
 	$(Q).venv/bin/python examples/demo/demo.py
 
 bench: build

@@ -1,6 +1,8 @@
-"""A client that asks the gateway at a steady pace, and counts: client.py ADDRESS PORT [SECONDS].
+"""A client that asks the gateway at a steady pace, and counts.
 
-SIGTERM ends it early, or at all; it prints the answers, and how many got each, in the end.
+client.py ADDRESS PORT [SECONDS [PATIENCE]]: so long in all, and for one answer. It waits for none
+before it asks again. SIGUSR1 has it print what it counted, and count anew;
+SIGTERM ends it early, or at all. In the end it prints what it counted last.
 """
 
 from __future__ import annotations
@@ -12,39 +14,94 @@ import signal
 import sys
 import time
 from collections import Counter
-from http.client import HTTPConnection
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from threading import Lock
 
 PACE = 0.01  # seconds between the starts of two requests
-PATIENCE = 3.0
+PATIENCE = 5.0  # longer than the gateway's
+AT_ONCE = 256  # requests that wait for an answer, at most
 
 
-def ask(address: str, port: int) -> str:
-    """The backend that answered, or why none did."""
-    gateway = HTTPConnection(address, port, timeout=PATIENCE)
+class Tally:
+    """Times are in seconds."""
+
+    def __init__(self, address: str, port: int, patience: float) -> None:
+        self._whom = address, port, patience
+        self._lock = Lock()
+        self._answer = time.monotonic()  # the last one
+        self._begin()
+
+    def _begin(self) -> None:
+        self._answered: Counter[str] = Counter()  # by backend
+        self._failed: Counter[str] = Counter()  # by reason
+        self._retried: Counter[str] = Counter()  # by what the gateway saw fail first
+        self._slowest = self._silence = 0.0
+
+    def ask(self) -> None:
+        began = time.monotonic()
+        try:
+            backend, retried = _asked(*self._whom)
+        except (OSError, HTTPException) as error:
+            with self._lock:
+                self._failed[str(error) or type(error).__name__] += 1
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._answered[backend] += 1
+            if retried:
+                self._retried[retried] += 1
+            self._slowest = max(self._slowest, now - began)
+            self._silence = max(self._silence, now - self._answer)
+            self._answer = now
+
+    def tell(self) -> None:
+        """And count anew."""
+        with self._lock:
+            counted = {
+                "answered": self._answered,
+                "failed": self._failed,
+                "retried": self._retried,
+                "slowest": self._slowest,
+                "silence": max(self._silence, time.monotonic() - self._answer),
+            }
+            self._begin()
+        print(json.dumps(counted), flush=True)
+
+
+def _asked(address: str, port: int, patience: float) -> tuple[str, str]:
+    """The backend that answered, and why the gateway had to ask twice, if it had."""
+    gateway = HTTPConnection(address, port, timeout=patience)
     try:
         gateway.request("GET", "/")
         answer = gateway.getresponse()
         body = answer.read()
-        return json.loads(body)["backend"] if answer.status == 200 else f"status {answer.status}"
-    except OSError as error:
-        return str(error)
     finally:
         gateway.close()
+    if answer.status != 200:
+        raise OSError(f"status {answer.status}: {body.decode()}")
+    return json.loads(body)["backend"], answer.getheader("X-Retried", "")
 
 
-def main(address: str, port: int, seconds: float) -> None:
-    answers: Counter[str] = Counter()
+def main(tally: Tally, seconds: float) -> None:
+    told: list[int] = []
     ended: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     started = time.monotonic()
-    for number in itertools.count():
-        if ended or number * PACE >= seconds:
-            break
-        time.sleep(max(0.0, started + number * PACE - time.monotonic()))
-        answers[ask(address, port)] += 1
-    print(json.dumps(answers))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for number in itertools.count():
+            if ended or number * PACE >= seconds:
+                break
+            time.sleep(max(0.0, started + number * PACE - time.monotonic()))
+            while told:
+                told.pop()
+                tally.tell()
+            pool.submit(tally.ask)
+    tally.tell()
 
 
 if __name__ == "__main__":
-    address, port, *seconds = sys.argv[1:]
-    main(address, int(port), float(seconds[0]) if seconds else math.inf)
+    address, port, *times = sys.argv[1:]
+    seconds, patience, *_ = [*map(float, times), *(math.inf, PATIENCE)[len(times) :]]
+    main(Tally(address, int(port), patience), seconds)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 
 
 class Quiet(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self, status: int, body: bytes) -> None:
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -19,10 +22,12 @@ class Quiet(BaseHTTPRequestHandler):
         """The story is told by others."""
 
 
-class DualStack(ThreadingHTTPServer):
-    """Answers IPv6 and IPv4."""
+class DualStack(ThreadingTCPServer):
+    """Answers IPv6 and IPv4. Python's own HTTP server asks a resolver first, which there is not."""
 
     address_family = socket.AF_INET6
+    allow_reuse_address = True
+    daemon_threads = True
     request_queue_size = 64
 
 

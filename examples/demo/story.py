@@ -1,26 +1,30 @@
-"""What the chapters are told with: a host with real containers, another one that stands for the
-outside, promises, and counted drops.
-"""
+"""What both parts are told with: hosts with real containers, clients that ask, and promises."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from seaway import names
+from seaway.client import Client
 from seaway.lab import LabHost
 from seaway.lab.containerd import Containerd
 from seaway.lab.images import Image
 
 HERE = Path(__file__).resolve().parent
+IDLE = ("python3", "-c", "import signal; signal.pause()")
 CLIENT = ("python3", str(HERE / "client.py"))
 PORT, PUBLISHED = "80", "8080"  # of the gateway, and of its host
 READ_LOG = "print(open('/tmp/clients.log').read())"
+BREATH = 2.0  # seconds of requests between two events
+UNAVAILABLE = 7  # the exit status of a command that no agent answers, or that needs the store
 BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
 
@@ -42,17 +46,84 @@ def check(promise: str, kept: object) -> None:
     tell(f"  ✓ {promise}")
 
 
-@dataclass
-class Story:
+def go_on(seconds: float) -> None:
+    time.sleep(seconds)  # the story's own pace; nothing is waited for
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a client counted: answers by backend, failures by reason, and of the answers, by what
+    failed before, those for which the gateway asked twice. Times are in seconds.
+    """
+
+    answered: dict[str, int]
+    failed: dict[str, int]
+    retried: dict[str, int]
+    slowest: float  # answer
+    silence: float  # the longest time without any answer
+
+    @classmethod
+    def read(cls, line: str) -> Self:
+        if not line:
+            raise Failed("the client goes on asking")
+        return cls(**json.loads(line))
+
+    @property
+    def sent(self) -> int:
+        return sum(self.answered.values()) + sum(self.failed.values())
+
+    def __str__(self) -> str:
+        answered, failed = (sum(c.values()) for c in (self.answered, self.failed))
+        counts = f"{self.sent} requests sent, {answered} answered, {failed} failed"
+        return f"{counts} ({listed(self.answered | self.failed)})"
+
+
+def listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in sorted(counts.items()))
+
+
+@dataclass(frozen=True)
+class Load:
+    """A client that goes on asking."""
+
+    process: subprocess.Popen[str]
+    signal: Callable[[str], object]
+
+    def report(self) -> Report:
+        """What it counted since the last one."""
+        assert self.process.stdout is not None
+        self.signal("USR1")
+        return Report.read(self.process.stdout.readline())
+
+    @contextmanager
+    def going_on(self) -> Iterator[Self]:
+        try:
+            yield self
+            self.signal("TERM")
+            self.process.communicate(timeout=30)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass(kw_only=True)
+class Site:
+    """A host, and the containers on it."""
+
     host: LabHost
-    outside: LabHost
     engine: Containerd
     image: Image
+    prompt: str = "$"
     addresses: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def agent(self) -> Client:
+        """For what is asked again and again: faster than the command."""
+        return Client(Path(f"/proc/{self.host.pid}/root{names.SOCKET}"))
 
     def seaway(self, *command: str) -> str:
         """Run a command as a user does, and show what it prints."""
-        tell(f"$ seaway {' '.join(command)}")
+        tell(f"{self.prompt} seaway {' '.join(command)}")
         output = self.host.seaway(*command)
         tell(output.rstrip())
         return output
@@ -67,46 +138,51 @@ class Story:
         mount = f"type=bind,src={HERE},dst=/app,options=rbind:ro"
         self.engine.run(name, self.image, *command, options=("--mount", mount))
         self.addresses[name] = self.engine.addresses(name)
-        tell(f"  {name:10} {', '.join(self.addresses[name])}")
+        where = "" if self.prompt == "$" else f"on {self.host.name}: "
+        tell(f"  {name:10} {where}{', '.join(self.addresses[name])}")
 
     def python(self, name: str, script: str, *arguments: str) -> str:
         """Run a script of this folder in a container."""
         return self.engine.call(name, "python3", f"/app/{script}", *arguments)
 
-    def ask(self, address: str, seconds: float, who: str = "client") -> dict[str, int]:
-        """Send requests from a container at a steady pace: how many got which answer."""
-        asked = (address, PORT, str(seconds))
-        answers: dict[str, int] = json.loads(self.python(who, "client.py", *asked))
-        return answers
-
-    def ask_from(self, host: LabHost, address: object, seconds: float) -> dict[str, int]:
-        """The same from a host, by the published port."""
-        asked = (str(address), PUBLISHED, str(seconds))
-        answers: dict[str, int] = json.loads(host.run(*CLIENT, *asked))
-        return answers
+    def ask(self, address: str, *seconds: float, who: str = "client") -> Report:
+        """Send requests from a container at a steady pace, for so long; each may take as long."""
+        asked = (address, PORT, *map(str, seconds))
+        return Report.read(self.python(who, "client.py", *asked))
 
     @contextmanager
-    def load(self, address: str) -> Iterator[dict[str, int]]:
-        """From the client in the background, for as long as it takes; the answers come after."""
-        answers: dict[str, int] = {}
+    def load(self, address: str) -> Iterator[Load]:
+        """From the client in the background."""
         task = ["ctr", "task", "exec", "--exec-id", "load", "client"]
         script = ["python3", "/app/client.py", address, PORT]
-        with self.host.popen(*task, *script, stdout=subprocess.PIPE) as load:
-            yield answers
-            self.host.run("ctr", "task", "kill", "--exec-id", "load", "--signal", "TERM", "client")
-            answers |= json.loads(load.communicate(timeout=30)[0])
+        kill = ("ctr", "task", "kill", "--exec-id", "load", "--signal")
+        process = self.host.popen(*task, *script, stdout=subprocess.PIPE)
+        load = Load(process, lambda signal: self.host.run(*kill, signal, "client"))
+        with load.going_on():
+            yield load
+
+
+@dataclass(kw_only=True)
+class Story(Site):
+    """One host, and another one that stands for the outside."""
+
+    outside: LabHost
+
+    def ask_from(self, host: LabHost, address: object, seconds: float) -> Report:
+        """As `ask`, from a host, by the published port."""
+        asked = (str(address), PUBLISHED, str(seconds))
+        return Report.read(host.run(*CLIENT, *asked))
 
     @contextmanager
-    def load_from_outside(self) -> Iterator[dict[str, int]]:
-        """The same from the host outside, by the published port."""
-        answers: dict[str, int] = {}
+    def load_from_outside(self) -> Iterator[Load]:
+        """As `load`, from the host outside, by the published port."""
         told = ["sh", "-c", 'echo $$; exec "$@"', "sh", *CLIENT, str(self.host.address4), PUBLISHED]
-        with self.outside.popen(*told, stdout=subprocess.PIPE) as load:
-            assert load.stdout is not None
-            number = load.stdout.readline().strip()
-            yield answers
-            self.outside.run("kill", "-TERM", number)
-            answers |= json.loads(load.communicate(timeout=30)[0])
+        process = self.outside.popen(*told, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        number = process.stdout.readline().strip()
+        load = Load(process, lambda signal: self.outside.run("kill", f"-{signal}", number))
+        with load.going_on():
+            yield load
 
     def clients(self, backend: str) -> set[str]:
         """Whom its log names."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -73,6 +74,16 @@ def test_a_link_is_late_both_ways(lab):
     assert milliseconds(lab, 2, 3) < 40
     change(1, 2, "delay", "0")
     assert milliseconds(lab, 1, 2) < 40
+
+
+def test_a_late_link_loses_nothing_while_others_change(lab):
+    change(1, 2, "delay", "5")
+    there = str(lab.hosts[1].address4)
+    with lab.hosts[0].popen("ping", "-nqc40", "-i0.05", there, stdout=subprocess.PIPE) as ping:
+        change(2, 3, "down")
+        change(2, 3, "up")
+        assert " 0% packet loss" in ping.communicate(timeout=20)[0]
+    change(1, 2, "delay", "0")
 
 
 def test_a_late_link_carries_a_stream(lab):

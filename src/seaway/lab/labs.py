@@ -95,7 +95,9 @@ def down(name: str = "lab") -> bool:
 
 
 @contextmanager
-def passing(purpose: str, *, hosts: int = 1, agents: bool = False) -> Iterator[Lab]:
+def passing(
+    purpose: str, *, hosts: int = 1, agents: bool = False, topology: str = "mesh"
+) -> Iterator[Lab]:
     """A lab of this process's own, gone with it; those of processes that were killed go first."""
     for name in names():
         maker = name.removeprefix(f"{purpose}-")
@@ -103,7 +105,7 @@ def passing(purpose: str, *, hosts: int = 1, agents: bool = False) -> Iterator[L
             down(name)
     name = f"{purpose}-{os.getpid()}"
     try:
-        yield up(name, hosts=hosts, agents=agents)
+        yield up(name, hosts=hosts, agents=agents, topology=topology)
     finally:
         down(name)
 

@@ -1,21 +1,30 @@
-"""The story itself, chapter by chapter. Each checks what it tells."""
+"""The first part, on one host, chapter by chapter. Each checks what it tells."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
-from story import PORT, PUBLISHED, Story, check, tell, title
-
-from seaway import bench
+from story import (
+    BREATH,
+    IDLE,
+    PORT,
+    PUBLISHED,
+    UNAVAILABLE,
+    Report,
+    Story,
+    check,
+    go_on,
+    tell,
+    title,
+)
 
 BACKENDS = ("backend-1", "backend-2", "backend-3")
-IDLE = ("python3", "-c", "import signal; signal.pause()")
 FALSE_SOURCE = "192.0.2.66"  # an address of documentation: nobody's
-BREATH = 2.0  # seconds of requests between two events
 REFUSED = "[Errno 111] Connection refused"
-UNAVAILABLE = 7  # the exit status of a command that no agent answers
+PATIENCE = 1.0  # seconds that a stranger waits for an answer
 
 
 def containers_start(story: Story) -> None:
@@ -23,8 +32,8 @@ def containers_start(story: Story) -> None:
     story.seaway("network", "create", "shop")
     for name in BACKENDS:
         story.start(name, "shop", "python3", "/app/backend.py", name)
-    backends = [address for name in BACKENDS for address in story.addresses[name]]
-    story.start("gateway", "shop", "python3", "/app/gateway.py", *backends)
+    backends = zip(*(story.addresses[name] for name in BACKENDS), strict=True)
+    story.start("gateway", "shop", "python3", "/app/gateway.py", *chain(*backends))
     story.start("client", "shop", *IDLE)
     listed = story.seaway("endpoint", "ls")
     everywhere = [address for name in story.addresses for address in story.addresses[name]]
@@ -38,9 +47,9 @@ def requests_pass(story: Story) -> None:
     title("Requests go through the gateway to every backend, by IPv4 and by IPv6")
     for address in story.addresses["gateway"]:
         story.host.wait_for("the gateway's start", partial(_is_served, story, address))
-        answers = story.ask(address, 1.0)
-        tell(f"  {address}: {_spread(answers)}")
-        check("every backend answered, and nothing failed", set(answers) == set(BACKENDS))
+        report = story.ask(address, 1.0)
+        tell(f"  {address}: {report}")
+        check("every backend answered, and nothing failed", _is_whole(report))
 
 
 def a_lie_is_dropped(story: Story) -> None:
@@ -77,15 +86,15 @@ def the_shop_opens(story: Story) -> None:
         tell(f"$ {tables} --policy FORWARD DROP")
         host.run(tables, "--policy", "FORWARD", "DROP")
     closed = story.ask_from(outside, host.address4, 0.01)
-    check("a port that is not published is refused", set(closed) == {REFUSED})
+    check("a port that is not published is refused", {REFUSED: closed.sent} == closed.failed)
     story.seaway("endpoint", "publish", "shop/default-gateway", f"{PUBLISHED}:{PORT}")
     for address in (host.address4, host.address6):
-        answers = story.ask_from(outside, address, 0.5)
-        tell(f"  {address}, port {PUBLISHED}, from outside: {_spread(answers)}")
-        check("every backend answered, and nothing failed", set(answers) == set(BACKENDS))
-    for address in ("127.0.0.1", "::1"):
-        own = story.ask_from(host, address, 0.03)
-        check(f"the host itself is served at {address}", set(own) <= set(BACKENDS))
+        report = story.ask_from(outside, address, 0.5)
+        tell(f"  {address}, port {PUBLISHED}, from outside: {report}")
+        check("every backend answered, and nothing failed", _is_whole(report))
+    for itself in ("127.0.0.1", "::1"):
+        own = story.ask_from(host, itself, 0.03)
+        check(f"the host itself is served at {itself}", not own.failed)
     for name in BACKENDS:
         seen = story.clients(name)
         known = {str(outside.address4), str(outside.address6)} & seen
@@ -96,23 +105,24 @@ def the_agent_dies(story: Story) -> None:
     title("The agent is killed while requests are running, from inside and outside")
     before = story.told("endpoint", "ls")
     with (
-        story.load(story.addresses["gateway"][0]) as answers,
-        story.load_from_outside() as from_outside,
+        story.load(story.addresses["gateway"][0]) as inside,
+        story.load_from_outside() as outside,
     ):
-        _goes_on(BREATH)
+        go_on(BREATH)
         tell(f"$ kill -9 {story.host.agent_pid()}")
         story.host.kill_agent()
         gone = story.host.call("seaway", "status")
         tell(f"$ seaway status\n{gone.stderr.strip()}")
         check("nobody answers commands", gone.returncode == UNAVAILABLE)
-        _goes_on(BREATH)
+        go_on(BREATH)
         began = time.monotonic()
         story.host.start_agent()
         tell(f"  a new agent is ready after {time.monotonic() - began:.1f} s")
-        _goes_on(BREATH)
-    for whence, asked in (("inside", answers), ("outside", from_outside)):
-        tell(f"  from {whence}: {_spread(asked)}")
-        check("no request was lost", set(asked) == set(BACKENDS))
+        go_on(BREATH)
+        reports = {"inside": inside.report(), "outside": outside.report()}
+    for whence, report in reports.items():
+        tell(f"  from {whence}: {report}")
+        check("no request was lost, and none was sent twice", _is_whole(report))
     check("the new agent has every endpoint as it was", _same(before, story.told("endpoint", "ls")))
     check("and nothing had to be repaired", story.told("status")["drift_total"] == 0)
 
@@ -140,18 +150,6 @@ def the_host_is_healthy(story: Story) -> None:
     check("the doctor finds no error", "ok" in levels and "error" not in levels)
 
 
-def figures(_: Story) -> None:
-    title("Measured here, side by side, on hosts of their own")
-    tell("$ seaway bench same-host --rounds 1")
-    result = bench.run("same-host", bench.Options(rounds=1))
-    for name in bench.SYSTEMS["same-host"]:
-        rows = [row for row in result.rows if row.system == name]
-        taken = [f"{r.metric} {r.value:.4g} {r.unit}" for r in rows if r.value is not None]
-        tell(f"  {name}: {', '.join(taken) or rows[0].note}")
-        check(f"{name} was measured", taken or name not in ("veth", "seaway"))
-    tell("  (one round is a look: docs/benchmarks.md has a measurement, `make bench` makes one)")
-
-
 Chapter = Callable[[Story], None]
 CHAPTERS: tuple[Chapter, ...] = (
     containers_start,
@@ -162,26 +160,19 @@ CHAPTERS: tuple[Chapter, ...] = (
     the_agent_dies,
     a_container_vanishes,
     the_host_is_healthy,
-    figures,
 )
 
 
 def _is_served(story: Story, address: str, who: str = "client") -> bool:
-    """Whether one request is answered by a backend."""
-    return set(story.ask(address, 0.01, who)) <= set(BACKENDS)
+    """Whether one request is answered."""
+    return not story.ask(address, 0.01, PATIENCE, who=who).failed
 
 
-def _spread(answers: dict[str, int]) -> str:
-    failed = sum(count for who, count in answers.items() if who not in BACKENDS)
-    sent = sum(answers.values())
-    each = ", ".join(f"{who} {count}" for who, count in sorted(answers.items()))
-    return f"{sent} requests sent, {sent - failed} answered, {failed} failed ({each})"
+def _is_whole(report: Report) -> bool:
+    """Every backend answered, and everything at once."""
+    return set(report.answered) == set(BACKENDS) and not (report.failed or report.retried)
 
 
 def _same(before: list[dict[str, object]], after: list[dict[str, object]]) -> bool:
     """But for the counters."""
     return [e | {"drops": []} for e in before] == [e | {"drops": []} for e in after]
-
-
-def _goes_on(seconds: float) -> None:
-    time.sleep(seconds)  # the story's own pace; nothing is waited for
