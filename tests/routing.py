@@ -236,10 +236,33 @@ class Cluster:
         host.netns.run("nft -f -", DROP.format(devices=devices))
         return time.monotonic()
 
+    @contextmanager
+    def loaded(self, one: str, other: str) -> Iterator[None]:
+        """As fast as their wire now is, something is sent to the other: its queue is full."""
+        host = self[one]
+        host.netns.run(SLOW.format(device=host.links[other]))
+        process = host.run(sys.executable, "-c", SENDER, str(self[other].address))
+        try:
+            yield
+        finally:
+            _end(process)
+
     def restore(self, one: str) -> None:
         self[one].netns.run("nft delete table inet silence")
 
 
+SLOW = "tc qdisc add dev {device} root tbf rate 5mbit burst 5kb limit 500kb"
+SENDER = """
+import socket, sys
+made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 50_000)  # what waits: it blocks then
+made.connect((sys.argv[1], 9))
+while True:
+    try:
+        made.send(bytes(1400))
+    except ConnectionRefusedError:
+        pass
+"""
 DROP = """
 table inet silence {{
   chain in {{ type filter hook prerouting priority raw; iifname {{ {devices} }} drop; }}

@@ -68,7 +68,7 @@ static __always_inline int convey_encapsulated(struct __sk_buff *skb, const stru
  */
 static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
 {
-	const struct way *way = way_to(skb, path);
+	struct way *way = way_to(skb, path);
 	bool direct, carry;
 
 	if (!way || !pkt)
@@ -78,6 +78,7 @@ static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 pa
 		 way->direct && (way->known || !carry);
 	if (!direct && !carry)
 		return -DROP_NO_PATH;
+	way->sent += skb->len;
 	pkt->mtu = direct ? way->mtu : way->mtu - vxlan_overhead(&way->to);
 	if (!packet_fits(skb, pkt, pkt->mtu))
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : CONVEY_NOT;

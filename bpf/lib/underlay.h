@@ -27,6 +27,7 @@ struct {
 
 /* How a host is reached: the next hop, and how the host's own routes lead to that. */
 struct way {
+	__u64 sent;	/* bytes, since it leads to this host (bpf/sent.py) */
 	__u32 tick;	/* in which it was found */
 	__u32 host;	/* that is to be reached */
 	struct addr to; /* of the next hop */
@@ -41,6 +42,7 @@ struct way {
 	__u8 direct; /* it is the next hop itself that comes first, no router */
 	__be16 port; /* of VXLAN, and its identifier as it stands in the header */
 	__be32 id;
+	__u32 pad;
 };
 
 /* NULL: this host has no other beside it. All of the overlay begins with this question, so that is

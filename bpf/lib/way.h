@@ -70,6 +70,8 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 	} else {
 		next = next_hop_to(host);
 	}
+	if (way->host != host)
+		way->sent = 0;
 	way->host = 0;
 	if (!next)
 		return false;
@@ -87,7 +89,7 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 }
 
 /* To a host, by its number with whatever else says how. NULL: there is none. */
-static __always_inline const struct way *way_to(struct __sk_buff *skb, __u32 host)
+static __always_inline struct way *way_to(struct __sk_buff *skb, __u32 host)
 {
 	__u32 tick = bpf_ktime_get_coarse_ns() >> WAY_TICK, place = host % WAY_HOSTS;
 	struct way *way;

@@ -25,6 +25,7 @@ from waiting import span, wait
 PROMISED = {"default": 1.0, "fast": 0.3}  # seconds from a dead link to other paths
 LATE = 10.0  # seconds: what they may take on a machine that others use too
 IDLE = 5.0  # seconds
+STEADY = 4.0  # seconds: more than three looks at quality
 
 
 @pytest.fixture
@@ -113,6 +114,27 @@ def test_a_relay_that_dies_is_gone_around_in_time(cluster, judge):
     a = ring(cluster)
     cut = cluster.silence("b", "a", "c")
     judge(a.knows({"c": "d", "d": "d"}, within=LATE) - cut)
+
+
+def test_a_link_that_is_loaded_is_kept_away_from_and_not_run_back_to(cluster):
+    """Two equal ways: by latency, paths move off the one that is busy, once. By hops they stay."""
+    a = ring(cluster, routings=("hops", "latency"))
+    assert wait(lambda: is_ring(a.vias.get("latency", {})), 20), a.vias
+    used = a.vias["latency"]["c"]
+    (other,) = {"b", "d"} - {used}
+    by_hops = dict(a.vias["hops"])
+    with cluster.loaded("a", used):
+        assert wait(lambda: other == a.vias["latency"]["c"], 20), a.vias
+        began = len(a.turns)
+        span(STEADY)
+    span(STEADY)  # nobody is there any more; that is believed later
+
+    assert {other} >= {p["via"] for p in paths(a.turns[began:], "latency") if p["host"] == "c"}
+    assert by_hops == a.vias["hops"]
+
+
+def paths(turns, routing):
+    return [path for _, turn in turns if turn["routing"] == routing for path in turn["paths"]]
 
 
 def test_hosts_that_are_cut_off_are_reached_again_when_they_are_back(line):

@@ -119,5 +119,10 @@ def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
     assert len(abi.MAPS) == len(_CODECS) + len(STATE) + len(of_one_layout)
 
 
+def test_ways_have_as_many_places_as_in_c():
+    found = next(m for btf in FILES.values() for m in btf.maps() if m.name == "ways")
+    assert 3 * abi.WAY_HOSTS == found.entries
+
+
 def test_every_map_is_known_by_name():
     assert set(abi.MAPS) == {found.name for btf in FILES.values() for found in btf.maps()}

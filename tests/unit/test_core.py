@@ -16,7 +16,7 @@ from seaway.routed.core import SETTLING, Core
 from seaway.routed.messages import Ask, Summary, encode
 from seaway.routed.neighbours import PROBED
 from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
-from seaway.routed.probes import DEFAULT
+from seaway.routed.probes import DEFAULT, FRESH
 
 STEP = 0.02  # seconds
 PROMISED = 1.0
@@ -202,20 +202,56 @@ def test_a_pair_of_a_segment_that_fails_goes_by_a_third():
     assert world.reached("h00", names) == {*names}
 
 
-def test_a_pair_that_talks_is_probed_and_then_known_to_fail():
+def test_a_choice_to_probe_each_other_ends_at_both_ends():
+    """And nobody else's paths turn meanwhile."""
+    names = [f"h{number:02}" for number in range(19)]
+    world = World(names, lambda *_: True, segments=(IPv4Network("10.0.0.0/24"),))
+    world.run(SETTLING + 1)
+    core = world.hosts["h00"].core
+    other = choose_another(world, "h00")
+    end = world.hosts[other].core
+    before = {name: dict(world.hosts[name].vias) for name in names}
+    world.run(1)
+    assert core.prober.links[other].up
+    assert end.prober.links["h00"].up
+    assert before == {name: world.hosts[name].vias for name in names}
+
+    for passed in range(20, 1000, 10):
+        core.count({}, world.now + passed)
+    world.run(1)
+    assert other not in core.prober.links
+    assert "h00" not in end.prober.links
+
+
+def choose_another(world: World, name: str) -> str:
+    """Have it send much to one that it does not probe."""
+    core = world.hosts[name].core
+    number, *_ = sorted(core.unprobed())
+    for passed in (0, 10):
+        core.count({number: 100_000 * passed}, world.now + passed)
+    (other,) = core.talk.hosts
+    assert other not in core.prober.links
+    return other
+
+
+def test_a_pair_that_talks_is_probed_and_then_known_to_fail_also_after_a_restart():
     """Nobody knew of it before: it was taken for granted."""
-    names = [f"h{number:02}" for number in range(30)]
-    dead = {"h00", "h05"}
+    names, dead = [f"h{number:02}" for number in range(19)], {"h00", "h04"}
     world = World(
         names, lambda one, other: {one, other} != dead, segments=(IPv4Network("10.0.0.0/24"),)
     )
-    world.run(SETTLING + 2)
-    assert "h05" not in world.hosts["h00"].core.prober.links
-    assert ["h00"] == world.path("h00", "h05")
-    world.hosts["h00"].core.talk = ("h05",)
-    world.run(PROMISED)
+    world.run(SETTLING + 1)
+    assert ["h00"] == world.path("h00", "h04")
+    assert "h04" == choose_another(world, "h00")
+    world.run(PROMISED + FRESH)
+    before = world.path("h00", "h04")
+    assert "h04" == before[-1]
 
-    assert "h05" == world.path("h00", "h05")[-1]
+    world.kill("h00")
+    world.begin("h00")
+    for _ in range(30):
+        world.run(0.1)
+        assert before == world.path("h00", "h04")
 
 
 def test_a_host_whose_processes_are_dead_relays_and_comes_back_unnoticed():

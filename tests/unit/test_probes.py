@@ -16,7 +16,9 @@ from seaway.routed.probes import (
     DEFAULT,
     FAST,
     FIRST_HITS,
+    FRESH,
     HITS,
+    LOOK,
     NEW,
     SELDOM,
     TIRED,
@@ -300,6 +302,9 @@ def test_a_host_that_is_not_probed_any_more_is_not_announced():
     prober = Prober(DEFAULT, count().__next__)
     prober.choose({"b", "c"})
     (probe, _) = prober.tick(0.0)
+    for tenths in range(1, 31):
+        prober.tick(tenths / 10)
+    assert (Neighbour("b", up=False), Neighbour("c", up=False)) == prober.neighbours("bc")
     prober.changed = False
     prober.choose({"c"})
 
@@ -325,7 +330,19 @@ def announced(world: World) -> Neighbour:
 
 
 def test_a_link_that_is_down_has_no_figures():
-    assert Neighbour("b", up=False) == announced(World(DEFAULT, always(0.001)))
+    world = World(DEFAULT, lambda _: None)
+    world.run(FRESH + LOOK)
+
+    assert Neighbour("b", up=False) == announced(world)
+
+
+def test_nothing_is_said_of_a_new_link_before_it_was_tried():
+    """Its failure would have all hosts compute, and its two ends be reached by a detour."""
+    world = World(DEFAULT, always(0.001))
+    assert () == world.prober.neighbours(["b"])
+    world.run(DEFAULT.interval * (FIRST_HITS + 1))
+
+    assert announced(world).up
 
 
 @given(st.integers(0, 1 << 32))
@@ -348,7 +365,7 @@ def test_a_longer_way_is_announced_when_it_lasts():
     before = announced(world)
     world.run(10.0)
     after = announced(world)
-    assert 1.5 * before.rtt < after.rtt
+    assert 1.5 * before.cost < after.cost
 
     world.prober.changed = False
     world.run(20.0)

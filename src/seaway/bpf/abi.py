@@ -47,6 +47,7 @@ REMOTE_OPEN: Final = 1
 REMOTE_HOST: Final = 2
 REMOTE_LATENCY: Final = 4
 PATH_LATENCY: Final = 0x40000000
+WAY_HOSTS: Final = 512
 NEXT_HOP_OVERLAY: Final = 1
 NEXT_HOP_DIRECT: Final = 2
 MEMBER_RELAYS: Final = 1
@@ -142,6 +143,29 @@ class NextHop(Record):
     host: int
     flags: int
     device: int  # of the overlay
+
+
+@dataclass(frozen=True, slots=True)
+class Way(Record):
+    """bpf/lib/underlay.h: how a host is reached; the programs write it."""
+
+    c_name, c_format = "way", "=QII16s16sIIII6s6sBB2sII"
+    sent: int
+    tick: int
+    host: int
+    to: bytes
+    source: bytes
+    via: int
+    flags: int
+    ifindex: int
+    mtu: int
+    next: bytes
+    own: bytes
+    known: int
+    direct: int
+    port: bytes
+    id: int
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,12 @@ _TOKEN: Final = 64  # bytes; where a read goes on: a number, or a key
 
 
 class Table:
-    """One map, by its descriptor."""
+    """One map, by its descriptor. `copies`: of each value, one for each CPU that there may be."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, copies: int = 1) -> None:
         self.fd = fd
-        _, _, self._key, self.value_size, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
+        _, _, self._key, size, _ = _MAP_INFO.unpack(syscall.info(fd, _MAP_INFO.size))
+        self.value_size = copies * size
 
     def elements(self) -> Iterator[tuple[bytes, bytes]]:
         keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self.value_size)

@@ -22,9 +22,13 @@ def routed(run: Path, trust: Path, link_state: Path, pins: Path) -> None:
     import asyncio  # noqa: PLC0415
 
     from seaway.bpf.failover import Failover  # noqa: PLC0415
+    from seaway.bpf.sent import Sent  # noqa: PLC0415
     from seaway.cli.agent import log_to_stderr  # noqa: PLC0415
+    from seaway.kernel.loads import Loads  # noqa: PLC0415
     from seaway.routed import daemon  # noqa: PLC0415
     from seaway.routed.places import Places  # noqa: PLC0415
+    from seaway.routed.senses import Senses  # noqa: PLC0415
 
     log_to_stderr("info")
-    asyncio.run(daemon.serve(Places(run, trust, link_state), [Failover(pins)]))
+    places, senses = Places(run, trust, link_state), Senses(Loads(), Sent(pins))
+    asyncio.run(daemon.serve(places, [Failover(pins)], senses))

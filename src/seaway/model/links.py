@@ -29,6 +29,7 @@ class Neighbour(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cost: Annotated[int, Meta(ge=1, le=MOST)] = 1  # likewise: what a packet might as well wait
     loss: Percent = 0
     load: Percent = 0
+    returned: bool = False  # it is probed only because the other end does so
 
     @property
     def figures(self) -> tuple[int, int, int, int]:

@@ -42,11 +42,9 @@ class Question(Value):
     one for each change; the others by one.
     """
 
-    ask: Literal["paths", "numbers", "routes", "status", "traffic"]
+    ask: Literal["paths", "numbers", "routes", "status"]
     to: str = ""  # routes: one host; empty: all
     routing: Routing = "hops"  # routes
-    talk: tuple[str, ...] = ()  # traffic: hosts to which most is sent now, most first
-    load: int = 0  # traffic: per cent of what this host's uplinks carry
 
 
 class Turn(Value):

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from seaway.model.addresses import Address
 from seaway.model.links import LinkState
 from seaway.model.routing import LinkReport, Numbers, Orders, Turn
@@ -20,6 +22,7 @@ from seaway.routed.neighbours import with_others
 from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
 from seaway.routed.probes import DEFAULT, FAST, Prober, Timing
 from seaway.routed.router import Router
+from seaway.routed.talk import Talk
 
 SETTLING = 2.0  # seconds after its start in which a host announces nothing unless it knows better
 YOUNG = 10.0  # and in which it takes up links as they were before
@@ -50,7 +53,8 @@ class Core:
         self.flood = Flood(orders.host, keys, sequence)
         self.prober = Prober(TIMINGS[orders.probes], stamp)
         self.router = Router(orders.host)
-        self.talk: tuple[str, ...] = ()
+        self.talk = Talk()
+        self.devices: dict[str, int] = {}  # by which answers of a host came last
         self.addresses: dict[str, Address] = {}
         self.ring: set[str] = set()
         self._keys = keys
@@ -58,7 +62,7 @@ class Core:
         self._numbers: dict[str, int] = {}
         self._began: float | None = None
         self.settled = False  # it announced, so its neighbours know it as it is
-        self._ordered = True  # anew, since it announced last
+        self._ordered = True  # or chosen anew, since it announced last
 
     def obey(self, orders: Orders) -> list[Turn]:
         """These are the orders now: paths that are there, or not, because of them alone."""
@@ -84,7 +88,8 @@ class Core:
 
     def choose(self) -> None:
         """Whom to probe now: of those whose address and key are known."""
-        wanted = with_others(self.ring, self.talk, self.router.telling_of_us(), self.addresses)
+        probed_by = self.router.telling_of_us()
+        wanted = with_others(self.ring, self.talk.hosts, probed_by, self.addresses)
         self.prober.choose({host for host in wanted if self._keys.number(host) is not None})
 
     def numbers(self) -> Numbers:
@@ -92,9 +97,20 @@ class Core:
         found = {number: self._keys.number(host) for host, number in self._numbers.items()}
         return Numbers(numbers={host: n for host, n in found.items() if n is not None})
 
-    def load(self, percent: int) -> None:
+    def busy(self, loads: Mapping[int, float]) -> None:
+        """Devices are, by so many per cent; of others it is not known."""
         for host in self.prober.links:
-            self.prober.load(host, percent)
+            self.prober.load(host, loads.get(self.devices.get(host, 0), 0.0))
+
+    def unprobed(self) -> set[int]:
+        """The numbers of those that this host does not probe of its own choice, though it could."""
+        return {self._numbers[host] for host in self.addresses.keys() - self.ring}
+
+    def count(self, sent: Mapping[int, int], now: float) -> None:
+        """So many bytes went to each of those so far."""
+        before = self.talk.hosts
+        self.talk.look({self._hosts[n]: size for n, size in sent.items() if n in self._hosts}, now)
+        self._ordered = self._ordered or before != self.talk.hosts
 
     def tick(self, now: float) -> Iterator[tuple[Address, bytes]]:
         """Once an interval of the prober, after all datagrams: what is to be sent."""
@@ -102,7 +118,7 @@ class Core:
             self._began = now
         probes = self.prober.tick(now)
         if now - self._began < YOUNG and self.flood.earlier:
-            self._take_up(self.flood.earlier)
+            self._take_up(self.flood.earlier, now)
         if self._has_settled(now - self._began) and (self.prober.changed or self._ordered):
             self.announce(now)
         self.flood.tick(now)
@@ -111,9 +127,11 @@ class Core:
             if number is not None and host in self.addresses:
                 yield self.addresses[host], self._packet(host, number, stamp).encode()
 
-    def _take_up(self, earlier: LinkState) -> None:
+    def _take_up(self, earlier: LinkState, now: float) -> None:
         """Links that were up before this process began are taken to be, until it is found out."""
         if not self.settled:
+            ours = [n.host for n in earlier.neighbours if not n.returned]
+            self.talk.resume([host for host in ours if host not in self.ring], now)
             self.choose()
         self.prober.resume(earlier.neighbours)
 
@@ -132,17 +150,23 @@ class Core:
     def announce(self, now: float) -> None:
         """What this host says of itself."""
         self.prober.changed = self._ordered = False
-        neighbours = self.prober.neighbours(self.prober.links)
+        ours = {*self.ring, *self.talk.hosts}
+        neighbours = tuple(
+            n if n.host in ours else replace(n, returned=True)
+            for n in self.prober.neighbours(self.prober.links)
+        )
         segments = tuple(sorted(str(prefix) for prefix in self.orders.segments))
         state = LinkState(self.orders.host, neighbours, segments, self.orders.relay)
         self.flood.announce(state, now)
 
-    def hear(self, data: bytes, address: str, at: float) -> None:
-        """A datagram that came to the port of probes."""
+    def hear(self, data: bytes, address: str, at: float, device: int = 0) -> None:
+        """A datagram that came to the port of probes, by this device."""
         packet = decode(data)
         fault = self._judge(packet, address, at) if packet else "no probe"
         if fault:
             self.refused[fault] += 1
+        elif packet:
+            self.devices[self._hosts[packet.target]] = device
 
     def _judge(self, packet: Packet, address: str, at: float) -> str:
         """What is wrong with it."""

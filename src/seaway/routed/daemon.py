@@ -29,6 +29,7 @@ from seaway.routed.desk import Desk
 from seaway.routed.orders_file import OrdersFile
 from seaway.routed.places import Places
 from seaway.routed.probing import ProbeSocket
+from seaway.routed.senses import Feeling, Senses
 from seaway.routed.streams import Sessions
 from seaway.trust.folder import Folder
 
@@ -53,7 +54,7 @@ class Outlet(Protocol):
         """The links to these are dead, and no other one is."""
 
 
-async def serve(places: Places, outlets: Sequence[Outlet] = ()) -> None:
+async def serve(places: Places, outlets: Sequence[Outlet], senses: Senses) -> None:
     """Run until SIGTERM or SIGINT, or until orders are taken back."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -63,7 +64,7 @@ async def serve(places: Places, outlets: Sequence[Outlet] = ()) -> None:
         file = OrdersFile(places.orders)
         orders = await _first(file, ended)
         if orders:
-            await _serve(places, file, Begun(orders, outlets, ended))
+            await _serve(places, file, Begun(orders, outlets, senses, ended))
     log.info("ended; the data plane goes on")
 
 
@@ -72,6 +73,7 @@ class Begun(NamedTuple):
 
     orders: Orders
     outlets: Sequence[Outlet]
+    senses: Senses
     ended: asyncio.Event
 
 
@@ -119,6 +121,7 @@ class Daemon:
         self._sessions = Sessions(orders.host, self._credentials, self, self.start)
         self._desk = Desk(places.socket, self, self.start)
         self._outlets = begun.outlets
+        self._feeling = Feeling(begun.senses)
         self._dead: set[str] | None = None  # nothing was told yet
         self._stirred = asyncio.Event()
         self._known = asyncio.Event()  # what was known before it began anew, or nobody tells
@@ -218,6 +221,7 @@ class Daemon:
                 self._ended.set()
             if self._credentials.renew():
                 log.info("another certificate")
+            self._feeling.look(self._core, self._now())
             self._core.choose()
             self._tell_numbers()
             self._write_told()
@@ -296,10 +300,6 @@ class Daemon:
                 return [core.numbers()]
             case "routes":
                 return [Routes(routes=core.router.explain(question.routing, question.to))]
-            case "traffic":
-                core.talk = question.talk
-                core.load(question.load)
-                core.choose()
         return [self._report()]
 
     def _report(self) -> RoutedReport:

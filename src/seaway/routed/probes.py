@@ -27,6 +27,7 @@ CALM: Final = 60.0  # seconds of being up by which one time is forgotten
 TIRED: Final = 30.0  # seconds of being down after which it is probed
 SELDOM: Final = 10  # times more seldom
 NEW: Final = 10.0  # seconds until a link that never was up is dead
+FRESH: Final = 2.0  # seconds until anything is said of a link that never was up
 LOOK: Final = 1.0  # seconds between two looks at quality
 
 
@@ -61,6 +62,7 @@ class Link:
 
     host: str
     up: bool = False
+    fresh: bool = True  # nothing was said of it yet
     misses: int = 0  # in a row
     hits: int = 0
     falls: int = 0  # times that it was down lately
@@ -106,13 +108,15 @@ class Prober:
             self.changed = True
         for host in hosts - self.links.keys():
             self.links[host] = Link(host, since=self._clock)
-            self.changed = True
 
     def resume(self, neighbours: Iterable[Neighbour]) -> None:
         """Links were like that before this prober began: those of which it knows nothing are."""
         for neighbour in neighbours:
             link = self.links.get(neighbour.host)
-            if link and neighbour.up and not (link.up or link.known):
+            if link is None or link.up or link.known:
+                continue
+            link.fresh = False
+            if neighbour.up:
                 link.quality.resume(Figures(*neighbour.figures))
                 self._turn(link, up=True)
 
@@ -194,16 +198,21 @@ class Prober:
         link.hits = 0
         if link.up and link.misses >= self.timing.lost:
             link.falls += 1
+            link.quality.fall()
             self._turn(link, up=False)
 
     def _turn(self, link: Link, *, up: bool) -> None:
         link.up = up
+        link.fresh = False
         link.since = self._clock
         self.changed = True
 
     def _look(self) -> None:
         for link in self.links.values():
             if link.up and link.quality.look():
+                self.changed = True
+            if link.fresh and self._clock - link.since >= FRESH:
+                link.fresh = False
                 self.changed = True
             if link.up and link.falls and self._clock - link.since >= CALM:
                 link.falls -= 1
@@ -217,5 +226,8 @@ class Prober:
         return {link.host for link in links if link.falls or self._clock - link.since >= NEW}
 
     def neighbours(self, hosts: Iterable[str]) -> tuple[Neighbour, ...]:
-        """What is to be announced of the links to these, as far as they are probed."""
-        return tuple(self.links[host].neighbour() for host in sorted(hosts) if host in self.links)
+        """What is to be announced of the links to these, as far as they are probed. One that is new
+        is up first, or was silent for a while: its failure would be news to all.
+        """
+        links = (self.links[host] for host in sorted(hosts) if host in self.links)
+        return tuple(link.neighbour() for link in links if not link.fresh)

@@ -15,7 +15,12 @@ from seaway.routed.packet import PORT
 
 _TIMESTAMP: Final = 35  # SO_TIMESTAMPNS and SCM_TIMESTAMPNS: when the kernel got it
 _TIMESPEC: Final = struct.Struct("@ll")
-_SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size)
+_PKTINFO: Final = 8  # IP_PKTINFO
+_DEVICES: Final = {  # by which device it came
+    (socket.IPPROTO_IP, _PKTINFO): struct.Struct("=i8x"),
+    (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO): struct.Struct("=16xi"),
+}
+_SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(20)
 _LONGEST: Final = 2048
 _MOST: Final = 10_000  # datagrams in one look: who sends more has to wait
 
@@ -24,6 +29,7 @@ class Datagram(NamedTuple):
     data: bytes
     address: str
     at: float  # by the monotonic clock
+    device: int  # by which it came; 0: nobody said so
 
 
 class ProbeSocket:
@@ -60,7 +66,7 @@ class ProbeSocket:
                     break
                 except OSError:  # of an earlier datagram: nobody was there
                     continue
-                yield Datagram(data, source[0], _when(more) - ahead)
+                yield Datagram(data, source[0], _when(more) - ahead, _device(more))
 
 
 def _when(more: list[tuple[int, int, bytes]]) -> float:
@@ -69,6 +75,13 @@ def _when(more: list[tuple[int, int, bytes]]) -> float:
             seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
             return float(seconds + nanoseconds / 1e9)
     return time.time()
+
+
+def _device(more: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, data in more:
+        if layout := _DEVICES.get((level, kind)):
+            return int(layout.unpack_from(data)[0])
+    return 0
 
 
 def _open(family: int) -> socket.socket | None:
@@ -81,6 +94,9 @@ def _open(family: int) -> socket.socket | None:
         raise
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, _PKTINFO, 1)
     made.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
     made.setblocking(False)
     made.bind(("", PORT))

@@ -26,9 +26,10 @@ class Router:
             self._topology.change(host, state)
 
     def telling_of_us(self) -> list[str]:
-        """Hosts that announce a link to this one, be it up or down."""
+        """Hosts that announce a link to this one, be it up or down, and not only because we do."""
         links = self._topology.links
-        return sorted(host for host in links.states if self._host in links.words(host))
+        words = ((host, links.words(host).get(self._host)) for host in links.states)
+        return sorted(host for host, word in words if word and not word.returned)
 
     def use(self, routings: Iterable[Routing]) -> list[Turn]:
         """From now on compute these: what is gone, or new."""

@@ -34,9 +34,12 @@ _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_CHECKSUM, _VXLAN_EXTERNAL = 7, 15, 18, 25
 _VXLAN_BARE6 = (19, 20)  # IFLA_VXLAN_UDP_ZERO_CSUM6_TX and _RX
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _SKIP_STATS = 1 << 3
+_STATS64 = 23
+_COUNTS = struct.Struct("=16xQQ")  # struct rtnl_link_stats64, to the bytes received and sent
 _ASKED = frozenset((_ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO))
 _KIND = frozenset((_INFO_KIND,))
 _MASTERS = frozenset((_MASTER,))
+_STATS = frozenset((_STATS64,))
 
 
 class LinkEntry(NamedTuple):
@@ -166,6 +169,11 @@ def get_link(ifindex: int) -> tuple[int, bytes]:
     return RTM_GETLINK, _head(ifindex) + u32(_EXT_MASK, _SKIP_STATS)
 
 
+def get_counts(ifindex: int) -> tuple[int, bytes]:
+    """The same, with what it carried."""
+    return RTM_GETLINK, _head(ifindex)
+
+
 def list_links(kind: str = "", master: int = 0) -> tuple[int, bytes]:
     """The arguments of `Rtnl.dump`. Empty, 0: of every kind, of whatever master."""
     body = _head(0) + u32(_EXT_MASK, _SKIP_STATS)
@@ -194,6 +202,13 @@ def parse_link(body: bytes) -> LinkEntry:
         kind=text(info.get(_INFO_KIND, b"")),
         hardware=hardware,
     )
+
+
+def parse_counts(body: bytes) -> tuple[int, int]:
+    """Bytes that it received, and sent."""
+    unpack(_HEAD, body)
+    received, sent = unpack(_COUNTS, chosen(body, _HEAD.size, _STATS).get(_STATS64, b""))
+    return received, sent
 
 
 def parse_master(body: bytes) -> int:
