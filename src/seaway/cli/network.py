@@ -40,7 +40,7 @@ LINES: dict[str, Callable[[NetworkReport], Any]] = {
 _MTU = click.option("--mtu", type=int, help="Of its interfaces. [default: the uplink's]")
 _ROUTINGS = {
     "hops": "the fewest hosts in the middle, then the shortest round trip",
-    "latency": "what takes least time, by round trip and loss",
+    "latency": "what takes least time, by round trip, loss and load",
 }
 _SWITCHES = {  # option -> what a new network has, and what it means
     "--open/--closed": (False, "Reach, and be reached by, other open ones."),
