@@ -7,10 +7,12 @@ import select
 import socket
 import struct
 import threading
+from contextlib import suppress
 
 from dataplane import Container
 
 PORT = 7000
+AGAIN, TRIES = 2.0, 15  # seconds
 IP_MTU_DISCOVER, IP_RECVERR, IPV6_MTU_DISCOVER, IPV6_RECVERR = 10, 11, 23, 25
 DONT, DO, PROBE = 0, 2, 3
 
@@ -51,17 +53,25 @@ def flush(container: Container) -> None:
 
 
 def exchange(client: Container, server: Container, family: int) -> bool:
-    """Whether a datagram and its answer arrive, with the addresses that they were sent from."""
+    """Whether a datagram and its answer arrive, with the addresses that they were sent from. It is
+    sent again: the kernel has one table of neighbours for all namespaces of a machine, and forgets
+    some whenever others fill it.
+    """
     with (
         listener(server, family, socket.SOCK_DGRAM) as there,
         client.socket(family, socket.SOCK_DGRAM) as here,
     ):
         here.connect((server.address(family), PORT))
-        here.send(b"question")
-        question, sender = there.recvfrom(100)
-        there.sendto(b"answer", sender)
-        told = question, sender[0], here.recv(100)
-    return told == (b"question", client.address(family), b"answer")
+        for end in (here, there):
+            end.settimeout(AGAIN)
+        for _ in range(TRIES):
+            with suppress(TimeoutError):
+                here.send(b"question")
+                question, sender = there.recvfrom(100)
+                there.sendto(b"answer", sender)
+                told = question, sender[0], here.recv(100)
+                return told == (b"question", client.address(family), b"answer")
+    return False
 
 
 def too_big(client: Container, server: Container, family: int, size: int) -> tuple[int, int]:

@@ -62,6 +62,8 @@ class Trio:
         for host in self.hosts:
             host.have(encapsulation=encapsulation)
         self.settle()
+        for one, other in permutations(self.hosts, 2):  # as their probes do all the time
+            one.place.shell(f"ping -c1 -w10 {other.record.underlay[0]}")
 
     def be_reached_at(self, *underlay: str) -> None:
         """All of them, by addresses that end in their numbers."""
