@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from seaway.desired.network.explain import Chart
+from seaway.desired.network.explain import Chart, holes_between
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.topology import Changes, Topology
 from seaway.model.facts import Routing
 from seaway.model.links import LinkState
-from seaway.model.reports import RouteReport
+from seaway.model.reports import BlackHole, RouteReport
 from seaway.model.routing import Turn
 
 
@@ -29,6 +29,10 @@ class Router:
         """Hosts that announce a link to this one, be it up or down."""
         links = self._topology.links
         return sorted(host for host in links.states if self._host in links.words(host))
+
+    def holes(self, host: str) -> tuple[BlackHole, ...]:
+        """On the link to this one, as both ends announce them."""
+        return tuple(holes_between(self._topology.links, self._host, host))
 
     def use(self, routings: Iterable[Routing]) -> list[Turn]:
         """From now on compute these: what is gone, or new."""
