@@ -20,7 +20,7 @@ from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.daemons import AGENT
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import engines, host, masters, outside
+from seaway.kernel import engines, host, masters, offloads, outside
 from seaway.kernel.translations import Translations
 from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
@@ -45,7 +45,7 @@ PORTS = f"by UDP and TCP {ROUTED_PORT}"
 
 def findings(client: Client) -> list[Finding]:
     of_host = (host.findings(), masters.findings(), engines.findings())
-    of_devices = (outside.findings(),)
+    of_devices = (outside.findings(), offloads.findings())
     of_ours = (programs(), askers.findings(), _files(), disk.findings())
     return [*chain.from_iterable((*of_host, *of_devices, *of_ours)), *_agent(client)]
 
