@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from random import Random
 
 from hypothesis import strategies as st
@@ -10,12 +10,14 @@ from msgspec.structs import replace
 
 from seaway.model.links import LinkState, Neighbour
 
-Word = tuple[bool, int, int]  # what one end says: up, round-trip time, cost
+Word = tuple[bool, int, int, int]  # what one end says: up, round-trip time, cost, black hole
 Pair = tuple[int, int]
 NAMES = [f"h{number}" for number in range(8)]
 
-words = st.tuples(st.booleans(), st.integers(1, 3), st.integers(1, 3))
-up_words = st.tuples(st.just(True), st.integers(1, 3), st.integers(1, 3))
+FULL = 1500  # bytes of the packets that a black hole swallows
+holes = st.sampled_from((0, 0, 0, FULL))
+words = st.tuples(st.booleans(), st.integers(1, 3), st.integers(1, 3), holes)
+up_words = st.tuples(st.just(True), st.integers(1, 3), st.integers(1, 3), holes)
 
 
 @st.composite
@@ -47,8 +49,8 @@ def worlds(draw: st.DrawFn, most: int = 7) -> list[LinkState]:
 
 
 def neighbour(host: str, word: Word) -> Neighbour:
-    up, rtt, cost = word
-    return Neighbour(host, up, rtt, cost)
+    up, rtt, cost, hole = word
+    return Neighbour(host, up, rtt, cost, hole=hole)
 
 
 def agreed(links: Iterable[tuple[str, str, int]], **segments: tuple[str, ...]) -> list[LinkState]:
@@ -56,7 +58,7 @@ def agreed(links: Iterable[tuple[str, str, int]], **segments: tuple[str, ...]) -
     told: dict[str, list[Neighbour]] = {name: [] for name in segments}
     for one, other, cost in links:
         for host, end in ((one, other), (other, one)):
-            figures = (True, cost, cost) if cost else (False, 0, 1)
+            figures = (True, cost, cost, 0) if cost else (False, 0, 1, 0)
             told.setdefault(host, []).append(neighbour(end, figures))
     return [LinkState(n, tuple(told[n]), segments.get(n, ())) for n in sorted(told)]
 
@@ -79,7 +81,7 @@ def segment(name: str, hosts: int, chance: Random, *, broken: float = 0.0) -> li
 
 
 def sites(chance: Random) -> list[LinkState]:
-    """Two large segments with links between them; some links failed."""
+    """Two large segments with links between them; some links failed, and some are black holes."""
     broken = chance.choice((0.0, 0.05, 0.3))
     told = {s.host: s for name in ("a", "b") for s in segment(name, 20, chance, broken=broken)}
     for _ in range(chance.randint(1, 4)):
@@ -92,8 +94,24 @@ def sites(chance: Random) -> list[LinkState]:
             kept = [n for n in told[host].neighbours if n.host != end]
             kept.append(Neighbour(end, True, cost, cost))
             told[host] = replace(told[host], neighbours=tuple(kept))
+    for host in chance.sample(sorted(told), chance.randint(0, 6)):
+        told[host] = with_holes(told[host], {chance.choice(told[host].neighbours).host})
     for host in chance.sample(sorted(told), chance.randint(0, 3)):
         told[host] = replace(told[host], relay=False)
     for host in chance.sample(sorted(told), chance.randint(0, 2)):
         told[host] = replace(told[host], segments=("a", "b"))
     return list(told.values())
+
+
+def with_holes(state: LinkState, others: Container[str]) -> LinkState:
+    """The host says that large packets do not pass to these, as far as they are neighbours."""
+    found = [replace(n, hole=FULL) if n.host in others else n for n in state.neighbours]
+    return replace(state, neighbours=tuple(found))
+
+
+def sound(told: Iterable[LinkState]) -> list[LinkState]:
+    """The same without black holes."""
+    return [
+        replace(state, neighbours=tuple(replace(n, hole=0) for n in state.neighbours))
+        for state in told
+    ]

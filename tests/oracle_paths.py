@@ -19,12 +19,16 @@ Cost = tuple[float, ...]  # compared in this order
 FAR: Cost = (inf, inf)
 
 
+SHUNNED = 16  # links of the costliest kind, as which a black hole counts besides
+COSTLIEST = 2**24  # microseconds
+
+
 def by_hops(length: Length) -> Cost:
-    return (length.hops / 2, length.rtt / 2)
+    return (length.hops / 2 + SHUNNED * length.holes, length.rtt / 2)
 
 
 def by_latency(length: Length) -> Cost:
-    return (length.cost / 2, 0)
+    return (length.cost / 2 + SHUNNED * COSTLIEST * length.holes, 0)
 
 
 WEIGH = {"hops": by_hops, "latency": by_latency}

@@ -247,6 +247,11 @@ class Cluster:
         finally:
             _end(process)
 
+    def drop(self, one: str, sender: str, what: str) -> None:
+        """Of what the sender sends it by their wire, in the words of nft; nobody is told."""
+        device = self[one].links[sender]
+        self[one].netns.run("nft -f -", DROP_SOME.format(sender=sender, device=device, what=what))
+
     def restore(self, one: str) -> None:
         self[one].netns.run("nft delete table inet silence")
 
@@ -267,6 +272,12 @@ DROP = """
 table inet silence {{
   chain in {{ type filter hook prerouting priority raw; iifname {{ {devices} }} drop; }}
   chain out {{ type filter hook output priority raw; oifname {{ {devices} }} drop; }}
+}}
+"""
+
+DROP_SOME = """
+table inet drop-{sender} {{
+  chain in {{ type filter hook prerouting priority raw; iifname "{device}" {what} drop; }}
 }}
 """
 

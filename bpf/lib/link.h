@@ -17,6 +17,7 @@
 
 #define NO_PROBE  0x10003 /* no verdict: it is none of these */
 #define PROBE_TTL 64
+#define PROBE_UDP (sizeof(struct udphdr) + sizeof(struct probe)) /* length of an answer */
 
 struct link_number {
 	__u64 number;
@@ -63,9 +64,10 @@ static __always_inline int link_turn_ipv4(struct cursor *cursor)
 	if (!ip)
 		return -DROP_TRUNCATED;
 	word = (__be16 *)&ip->ttl;
-	sum = (__u16)~ip->check + (__u16) ~*word;
+	sum = (__u16)~ip->check + (__u16) ~*word + (__u16)~ip->tot_len;
 	ip->ttl = PROBE_TTL;
-	ip->check = checksum_fold(sum + *word);
+	ip->tot_len = bpf_htons(sizeof(*ip) + PROBE_UDP);
+	ip->check = checksum_fold(sum + *word + ip->tot_len);
 	from = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = from;
@@ -82,16 +84,19 @@ static __always_inline int link_turn_ipv6(struct cursor *cursor)
 	from = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = from;
+	ip->payload_len = bpf_htons(PROBE_UDP);
 	ip->hop_limit = PROBE_TTL;
 	return 0;
 }
 
-/* Addresses, TTL and ports: the parser has had all of them within reach. */
+/* Addresses, TTL, ports and lengths: the parser has had all of them within reach. The length that
+ * UDP had before, or an error.
+ */
 static __always_inline int link_turn(struct __sk_buff *skb, const struct packet *pkt)
 {
 	struct cursor cursor = cursor_at_start(skb);
 	struct udphdr *udp;
-	__be16 port;
+	__be16 port, length;
 	int err;
 
 	if (!cursor_take(&cursor, ETH_HLEN))
@@ -103,7 +108,27 @@ static __always_inline int link_turn(struct __sk_buff *skb, const struct packet 
 	port = udp->source;
 	udp->source = udp->dest;
 	udp->dest = port;
+	length = udp->len;
+	udp->len = bpf_htons(PROBE_UDP);
+	return length;
+}
+
+/* The zeroes behind it go: an answer takes no more room than it needs. */
+static __always_inline int link_shorten(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u32 end = pkt->payload + sizeof(struct probe);
+
+	if (end < ETH_HLEN + pkt->length && bpf_skb_change_tail(skb, end, 0))
+		return -DROP_NO_REPLY;
 	return 0;
+}
+
+/* A word of the packet is another one now, or (BPF_F_PSEUDO_HDR) of what UDP sums up besides. */
+static __always_inline int link_sum(struct __sk_buff *skb, const struct packet *pkt, __be16 before,
+				    __be16 now, __u32 flags)
+{
+	return bpf_l4_csum_replace(skb, pkt->transport + offsetof(struct udphdr, check), before,
+				   now, flags | BPF_F_MARK_MANGLED_0 | sizeof(__be16));
 }
 
 /* NO_PROBE: it goes on. */
@@ -111,21 +136,21 @@ static __noinline int link_answer(struct __sk_buff *skb, const struct packet *pk
 {
 	__u8 answer = PROBE_ANSWER;
 	struct probe asked;
-	int err;
+	int err, length;
 
 	if (!link_is_asked(pkt) || bpf_skb_load_bytes(skb, pkt->payload, &asked, sizeof(asked)))
 		return NO_PROBE;
 	if (asked.magic != bpf_htonl(PROBE_MAGIC) || asked.kind != PROBE_QUESTION)
 		return NO_PROBE;
-	err = link_judge(&asked);
+	err = link_judge(&asked) ?: link_shorten(skb, pkt);
 	if (err)
 		return err;
-	err = link_turn(skb, pkt);
-	if (err)
-		return err;
-	if (bpf_l4_csum_replace(skb, pkt->transport + offsetof(struct udphdr, check),
-				bpf_htons(PROBE_QUESTION << 8), bpf_htons(PROBE_ANSWER << 8),
-				BPF_F_MARK_MANGLED_0 | sizeof(__be16)) ||
+	length = link_turn(skb, pkt);
+	if (length < 0)
+		return length;
+	if (link_sum(skb, pkt, bpf_htons(PROBE_QUESTION << 8), bpf_htons(PROBE_ANSWER << 8), 0) ||
+	    link_sum(skb, pkt, length, bpf_htons(PROBE_UDP), 0) ||
+	    link_sum(skb, pkt, length, bpf_htons(PROBE_UDP), BPF_F_PSEUDO_HDR) ||
 	    bpf_skb_store_bytes(skb, pkt->payload + offsetof(struct probe, kind), &answer,
 				sizeof(answer), 0))
 		return -DROP_NO_REPLY;

@@ -13,10 +13,11 @@
  *  2. It is refused and counted unless `to` is this host's number and `number` is that of the link
  *     to the host `from`: only the two ends know it, and no two links have the same. The agent fills
  *     in what `routed` knows (src/seaway/desired/network/numbers.py).
- *  3. The answer is the question, sent back by the device that it came from, as long as it was: MACs,
+ *  3. The answer is the question, sent back by the device that it came from, without its zeroes: MACs,
  *     addresses and ports change places, the TTL is 64 again, the kind is PROBE_ANSWER. All else stays
- *     as it is. Of the UDP checksum only the word with the kind makes a difference, by
- *     PROBE_ANSWER - PROBE_QUESTION in its high byte; a checksum of zero (IPv4) stays zero.
+ *     as it is. So what is tried is the way of the question alone: the other end tries its own. Of the
+ *     UDP checksum the word with the kind makes a difference, by PROBE_ANSWER - PROBE_QUESTION in its
+ *     high byte, and the length, twice; a checksum of zero (IPv4) stays zero.
  *
  * The stamp is of the prober's own and never twice the same: who sends an answer again, or invents
  * one, is found out there. All fields are in network byte order.

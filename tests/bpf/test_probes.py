@@ -39,15 +39,20 @@ def asks(family: int, probe: Packet = ASKED, size: int = 0, **fields: int) -> Fr
     return arrives(family, PUBLIC[family], ttl=61) / says(probe, size, **fields)
 
 
-def answer(family: int, probe: Packet = ASKED, size: int = 0, **fields: int) -> Frame:
+def answer(family: int, probe: Packet = ASKED, **fields: int) -> Frame:
     said = probe._replace(kind=ANSWER)
-    return leaves(family, PUBLIC[family]) / says(said, size, **fields)
+    return leaves(family, PUBLIC[family]) / says(said, **fields)
 
 
 @FAMILIES
-@pytest.mark.parametrize("size", [32, 33, 576, 1372])
-def test_a_question_goes_back_as_its_answer_whatever_its_size(edge, family, size):
-    assert redirected(answer(family, size=size)) == edge.from_wire(asks(family, size=size))
+@pytest.mark.parametrize("size", [32, 33, 576, 1372, 1452, 1472])
+def test_a_question_goes_back_as_its_answer_without_the_zeroes_behind_it(edge, family, size):
+    assert redirected(answer(family)) == edge.from_wire(asks(family, size=size))
+
+
+def test_a_question_of_full_size_without_a_checksum_gets_an_answer_without(edge):
+    asked = asks(4, size=1472, chksum=0)
+    assert redirected(answer(4, chksum=0)) == edge.from_wire(asked)
 
 
 @FAMILIES
@@ -59,9 +64,10 @@ def test_it_goes_back_to_the_port_that_it_came_from(edge, family):
 @FAMILIES
 def test_the_checksum_of_every_question_becomes_that_of_its_answer(edge, family):
     numbers = random.Random(5)
-    for _ in range(300):
+    for number in range(400):
         probe = ASKED._replace(stamp=numbers.getrandbits(64))
-        assert redirected(answer(family, probe)) == edge.from_wire(asks(family, probe))
+        size = 0 if number % 2 else numbers.randrange(1473)
+        assert redirected(answer(family, probe)) == edge.from_wire(asks(family, probe, size))
 
 
 def test_a_question_without_a_checksum_gets_an_answer_without(edge):

@@ -200,6 +200,34 @@ def test_a_dead_link_is_gone_around_in_time_and_taken_again(ring, one, heart, en
     assert wait(lambda: len(ring.sessions("host3")) == 2, 60)
 
 
+SWALLOW = """
+table netdev swallow {{
+  chain out {{
+    type filter hook egress device "eth0" priority 0;
+    ip6 daddr {} meta length > 1400 drop;
+  }}
+}}
+"""
+
+
+@pytest.mark.soak
+def test_a_black_hole_is_found_by_its_host_told_by_both_and_gone_around(ring, one):
+    """Questions of full size are answered by from_wire, so who finds it is known."""
+    host1, host2 = ring["host1"], ring["host2"]
+    host1.run("nft", "-f", "-", stdin=SWALLOW.format(host2.address6))
+    try:
+        one.knows({"host2": "host4", "host3": "host4", "host4": "host4"}, within=20)
+        words = "do not pass from host1 to host2"
+        assert all(wait(lambda h=host: words in h.seaway("status")) for host in (host1, host2))
+        assert words not in ring["host3"].seaway("status")
+        assert words in host1.call(SEAWAY, "doctor").stdout
+        assert words in host1.seaway("route", "ls", "--to", "host2")
+    finally:
+        host1.run("nft", "delete", "table", "netdev", "swallow")
+    assert wait(lambda: is_whole(one.vias["hops"]), 20), one.vias
+    assert words not in host1.seaway("status")
+
+
 def test_a_host_whose_processes_are_dead_stays_a_relay_and_begins_anew_unnoticed(ring, one):
     turns = len(one.turns)
     agent = ring["host2"].agent_pid()
@@ -261,6 +289,13 @@ def test_nothing_of_it_is_taken_for_a_change_by_others(ring):
     for host in ring.lab.hosts:
         status = placed.client(host).status()
         assert (0, ()) == (status.drift_total, status.failures), host.name
+
+
+@whole
+def test_packets_of_full_size_pass_where_nothing_keeps_them(ring):
+    """As from_wire answers them: else they would be missed by now."""
+    for host in ring.lab.hosts:
+        assert {()} == {link.holes for link in ring.links(host.name).links}
 
 
 @whole

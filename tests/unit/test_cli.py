@@ -24,10 +24,12 @@ from tests.serving import served
 
 from seaway import __version__
 from seaway.cli.root import COMMANDS, root
+from seaway.client import Client
 from seaway.model.facts import Attached, Peer
 from seaway.model.publications import HeldPort
-from seaway.model.reports import Detour, RouteReport
+from seaway.model.reports import BlackHole, Detour, RouteReport
 from seaway.model.routing import LinkReport, Question, RoutedReport, Routes
+from seaway.setup import health
 from seaway.setup.bundle import without_secrets
 
 
@@ -453,6 +455,22 @@ def test_routes_are_listed_and_of_one_host_with_what_was_not_taken(host, seaway)
     assert Question(ask="routes", to="b", routing="hops") == host.agent.host.questions[-1]
     (told,) = json.loads(seaway("route", "ls", "-o", "json"))
     assert ("b", "c") == (told["host"], told["backup"])
+
+
+def test_a_black_hole_is_told_with_the_link_and_with_the_path_that_has_it(host, seaway):
+    join(host)
+    hole = BlackHole(source="h", target="b", size=1500)
+    words = "packets of 1500 bytes and more do not pass from h to b"
+    link = LinkReport(host="b", up=True, rtt=0.4, loss=0.0, cost=400, session=True, holes=(hole,))
+    route = RouteReport(host="b", routing="hops", path=("b",), hops=1, holes=(hole,))
+    host.agent.host.told |= {
+        "routes": Routes(routes=(route,)),
+        "status": RoutedReport(host="h", links=(link,), hosts=2),
+    }
+    assert words in seaway("route", "ls")
+    assert f"link: b is up, 0.4 ms; {words}" in seaway("status").splitlines()
+    found = [f for f in health.of_links(Client(host.socket)) if f.level != "ok"]
+    assert [("link", "warning", words)] == [(f.check, f.level, f.found) for f in found]
 
 
 def test_a_host_that_is_not_reached_is_listed_as_such(host, seaway):

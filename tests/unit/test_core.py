@@ -11,15 +11,17 @@ import pytest
 
 from fakes_keys import FakeKeys
 from seaway.model.facts import Path
+from seaway.model.reports import BlackHole
 from seaway.model.routing import Member, Orders
 from seaway.routed.core import SETTLING, Core
 from seaway.routed.messages import Ask, Summary, encode
 from seaway.routed.neighbours import PROBED
-from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
+from seaway.routed.packet import ANSWER, FORMAT, HEADERS, QUESTION, Packet, decode
 from seaway.routed.probes import DEFAULT, FRESH
 
 STEP = 0.02  # seconds
 PROMISED = 1.0
+FULL = 1500  # bytes
 Links = Callable[[str, str], bool]
 
 
@@ -42,6 +44,7 @@ class World:
         chance = Random(1)
         self.now = 0.0
         self.reaches = reaches
+        self.swallowed: set[tuple[str, str]] = set()  # from whom to whom large packets are
         self.hosts = {n: Host(n, i, chance.uniform(0, 0.1)) for i, n in enumerate(names, 1)}
         self._orders = orders
         self._by_address = {str(host.address): host for host in self.hosts.values()}
@@ -61,7 +64,7 @@ class World:
     def begin(self, name: str) -> None:
         host = self.hosts[name]
         orders = self.orders(host)
-        host.core = Core(orders, FakeKeys(name), self._stamps.__next__, 0)
+        host.core = Core(orders, FakeKeys(name), self._stamps.__next__, lambda _: FULL, 0)
         host.core.obey(orders)
         host.core.choose()
 
@@ -103,6 +106,9 @@ class World:
             other = self._by_address[str(address)]
             packet = decode(data)
             assert (QUESTION, host.number, other.number) == packet[:3]
+            assert FORMAT.size <= len(data) <= FULL - HEADERS[4]
+            if len(data) > FORMAT.size and (host.name, other.name) in self.swallowed:
+                continue
             if self.reaches(host.name, other.name):
                 answer = packet._replace(kind=ANSWER).encode()
                 host.core.hear(answer, str(other.address), self.now + 0.0002)
@@ -252,6 +258,39 @@ def test_a_pair_that_talks_is_probed_and_then_known_to_fail_also_after_a_restart
     for _ in range(30):
         world.run(0.1)
         assert before == world.path("h00", "h04")
+
+
+def test_a_black_hole_in_one_direction_is_gone_around_by_both_ends_until_it_is_mended():
+    world = World("abc", lambda *_: True)
+    world.run(SETTLING + 2)
+    world.swallowed.add(("a", "b"))
+    world.run(10)
+
+    found = (BlackHole(source="a", target="b", size=FULL),)
+    assert (list("acb"), list("bca")) == (world.path("a", "b"), world.path("b", "a"))
+    assert list("ca") == world.path("c", "a")
+    assert frozenset(found) == world.hosts["a"].core.holes()
+    for host in "ab":
+        told = {link.host: link.holes for link in world.hosts[host].core.links(())}
+        assert {"b" if host == "a" else "a": found, "c": ()} == told
+
+    world.swallowed.clear()
+    world.run(10)
+    assert (list("ab"), list("ba")) == (world.path("a", "b"), world.path("b", "a"))
+    assert frozenset() == world.hosts["a"].core.holes()
+
+
+def test_a_host_that_begins_anew_knows_of_a_black_hole_and_nobody_turns():
+    world = World("abc", lambda *_: True)
+    world.swallowed.add(("a", "b"))
+    world.run(SETTLING + 10)
+    assert list("acb") == world.path("a", "b")
+    world.kill("a")
+    world.run(1)
+    world.begin("a")
+    for _ in range(50):
+        world.run(0.1)
+        assert list("bca") == world.path("b", "a")
 
 
 def test_a_host_whose_processes_are_dead_relays_and_comes_back_unnoticed():

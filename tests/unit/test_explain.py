@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from linkstates import agreed, sites, worlds
-from seaway.desired.network.explain import Chart
-from seaway.desired.network.graph import HOP
+from linkstates import agreed, sites, with_holes, worlds
+from seaway.desired.network.explain import Chart, Journey
+from seaway.desired.network.graph import HOP, SHUNNED
 from seaway.desired.network.paths import Routes
 from seaway.desired.network.topology import Topology
 from seaway.model.facts import Routing
-from seaway.model.links import LinkState, Neighbour
-from seaway.model.reports import RouteReport
+from seaway.model.links import MOST, LinkState, Neighbour
+from seaway.model.reports import BlackHole, RouteReport
 
 calm = settings(deadline=None)
 
@@ -51,7 +51,11 @@ def test_the_path_is_the_one_that_all_hosts_together_take(told, routing):
             taken.append(here)
         assert tuple(taken) == report.path
         if report.path:
-            weights = {"hops": report.hops * HOP + report.rtt, "latency": report.cost}
+            holes = len({frozenset({hole.source, hole.target}) for hole in report.holes})
+            weights = {
+                "hops": (report.hops + SHUNNED // 2 * holes) * HOP + report.rtt,
+                "latency": report.cost + SHUNNED // 2 * holes * MOST,
+            }
             assert charts[source].found[end].distance == 2 * weights[routing]
 
 
@@ -60,16 +64,17 @@ def test_the_path_is_the_one_that_all_hosts_together_take(told, routing):
 def test_no_detour_is_shorter_and_each_has_its_reason(seed, routing):
     told = sites(Random(seed))
     found = chart("a0", told, routing)
-    for state in told[1:]:
-        report = found.to(state.host)
-        measure = [(report.hops, report.rtt) if routing == "hops" else report.cost]
+    for state in Random(seed).sample(told[1:], 15):
+        report, journey = found.to(state.host), Journey(found, state.host)
+        ways = [report.path] if report.path else []
         for detour in report.detours:
             assert detour.lost
             assert detour.via not in report.path[:1]
             if detour.path:
-                measure.append((detour.hops, detour.rtt) if routing == "hops" else detour.cost)
+                ways.append(detour.path)
+        lengths = [found.weigh(journey._length(way)) for way in ways]
         if report.path:
-            assert sorted(measure) == measure
+            assert sorted(lengths) == lengths
 
 
 def test_the_reason_is_told_in_the_words_of_the_routing():
@@ -111,6 +116,16 @@ def test_a_link_that_one_end_alone_claims_is_told():
     told = agreed([("a", "b", 1), ("b", "z", 1)])
     told[2] = replace(told[2], neighbours=(*told[2].neighbours, Neighbour("a", up=True)))
     assert {"z": "only z tells of a link"} == reasons(told, "z")
+
+
+def test_a_black_hole_is_told_on_the_way_and_as_what_is_wrong_with_a_detour():
+    told = agreed([("a", "z", 1), ("a", "b", 1), ("b", "z", 1), ("a", "y", 1)])
+    told = [with_holes(state, {"a"}) if state.host in "yz" else state for state in told]
+    for routing in ("hops", "latency"):
+        assert ("b", "z") == told_of(told, "z", routing).path
+        lost = reasons(told, "z", routing)["z"]
+        assert "packets of 1500 bytes and more do not pass from z to a" == lost
+        assert (BlackHole(source="y", target="a", size=1500),) == told_of(told, "y", routing).holes
 
 
 def test_a_host_that_drains_is_told_to_pass_nothing_on():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import permutations
+from itertools import pairwise, permutations
 from random import Random
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from linkstates import NAMES, agreed, scattered, sites, states, worlds
+from linkstates import NAMES, agreed, scattered, sites, sound, states, with_holes, worlds
 from oracle_paths import FAR, Map, added
 from seaway.desired.network.graph import HOP
 from seaway.desired.network.paths import Route, Routes
@@ -64,6 +64,7 @@ def test_distances_and_next_hops_are_those_of_the_definition(told, routing):
 @given(worlds())
 @calm
 def test_fewest_hops_are_those_that_going_out_ring_by_ring_finds(told):
+    told = sound(told)
     drawn = Map.of(told, "hops")
     for source, found in tables(told, "hops").items():
         expected = {h: hops for h, hops in drawn.fewest_hops(source).items() if h != source}
@@ -213,7 +214,9 @@ def another(state: LinkState, chance: Random) -> LinkState:
     if chance.random() < 0.1:
         return replace(state, segments=chance.choice(((), ("a",), ("b",), ("a", "b"))))
     number, length = chance.randrange(len(neighbours)), chance.randint(0, 9)
-    neighbours[number] = Neighbour(neighbours[number].host, length > 0, length, max(1, length))
+    hole = chance.choice((0, 0, 1500))
+    other = neighbours[number].host
+    neighbours[number] = Neighbour(other, length > 0, length, max(1, length), hole=hole)
     return replace(state, neighbours=tuple(neighbours))
 
 
@@ -289,6 +292,41 @@ def test_a_host_that_drains_is_left_out_and_reached_all_the_same():
     assert ("d",) == routes("a", drained, "latency")["c"].nexts
     assert ("b",) == routes("a", drained, "latency")["b"].nexts
     assert ("c",) == routes("b", drained, "latency")["c"].nexts
+
+
+@pytest.mark.parametrize("routing", ["hops", "latency"])
+@pytest.mark.parametrize("finder", ["a", "b"])
+def test_a_black_hole_is_gone_around_whichever_end_found_it(routing, finder):
+    told = agreed([("a", "b", 1), ("a", "c", 900), ("c", "d", 900), ("d", "b", 900)])
+    told = [with_holes(state, {"a", "b"}) if state.host == finder else state for state in told]
+    assert ("c",) == routes("a", told, routing)["b"].nexts
+    assert ("d",) == routes("b", told, routing)["a"].nexts
+    assert "b" == routes("a", told, routing)["b"].backup
+
+
+@pytest.mark.parametrize("routing", ["hops", "latency"])
+def test_a_black_hole_is_taken_where_there_is_no_other_way(routing):
+    told = agreed([("a", "b", 1), ("b", "c", 1)])
+    told = [with_holes(state, "abc") for state in told]
+    assert {"b": ("b",), "c": ("b",)} == {
+        host: route.nexts for host, route in routes("a", told, routing).items()
+    }
+
+
+@pytest.mark.parametrize("routing", ["hops", "latency"])
+def test_of_ways_with_black_holes_the_one_with_the_fewest_is_taken(routing):
+    told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "c", 9), ("c", "d", 9), ("d", "z", 9)])
+    told = [with_holes(state, "bd") if state.host in "az" else state for state in told]
+    assert ("c",) == routes("a", told, routing)["z"].nexts
+
+
+def test_so_many_black_holes_in_a_row_are_counted_exactly():
+    """As the sums say that are compared: see `graph`."""
+    names = [f"h{number:03}" for number in range(701)]
+    told = agreed([(one, other, 1) for one, other in pairwise(names)])
+    told = [with_holes(state, names) for state in told]
+    (far,) = [r.distance for host, r in routes(names[0], told, "hops").items() if host == names[-1]]
+    assert 700 * (34 * HOP + 2) == far < 2**53
 
 
 def test_a_busy_link_is_avoided_by_latency_and_not_by_hops():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable
 from itertools import count, pairwise
 from random import Random
 
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probed import World, always, announced, until
 from seaway.model.links import Neighbour
 from seaway.routed.probes import (
     DEFAULT,
@@ -23,58 +22,12 @@ from seaway.routed.probes import (
     SELDOM,
     TIRED,
     Prober,
-    Timing,
 )
 
 calm = settings(deadline=None, max_examples=60)
 timings = pytest.mark.parametrize("timing", [DEFAULT, FAST], ids=["default", "fast"])
 PROMISED = {DEFAULT: 1.0, FAST: 0.3}  # seconds until traffic is on another path
 REST = 0.06  # of which so many are for telling others, computing and writing
-Way = Callable[[float], float | None]  # when a probe is sent: how long its answer takes
-
-
-class World:
-    """One prober, one link, and answers that are on their way."""
-
-    def __init__(self, timing: Timing, way: Way) -> None:
-        self.prober = Prober(timing, count().__next__)
-        self.prober.choose({"b"})
-        self.way = way
-        self.now = 0.0
-        self.turns: list[tuple[float, bool]] = []  # when the link turned, and to what
-        self._coming: list[tuple[float, int]] = []
-
-    @property
-    def up(self) -> bool:
-        return self.prober.links["b"].up
-
-    def wake(self, after: float) -> None:
-        """The prober sleeps for so long, reads what came, and looks."""
-        self.now += after
-        was = self.up
-        while self._coming and self._coming[0][0] <= self.now:
-            at, stamp = heapq.heappop(self._coming)
-            self.prober.answer(stamp, "b", at)
-        for probe in self.prober.tick(self.now):
-            takes = self.way(self.now)
-            if takes is not None:
-                heapq.heappush(self._coming, (self.now + takes, probe.stamp))
-        if self.up != was:
-            self.turns.append((self.now, self.up))
-
-    def run(self, seconds: float, sleeps: Iterable[float] = ()) -> None:
-        """On time, but for these."""
-        end, given = self.now + seconds, iter(sleeps)
-        while self.now < end:
-            self.wake(next(given, self.prober.timing.interval))
-
-
-def always(takes: float) -> Way:
-    return lambda _: takes
-
-
-def until(end: float, takes: float) -> Way:
-    return lambda now: takes if now < end else None
 
 
 # ── a dead link is noticed ──
@@ -279,7 +232,7 @@ def test_one_that_is_down_for_long_is_probed_seldom_until_it_answers():
 
 
 def test_an_answer_counts_once():
-    prober = Prober(DEFAULT, count(7).__next__)
+    prober = Prober(DEFAULT, count(7).__next__, lambda _: 0)
     prober.choose({"b"})
     (probe,) = prober.tick(0.0)
 
@@ -289,7 +242,7 @@ def test_an_answer_counts_once():
 
 
 def test_an_answer_that_nobody_asked_for_or_of_another_host_is_none():
-    prober = Prober(DEFAULT, count(7).__next__)
+    prober = Prober(DEFAULT, count(7).__next__, lambda _: 0)
     prober.choose({"b", "c"})
     asked = {probe.host: probe.stamp for probe in prober.tick(0.0)}
 
@@ -299,7 +252,7 @@ def test_an_answer_that_nobody_asked_for_or_of_another_host_is_none():
 
 
 def test_a_host_that_is_not_probed_any_more_is_not_announced():
-    prober = Prober(DEFAULT, count().__next__)
+    prober = Prober(DEFAULT, count().__next__, lambda _: 0)
     prober.choose({"b", "c"})
     (probe, _) = prober.tick(0.0)
     for tenths in range(1, 31):
@@ -322,11 +275,6 @@ def test_nothing_is_kept_of_probes_that_were_never_answered():
 
 
 # ── what is announced ──
-
-
-def announced(world: World) -> Neighbour:
-    (neighbour,) = world.prober.neighbours(["b"])
-    return neighbour
 
 
 def test_a_link_that_is_down_has_no_figures():

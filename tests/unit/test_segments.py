@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from linkstates import agreed, segment
+from linkstates import agreed, segment, with_holes
 from oracle_paths import Map
 from seaway.desired.network.segments import LEAVING, SMALL, Hub
 from seaway.desired.network.topology import Topology
@@ -81,6 +81,22 @@ def test_a_host_that_says_it_is_there_and_is_seen_by_none_attracts_nothing():
     claims = tuple(Neighbour(name, up=True) for name in ALL)
     told = whole(liar=LinkState("liar", claims, ("a",)))
     assert "liar" not in hops(told, "a0")
+
+
+def test_two_between_whom_is_a_black_hole_go_by_a_third_and_need_not():
+    told = [with_holes(state, {"a7"}) if state.host == "a3" else state for state in whole()]
+    far = Map.of(told, "hops").distances("a3")
+    assert 2 == far["a7"][0]
+    assert {1} == {far[name][0] for name in ALL if name not in {"a3", "a7"}}
+    assert 1 == hops(told, "a3")["a7"]
+
+
+def test_a_host_behind_a_black_hole_is_reached_directly_by_all():
+    """None of them knows of a better way, though each probes only some."""
+    told = [with_holes(state, {"a9"}) for state in whole()]
+    drawn = Map.of(told, "hops")
+    assert {("a9",)} == {drawn.nexts(name, "a9") for name in ("a0", "a8", "a20")}
+    assert {1} == {drawn.distances("a0")[name][0] for name in ALL if name not in {"a0", "a9"}}
 
 
 def test_a_segment_that_breaks_in_two_is_two():

@@ -55,6 +55,7 @@ def _way(way: RouteReport | Detour) -> list[Any]:
 def _taken(report: RouteReport) -> str:
     notes = [f"as near: {', '.join(report.equal)}"] if report.equal else []
     notes += [f"backup: {report.backup}"] if report.backup else []
+    notes += [hole.told() for hole in report.holes]
     return "; ".join(notes)
 
 

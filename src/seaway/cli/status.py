@@ -101,6 +101,7 @@ def _links(agent: Client) -> Iterator[str]:
     for link in report.links:
         if link.up:
             loss = f", loss {link.loss:g} %" if link.loss else ""
-            yield f"link: {link.host} is up, {link.rtt:g} ms{loss}"
+            holes = "".join(f"; {hole.told()}" for hole in link.holes)
+            yield f"link: {link.host} is up, {link.rtt:g} ms{loss}{holes}"
         else:
             yield f"link: {link.host} is down"

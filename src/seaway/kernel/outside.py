@@ -65,7 +65,7 @@ def known_addresses(netns_path: Path | None = None) -> list[Interface]:
 
 def _leads_outside(rtnl: Rtnl, ifindex: int) -> bool:
     """Where nothing tells that a device leads nowhere else, it does: `lo` has addresses for all."""
-    body = _link(rtnl, ifindex)
+    body = link_if_there(rtnl, ifindex)
     if body is None or _serves(rtnl, parse_master(body)):
         return False
     link = parse_link(body)
@@ -92,7 +92,7 @@ def addressed_devices(netns_path: Path | None = None) -> list[tuple[str, int]]:
         entries = (parse_address(body) for body in rtnl.dump(*list_addresses()))
         found = {entry.ifindex for entry in entries if entry}
         serves = cache(partial(_serves, rtnl))
-        bodies = filter(None, (_link(rtnl, ifindex) for ifindex in found))
+        bodies = filter(None, (link_if_there(rtnl, ifindex) for ifindex in found))
         return sorted(
             (link.name, link.ifindex)
             for body in bodies
@@ -143,11 +143,11 @@ def _leads_out(route: RouteEntry) -> bool:
 
 def _serves(rtnl: Rtnl, master: int) -> bool:
     """Whether who has this master (0: none) is no device of the host's by itself."""
-    found = _link(rtnl, master) if master else None
+    found = link_if_there(rtnl, master) if master else None
     return found is not None and parse_link(found).kind != _ROUTER
 
 
-def _link(rtnl: Rtnl, ifindex: int) -> bytes | None:
+def link_if_there(rtnl: Rtnl, ifindex: int) -> bytes | None:
     """None: it went away meanwhile."""
     try:
         return rtnl.get(*get_link(ifindex))

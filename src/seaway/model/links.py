@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 MOST = 1 << 24  # of round-trip times and costs: 16 s
+LARGEST = 65535  # bytes of a packet
 NEIGHBOURS = 512  # that one host may report
 SEGMENTS = 16  # that one host may be in
 PERCENT = 100
@@ -30,10 +31,16 @@ class Neighbour(msgspec.Struct, frozen=True, array_like=True, gc=False):
     loss: Percent = 0
     load: Percent = 0
     returned: bool = False  # it is probed only because the other end does so
+    # Packets of so many bytes and more are swallowed on the way there, not small ones; 0: none are.
+    hole: Annotated[int, Meta(ge=0, le=LARGEST)] = 0
 
     @property
     def figures(self) -> tuple[int, int, int, int]:
         return self.rtt, self.cost, self.loss, self.load
+
+    @property
+    def sound(self) -> bool:
+        return self.up and not self.hole
 
 
 class LinkState(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -176,6 +176,18 @@ class Finding(Value):
     advice: str
 
 
+class BlackHole(Value):
+    """A link that swallows packets of that size and more, and lets small ones pass."""
+
+    source: str  # hosts: the one that found it,
+    target: str  # and the other end
+    size: int  # bytes, with the header of IP
+
+    def told(self) -> str:
+        what = f"packets of {self.size} bytes and more"
+        return f"{what} do not pass from {self.source} to {self.target}"
+
+
 class Detour(Value):
     """A way by another neighbour, and why it was not taken."""
 
@@ -199,3 +211,4 @@ class RouteReport(Value):
     equal: tuple[str, ...] = ()  # next hops by which the way is no longer
     backup: str = ""  # the next hop if the first is dead
     detours: tuple[Detour, ...] = ()
+    holes: tuple[BlackHole, ...] = ()  # on the way

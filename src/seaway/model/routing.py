@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from seaway.model.addresses import Address, Prefix
 from seaway.model.facts import Path, Probes, Routing, Value
-from seaway.model.reports import RouteReport
+from seaway.model.reports import BlackHole, RouteReport
 
 ORDERS_KEY: Final = "routed"  # of the one object of its kind
 
@@ -80,6 +80,7 @@ class LinkReport(Value):
     loss: float  # per cent
     cost: int  # microseconds, as announced
     session: bool  # with which link state is exchanged
+    holes: tuple[BlackHole, ...] = ()  # as each end says of what it sends
 
 
 class RoutedReport(Value):

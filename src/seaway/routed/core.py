@@ -14,12 +14,13 @@ from msgspec.structs import replace
 
 from seaway.model.addresses import Address
 from seaway.model.links import LinkState
+from seaway.model.reports import BlackHole
 from seaway.model.routing import LinkReport, Numbers, Orders, Turn
 from seaway.routed import orders as ordered
 from seaway.routed.database import Entry
 from seaway.routed.flood import WRONG, Flood, Keys
 from seaway.routed.neighbours import with_others
-from seaway.routed.packet import ANSWER, QUESTION, Packet, decode
+from seaway.routed.packet import ANSWER, HEADERS, QUESTION, Packet, decode
 from seaway.routed.probes import DEFAULT, FAST, Prober, Timing
 from seaway.routed.router import Router
 from seaway.routed.talk import Talk
@@ -29,6 +30,7 @@ YOUNG = 10.0  # and in which it takes up links as they were before
 # Faults of probes that nobody who means well makes; "replayed" may be late, "unanswered question"
 # come before the program that answers:
 FORGED: Final = frozenset({"no probe", "of others", "forged"})
+Room = Callable[[Address], int]  # bytes of the largest packet that is sent there; 0: not known
 TIMINGS: Mapping[str, Timing] = {"default": DEFAULT, "fast": FAST}
 
 
@@ -46,18 +48,19 @@ class Core:
     """Of one host, whose name and number stay the same."""
 
     def __init__(
-        self, orders: Orders, keys: LinkKeys, stamp: Callable[[], int], sequence: int
+        self, orders: Orders, keys: LinkKeys, stamp: Callable[[], int], room: Room, sequence: int
     ) -> None:
         self.orders = orders
         self.refused: Counter[str] = Counter()  # probes, by what was wrong with them
         self.flood = Flood(orders.host, keys, sequence)
-        self.prober = Prober(TIMINGS[orders.probes], stamp)
+        self.prober = Prober(TIMINGS[orders.probes], stamp, self._room_to)
         self.router = Router(orders.host)
         self.talk = Talk()
         self.devices: dict[str, int] = {}  # by which answers of a host came last
         self.addresses: dict[str, Address] = {}
         self.ring: set[str] = set()
         self._keys = keys
+        self._room = room
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         self._began: float | None = None
@@ -122,10 +125,15 @@ class Core:
         if self._has_settled(now - self._began) and (self.prober.changed or self._ordered):
             self.announce(now)
         self.flood.tick(now)
-        for host, stamp in probes:
+        for host, stamp, size in probes:
             number = self._keys.number(host)
             if number is not None and host in self.addresses:
-                yield self.addresses[host], self._packet(host, number, stamp).encode()
+                address = self.addresses[host]
+                data = self._packet(host, number, stamp)
+                yield address, data.encode(size - HEADERS[address.version])
+
+    def _room_to(self, host: str) -> int:
+        return self._room(self.addresses[host]) if host in self.addresses else 0
 
     def _take_up(self, earlier: LinkState, now: float) -> None:
         """Links that were up before this process began are taken to be, until it is found out."""
@@ -195,6 +203,14 @@ class Core:
         """Hosts that are probed and do not answer."""
         return self.prober.dead()
 
+    def holes(self) -> frozenset[BlackHole]:
+        """That this host found."""
+        return frozenset(
+            BlackHole(source=self.orders.host, target=host, size=link.passage.hole)
+            for host, link in self.prober.links.items()
+            if link.passage.hole
+        )
+
     def links(self, sessions: Iterable[str]) -> tuple[LinkReport, ...]:
         """For a person, with the peers of those sessions."""
         met = {*sessions}
@@ -206,6 +222,7 @@ class Core:
                 loss=round(link.quality.loss, 1),
                 cost=link.neighbour().cost if link.up else 0,
                 session=host in met,
+                holes=self.router.holes(host),
             )
             for host, link in sorted(self.prober.links.items())
         )

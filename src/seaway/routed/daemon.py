@@ -20,6 +20,7 @@ import structlog
 from seaway.errors import Undecodable
 from seaway.model import codec
 from seaway.model.facts import Value
+from seaway.model.reports import BlackHole
 from seaway.model.routing import Numbers, Orders, Question, RoutedReport, Routes, Told, Turn
 from seaway.presence import alone
 from seaway.routed import memory
@@ -28,7 +29,7 @@ from seaway.routed.credentials import Credentials
 from seaway.routed.desk import Desk
 from seaway.routed.orders_file import OrdersFile
 from seaway.routed.places import Places
-from seaway.routed.probing import ProbeSocket
+from seaway.routed.probing import ProbeSocket, room
 from seaway.routed.senses import Feeling, Senses
 from seaway.routed.streams import Sessions
 from seaway.trust.folder import Folder
@@ -105,6 +106,11 @@ def _read(file: OrdersFile) -> Orders | None:
         return None
 
 
+def stamp() -> int:
+    """Of a probe."""
+    return secrets.randbits(64)
+
+
 class Daemon:
     """One host's, once it knows who it is."""
 
@@ -117,12 +123,13 @@ class Daemon:
         self._credentials = Credentials(Folder(places.trust))
         self._ended = begun.ended
         began = time.time_ns() // 1_000_000
-        self._core = Core(orders, self._credentials.keys, lambda: secrets.randbits(64), began)
+        self._core = Core(orders, self._credentials.keys, stamp, room, began)
         self._sessions = Sessions(orders.host, self._credentials, self, self.start)
         self._desk = Desk(places.socket, self, self.start)
         self._outlets = begun.outlets
         self._feeling = Feeling(begun.senses)
         self._dead: set[str] | None = None  # nothing was told yet
+        self._holes: frozenset[BlackHole] = frozenset()
         self._stirred = asyncio.Event()
         self._known = asyncio.Event()  # what was known before it began anew, or nobody tells
         self._told: Numbers | None = None
@@ -224,6 +231,7 @@ class Daemon:
             self._feeling.look(self._core, self._now())
             self._core.choose()
             self._tell_numbers()
+            self._log_holes()
             self._write_told()
             self._sessions.dial_missing(self._now())
             if self._now() - kept >= KEEP:
@@ -250,6 +258,14 @@ class Daemon:
             self._told = numbers
             self._written = -1
             self._desk.numbers(numbers)
+
+    def _log_holes(self) -> None:
+        holes = self._core.holes()
+        for hole in holes - self._holes:
+            log.warning("black hole", found=hole.told())
+        for hole in self._holes - holes:
+            log.info("no black hole any more", to=hole.target, size=hole.size)
+        self._holes = holes
 
     def _write_told(self) -> None:
         """For an agent that begins anew while nobody answers: what it did before still holds."""

@@ -9,6 +9,7 @@ PORT: Final = 8481  # UDP, of both ends
 MAGIC: Final = 0x53575931
 QUESTION: Final = 1
 ANSWER: Final = 2
+HEADERS: Final = {4: 28, 6: 48}  # bytes before it, of IP by its version and of UDP
 FORMAT: Final = struct.Struct("!IB3xIIQQ")
 
 

@@ -6,15 +6,18 @@ lost, unless the link is known to take longer. So many lost in a row: the link i
 A prober that slept for longer than it meant to judges nothing when it wakes up, and its clock
 stood still: on a machine that is busy an answer may be as late as the prober itself. One that is
 late each time judges every other time.
+
+Now and then a probe of full size goes along: see `holes`. Whether the link is up it does not say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from seaway.model.links import Neighbour
+from seaway.routed.holes import Passage
 from seaway.routed.quality import Figures, Quality
 
 LATE: Final = 2.0  # seconds in which an answer that is counted as lost may still come
@@ -29,6 +32,7 @@ SELDOM: Final = 10  # times more seldom
 NEW: Final = 10.0  # seconds until a link that never was up is dead
 FRESH: Final = 2.0  # seconds until anything is said of a link that never was up
 LOOK: Final = 1.0  # seconds between two looks at quality
+FULL: Final = 10  # small probes to each that has a twin of full size
 
 
 class Timing(NamedTuple):
@@ -47,6 +51,7 @@ class Probe(NamedTuple):
 
     host: str
     stamp: int  # comes back with the answer; nobody can guess it
+    size: int = 0  # bytes, with all headers from IP on; 0: as small as it is
 
 
 @dataclass
@@ -61,6 +66,7 @@ class Link:
     """To one host, as seen from here."""
 
     host: str
+    turn: int = 0  # the round, of so many, in which a probe of full size goes along
     up: bool = False
     fresh: bool = True  # nothing was said of it yet
     misses: int = 0  # in a row
@@ -68,6 +74,7 @@ class Link:
     falls: int = 0  # times that it was down lately
     since: float = 0.0  # that it is up or down, by the prober's clock
     quality: Quality = field(default_factory=Quality)
+    passage: Passage = field(default_factory=Passage)
 
     @property
     def known(self) -> bool:
@@ -82,17 +89,32 @@ class Link:
         if not self.up:
             return Neighbour(self.host, up=False)
         figures = self.quality.announced()
-        return Neighbour(self.host, True, *figures)
+        return Neighbour(self.host, True, *figures, hole=self.passage.hole)
+
+
+class Pair(NamedTuple):
+    """A large probe and its twin."""
+
+    link: Link
+    twin: int  # its stamp
+    size: int
+    clock: float  # as of `Sent`
 
 
 class Prober:
-    """Of one host. `now` is in seconds, and never goes back."""
+    """Of one host. `now` is in seconds, and never goes back; `room` tells the largest packet that
+    is sent to a host, in bytes, and 0 where that is not known.
+    """
 
-    def __init__(self, timing: Timing, stamp: Callable[[], int]) -> None:
+    def __init__(
+        self, timing: Timing, stamp: Callable[[], int], room: Callable[[str], int]
+    ) -> None:
         self.timing = timing
         self.links: dict[str, Link] = {}
         self.changed = False  # what is announced; reset by who announces it
         self._stamp = stamp
+        self._room = room
+        self._pairs: dict[int, Pair] = {}  # by the stamp of the large one
         self._sent: dict[int, Sent] = {}
         self._overdue: dict[int, Sent] = {}  # counted as lost, perhaps only late
         self._clock = 0.0
@@ -107,7 +129,7 @@ class Prober:
             del self.links[host]
             self.changed = True
         for host in hosts - self.links.keys():
-            self.links[host] = Link(host, since=self._clock)
+            self.links[host] = Link(host, len(self.links) % FULL, since=self._clock)
 
     def resume(self, neighbours: Iterable[Neighbour]) -> None:
         """Links were like that before this prober began: those of which it knows nothing are."""
@@ -118,6 +140,7 @@ class Prober:
             link.fresh = False
             if neighbour.up:
                 link.quality.resume(Figures(*neighbour.figures))
+                link.passage.resume(neighbour.hole)
                 self._turn(link, up=True)
 
     def load(self, host: str, percent: float) -> None:
@@ -133,7 +156,7 @@ class Prober:
             self._looked = self._clock
             self._look()
         self._round += 1
-        return [self._probe(link, now) for link in self.links.values() if self._wants(link)]
+        return [probe for link in self.links.values() for probe in self._probes(link, now)]
 
     def _spares(self, now: float) -> bool:
         """Whether it is late, and was not the last time; the clock goes on if not."""
@@ -148,13 +171,23 @@ class Prober:
         tired = not link.up and not link.hits and self._clock - link.since >= TIRED
         return not tired or self._round % SELDOM == 0
 
-    def _probe(self, link: Link, now: float) -> Probe:
+    def _probes(self, link: Link, now: float) -> Iterator[Probe]:
+        if not self._wants(link):
+            return
         stamp = self._stamp()
         self._sent[stamp] = Sent(link.host, now, self._clock)
-        return Probe(link.host, stamp)
+        yield Probe(link.host, stamp)
+        if link.up and self._round % FULL == link.turn and (room := self._room(link.host)):
+            size, large = link.passage.tries(room), self._stamp()
+            self._pairs[large] = Pair(link, stamp, size, self._clock)
+            yield Probe(link.host, large, size)
 
     def answer(self, stamp: int, host: str, at: float) -> bool:
         """An answer that came at this time. False: nobody asked, or it was answered already."""
+        pair = self._pairs.get(stamp)
+        if pair and pair.link.host == host:
+            self._learn(self._pairs.pop(stamp), large=True)
+            return True
         late = stamp in self._overdue
         sent = (self._overdue if late else self._sent).get(stamp)
         if sent is None or sent.host != host:
@@ -184,10 +217,24 @@ class Prober:
             elif self._clock - sent.clock >= self._patience(link):
                 self._overdue[stamp] = self._sent.pop(stamp)
                 self._miss(link)
+        for stamp, pair in list(self._pairs.items()):
+            if self._clock - pair.clock < LATE:
+                break
+            self._learn(self._pairs.pop(stamp), large=False)
         for stamp, sent in list(self._overdue.items()):
             if self._clock - sent.clock < LATE:
                 break  # the others are younger
             del self._overdue[stamp]
+
+    def _learn(self, pair: Pair, *, large: bool) -> None:
+        """Of one that was answered, or can be no more. Its twin is known for as long."""
+        link = pair.link
+        if not link.up or self.links.get(link.host) is not link:
+            return
+        small = pair.twin not in self._sent and pair.twin not in self._overdue
+        chance = link.quality.chance
+        if link.passage.learn(pair.size, large=large, small=small, loss=chance):
+            self.changed = True
 
     def _patience(self, link: Link) -> float:
         return max(DUE * self.timing.interval, min(link.quality.patience, LATE))

@@ -1,4 +1,8 @@
-"""Probes on the wire: one UDP socket a family, read when the prober looks."""
+"""Probes on the wire: one UDP socket a family, read when the prober looks.
+
+None is ever cut to pieces, by this host or another one. What a router tells of a smaller MTU the
+kernel believes: what is sent next fits, the packets of containers too (bpf/lib/way.h).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,14 @@ _DEVICES: Final = {  # by which device it came
 }
 _SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(20)
 _LONGEST: Final = 2048
+_LARGEST: Final = 65535  # bytes of a packet, whatever the MTU
+# By the version of IP: of the socket, IP_MTU_DISCOVER and IP_MTU; IP_PMTUDISC_DO of either.
+_LEVEL: Final = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
+_FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_DISCOVER: Final = {4: 10, 6: 23}
+_MTU: Final = {4: 14, 6: 24}
+_NEVER_CUT: Final = 2
+_DONT_FRAGMENT: Final = 62  # IPV6_DONTFRAG
 _MOST: Final = 10_000  # datagrams in one look: who sends more has to wait
 
 
@@ -38,8 +50,8 @@ class ProbeSocket:
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
         with ExitStack() as stack:
-            for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
-                if made := _open(family):
+            for version in _FAMILY:
+                if made := _open(version):
                     self._sockets[version] = stack.enter_context(made)
             self._stack = stack.pop_all()
 
@@ -69,6 +81,17 @@ class ProbeSocket:
                 yield Datagram(data, source[0], _when(more) - ahead, _device(more))
 
 
+def room(address: Address) -> int:
+    """Bytes of the largest packet by the route there, with what is learnt of its MTU; 0: there is
+    none. Nothing is sent.
+    """
+    version = address.version
+    with suppress(OSError), socket.socket(_FAMILY[version], socket.SOCK_DGRAM) as made:
+        made.connect((str(address), PORT))
+        return min(_LARGEST, made.getsockopt(_LEVEL[version], _MTU[version]))
+    return 0
+
+
 def _when(more: list[tuple[int, int, bytes]]) -> float:
     for level, kind, data in more:
         if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP):
@@ -84,19 +107,21 @@ def _device(more: list[tuple[int, int, bytes]]) -> int:
     return 0
 
 
-def _open(family: int) -> socket.socket | None:
+def _open(version: int) -> socket.socket | None:
     """None: this host has not that protocol."""
     try:
-        made = socket.socket(family, socket.SOCK_DGRAM)
+        made = socket.socket(_FAMILY[version], socket.SOCK_DGRAM)
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT:
             return None
         raise
-    if family == socket.AF_INET6:
+    if version == 6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, _DONT_FRAGMENT, 1)
     else:
         made.setsockopt(socket.IPPROTO_IP, _PKTINFO, 1)
+    made.setsockopt(_LEVEL[version], _DISCOVER[version], _NEVER_CUT)
     made.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
     made.setblocking(False)
     made.bind(("", PORT))

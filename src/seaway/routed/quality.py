@@ -24,6 +24,7 @@ BAND: Final = 1.0  # steps that the measure may be off what is announced
 LASTS: Final = 3  # looks in a row that it has to be further off
 WINDOW: Final = 256  # probes that loss is measured by
 ENOUGH: Final = 128  # of them, to judge by one that is lost
+LATELY: Final = 64  # of them the latest, where what is new must count at once
 SMOOTH: Final = 1 / 8  # as TCP smooths its round-trip times (RFC 6298)
 DEVIATE: Final = 1 / 4
 LOSS: Final = 50  # loss of one in so many makes a link cost twice its round-trip time
@@ -137,6 +138,14 @@ class Quality:
     def loss(self) -> float:
         """Per cent."""
         return PERCENT * self._results.bit_count() / max(ENOUGH, self._count)
+
+    @property
+    def chance(self) -> float:
+        """That a probe is lost, 0 to 1, and rather too high: the longer or the latest past,
+        whichever is worse, each by the rule of succession.
+        """
+        results = ((self._results, WINDOW), (self._results & ((1 << LATELY) - 1), LATELY))
+        return max((r.bit_count() + 1) / (min(self._count, most) + 2) for r, most in results)
 
     def announced(self) -> Figures:
         """As it was announced last, or for the first time."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from seaway.desired.network.explain import Chart
+from seaway.desired.network.explain import Chart, holes_between
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.topology import Changes, Topology
 from seaway.model.facts import Routing
 from seaway.model.links import LinkState
-from seaway.model.reports import RouteReport
+from seaway.model.reports import BlackHole, RouteReport
 from seaway.model.routing import Turn
 
 
@@ -30,6 +30,10 @@ class Router:
         links = self._topology.links
         words = ((host, links.words(host).get(self._host)) for host in links.states)
         return sorted(host for host, word in words if word and not word.returned)
+
+    def holes(self, host: str) -> tuple[BlackHole, ...]:
+        """On the link to this one, as both ends announce them."""
+        return tuple(holes_between(self._topology.links, self._host, host))
 
     def use(self, routings: Iterable[Routing]) -> list[Turn]:
         """From now on compute these: what is gone, or new."""

@@ -20,7 +20,7 @@ from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.daemons import AGENT
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import engines, host, masters, outside
+from seaway.kernel import engines, host, masters, offloads, outside
 from seaway.kernel.translations import Translations
 from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
@@ -36,13 +36,18 @@ if TYPE_CHECKING:
 
 _LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
+_NARROW = (
+    "a device on the way has a smaller MTU and tells nobody: mend it, or lower the MTU of the "
+    "uplinks of both hosts below that; see docs/cluster.md, 'Large packets'"
+)
 PORTS = f"by UDP and TCP {ROUTED_PORT}"
 
 
 def findings(client: Client) -> list[Finding]:
-    of_host = (host.findings(), masters.findings(), engines.findings(), outside.findings())
+    of_host = (host.findings(), masters.findings(), engines.findings())
+    of_devices = (outside.findings(), offloads.findings())
     of_ours = (programs(), askers.findings(), _files(), disk.findings())
-    return [*chain.from_iterable((*of_host, *of_ours)), *_agent(client)]
+    return [*chain.from_iterable((*of_host, *of_devices, *of_ours)), *_agent(client)]
 
 
 def require_programs() -> None:
@@ -142,7 +147,7 @@ def _agent(client: Client) -> Iterator[Finding]:
         yield from _of_status(status)
         yield from _shadowed(client.networks())
         yield from _published(client.endpoints())
-        yield from _routed(client)
+        yield from of_links(client)
 
 
 def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
@@ -164,7 +169,7 @@ def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
             yield places[held.protocol, held.port], held.holder
 
 
-def _routed(client: Client) -> Iterator[Finding]:
+def of_links(client: Client) -> Iterator[Finding]:
     """Of a host with others beside it."""
     try:
         report = client.links()
@@ -185,6 +190,8 @@ def _routed(client: Client) -> Iterator[Finding]:
         elif not link.session:
             found = f"{link.host} does not speak by TCP {ROUTED_PORT}"
             yield _warning("link", found, "see its log, or: seaway doctor there")
+        for hole in link.holes:
+            yield _warning("link", hole.told(), _NARROW)
 
 
 def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:

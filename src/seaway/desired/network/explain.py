@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from math import inf
 
 from seaway.desired.network.alternates import Near
 from seaway.desired.network.graph import WEIGHTS, Graph
-from seaway.desired.network.links import Length
+from seaway.desired.network.links import Length, Links
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.segments import Hub, Node
 from seaway.desired.network.topology import Topology
 from seaway.model.facts import Routing
-from seaway.model.reports import Detour, RouteReport
+from seaway.model.reports import BlackHole, Detour, RouteReport
 
 SHOWN = 16  # detours: the shortest, then those that are none
 _NONE = Length(0, 0, 0)
+_UNKNOWN = "large packets do not pass, as most links of a host on it show"
 
 
 class Chart:
@@ -58,10 +60,23 @@ class Chart:
         near.pop(host, None)
         return near
 
+    def holes(self, path: tuple[str, ...]) -> Iterator[BlackHole]:
+        """Those on the way from this host along these, as their ends announce them."""
+        for one, other in pairwise((self.host, *path)):
+            yield from holes_between(self.links, one, other)
+
     def mentioned(self) -> set[str]:
         """With whom this host has a link, if one asks either end."""
         ours = self.links.words(self.host).keys()
         return {*ours, *(h for h in self.links.states if self.host in self.links.words(h))}
+
+
+def holes_between(links: Links, one: str, other: str) -> Iterator[BlackHole]:
+    """In both directions, as far as it is announced."""
+    for source, target in ((one, other), (other, one)):
+        word = links.words(source).get(target)
+        if word and word.up and word.hole:
+            yield BlackHole(source=source, target=target, size=word.hole)
 
 
 class Journey:
@@ -89,6 +104,7 @@ class Journey:
             equal=route.nexts[1:] if route else (),
             backup=route.backup if route else "",
             detours=tuple(detour for _, detour in detours),
+            holes=tuple(self._chart.holes(path)),
         )
 
     def _path(self, via: str) -> tuple[str, ...]:
@@ -165,9 +181,15 @@ class Journey:
         more = chart.weigh(length) - route.distance
         if not more:
             return "it is no shorter, and its name comes later"
-        if chart.routing == "latency":
-            return f"it costs {more / 2:.0f} us more"
         best = self._length(self._path(route.nexts[0]))
+        if length.holes > best.holes:
+            return next((hole.told() for hole in chart.holes(path)), _UNKNOWN)
+        return self._longer(length, best, more)
+
+    def _longer(self, length: Length, best: Length, more: float) -> str:
+        """Than the way that is taken, by so much of what the routing counts."""
+        if self._chart.routing == "latency":
+            return f"it costs {more / 2:.0f} us more"
         if length.hops > best.hops:
             return f"hops: {length.hops // 2}, not {best.hops // 2}"
         return f"its round trip takes {(length.rtt - best.rtt) / 2:.0f} us more"

@@ -4,7 +4,8 @@ A host is two nodes: where packets arrive, and where they leave. Between them li
 if it is a relay, so a path may start or end at any host, and passes through relays alone.
 
 Distances are sums of whole numbers below 2^53, which a float holds exactly: hosts that know the
-same compute the same, and equal is equal.
+same compute the same, and equal is equal. So they are with 5,000 links one after the other, 700 of
+them black holes.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from seaway.desired.network.links import Length
 from seaway.desired.network.segments import Hub, Node
 from seaway.desired.network.topology import Changes
 from seaway.model.facts import Routing
+from seaway.model.links import MOST
 
 HOP: Final = 1 << 38  # half of one; more than the round-trip times of 5,000 links together
+SHUNNED: Final = 32  # halves of a link, of the costliest: a black hole counts as so much more
 WEIGHTS: Final[Mapping[Routing, Callable[[Length], float]]] = {
-    "hops": lambda length: float(length.hops * HOP + length.rtt),
-    "latency": lambda length: float(length.cost),
+    "hops": lambda length: float((length.hops + SHUNNED * length.holes) * HOP + length.rtt),
+    "latency": lambda length: float(length.cost + SHUNNED * length.holes * MOST),
 }
 SHARE: Final = 1 / 32  # of all nodes: if more are otherwise, it is faster to begin anew
 FEW: Final = 64  # nodes, that are not worth it

@@ -21,20 +21,22 @@ class Length(NamedTuple):
     hops: int
     rtt: int  # microseconds
     cost: int  # microseconds
+    holes: int = 0  # whole links on it that are black holes: they swallow large packets
 
     @classmethod
     def of(cls, one: Neighbour, other: Neighbour) -> Length:
         """Of a link, from the words of both of its ends."""
-        return cls(2, 2 * max(one.rtt, other.rtt), 2 * max(one.cost, other.cost))
+        rtt, cost = max(one.rtt, other.rtt), max(one.cost, other.cost)
+        return cls(2, 2 * rtt, 2 * cost, int(not (one.sound and other.sound)))
 
     def and_(self, other: Length) -> Length:
         """Of both, one after the other."""
-        return Length(self.hops + other.hops, self.rtt + other.rtt, self.cost + other.cost)
+        return Length(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
 
 class Links:
     """All announcements, and what they come to. Of each host: its links that count, by their
-    other ends, and the hosts to which one of both says that there is no link.
+    other ends, and the hosts to which one of both says that there is no link, or a black hole.
     """
 
     def __init__(self) -> None:
@@ -77,7 +79,7 @@ class Links:
         ours = self.words(host).get(other)
         theirs = self.words(other).get(host)
         length = Length.of(ours, theirs) if ours and theirs and ours.up and theirs.up else None
-        failed = any(end and not end.up for end in (ours, theirs))
+        failed = any(end and not end.sound for end in (ours, theirs))
         if length is not None:
             length = self._lengths.setdefault(length, length)
         if length == self.counted(host).get(other) and failed == (other in self.failed(host)):

@@ -6,7 +6,8 @@ host that nobody there vouches for is in no part, and a segment that breaks in t
 
 Between two hosts of a part that do not probe each other a link is taken for granted, half of it
 as long as the typical link of the one, half as that of the other. What is known otherwise is an
-exception: of two whose link failed, one leaves the hub, and is linked to each of the others.
+exception: of two whose link failed, or is a black hole, one leaves the hub, and is linked to each
+of the others.
 Where all of a small part probe each other nothing is taken for granted, and there is no hub.
 """
 
@@ -110,13 +111,16 @@ class Segment:
         return edges
 
     def _typical_of(self, host: str) -> Length:
-        """Half of a typical link. Each link counts at the worse figure, so does what is typical."""
+        """Half of a typical link. Each link counts at the worse figure, so does what is typical; a
+        black hole is whole, and typical of a host if most of its links are one.
+        """
         found = self._typical.get(host)
         if found is None:
             links = self._links.counted(host)
             inside = [links[other] for other in links.keys() & self.members]
-            rtt, cost = (median_high(of) for of in zip(*(n[1:] for n in inside), strict=True))
-            found = self._typical[host] = Length(1, rtt // 2, cost // 2)
+            figures = zip(*(length[1:] for length in inside), strict=True)
+            rtt, cost, holes = map(median_high, figures)
+            found = self._typical[host] = Length(1, rtt // 2, cost // 2, holes)
         return found
 
 
