@@ -21,11 +21,11 @@ class Bare:
     host: LabHost
     name: str
 
-    def call(self, *command: str, timeout: float = 30.0) -> Any:
+    def call(self, *command: str, timeout: float = 120.0) -> Any:
         inside = ["nsenter", f"--net=/run/netns/{self.name}"]
         return self.host.call(*inside, *command, timeout=timeout)
 
-    def run(self, *command: str, timeout: float = 30.0) -> str:
+    def run(self, *command: str, timeout: float = 120.0) -> str:
         inside = ["nsenter", f"--net=/run/netns/{self.name}"]
         return self.host.run(*inside, *command, timeout=timeout)
 

@@ -37,7 +37,7 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
         return holders.enter(self.cgroup, list(command))
 
     def run(
-        self, *command: str, check: bool = True, timeout: float = 30.0, stdin: str | None = None
+        self, *command: str, check: bool = True, timeout: float = 120.0, stdin: str | None = None
     ) -> str:
         """Run to the end; return standard output. What went wrong is in the exception's notes."""
         done = self.call(*command, timeout=timeout, stdin=stdin)
@@ -48,7 +48,7 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
         return done.stdout
 
     def call(
-        self, *command: str, timeout: float = 30.0, stdin: str | None = None
+        self, *command: str, timeout: float = 120.0, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end, however that is."""
         given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
