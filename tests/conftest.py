@@ -28,6 +28,7 @@ RUN = f"t{os.getpid()}"  # the labs of this run are named for it
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests marked soak, and them only")
+    parser.addoption("--seed", type=int, help="what a test does at random, it does as by this one")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
