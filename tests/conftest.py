@@ -36,6 +36,7 @@ settings.load_profile("any")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests marked soak, and them only")
+    parser.addoption("--seed", type=int, help="what a test does at random, it does as by this one")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -110,13 +110,16 @@ class Broken(Unavailable):
 
 
 class FakeEtcdStore:
-    """A client. `cut`: it reaches nobody; `fate`: of its next commit."""
+    """A client. `cut`: it reaches nobody; `fate`: of its next commit; `patience`: seconds until it
+    gives up.
+    """
 
     def __init__(self, etcd: FakeEtcd) -> None:
         self.etcd = etcd
         self.cut = False
         self.last = Moment(0)
         self.fate = Fate.DONE
+        self.patience = ANSWERS_WITHIN
 
     async def _travel(self) -> None:
         """Of a question or its answer: whatever breaks meanwhile, breaks this."""
@@ -130,7 +133,7 @@ class FakeEtcdStore:
     async def _wait_in_vain(self) -> None:
         loop = asyncio.get_running_loop()
         end = loop.create_future()
-        loop.call_later(ANSWERS_WITHIN, lambda: end.cancelled() or end.set_result(None))
+        loop.call_later(self.patience, lambda: end.cancelled() or end.set_result(None))
         await end
         raise Unavailable("etcd does not answer (fake: no answer in time)", "mend it")
 

@@ -1,4 +1,4 @@
-"""What a lab host's agent has used: CPU and memory, neither of which a busy machine changes."""
+"""What processes of a lab host have used: CPU and memory, which a busy machine does not change."""
 
 from __future__ import annotations
 
@@ -30,8 +30,17 @@ class Process:
 
 def agents(host: LabHost) -> list[Process]:
     """The agent that runs there, also one that only starts; none, or one."""
-    found = (Path(f"/proc/{pid}") for pid in cgroups.processes(host.cgroup))
-    return [Process(proc) for proc in found if _is_agent(proc)]
+    return [process for process in residents(host) if _is(process.proc, b"agent")]
+
+
+def ours(host: LabHost) -> list[Process]:
+    """The agent and `routed`: all that a member of a cluster needs."""
+    return [p for p in residents(host) if any(_is(p.proc, what) for what in (b"agent", b"routed"))]
+
+
+def residents(host: LabHost) -> list[Process]:
+    """All that runs there."""
+    return [Process(Path(f"/proc/{pid}")) for pid in cgroups.processes(host.cgroup)]
 
 
 def agent_cpu(host: LabHost) -> float:
@@ -42,9 +51,9 @@ def agent_cpu(host: LabHost) -> float:
         return 0.0
 
 
-def _is_agent(proc: Path) -> bool:
+def _is(proc: Path, what: bytes) -> bool:
     try:
         command = (proc / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"agent" in command and b"python" in command[0]
+    return what in command and b"python" in command[0]

@@ -49,9 +49,13 @@ def test_a_host_of_which_a_whole_turn_tells_no_path_is_its_own_next_hop(world, f
     turn(world, failover, Path(host="d", via="d"), whole=True)
     assert {2: abi.Path(2), 3: abi.Path(3), 4: abi.Path(4)} == paths(world)
 
+
+def test_of_hosts_that_it_does_not_know_a_whole_turn_takes_nothing(world, failover):
+    """They may be new: the agent has them already, and would be the last to get them back."""
+    turn(world, failover, Path(host="b", via="d"), Path(host="c", via="b"))
     failover.know({"b": 2})
     turn(world, failover, whole=True)
-    assert {2: abi.Path(2)} == paths(world)
+    assert {2: abi.Path(2), 3: abi.Path(2)} == paths(world)
 
 
 def test_without_the_path_of_least_time_that_of_fewest_hops_will_do(world, failover):

@@ -44,6 +44,26 @@ def test_what_a_host_writes_is_seen_by_no_other(lab):
     assert not mark.exists()
 
 
+def test_a_host_that_was_rebooted_has_its_disk_its_place_and_nothing_else(lab):
+    host1, host2 = lab.hosts
+    kept, lost = Path("/var/lib/seaway/kept"), Path("/run/lost")
+    for file in (kept, lost):
+        host1.write(file, "mine")
+    host1.run("ip", "netns", "add", "blue")
+    host1.run("nft", "add", "table", "inet", "blue")
+    mac = host1.run("cat", "/sys/class/net/eth0/address")
+    with host1.popen("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        labs.reboot(host1)
+        assert running.wait(10)
+
+    assert "mine" == host1.read(kept)
+    assert 1 == host1.call("test", "-e", str(lost)).returncode
+    assert "" == host1.run("ip", "netns", "list") + host1.run("nft", "list", "ruleset")
+    assert mac == host1.run("cat", "/sys/class/net/eth0/address")
+    assert host2.reaches(host1.address4, within=5)
+    assert host1.reaches(lab.world.address4)
+
+
 def test_a_host_has_its_own_name_processes_and_cgroups(lab_host):
     first = lab_host.run("cat", "/proc/1/comm").strip()
     cgroup = lab_host.run("sh", "-c", "grep ^0:: /proc/self/cgroup").strip()

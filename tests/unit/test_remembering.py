@@ -119,6 +119,26 @@ def test_the_first_caller_waits_for_the_store_and_the_next_ones_do_not() -> None
     played(scenario)
 
 
+def test_nobody_waits_for_long_where_the_store_keeps_silent() -> None:
+    """As other hosts may by which it is reached."""
+
+    async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
+        one.link.cut, one.link.patience = True, 30.0
+        loop = asyncio.get_running_loop()
+        times = []
+        for number in (1, 2, 3):
+            start = loop.time()
+            await one.records.commit([endpoint("a", number)])
+            times.append(loop.time() - start)
+        assert [4.0, 0.0, 0.0] == times
+        assert "in time" in str(one.store.lost)
+        one.link.cut = False
+        await settled(one, two)
+        assert {store_key(endpoint("a", number)) for number in (1, 2, 3)} <= stored(etcd)
+
+    played(scenario)
+
+
 @pytest.mark.parametrize("fate", [Fate.LOST, Fate.UNANSWERED, Fate.LATE])
 def test_a_host_killed_before_its_record_is_known_to_be_stored_sends_it_when_it_boots(
     fate: Fate,

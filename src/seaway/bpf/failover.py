@@ -38,27 +38,17 @@ class Failover:
         self._numbers = numbers
 
     def turn(self, turn: Turn) -> None:
-        """What is not told stays, unless the turn is whole."""
+        """What is not told stays, unless the turn is whole. Hosts of which `routed` does not know
+        are new, or gone: their paths are the agent's, who knew of it first.
+        """
         bit = LATENCY if turn.routing == "latency" else 0
         paths = dict(filter(None, (self._path(path, bit) for path in turn.paths)))
         gone = {_U32.pack(self._numbers[h] | bit) for h in turn.gone if h in self._numbers}
         for table in self._tables("*/paths"):
             there = dict(table.elements())
-            over = {key for key in there if turn.whole and _U32.unpack(key)[0] & LATENCY == bit}
-            untold = {key: self._untold(key, there) for key in ((gone & there.keys()) | over)}
-            left = {key: value for key, value in untold.items() if value}
-            _told(table.update(list((left | paths).items())))
-            _told(table.delete(list(untold.keys() - left.keys() - paths.keys())))
-
-    def _untold(self, key: bytes, there: Mapping[bytes, bytes]) -> bytes | None:
-        """Where no path is told, as the agent has it (desired/network/overlay.py); None: of a host
-        that is none any more.
-        """
-        number = _U32.unpack(key)[0] & ~LATENCY
-        if number not in self._numbers.values():
-            return None
-        hops = _U32.pack(number)
-        return there.get(hops) if key != hops and hops in there else abi.Path(number).pack()
+            known = {_U32.pack(number | bit) for number in self._numbers.values() if turn.whole}
+            untold = {key: _untold(key, there) for key in there.keys() & (gone | known)}
+            _told(table.update(list((untold | paths).items())))
 
     def _path(self, path: Path, bit: int) -> tuple[bytes, bytes] | None:
         """None: of a host that is none any more."""
@@ -84,6 +74,12 @@ class Failover:
                 continue
             with syscall.closing(descriptor):
                 yield Table(descriptor)
+
+
+def _untold(key: bytes, there: Mapping[bytes, bytes]) -> bytes:
+    """Where no path is told, as the agent has it (desired/network/overlay.py)."""
+    hops = _U32.pack(_U32.unpack(key)[0] & ~LATENCY)
+    return there[hops] if key != hops and hops in there else abi.Path(*_U32.unpack(hops)).pack()
 
 
 def _told(failed: Mapping[bytes, OSError]) -> None:

@@ -15,7 +15,7 @@ are never written to, except for one cgroup subtree for each lab and one folder 
 from __future__ import annotations
 
 from seaway.lab.hosts import LabHost
-from seaway.lab.labs import Lab, down, link, load, names, part, passing, run, status, up
+from seaway.lab.labs import Lab, down, link, load, names, part, passing, reboot, run, status, up
 
 __all__ = [
     "Lab",
@@ -26,6 +26,7 @@ __all__ = [
     "names",
     "part",
     "passing",
+    "reboot",
     "run",
     "status",
     "up",

@@ -150,6 +150,27 @@ def part(*hosts: LabHost) -> None:
         wire.run("bridge", "link", "set", "dev", host.name, "isolated", "on")
 
 
+def reboot(host: LabHost) -> None:
+    """As when its power fails and comes back: all that ran in it and all that its kernel held is
+    gone. What lies on its disk stays (`holder.sh` says where), and its place on the wire; nothing
+    of it is started.
+    """
+    lab = load(host.cgroup.parent.name.removeprefix(cgroups.PREFIX))
+    before = Path(f"/proc/{host.pid}")
+    mac = (before / "root/sys/class/net/eth0/address").read_text().strip()
+    disk = os.open(before / "cwd", os.O_PATH | os.O_DIRECTORY)
+    try:
+        _wire(lab.name).run("ip", "link", "del", host.name)
+        cgroups.remove(host.cgroup)
+        pid = _hold(lab.name, host.name)
+        old, new = f"/proc/{os.getpid()}/fd/{disk}", f"/proc/{pid}/cwd"
+        copy = ["cp", "--archive", f"{old}/private/.", f"{new}/private/"]
+        subprocess.run(copy, check=True, timeout=60)
+    finally:
+        os.close(disk)
+    _connect(lab, host, pid, mac)
+
+
 def run(name: str, host: str, argv: list[str]) -> int:
     """Run a command in a lab host on our own terminal, in our own folder; its exit status."""
     here = ("sh", "-c", _IN_FOLDER, str(Path.cwd()), *argv)
@@ -210,19 +231,23 @@ def _wire(lab: str) -> LabHost:
 
 
 def _start(lab: Lab) -> None:
-    bridge = _hold(lab.name, WIRE)
-    wire.build(bridge)
+    wire.build(_hold(lab.name, WIRE))
     for host in lab.everyone:
-        pid = _hold(lab.name, host.name)
-        wire.connect(bridge, pid, host.name, wire.place(int(host.address4) & 0xFF))
-        if host is lab.world:
-            wire.be_the_world(pid)
-        elif lab.world:
-            wire.use_the_world(pid)
+        _connect(lab, host, _hold(lab.name, host.name))
+
+
+def _connect(lab: Lab, host: LabHost, pid: int, mac: str = "") -> None:
+    """With the wire, at its place."""
+    where = wire.place(int(host.address4) & 0xFF)
+    wire.connect(_wire(lab.name).pid, pid, host.name, where, mac)
+    if host == lab.world:
+        wire.be_the_world(pid)
+    elif lab.world:
+        wire.use_the_world(pid)
 
 
 def _hold(lab: str, host: str) -> int:
     cgroup, store = cgroups.of_lab(lab) / host, FOLDER / lab / host
-    store.mkdir()
+    store.mkdir(exist_ok=True)
     holders.start(host, cgroup, store)
     return holders.find(cgroup)

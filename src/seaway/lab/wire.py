@@ -36,11 +36,14 @@ def build(wire: int) -> None:
     _ip(wire, "link add wire type bridge mcast_snooping 0", "link set wire up")
 
 
-def connect(wire: int, host: int, port: str, where: Place) -> None:
-    """Give the host of process `host` its uplink eth0, whose other end is `port` of the bridge."""
+def connect(wire: int, host: int, port: str, where: Place, mac: str = "") -> None:
+    """Give the host of process `host` its uplink eth0, whose other end is `port` of the bridge.
+    `mac`: that it has; empty: any.
+    """
+    address = f" address {mac}" if mac else ""
     _ip(
         wire,
-        f"link add {port} type veth peer name eth0 netns {host}",
+        f"link add {port} type veth peer name eth0{address} netns {host}",
         f"link set {port} master wire up",
     )
     _ip(

@@ -26,6 +26,7 @@ from seaway.store.base import Changed, Commit, Item, Moment, Snapshot, Store
 from seaway.store.sqlite import SqliteStore
 
 RETRY = 1.0  # seconds
+PATIENCE = 4.0  # in which who changes what this host alone writes waits for the store
 _RECORDS, _BYTES = 100, 1 << 20  # sent at once, at most; etcd takes 128, and 1.5 MiB
 _GOES_ON = (
     "traffic, attach and detach on this host go on; "
@@ -229,10 +230,13 @@ class Remembering:
         self._due.set()
         if not self.lost:
             try:
-                with suppress(Changed):  # `send` tries again
-                    await self._send()
+                async with asyncio.timeout(PATIENCE):
+                    with suppress(Changed):  # `send` tries again
+                        await self._send()
             except Unavailable as error:
                 self._lose(error)
+            except TimeoutError:
+                self._lose(Unavailable("the store does not answer in time"))
         return Commit(0, dict(changes))
 
     def _decide(self, changes: Mapping[str, bytes | None]) -> None:
