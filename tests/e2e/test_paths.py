@@ -198,13 +198,18 @@ def goes_by(ring: Ring, relay: str) -> bool:
     return trace["verdict"] == "delivered"
 
 
+@whole
+@pytest.mark.usefixtures("heart")
+def test_a_trace_tells_the_hosts_that_packets_visit(ring, one):
+    assert goes_by(ring, one.vias["hops"]["host3"])
+
+
 @pytest.mark.parametrize("end", ["host1", "host3"])
 def test_a_dead_link_is_gone_around_in_time_and_taken_again(ring, one, heart, end, tell):
     """Where the near end died there is a backup; where it died elsewhere, there is none."""
     assert wait(lambda: time.monotonic() - one.turns[-1][0] > CALM, 60), one.vias
     used = one.vias["hops"]["host3"]
     (other,) = {"host2", "host4"} - {used}
-    assert goes_by(ring, used)
     ask(heart, "mark")
     cut = ring.link(end, used, "down")
     expected = {used: other if end == "host1" else used, "host3": other, other: other}
