@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from tests.fakes_kernel import FakeSurroundings, FakeTarget
+from tests.fakes_kernel import FakeLookups, FakeSurroundings, FakeTarget
 from tests.fakes_store import FakeStore
 
 from seaway.bootstrap import Plan, initialise
@@ -106,6 +106,7 @@ async def build(
     allocator = Allocator(member.host, holder(facts, member.host), owner(facts, member.host))
     load_blocks(allocator, facts)
     host = FakeSurroundings()
+    host.lookups = FakeLookups(kernel)
     intents = Intents(
         host=next(h for h in facts.all(Host) if h.name == member.host),
         facts=facts,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
+from seaway.desired.network.tables import Tables
 from seaway.errors import Unavailable
 from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
@@ -14,6 +15,7 @@ from seaway.model.facts import Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
 from seaway.model.routing import Question
+from seaway.model.trace import Lead
 
 T = TypeVar("T", bound=Value)
 
@@ -52,6 +54,31 @@ class FakeTarget:
         return {k: e for k, e in self.refuses.items() if k in keys}
 
 
+class FakeLookups:
+    """What programs would find in these targets. `dead`: hosts to which the link is."""
+
+    def __init__(self, targets: Mapping[str, FakeTarget]) -> None:
+        self.targets = targets
+        self.dead: set[int] = set()
+
+    def find(self, name: str, key: Any) -> Any:
+        if name == "dead":
+            return 1 if key in self.dead else None
+        there = self.targets[name].objects
+        if not isinstance(key, (IPv4Network, IPv6Network)):
+            return there.get(key)
+        alike = (p for p in there if p.version == key.version and key.network_address in p)
+        best = max(alike, key=lambda prefix: prefix.prefixlen, default=None)
+        return there.get(best)
+
+
+def next_door(address: Address) -> Lead | None:
+    """The routes of a host that is in the documentation networks, and has a router there."""
+    near = ip_network("192.0.2.0/24") if address.version == 4 else ip_network("2001:db8::/64")
+    router = None if address in near else near[254]
+    return Lead("eth0", 1500, router, near[1], known=True)
+
+
 class FakeSurroundings:
     """A host whose network namespaces are a dictionary of path and inode.
 
@@ -74,6 +101,7 @@ class FakeSurroundings:
         self.counted: dict[tuple[int, str], int] = {}
         self.told: dict[str, Value] = {}
         self.questions: list[Question] = []
+        self.lookups = FakeLookups({})
 
     def netns_path(self, given: str) -> str:
         return given if given.startswith("/") else f"/run/netns/{given}"
@@ -125,6 +153,9 @@ class FakeSurroundings:
         answer = self.told[question.ask]
         assert isinstance(answer, kind)
         return answer
+
+    def tables(self) -> Tables:
+        return Tables(self.lookups.find, next_door)
 
     def whereabouts(self) -> Whereabouts:
         return Whereabouts(machine="m", boot="b")

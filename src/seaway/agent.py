@@ -23,6 +23,7 @@ from seaway.api.server import Server
 from seaway.bpf import abi, maps, objects
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
+from seaway.bpf.lookups import Lookups
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.sockets import SocketTarget
@@ -220,6 +221,7 @@ def _surroundings(
     return HostSurroundings(
         links,
         Counters(plane),
+        Lookups(plane),
         attachments.mode,
         plane.layout,
         Translations(),

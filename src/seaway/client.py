@@ -30,6 +30,7 @@ from seaway.model.reports import (
     TokenReport,
 )
 from seaway.model.routing import RoutedReport
+from seaway.model.trace import TraceReport
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
 from seaway.store import file
 
@@ -122,6 +123,9 @@ class Client:
         asked = {"to": to, "routing": routing}
         query = urlencode({name: value for name, value in asked.items() if value})
         return self._get(f"/v1/routes?{query}" if query else "/v1/routes", list[RouteReport])
+
+    def trace(self, source: str, to: str) -> TraceReport:
+        return self._get("/v1/trace?" + urlencode({"from": source, "to": to}), TraceReport)
 
     def ipam(self) -> list[BlockReport]:
         return self._get("/v1/ipam", list[BlockReport])

@@ -8,8 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from seaway.desired.network.tables import Tables
 from seaway.errors import Invalid
-from seaway.kernel import host, netns, sockets, underlay
+from seaway.kernel import host, leads, netns, sockets, underlay
 from seaway.kernel.translations import Translations
 from seaway.kernel.whereabouts import whereabouts
 from seaway.model.facts import Value
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from seaway.bpf.counters import Counters
+    from seaway.bpf.lookups import Lookups
     from seaway.kernel.links import LinkTarget
     from seaway.model.addresses import Address, ForeignPrefix
     from seaway.model.backup import Whereabouts
@@ -44,6 +46,7 @@ class Ask(Protocol):
 class HostSurroundings:
     links: LinkTarget
     counters: Counters
+    lookups: Lookups
     attach: str
     layout: str
     translations: Translations
@@ -118,6 +121,9 @@ class HostSurroundings:
 
     def underlay(self) -> tuple[Address, ...]:
         return underlay.default()
+
+    def tables(self) -> Tables:
+        return Tables(self.lookups.find, leads.lead)
 
     def data_plane(self) -> tuple[str, str]:
         return self.attach, self.layout

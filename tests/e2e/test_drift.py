@@ -369,7 +369,7 @@ def _named(name: str, key: bytes) -> str:
     """The key as the agent tells it."""
     from seaway.bpf import maps  # noqa: PLC0415
 
-    return named(maps._CODECS[name][0].unpack(key))
+    return named(maps.CODECS[name][0].unpack(key))
 
 
 def _rule_handle(host: LabHost) -> str:

@@ -182,6 +182,49 @@ def judge(tell, sharp):
     return judge
 
 
+WALK = """
+import socket, sys
+made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, int(sys.argv[2]))
+made.sendto(b"", (sys.argv[1], 9))
+"""
+
+
+def ended(ring: Ring) -> dict[str, int]:
+    """By host: how many packets had no TTL left there."""
+    drops = {host.name: placed.client(host).status().drops for host in ring.lab.hosts}
+    return {
+        name: sum(drop.packets for drop in found if drop.reason == "ttl_exceeded")
+        for name, found in drops.items()
+    }
+
+
+def walked(ring: Ring, address: str) -> list[str]:
+    """The hosts that packets from the container on host1 visit: with a small TTL one ends there."""
+    before = ended(ring)
+    for ttl in ("1", "2", "3"):
+        ring["host1"].run("ip", "netns", "exec", "end", "python3", "-c", WALK, address, ttl)
+    assert wait(lambda: sum(ended(ring).values()) == sum(before.values()) + 3)
+    return [name for name, count in ended(ring).items() for _ in range(count - before[name])]
+
+
+def goes_by(ring: Ring, relay: str) -> bool:
+    """To the container on host3: what is told, and what real packets do."""
+    (there,) = placed.client(ring["host3"]).endpoints()
+    address = str(there.endpoint.addresses[0].ip)
+    trace = told(ring["host1"], "trace", "default/end", f"{address}:9/udp")
+    steps = [(step["host"], step["decision"]) for step in trace["steps"]]
+    assert [("host1", "send"), (relay, "send"), ("host3", "deliver")] == steps
+    assert sorted(["host1", relay, "host3"]) == walked(ring, address)
+    return trace["verdict"] == "delivered"
+
+
+@whole
+@pytest.mark.usefixtures("heart")
+def test_a_trace_tells_the_hosts_that_packets_visit(ring, one):
+    assert goes_by(ring, one.vias["hops"]["host3"])
+
+
 @pytest.mark.parametrize("end", ["host1", "host3"])
 def test_a_dead_link_is_gone_around_in_time_and_taken_again(ring, one, heart, end, judge):
     """Where the near end died there is a backup; where it died elsewhere, there is none."""
@@ -193,6 +236,7 @@ def test_a_dead_link_is_gone_around_in_time_and_taken_again(ring, one, heart, en
     expected = {used: other if end == "host1" else used, "host3": other, other: other}
     told = one.knows(expected, within=LATE) - cut
     felt = ask(heart, "outage") / 1000
+    assert goes_by(ring, other)
     ring.link(end, used, "up")
 
     judge(end, told, felt)

@@ -11,7 +11,7 @@ import pytest
 from seaway.bpf import abi
 from seaway.bpf.askers import Asked, Place
 from seaway.bpf.btf import Btf, layout_hash
-from seaway.bpf.maps import _CODECS
+from seaway.bpf.maps import CODECS
 from seaway.bpf.objects import OBJECTS, STATE, read_objects
 from seaway.desired.network import host
 
@@ -41,7 +41,7 @@ def knows(btf, struct_name):
     return any(t.name == struct_name and t.kind == STRUCT for t in btf.types)
 
 
-@pytest.mark.parametrize("name", sorted(_CODECS))
+@pytest.mark.parametrize("name", sorted(CODECS))
 def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
     btf, found = next((b, m) for b in FILES.values() for m in b.maps() if m.name == name)
     samples = {
@@ -115,8 +115,8 @@ def test_a_damaged_object_file_is_refused_in_words():
 def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
     of_one_layout = {"drops", "scratches", "trains", "ways"}
 
-    assert set(abi.MAPS) == _CODECS.keys() | STATE | of_one_layout
-    assert len(abi.MAPS) == len(_CODECS) + len(STATE) + len(of_one_layout)
+    assert set(abi.MAPS) == CODECS.keys() | STATE | of_one_layout
+    assert len(abi.MAPS) == len(CODECS) + len(STATE) + len(of_one_layout)
 
 
 def test_ways_have_as_many_places_as_in_c():

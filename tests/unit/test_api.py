@@ -46,6 +46,11 @@ PORT = {"host_port": 8080, "container_port": 80, "protocol": "udp", "host_ip": "
 PUBLISH = "/v1/endpoints/a/publish"
 BLUE = {"netns": "blue", "network": "default"}
 CHANGES = "/v1/store/changes?now=1&since={revision}&mark={mark}"
+TRACE = "/v1/trace?from=web/a&to=world:443/tcp"
+ONWARD = (
+    "/v1/trace/onward?at=h&source=203.0.113.1&destination=192.0.2.1&port=80&protocol=tcp"
+    "&carried=wire"
+)
 EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("POST", "/v1/networks"): ({}, {"name": "web"}),
     ("GET", "/v1/networks"): ({}, None),
@@ -62,6 +67,8 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("GET", "/v1/backup"): ({}, None),
     ("GET", "/v1/links"): ({}, None),
     ("GET", "/v1/routes"): ({}, None),
+    ("GET", TRACE): ({}, None),
+    ("GET", ONWARD): ({}, None),
     ("GET", "/v1/ipam"): ({}, None),
     ("GET", "/v1/ipam/check"): ({}, None),
     ("DELETE", "/v1/ipam/addresses/{address}"): ({"address": "10.208.9.9"}, None),
@@ -270,6 +277,10 @@ def test_the_description_itself_is_served(agent):
         (("GET", "/v1/status", {}), 400, "Invalid", "GET /v1/status takes no body"),
         (("GET", "/v1/endpoints?net=a"), 400, "Invalid", "unknown query parameter 'net'"),
         (("DELETE", "/v1/ipam/addresses/ten"), 400, "Invalid", "'ten' is no IP address"),
+        (("GET", "/v1/trace?from=a"), 400, "Invalid", "'' is no port of anybody"),
+        (("GET", "/v1/trace?from=a&to=b:80"), 404, "NotFound", "there is no endpoint 'a'"),
+        (("GET", "/v1/trace/onward?at=h"), 400, "Undecodable", "missing required field"),
+        (("GET", ONWARD.replace("80", "x")), 400, "Invalid", "'x' is no number"),
         (("GET", "/v2/status"), 404, "NotFound", "there is no /v2/status"),
         (("POST", PUBLISH, {"ports": []}), 400, "Invalid", "no port was given"),
         (("POST", PUBLISH, {"ports": [PORT]}), 404, "NotFound", "there is no endpoint 'a'"),

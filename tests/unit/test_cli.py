@@ -518,3 +518,42 @@ def test_a_network_is_routed_as_it_was_told(seaway):
     )
     seaway("network", "update", "video", "--routing", "hops")
     assert "hops" in seaway("network", "inspect", "video")
+
+
+def test_a_trace_shows_every_step_and_what_came_of_it(seaway):
+    seaway("network", "create", "web", "--closed")
+    seaway("attach", "blue", "--name", "a", "--publish", "8080:80")
+    seaway("attach", "green", "--name", "b", "--network", "web")
+
+    told = seaway("trace", "a", "world:443").splitlines()
+    assert ["HOST", "AT", "DEVICE", "TO", "DECIDES", "MTU", "WHY"] == told[0].split()
+    assert "from_endpoint" in told[1]
+    assert "masqueraded as 192.0.2.1" in told[2]
+    assert "to the world by 192.0.2.254  1500" in told[3]
+    assert "a (10.208.0.1) to world: left" == told[4]
+
+    told = seaway("trace", "b", "a:80/udp").splitlines()
+    assert "dropped: isolated" in told[1]
+    assert told[2].endswith(": dropped: isolated")
+    told = seaway("trace", "world", "[2001:db8::1]:8080")
+    assert "[2001:db8::1]:8080  translated to [fd00:5ea::1]:80" in told
+    assert "delivered to default/a" in told
+    assert "to this host's sockets" in seaway("trace", "a", "192.0.2.1:22")
+
+    found = json.loads(seaway("trace", "b", "a:80", "-o", "json"))
+    assert ("dropped", "isolated") == (found["verdict"], found["reason"])
+    assert "drop" == found["steps"][0]["decision"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "complaint"),
+    [
+        (("z", "world:80"), 3, "there is no endpoint 'z'"),
+        (("world", "z:80"), 3, "expected an endpoint's name, an address, or 'world'"),
+        (("world", "z"), 2, "'z' is no port of anybody"),
+        (("world", "z:80/icmp"), 2, "expected tcp or udp"),
+        (("world", "world:80"), 2, "neither 'world' nor 'world' is of this cluster"),
+    ],
+)
+def test_what_cannot_be_traced_says_why(seaway, words, status, complaint):
+    assert complaint in seaway("trace", *words, status=status)

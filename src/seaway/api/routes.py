@@ -39,6 +39,7 @@ from seaway.model.requests import (
 )
 from seaway.model.routing import RoutedReport
 from seaway.model.store import Changes, Committed, Committing, Stored
+from seaway.model.trace import Step, Traced, TraceReport, from_query, parse_target
 from seaway.model.wire import CniAnswer, CniCall
 from seaway.store.base import Moment
 
@@ -192,6 +193,23 @@ ROUTES = (
         lambda to, call: to.intents.routes(call.query.get("to", ""), call.query.get("routing", "")),
         answers=list[RouteReport],
         query=("to", "routing"),
+    ),
+    Route(
+        "GET",
+        "/v1/trace",
+        lambda to, call: to.intents.trace(
+            call.query.get("from", ""), parse_target(call.query.get("to", ""))
+        ),
+        answers=TraceReport,
+        query=("from", "to"),
+    ),
+    Route(
+        "GET",
+        "/v1/trace/onward",
+        lambda to, call: to.intents.trace_on(call.query.get("at", ""), from_query(call.query)),
+        answers=list[Step],
+        query=("at", *Traced.__struct_fields__),
+        hosts=True,
     ),
     Route("GET", "/v1/ipam", lambda to, _: to.intents.ipam(), answers=list[BlockReport]),
     Route("GET", "/v1/ipam/check", lambda to, _: to.intents.ipam_check(), answers=list[Leak]),

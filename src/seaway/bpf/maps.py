@@ -150,7 +150,7 @@ PUBLICATION: Final[Codec[abi.Publication]] = Codec(abi.Publication.pack, abi.Pub
 ORIGIN: Final[Codec[abi.Origin]] = Codec(abi.Origin.pack, abi.Origin.unpack)
 ENDPOINT: Final[Codec[abi.Endpoint]] = Codec(abi.Endpoint.pack, abi.Endpoint.unpack)
 
-_CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
+CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "endpoints": (ADDRESS, ENDPOINT),
     "interfaces": (NUMBER, ENDPOINT),
     "subnets": (PREFIX, NUMBER),
@@ -230,7 +230,7 @@ def targets(plane: DataPlane) -> dict[str, MapTarget[Any, Any]]:
         name: (ArrayTarget if name in _ARRAYS else MapTarget)(
             name, plane.maps[name], key, value, epoch if name in _JUDGED_BY else None
         )
-        for name, (key, value) in _CODECS.items()
+        for name, (key, value) in CODECS.items()
     }
     return found | {PublicationTarget.name: PublicationTarget(plane, epoch)}
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "detach": ("attach", "Take an endpoint's interface away and free its addresses."),
     "endpoint": ("endpoint", "List and inspect endpoints, and publish their ports."),
     "route": ("route", "Show the paths to other hosts, and why not the others."),
+    "trace": ("trace", "Show each hop that a packet would take, what it decides, and why."),
     "ipam": ("ipam", "Show who holds each address and why; find and free leaks."),
     "lab": ("lab", "Make virtual hosts on this machine to try things in."),
     "bench": ("bench", "Measure side by side with what is installed here."),

@@ -13,8 +13,8 @@ from seaway.intents.health import HealthIntents
 from seaway.intents.hosts import HostIntents
 from seaway.intents.joining import JoiningIntents
 from seaway.intents.networks import NetworkIntents
-from seaway.intents.routing import RoutingIntents
 from seaway.intents.tokens import TokenIntents
+from seaway.intents.tracing import TraceIntents
 
 
 class Intents(
@@ -23,7 +23,7 @@ class Intents(
     EndpointIntents,
     AddressIntents,
     BackupIntents,
-    RoutingIntents,
+    TraceIntents,
     HostIntents,
     JoiningIntents,
     TokenIntents,

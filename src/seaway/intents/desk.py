@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from seaway.converge import Convergence
+from seaway.desired.network.tables import Tables
 from seaway.errors import SeawayError, Unavailable
 from seaway.facts import Facts
 from seaway.ipam import Allocator, load_blocks
@@ -81,6 +82,9 @@ class Surroundings(Protocol):
 
     async def ask_routed(self, question: Question, kind: type[V]) -> V:
         """What `routed` answers. `Unavailable`: nothing."""
+
+    def tables(self) -> Tables:
+        """What the programs look up, in the kernel as it is now."""
 
     def whereabouts(self) -> Whereabouts:
         """By what this host is told from every other one."""

@@ -15,7 +15,7 @@ from seaway.model.facts import Block, Cluster, Host, Network, Overlay, Path, Pee
 from seaway.model.kernel import Vxlan
 from seaway.names import OVERLAY_DEVICE
 
-_OVERHEAD: Final = {4: 50, 6: 70}  # what carries a packet adds, by its own family: bytes
+OVERHEAD: Final = {4: 50, 6: 70}  # what carries a packet adds, by its own family: bytes
 _FLAGS: Final = {
     "auto": abi.NEXT_HOP_OVERLAY | abi.NEXT_HOP_DIRECT,
     "always": abi.NEXT_HOP_OVERLAY,
@@ -30,7 +30,7 @@ def overhead(underlay: Collection[Address], encapsulation: str) -> int:
     """
     if encapsulation == "never":
         return 0
-    return max((_OVERHEAD[a.version] for a in underlay), default=0)
+    return max((OVERHEAD[a.version] for a in underlay), default=0)
 
 
 def _this_host(view: View) -> Host | None:

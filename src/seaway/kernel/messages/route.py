@@ -21,7 +21,7 @@ from seaway.model.addresses import Address, Prefix
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 GROUPS: Final = (7, 11)  # of notifications: IPv4, IPv6
-UNICAST, UNREACHABLE = 1, 7
+UNICAST, LOCAL_ADDRESS, UNREACHABLE = 1, 2, 7
 UNIVERSE, LINK, NOWHERE = 0, 253, 255  # scopes
 MAIN: Final = 254
 LOCAL: Final = 255
@@ -110,6 +110,12 @@ def list_routes(af: int, protocol: int = 0, table: int = 0, ifindex: int = 0) ->
     return RTM_GETROUTE, head + b"".join(u32(kind, value) for kind, value in wanted if value)
 
 
+def get_route(address: Address) -> tuple[int, bytes]:
+    """The arguments of `Rtnl.get`: how the kernel would send there. Refused where it would not."""
+    head = _HEAD.pack(family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    return RTM_GETROUTE, head + attribute(_DST, address.packed)
+
+
 def parse_protocol(body: bytes) -> int:
     """Only who made it, and quickly."""
     return int(unpack(_HEAD, body)[5])
@@ -122,11 +128,16 @@ def is_default(body: bytes) -> bool:
 
 def parse_route(body: bytes) -> RouteEntry | None:
     """None for one of another family, or for a route that the kernel only remembers."""
-    af, length, _src, _tos, table, protocol, scope, kind, flags = unpack(_HEAD, body)
+    return None if unpack(_HEAD, body)[-1] & _CLONED else parse_answer(body)
+
+
+def parse_answer(body: bytes) -> RouteEntry | None:
+    """To `get_route`: that the kernel would go by it. None for one of another family."""
+    af, length, _src, _tos, table, protocol, scope, kind, _flags = unpack(_HEAD, body)
     found = attributes(body, _HEAD.size)
     whole = bytes(4 if af == 2 else 16)
     network = ip(af, found.get(_DST, whole))
-    if network is None or flags & _CLONED:
+    if network is None:
         return None
     metrics = attributes(found.get(_METRICS, b""))
     return RouteEntry(

@@ -1,0 +1,272 @@
+"""What becomes of a packet on one host, as far as several programs do the same with it.
+
+Each part is one header of bpf/lib, said again over the same tables; tests/bpf/test_trace.py holds
+both to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from seaway.bpf import abi
+from seaway.desired.network.overlay import OVERHEAD
+from seaway.desired.network.tables import Choice, Tables, is_group, is_internal
+from seaway.facts import Facts
+from seaway.model.addresses import Address, unmapped
+from seaway.model.facts import Attached, Endpoint, Host, Network, Path, Peer, path_key
+from seaway.model.trace import Carried, Lead, Step, Traced
+from seaway.names import OVERLAY_DEVICE
+
+_HOW: Final[dict[Carried, str]] = {"overlay": "encapsulated", "direct": "direct", "wire": "routed"}
+
+
+class Place(NamedTuple):
+    """Where something is decided."""
+
+    at: str
+    device: str = ""
+
+
+class Onward(NamedTuple):
+    """The packet as it comes to another host."""
+
+    host: str
+    packet: Traced
+
+
+STACK: Final = Place("routes")
+FIREWALL: Final = Place("nftables")
+
+
+class Ground:
+    """One host, and one packet on it. `steps`: what was decided; `onward`: where it goes on."""
+
+    def __init__(self, facts: Facts, tables: Tables, packet: Traced) -> None:
+        self.facts = facts
+        self.tables = tables
+        self.packet = packet
+        self.host = facts.all(Host)[0]
+        self.steps: list[Step] = []
+        self.onward: Onward | None = None
+
+    def step(self, place: Place, decision: Any, why: str, **more: Any) -> None:
+        packet, more = self.packet, {"device": place.device} | more
+        self.steps.append(
+            Step(
+                host=self.host.name,
+                at=place.at,
+                source=packet.source,
+                destination=packet.destination,
+                port=packet.port,
+                decision=decision,
+                why=why,
+                **more,
+            )
+        )
+
+    def drop(self, place: Place, reason: str, why: str) -> None:
+        self.step(place, "drop", why, reason=reason)
+
+    # Names
+
+    def host_name(self, number: int) -> str:
+        if number == self.host.number:
+            return self.host.name
+        return next((p.name for p in self.facts.where(Peer, "number", number)), f"host {number}")
+
+    def network(self, number: int) -> Network | None:
+        return next(iter(self.facts.where(Network, "number", number)), None)
+
+    def network_name(self, number: int) -> str:
+        found = self.network(number)
+        return f"network {found.name if found else number}"
+
+    def endpoint_name(self, entry: abi.Endpoint) -> str:
+        for attached in self.facts.where(Attached, "ifindex", entry.ifindex):
+            if endpoint := self.facts.get(Endpoint, attached.endpoint):
+                return f"{endpoint.network}/{endpoint.name}"
+        return f"device {entry.ifindex}"
+
+    # Who reaches whom, as network.h and remote.h have it
+
+    def bond(self, one: int, other: int, *, both_open: bool) -> str:
+        """Why these networks reach each other; empty: they do not."""
+        if one == other:
+            return f"both are in {self.network_name(one)}"
+        if both_open:
+            return "both networks are open"
+        return "their networks are connected" if self.tables.connected(one, other) else ""
+
+    def bond_here(self, one: abi.Endpoint, other: abi.Endpoint) -> str:
+        both_open = bool(one.flags & other.flags & abi.ENDPOINT_OPEN)
+        return self.bond(one.network, other.network, both_open=both_open)
+
+    def bond_there(self, remote: abi.Remote, endpoint: abi.Endpoint) -> str:
+        if remote.flags & abi.REMOTE_HOST:
+            return "hosts and endpoints reach each other"
+        both_open = bool(remote.flags & endpoint.flags & abi.ENDPOINT_OPEN)
+        return self.bond(remote.network, endpoint.network, both_open=both_open)
+
+    def isolated(self, place: Place, networks: Iterable[int]) -> None:
+        names = " and ".join(map(self.network_name, networks))
+        self.drop(place, "isolated", f"{names} are closed to each other")
+
+    # Into an endpoint, as arrive.h and deliver.h have it
+
+    def used_up(self, place: Place) -> bool:
+        if self.packet.ttl > 1:
+            return False
+        self.drop(place, "ttl_exceeded", "it has visited as many hosts as it may")
+        return True
+
+    def deliver(self, place: Place, endpoint: abi.Endpoint, why: str) -> None:
+        name = self.endpoint_name(endpoint)
+        self.step(place, "deliver", why, to=name, mtu=endpoint.mtu)
+
+    def to_published(self, place: Place, payer: int = 0) -> bool:
+        """Whether it is for a published port (published.h). `payer`: the device of the endpoint
+        that asks; 0: somebody outside, or another host.
+        """
+        packet, tables = self.packet, self.tables
+        found = tables.publication(packet.destination, packet.port, packet.protocol)
+        backend = tables.endpoint(unmapped(found.backend)) if found else None
+        if not found or not backend:
+            return False
+        self.translate(place, found, backend)
+        own = [a for a in self.host.addresses if a.version == packet.source.version]
+        if payer and own and tables.owns(backend, payer):
+            self.packet = replace(self.packet, source=own[0])
+        if not self.used_up(place):
+            self.deliver(place, backend, "it has this port")
+        return True
+
+    def translate(self, place: Place, found: abi.Publication, backend: abi.Endpoint) -> None:
+        port, address = int.from_bytes(found.port, "big"), unmapped(found.backend)
+        why = f"a published port of {self.endpoint_name(backend)}"
+        to = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+        self.step(place, "translate", why, to=to)
+        self.packet = replace(self.packet, destination=address, port=port)
+
+    # To another host, as way.h and convey.h have it
+
+    def convey(self, place: Place, key: int, *, hop: bool = True, carrier: int = 0) -> None:
+        """By this path. `hop`: passed on as by a router; `carrier`: of this family it has one, and
+        keeps it.
+        """
+        choice, number = self.tables.choice(key), key & ~abi.PATH_LATENCY
+        if choice.hop is None:
+            self.drop(place, "no_path", self._no_path(choice, number))
+            return
+        to = unmapped(choice.hop.underlay)
+        lead = self.tables.lead(to)
+        carried = self._carried(choice.hop, number, lead) if lead else None
+        if lead is None or carried is None:
+            why = f"the host's routes do not lead to {self.host_name(choice.hop.host)} at {to}"
+            self.drop(place, "no_path", why + (" without a router" if lead else ""))
+            return
+        if carrier == to.version and choice.hop.flags & abi.NEXT_HOP_OVERLAY:
+            carried = "overlay"
+        mtu = lead.mtu - (OVERHEAD[to.version] if carried == "overlay" else 0)
+        ttl, sender = self.packet.ttl - hop, self._own(to)
+        packet = replace(self.packet, ttl=ttl, carried=carried, carrier=sender)
+        place = Place(place.at, lead.device)
+        self.send(place, self.host_name(choice.hop.host), packet, self._why_there(choice, key), mtu)
+
+    def send(self, place: Place, host: str, packet: Traced, why: str, mtu: int) -> None:
+        """`packet`: as it comes there."""
+        self.step(place, "send", why, to=host, how=_HOW[packet.carried], mtu=mtu)
+        self.onward = Onward(host, packet)
+
+    def _carried(self, hop: abi.NextHop, number: int, lead: Lead) -> Carried | None:
+        """None: in no way."""
+        carry = bool(hop.flags & abi.NEXT_HOP_OVERLAY)
+        next_door = lead.gateway is None and (lead.known or not carry)
+        if hop.flags & abi.NEXT_HOP_DIRECT and hop.host == number and next_door:
+            return "direct"
+        return "overlay" if carry else None
+
+    def _own(self, to: Address) -> Address | None:
+        """Where this host sends from."""
+        here = self.tables.underlay()
+        return unmapped(here.v4 if to.version == 4 else here.v6) if here else None
+
+    def _no_path(self, choice: Choice, number: int) -> str:
+        name = self.host_name(number)
+        if choice.path is None:
+            return f"no path leads to {name}"
+        via, backup = choice.path.via, choice.path.backup
+        dead = f"the link to {self.host_name(via)} is dead"
+        if not backup:
+            return f"{dead}, and the path to {name} has no backup"
+        return f"{dead}, and so is that to {self.host_name(backup)}, the backup to {name}"
+
+    def _why_there(self, choice: Choice, key: int) -> str:
+        path, number = choice.path, key & ~abi.PATH_LATENCY
+        assert path is not None
+        name, via = self.host_name(number), self.host_name(path.via)
+        if choice.spared:
+            return f"the link to {via} is dead: the backup of the path to {name}"
+        why = "no relay is needed" if via == name else f"the next hop to {name}"
+        told = self.facts.get(Path, path_key(name, "latency" if key != number else "hops"))
+        return f"{why}; routing tells of {told.via}" if told and told.via != via else why
+
+    # To nobody
+
+    def odd(self, place: Place, *, link_local: bool) -> bool:
+        """Whether the destination is one to which nothing is passed on."""
+        there = self.packet.destination
+        if is_group(there):
+            self.drop(place, "multicast", "it is for a group or for all")
+        elif is_internal(there):
+            self.drop(place, "internal", "such an address never stands on a wire")
+        elif there.is_link_local and not link_local:
+            self.drop(place, "link_local", "link-local addresses are closed to its network")
+        else:
+            return False
+        return True
+
+    def nobody(self, place: Place) -> None:
+        """Drift is told: an endpoint that is recorded, but that the maps do not have."""
+        here = self.facts.where(Endpoint, "address", self.packet.destination)
+        lost = [f"endpoint {e.network}/{e.name} is missing in the kernel's maps" for e in here]
+        self.drop(place, "no_endpoint", lost[0] if lost else "nobody has this address of ours")
+
+    # By the host's own stack
+
+    def by_routes(self, source: Network | None = None) -> None:
+        """Where the host's routes lead. `source`: the network of the endpoint that it is from."""
+        lead = self.tables.lead(self.packet.destination)
+        if lead is None:
+            self.drop(STACK, "", f"this host has no route to {self.packet.destination}")
+        elif lead.local:
+            self.step(STACK, "host", "an address of this host")
+        elif lead.device == OVERLAY_DEVICE:
+            self.drop(
+                Place("to_overlay", lead.device), "not_here", "no other host has this address"
+            )
+        else:
+            self._leave(lead, source)
+
+    def _leave(self, lead: Lead, source: Network | None) -> None:
+        if source and source.masquerade:
+            why = f"network {source.name} hides behind its host"
+            self.step(FIREWALL, "masquerade", why, to=str(lead.source or ""))
+            self.packet = replace(self.packet, source=lead.source or self.packet.source)
+        place = Place(STACK.at, lead.device)
+        for peer in self.facts.where(Peer, "underlay", self.packet.destination):
+            if self.packet.ttl <= 1:
+                self.drop(place, "", "it has visited as many hosts as it may")
+            else:
+                packet = replace(self.packet, ttl=self.packet.ttl - 1, carried="wire", carrier=None)
+                self.send(place, peer.name, packet, "its address in the underlay", lead.mtu)
+            return
+        to = str(lead.gateway or self.packet.destination)
+        self.step(place, "leave", "the host's routes lead there", to=to, mtu=lead.mtu)
+
+
+def path_of(remote: abi.Remote) -> int:
+    """Which path leads there: a key of `paths` (remote.h)."""
+    return remote.host | (abi.PATH_LATENCY if remote.flags & abi.REMOTE_LATENCY else 0)

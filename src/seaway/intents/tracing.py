@@ -1,0 +1,224 @@
+"""A trace: from host to host, each of which tells what it does with the packet.
+
+Each host asks the next one, which it reaches without a relay: so a trace comes wherever packets
+come. One that does not answer is told as such, and the next is guessed from what is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlencode
+
+from msgspec.structs import replace
+
+from seaway.desired.network.trace import walk
+from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
+from seaway.intents.routing import RoutingIntents
+from seaway.model.addresses import Address
+from seaway.model.facts import Block, Endpoint, HostAddresses, Network, Path, Peer
+from seaway.model.trace import (
+    PASSES,
+    WORLD,
+    WORLDLY,
+    Step,
+    Target,
+    Traced,
+    TraceReport,
+    Verdict,
+    checked,
+    parse_end,
+    to_query,
+)
+from seaway.records import parse
+
+_VERDICTS: Final[dict[str, Verdict]] = {
+    "deliver": "delivered",
+    "host": "delivered",
+    "drop": "dropped",
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """Of a trace. `host`: whose it is; empty: nobody's of the cluster."""
+
+    said: str
+    addresses: tuple[Address, ...]
+    host: str = ""
+
+
+class TraceIntents(RoutingIntents):
+    async def trace(self, source: str, to: Target) -> TraceReport:
+        """What becomes of the first packet from one end to a port of the other."""
+        checked(to)
+        begin, end = await self._end(source), await self._end(to.end)
+        if not (begin.host or end.host or self._is_ours(end)):
+            raise Invalid(
+                f"neither '{begin.said}' nor '{end.said}' is of this cluster",
+                "name an endpoint, or an address of one or of a host",
+            )
+        one, other = _of_one_family(begin, end)
+        packet = Traced(source=one, destination=other, port=to.port, protocol=to.protocol)
+        at = begin.host or end.host or self.host.name
+        steps = await self._at(at, packet if begin.host else replace(packet, carried="wire"))
+        return TraceReport(
+            source=_told(begin, one),
+            destination=_told(end, other),
+            protocol=to.protocol,
+            verdict=_verdict(steps),
+            reason=steps[-1].reason,
+            steps=tuple(steps),
+        )
+
+    async def trace_on(self, at: str, packet: Traced) -> list[Step]:
+        """The same from that host on, as another one asks: of this host, or passed on to that."""
+        if at == self.host.name:
+            return await self._at(at, packet)
+        if packet.passes < 1:
+            raise Unavailable(f"the question does not come to host '{at}'", "see: seaway route ls")
+        return await self._reach(at, replace(packet, passes=packet.passes - 1))
+
+    async def _at(self, host: str, packet: Traced) -> list[Step]:
+        if host != self.host.name:
+            try:
+                return await self._reach(host, packet)
+            except SeawayError as error:
+                return await self._guess(host, packet, error)
+        steps, onward = walk(self.facts, self.surroundings.tables(), packet)
+        if onward is None:
+            return list(steps)
+        return [*steps, *await self._at(onward.host, replace(onward.packet, passes=PASSES))]
+
+    async def _reach(self, host: str, packet: Traced) -> list[Step]:
+        """Its answer, by whoever is next on the way there, as packets go."""
+        path = self.facts.get(Path, host) or Path(host=host, via=host)
+        url = "/v1/trace/onward?" + urlencode({"at": host} | to_query(packet))
+        failure = Unavailable(f"there is no host '{host}'", "see: seaway host ls")
+        for via in filter(None, (path.via, path.backup)):
+            if peer := self.facts.get(Peer, via):
+                try:
+                    found: list[Step] = await self.others.ask(peer, "GET", url, None, list[Step])
+                except Unavailable as error:
+                    failure = error
+                else:
+                    return found
+        raise failure
+
+    # Of a host that cannot be asked
+
+    async def _guess(self, host: str, packet: Traced, error: SeawayError) -> list[Step]:
+        """It is taken to pass the packet on as the links say that are told here."""
+        end = self._holder(packet.destination)
+        after = "" if end == host else await self._after(host, end)
+        there = "" if after else await self._recorded(packet.destination)
+        known = f"; by the links it goes on to {after}" if after else there
+        step = Step(
+            host=host,
+            at="",
+            source=packet.source,
+            destination=packet.destination,
+            port=packet.port,
+            decision="unknown",
+            why=f"it cannot be asked: {error.message}{known}",
+            to=after,
+        )
+        if not after or packet.ttl <= 1:
+            return [step]
+        relay = self.facts.get(Peer, host)
+        carrier = _alike(relay.underlay if relay else (), packet.carrier)
+        more = replace(packet, ttl=packet.ttl - 1, carried="overlay", carrier=carrier)
+        return [step, *await self._at(after, more)]
+
+    async def _recorded(self, address: Address) -> str:
+        with suppress(SeawayError):
+            for endpoint in await self._everywhere():
+                if address in (interface.ip for interface in endpoint.addresses):
+                    return f"; the records have {endpoint.network}/{endpoint.name} there"
+        return ""
+
+    async def _after(self, host: str, end: str) -> str:
+        """The next host on the way from that one, as the links say; empty: nobody knows."""
+        if end in ("", self.host.name):
+            return end
+        with suppress(SeawayError):
+            for report in await self.routes(end, "hops"):
+                if host in report.path[:-1]:
+                    return report.path[report.path.index(host) + 1]
+        return ""
+
+    # Ends
+
+    async def _end(self, said: str) -> End:
+        if said == WORLD:
+            return End(said, WORLDLY)
+        if address := parse_end(said):
+            return End(said, (address,), self._holder(address))
+        found = _named(self.facts.all(Endpoint), said) or _named(await self._everywhere(), said)
+        if not found:
+            raise NotFound(
+                f"there is no endpoint '{said}'",
+                "expected an endpoint's name, an address, or 'world'; see: seaway endpoint ls",
+            )
+        if len(found) > 1:
+            several = ", ".join(sorted(f"{e.network}/{e.name} on {e.host}" for e in found)[:5])
+            raise Conflict(f"'{said}' means several endpoints: {several}", "give an address")
+        return End(said, tuple(i.ip for i in found[0].addresses), found[0].host)
+
+    async def _everywhere(self) -> list[Endpoint]:
+        """Those of other hosts, as the records have them."""
+        items = (await self.seen()).items
+        records = (parse(k, i.value) for k, i in items.items() if k.startswith("endpoints/"))
+        return [r for r in records if isinstance(r, Endpoint)]
+
+    def _holder(self, address: Address) -> str:
+        """The host that has it, for itself or an endpoint; empty: none of the cluster."""
+        own = self.facts.get(HostAddresses, "host")
+        ours = {*self.here.addresses, *(own.addresses if own else ())}
+        if address in ours or self.facts.where(Endpoint, "address", address):
+            return self.host.name
+        for peer in self.facts.all(Peer):
+            if address in (*peer.addresses, *peer.underlay):
+                return peer.name
+        blocks = [b for b in self.facts.all(Block) if address in b.prefix]
+        return max(blocks, key=lambda b: b.prefix.prefixlen).host if blocks else ""
+
+    def _is_ours(self, end: End) -> bool:
+        subnets = [s for network in self.facts.all(Network) for s in network.subnets]
+        return any(address in subnet for address in end.addresses for subnet in subnets)
+
+
+def _named(endpoints: Iterable[Endpoint], said: str) -> list[Endpoint]:
+    network, _, name = said.rpartition("/")
+    named = (e for e in endpoints if name in (e.name, e.id, e.container))
+    return [e for e in named if network in ("", e.network)]
+
+
+def _of_one_family(one: End, other: End) -> tuple[Address, Address]:
+    """The first of each that can speak with each other."""
+    for address in one.addresses:
+        for there in other.addresses:
+            if address.version == there.version:
+                return address, there
+    raise Invalid(
+        f"'{one.said}' and '{other.said}' have no family of addresses in common",
+        "IPv4 and IPv6 do not reach each other",
+    )
+
+
+def _alike(addresses: Sequence[Address], like: Address | None) -> Address | None:
+    """Of the same family, if there is one."""
+    same = [a for a in addresses if like is None or a.version == like.version]
+    return next(iter(same or addresses), None)
+
+
+def _told(end: End, address: Address) -> str:
+    return end.said if end.said in (WORLD, str(address)) else f"{end.said} ({address})"
+
+
+def _verdict(steps: Sequence[Step]) -> Verdict:
+    if any(step.decision == "unknown" for step in steps):
+        return "unknown"
+    return _VERDICTS.get(steps[-1].decision, "left")

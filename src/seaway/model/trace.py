@@ -1,0 +1,146 @@
+"""What a trace is asked, what one host asks the next of it, and what it tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from seaway.errors import Invalid, Unsupported
+from seaway.model import codec
+from seaway.model.addresses import Address, mapped, parse_address, unmapped
+from seaway.model.facts import Value
+from seaway.model.publications import PORT_MOST, PROTOCOLS
+
+WORLD: Final = "world"  # all addresses that are neither a host's nor an endpoint's
+# Who stands for the world: documentation addresses, which nobody has (RFC 5737, RFC 3849).
+WORLDLY: Final = (parse_address("203.0.113.1"), parse_address("2001:db8:ffff::1"))
+TTL: Final = 64  # with which packets begin
+PASSES: Final = 4  # hosts by which a question may come to the one that it is for
+
+# How a packet came to a host: it begins there, in a carrier, as it is from another host, or from
+# outside.
+Carried = Literal["", "overlay", "direct", "wire"]
+Decision = Literal[
+    "deliver",  # into an endpoint
+    "host",  # to the host's own sockets
+    "send",  # to another host
+    "translate",  # to the backend of a published port
+    "masquerade",  # it gets the host's own address
+    "pass",  # on to the host's stack
+    "leave",  # by the host's routes, to the world
+    "drop",
+    "unknown",  # that host could not be asked
+]
+Verdict = Literal["delivered", "left", "dropped", "unknown"]
+
+_NUMBERS: Final = ("port", "ttl", "passes")
+_TARGET = re.compile(r"(?:\[([^\]]*)\]|([^\[\]:]+)):([0-9]{1,5})(?:/([A-Za-z0-9]+))?", re.ASCII)
+
+
+class Target(NamedTuple):
+    """Where a trace is to lead."""
+
+    end: str  # an endpoint's name, an address, or `world`
+    port: int
+    protocol: str
+
+
+class Traced(Value):
+    """The first packet of a connection, as it comes to a host."""
+
+    source: Address
+    destination: Address
+    port: int  # of the destination
+    protocol: str  # tcp or udp
+    ttl: int = TTL
+    carried: Carried = ""
+    carrier: Address | None = None  # of another host: where that is in the underlay
+    passes: int = PASSES
+
+
+class Step(Value):
+    """What one program, or the host's stack, decides of the packet, and why."""
+
+    host: str
+    at: str  # a program of ours (from_endpoint, …); nftables, routes; empty: nobody knows
+    source: Address  # of the packet, before that
+    destination: Address
+    port: int
+    decision: Decision
+    why: str
+    device: str = ""  # by which it comes to an endpoint's program, or leaves the host
+    to: str = ""  # an endpoint, a host, an address: who has the packet next
+    how: str = ""  # to another host: encapsulated, direct, or routed as the world's is
+    mtu: int = 0  # bytes of the largest packet that goes this way; 0: not known
+    reason: str = ""  # of a drop, as docs/drops.md has them; empty: it is not one of ours
+
+
+class TraceReport(Value):
+    source: str  # as it was asked, and its address
+    destination: str
+    protocol: str
+    verdict: Verdict
+    reason: str  # of a drop by one of our programs
+    steps: tuple[Step, ...]
+
+
+class Lead(NamedTuple):
+    """How the routes of this host lead to an address."""
+
+    device: str
+    mtu: int
+    gateway: Address | None = None  # who comes first on the device; None: the address itself
+    source: Address | None = None  # which address of its own the host would send from
+    known: bool = False  # whether the MAC of whoever comes first is
+    local: bool = False  # it is the host's own address
+
+
+def parse_target(text: str) -> Target:
+    """NAME:PORT, ADDRESS:PORT, [IPv6]:PORT, world:PORT, each perhaps with /PROTOCOL."""
+    found = _TARGET.fullmatch(text)
+    if not found:
+        expected = "expected NAME:PORT[/PROTOCOL], ADDRESS:PORT or [IPv6]:PORT, e.g. web/a:80/tcp"
+        raise Invalid(f"'{text}' is no port of anybody", expected)
+    bracketed, name, port, protocol = found.groups()
+    if bracketed is not None:
+        parse_address(bracketed)
+    return checked(Target(bracketed or name, int(port), (protocol or "tcp").lower()))
+
+
+def checked(target: Target) -> Target:
+    if not 1 <= target.port <= PORT_MOST:
+        raise Invalid(f"port {target.port} is out of range", f"expected 1 to {PORT_MOST}")
+    if target.protocol not in PROTOCOLS:
+        raise Unsupported(f"'{target.protocol}' cannot be traced", "expected tcp or udp")
+    return target
+
+
+def parse_end(text: str) -> Address | None:
+    """None: it is no address, so it must be a name."""
+    try:
+        address = parse_address(text)
+    except Invalid:
+        return None
+    return unmapped(mapped(address))
+
+
+def to_query(packet: Traced) -> dict[str, str]:
+    """As it stands in a URL."""
+    fields = codec.to_builtins(packet)
+    return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def from_query(query: Mapping[str, str]) -> Traced:
+    """What such a URL says, of all that it says; `Undecodable` names the field that is wrong."""
+    fields: dict[str, Any] = {n: query[n] for n in Traced.__struct_fields__ if n in query}
+    numbers = {name: _number(fields[name]) for name in _NUMBERS if name in fields}
+    packet = codec.from_builtins(fields | numbers, Traced)
+    checked(Target("", packet.port, packet.protocol))
+    return packet
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(PORT_MOST))):
+        raise Invalid(f"'{text[:40]}' is no number", "expected digits")
+    return int(text)
