@@ -1,13 +1,12 @@
 """A client that asks the gateway at a steady pace, and counts.
 
 client.py ADDRESS PORT [SECONDS [PATIENCE]]: so long in all, and for one answer. It waits for none
-before it asks again. SIGUSR1 has it print what it counted, and count anew;
+before it asks again, unless for too many. SIGUSR1 has it print what it counted, and count anew;
 SIGTERM ends it early, or at all. In the end it prints what it counted last.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import signal
@@ -16,11 +15,11 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 
-PACE = 0.01  # seconds between the starts of two requests
+PACE = 0.02  # seconds between the starts of two requests
 PATIENCE = 5.0  # longer than the gateway's
-AT_ONCE = 256  # requests that wait for an answer, at most
+AT_ONCE = 64  # requests that wait for an answer, at most
 
 
 class Tally:
@@ -88,16 +87,16 @@ def main(tally: Tally, seconds: float) -> None:
     ended: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
-    started = time.monotonic()
+    free = BoundedSemaphore(AT_ONCE)
+    until = time.monotonic() + seconds
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for number in itertools.count():
-            if ended or number * PACE >= seconds:
-                break
-            time.sleep(max(0.0, started + number * PACE - time.monotonic()))
+        while not ended and time.monotonic() < until:
+            free.acquire()
+            pool.submit(tally.ask).add_done_callback(lambda _: free.release())
+            time.sleep(PACE)
             while told:
                 told.pop()
                 tally.tell()
-            pool.submit(tally.ask)
     tally.tell()
 
 

@@ -93,7 +93,7 @@ def the_shop_opens(story: Story) -> None:
         tell(f"  {address}, port {PUBLISHED}, from outside: {report}")
         check("every backend answered, and nothing failed", _is_whole(report))
     for itself in ("127.0.0.1", "::1"):
-        own = story.ask_from(host, itself, 0.03)
+        own = story.ask_from(host, itself, 0.05)
         check(f"the host itself is served at {itself}", not own.failed)
     for name in BACKENDS:
         seen = story.clients(name)
