@@ -22,7 +22,7 @@
 #include "underlay.h"
 #include "vxlan.h"
 
-#define ENCAPSULATE_NOT 0x10000 /* the kernel will not have it so; the packet is as it was */
+#define ENCAPSULATE_NOT 0x10001 /* the kernel will not have it so; the packet is as it was */
 
 /* The kernel takes what is between UDP and the carried frame (VXLAN's header) for the tunnel's. */
 #define ENCAPSULATE                                               \
