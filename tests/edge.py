@@ -7,10 +7,13 @@ client ── router ── wire0 ┌─ host ─┐ lo ── anna (the device 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet6 import IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
@@ -19,7 +22,7 @@ from seaway.bpf import abi
 from seaway.bpf.table import Table
 from seaway.model.addresses import mapped
 from seaway.names import GATEWAY_MAC
-from stage import Stage
+from stage import Stage, stage
 
 WIRE, WIRE_MAC, ROUTER_MAC = 77, "02:77:00:00:00:01", "02:77:00:00:00:02"
 PUBLIC = {4: "198.51.100.1", 6: "2001:db8:100::1"}
@@ -49,6 +52,9 @@ SCENE = "; ".join(
         "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
     )
 )
+
+
+E = TypeVar("E", bound="Edge")
 
 
 class Edge(World):
@@ -123,15 +129,38 @@ class Edge(World):
         that others pay with who ask it from there.
         """
         key = (ifindex | (abi.BUDGET_OUTSIDE if outside else 0)).to_bytes(4, "little")
-        later = (time.monotonic_ns() >> 30) + 1000  # when it would be filled again
-        spent = left.to_bytes(4, "little", signed=True) + later.to_bytes(4, "little")
-        self.place.run(Table(self.plane.maps["budgets"]).update, [(key, spent)])
+        self.place.run(Table(self.plane.maps["budgets"]).update, [(key, _spent(left))])
+
+    def spend_all(self) -> None:
+        """Leave whoever has paid before without a token."""
+
+        def work() -> None:
+            budgets = Table(self.plane.maps["budgets"])
+            budgets.update([(key, _spent()) for key, _ in list(budgets.elements())])
+
+        self.place.run(work)
 
     def from_wire(self, frame: Packet | bytes, **known: int) -> Outcome:
         return self.send(frame, "from_wire", ifindex=WIRE, ingress_ifindex=WIRE, **known)
 
     def from_bert(self, frame: Packet | bytes) -> Outcome:
         return self.send(frame, ifindex=BERT.record.ifindex)
+
+
+def _spent(left: int = 0) -> bytes:
+    """A budget that is filled again long after."""
+    later = (time.monotonic_ns() >> 30) + 1000
+    return left.to_bytes(4, "little", signed=True) + later.to_bytes(4, "little")
+
+
+@contextmanager
+def standing(kind: type[E], scene: str = SCENE) -> Iterator[E]:
+    """A world of this kind, on a stage with this network."""
+    with stage() as place:
+        place.shell(scene)
+        made = place.run(kind, place)
+        yield made
+        place.run(made.close)
 
 
 def says(kind: str, source: int, target: int, size: int = 20, **fields: Any) -> Packet:
@@ -167,6 +196,23 @@ def answers(family: int, actor: Actor, dst: str = "", **fields: Any) -> Packet:
     """A container sends."""
     head = Ether(src=actor.mac, dst=GATEWAY_MAC)
     return head / ip(family, actor.address(family), dst or CLIENT[family], **fields)
+
+
+def piece(
+    make: Callable[..., Packet],
+    family: int,
+    ends: tuple[Any, ...],
+    body: bytes,
+    number: int,
+    **f: Any,
+) -> Packet:
+    """One of the three parts of a datagram. `make`: its head, of these ends."""
+    part, whole = Raw(body[number * 40 :][:40]), number == 2
+    if family == 4:
+        flags = 0 if whole else "MF"
+        return make(4, *ends, id=9, proto=17, frag=5 * number, flags=flags, **f) / part
+    head = make(6, *ends, **f)
+    return head / IPv6ExtHdrFragment(id=9, offset=5 * number, m=int(not whole), nh=17) / part
 
 
 def redirected(frame: Packet) -> Outcome:

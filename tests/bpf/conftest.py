@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cast import World
-from edge import SCENE, Edge
+from edge import Edge, standing
 from stage import Stage, stage
 
 
@@ -33,11 +33,8 @@ def world(loaded: World) -> World:
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Edge]:
-    with stage() as place:
-        place.shell(SCENE)
-        edge = place.run(Edge, place)
+    with standing(Edge) as edge:
         yield edge
-        place.run(edge.close)
 
 
 @pytest.fixture

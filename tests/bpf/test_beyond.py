@@ -69,12 +69,12 @@ from edge import (
     WIRE_MAC,
     answers,
     says,
+    standing,
 )
 from frames import told
 from oracle import read
 from seaway.bpf import abi
 from seaway.names import GATEWAY_MAC, OVERLAY_ID, OVERLAY_MAC
-from stage import stage
 from waiting import wait
 from ways import look_anew
 
@@ -90,11 +90,8 @@ EXCEEDED = {4: (11, 0, 0), 6: (3, 0, 0)}
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[World]:
-    with stage() as place:
-        place.shell(BEYOND)
-        made = place.run(World, place)
+    with standing(World, BEYOND) as made:
         yield made
-        place.run(made.close)
 
 
 @pytest.fixture

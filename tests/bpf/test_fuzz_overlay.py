@@ -33,13 +33,13 @@ from beyond import (
 )
 from cast import ANNA, BERT, CARL, CAST, HOST, SHY, SMALL, UNKNOWN, datagram, ip, segment, sent
 from cast import WORLD as OUTSIDE
-from edge import OTHER, PUBLIC, WIRE, WIRE_MAC
+from edge import OTHER, PUBLIC, WIRE, WIRE_MAC, standing
 from fuzz import hop, options, outcome, spoil, unchanged
 from oracle import GATEWAY, HOLDERS, read
 from oracle_overlay import OverlayOracle, owner, sender_of
 from seaway.bpf import trial
 from seaway.names import OVERLAY_MAC
-from stage import mac_octets, stage
+from stage import mac_octets
 
 CASES = 12_000  # for each program and seed
 SEEDS = [1, 2]
@@ -59,12 +59,9 @@ GSO = (0, 0, 0, 0, 0, 900, 1300)
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with stage() as place:
-        place.shell(BEYOND)
-        made = place.run(World, place)
+    with standing(World, BEYOND) as made:
         made.reset()
         yield made
-        place.run(made.close)
 
 
 def payloads() -> list[Packet]:
