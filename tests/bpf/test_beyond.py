@@ -68,6 +68,9 @@ from edge import (
     WIRE,
     WIRE_MAC,
     answers,
+    piece,
+    reaches,
+    redirected,
     says,
     standing,
 )
@@ -589,6 +592,26 @@ def test_who_asked_by_the_host_before_is_answered_directly_when_he_asks_so(
     assert {} == world.flows()
     answer = answers(family, ANNA, NORTH.address(family)) / says(kind, 80, 40000)
     assert goes(NORTH, hopped(answer)) == portless(world.send(answer))
+
+
+@FAMILIES
+def test_fragments_for_a_published_port_follow_their_first(world, family):
+    world.publish((ANY[family], 8080), (ANNA, 80))
+    near = NORTH.address(family)
+    asked = bytes(ip(family, near, HOST[family]) / says("udp", 40000, 8080, 100))
+    led = bytes(reaches(family, ANNA, near) / says("udp", 40000, 80, 100))[14:]
+    at = 20 if family == 4 else 40
+    for i in range(3):
+        frame = frame_of(piece(ip, family, (near, HOST[family]), asked[at:], i))
+        expected = piece(reaches, family, (ANNA, near), led[at:], i, ttl=63)
+        assert redirected(expected) == world.from_overlay(frame)
+
+
+@FAMILIES
+def test_a_fragment_for_the_host_that_comes_before_its_first_is_the_stacks(world, family):
+    late = piece(ip, family, (NORTH.address(family), HOST[family]), bytes(100), 1)
+
+    assert passed(frame_of(late)) == world.from_overlay(frame_of(late))
 
 
 REFUSED = {
