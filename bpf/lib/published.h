@@ -108,6 +108,8 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 		flow->container = asker->container;
 	if (wire)
 		payer = backend->ifindex | BUDGET_OUTSIDE;
+	else if (pkt->flags & PACKET_REMOTE)
+		payer = budget_remote(&key->src);
 	else if (endpoint_owns(backend, payer))
 		published_masquerade(flow, pkt->ethertype);
 	if (budget_spend(payer))

@@ -651,6 +651,24 @@ def test_what_must_not_come_is_refused(world, family, case):
     assert dropped(REFUSED[case]) == world.from_overlay(packet)
 
 
+@FAMILIES
+@pytest.mark.parametrize("kind", PROTOCOLS)
+def test_each_of_another_hosts_endpoints_has_tokens_of_its_own(world, family, kind):
+    """None pays for all that come by the same device."""
+    world.publish((ANY[family], 8080), (ANNA, 80))
+    world.spend(TUNNEL)
+
+    def asks(number: int, port: int) -> Outcome:
+        near = NORTH.address(family, number)
+        packet = ip(family, near, HOST[family]) / says(kind, port, 8080)
+        return world.from_overlay(frame_of(packet))
+
+    assert "redirect" == asks(7, 40000).verdict
+    world.spend_all()
+    assert dropped("flow_limit") == asks(7, 40001)
+    assert ["redirect"] * 63 == [asks(n, 40001).verdict for n in range(64) if n != 7]
+
+
 def answered_remotely(reason: str, packet: Packet, tells: tuple[int, int, int]) -> Outcome:
     """By our host, to north's endpoint."""
     data = bytes(packet)
