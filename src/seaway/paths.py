@@ -24,7 +24,7 @@ from seaway.model.routing import Numbers, Question, Told, Turn
 from seaway.model.wire import ErrorReport
 
 AGAIN: Final = 0.5  # seconds until one that did not answer is asked again
-LOOK: Final = 1.0  # and between two looks whether it runs
+LOOK: Final = 2.0  # and between two looks whether it runs
 SLOWEST: Final = 32.0  # between two starts of one that ends at once
 _PATIENCE: Final = 5.0
 _LONGEST: Final = 1 << 26  # bytes of a line

@@ -58,6 +58,7 @@ class Reconciler:
         self.target = target
         self.failed: dict[Hashable, OSError] = {}
         self._held: dict[Hashable, object] = {}
+        self._agreed: Mapping[Hashable, object] | None = None  # a reading that was as held
         self._due: dict[Hashable, object | None] = {}
         self._busy: set[Hashable] = set()
         self._resting: set[Hashable] = set()
@@ -107,7 +108,7 @@ class Reconciler:
     def deleted(self, keys: set[Hashable], failed: Mapping[Hashable, OSError]) -> None:
         self._busy -= keys
         for key in keys - failed.keys():
-            self._held.pop(key, None)
+            self._hold(key, None)
         # What was wanted again meanwhile stays due.
         self._settle({k: None for k in keys if self._due.get(k, 0) is None}, failed)
         log.info("deleted", target=self.name, keys=_told(keys - failed.keys()))
@@ -144,7 +145,8 @@ class Reconciler:
 
     def done(self, put: Mapping[Hashable, object], failed: Mapping[Hashable, OSError]) -> None:
         self._busy -= put.keys()
-        self._held |= {k: v for k, v in put.items() if k not in failed}
+        for key in put.keys() - failed.keys():
+            self._hold(key, put[key])
         # What was wanted otherwise meanwhile stays due.
         self._settle({k: v for k, v in put.items() if self._due.get(k) == v}, failed)
         log.info("put", target=self.name, keys=_told(put.keys() - failed.keys()))
@@ -216,13 +218,16 @@ class Reconciler:
 
     def compare(self, actual: Mapping[Hashable, object]) -> dict[Hashable, Difference]:
         """What of this somebody else changed; it is due again."""
-        if not self._due and not self._busy and actual == self._held:
+        # A target gives the same objects again where nothing changed: they cost less to compare.
+        expected = self._held if self._agreed is None else self._agreed
+        if not self._due and not self._busy and actual == expected:
+            self._agreed = actual
             return {}
         keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy
         drift = self._drifted(keys, actual)
         # Of what is as it should be, ours is kept: it may know more than can be read back.
         known = {k: v for k, v in self._held.items() if k in self._busy or actual.get(k) == v}
-        self._held = dict(actual) | known
+        self._held, self._agreed = dict(actual) | known, None
         return drift
 
     def _drifted(
@@ -239,6 +244,7 @@ class Reconciler:
         return drift
 
     def _hold(self, key: Hashable, value: object | None) -> None:
+        self._agreed = None
         if value is None:
             self._held.pop(key, None)
         else:

@@ -29,7 +29,7 @@ from seaway.records import Records
 _NEVER, _BELIEVES, _ALSO_FORWARDING = "0", "1", "2"  # of accept_ra
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lookout:
     host: str
     facts: Facts
@@ -39,16 +39,21 @@ class Lookout:
     netns: Path | None = None
     # Of all who read records and then write them.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _found: Uplinks | None = None
 
-    async def look(self) -> None:
-        """Make a fact of what is there now."""
+    async def look(self, *, anew: bool = True) -> None:
+        """Make a fact of what is there now. Not `anew`: only settings, of which nothing notifies,
+        are read again; devices, addresses and routes are as they were found last.
+        """
         async with self.deciding:
-            await self._look()
+            await self._look(anew=anew)
 
-    async def _look(self) -> None:
+    async def _look(self, *, anew: bool) -> None:
         before = self.facts.get(Before, self.host)
         known = before.sysctls if before else {}
-        found = outside.uplinks(self.netns)
+        found = self._found
+        if found is None or anew:
+            found = self._found = outside.uplinks(self.netns)
         recorded = filter(None, map(advertised_device, known))
         names = {d: accept_ra(d) for d in (*found.by_advertisement, *recorded)}
         now = self.sysctls.current(names.values())

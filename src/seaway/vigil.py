@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP = 8.0  # seconds; what is deleted by hand is repaired within ten
 ROUND = 75  # sweeps between full readings of what notifies: ten minutes
+OUTSIDE = 4  # sweeps between full readings of what is around us: of most of it, we are told
 INSIDE = 0.004  # seconds of CPU for each sweep
 LATEST = 64  # containers that an earlier agent may have been at when it was killed
 RETRY = 1.0  # seconds until what failed is tried again
@@ -197,18 +198,20 @@ class Vigil:
         while True:
             await asyncio.sleep(SWEEP)
             sweeps += 1
-            for name in (UPLINKS, FIREWALLS):  # first: what is meant so is not to be put back
-                await self._look_out(name)
+            # First: what is meant so is not to be put back.
+            await self._look_out(UPLINKS, anew=sweeps % OUTSIDE == 0)
+            await self._look_out(FIREWALLS)
             for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
                 self._convergence.audit(target)
                 await asyncio.sleep(0)
-            self._intents.surroundings.forget_devices(self._devices())
+            if sweeps % OUTSIDE == 0:
+                self._intents.surroundings.forget_devices(self._devices())
             self._look_inside()
 
-    async def _look_out(self, name: str) -> None:
+    async def _look_out(self, name: str, *, anew: bool = True) -> None:
         try:
             if name == UPLINKS:
-                await self._lookouts.uplinks.look()
+                await self._lookouts.uplinks.look(anew=anew)
             else:
                 await self._lookouts.firewalls.look()
         except (SeawayError, OSError) as error:

@@ -71,6 +71,23 @@ def test_drift_is_named_and_repaired() -> None:
     assert {} == reconciler.audit()
 
 
+def test_after_a_reading_that_was_as_it_should_be_a_change_of_ours_is_expected() -> None:
+    target = FakeTarget("links", {})
+    reconciler = Reconciler(target)
+    for value in (1, 2):
+        reconciler.want({"a": value})
+        apply(reconciler)
+        assert {} == reconciler.audit()
+
+    target.objects["a"] = 1  # as it was read before
+    assert {"a": (1, 2)} == reconciler.audit()
+
+    reconciler.want({"a": None})
+    apply(reconciler)
+    target.objects["a"] = 2
+    assert {"a": (2, None)} == reconciler.audit()
+
+
 def test_what_cannot_be_read_back_is_known_after_an_audit_all_the_same() -> None:
     target = FakeTarget("links")
     reconciler = Reconciler(target)

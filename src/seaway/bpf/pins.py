@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from seaway.bpf import syscall
 from seaway.bpf.objects import DataPlane
 from seaway.model.kernel import Pin
 
+_File = tuple[int, int, int]  # device, inode, when it was made
 _IDENTITY = struct.Struct("=II")  # every struct bpf_*_info begins with type and id
 
 
@@ -24,18 +26,27 @@ class PinTarget:
 
     def __init__(self, plane: DataPlane) -> None:
         self._wanted = plane.pinned
+        self._ours = {name: _identity(fd) for name, (_, fd) in plane.pinned.items()}
+        self._found: dict[str, tuple[_File, Pin]] = {}
 
     def read(self) -> dict[str, Pin]:
         found = {}
-        for name, (path, fd) in self._wanted.items():
-            try:
-                descriptor = syscall.pinned(path)
-            except FileNotFoundError:
-                continue
-            with syscall.closing(descriptor) as other:
-                same = _identity(other) == _identity(fd)
-            found[name] = Pin(name) if same else Pin(name, "another object")
-        return found
+        for name, (path, _) in self._wanted.items():
+            with suppress(FileNotFoundError):
+                found[name] = self._look(name, path)
+        self._found = found
+        return {name: pin for name, (_, pin) in found.items()}
+
+    def _look(self, name: str, path: Path) -> tuple[_File, Pin]:
+        """A file of a bpffs holds the same object as long as it lives: it is opened once."""
+        stat = path.stat()
+        file = stat.st_dev, stat.st_ino, stat.st_ctime_ns
+        known = self._found.get(name)
+        if known and known[0] == file:
+            return known
+        with syscall.closing(syscall.pinned(path)) as other:
+            same = _identity(other) == self._ours[name]
+        return file, Pin(name) if same else Pin(name, "another object")
 
     def put(self, objects: Mapping[str, Pin]) -> dict[str, OSError]:
         failed = {}
