@@ -18,6 +18,7 @@
 #include "lib/icmp.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
+#include "lib/member.h"
 #include "lib/neighbour.h"
 #include "lib/network.h"
 #include "lib/packet.h"
@@ -118,7 +119,8 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 		return to_host(skb, pkt, src);
 	if (subnet_find(&pkt->dst))
 		return -DROP_NO_ENDPOINT;
-	if (src->flags & ENDPOINT_HOST_CLOSED && !host_forwards(skb, pkt))
+	if (src->flags & ENDPOINT_HOST_CLOSED &&
+	    (member_find(&pkt->dst) || !host_forwards(skb, pkt)))
 		return -DROP_HOST_CLOSED;
 	return TC_ACT_OK;
 }

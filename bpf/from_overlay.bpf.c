@@ -10,6 +10,7 @@
 #include "lib/convey.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
+#include "lib/fragment.h"
 #include "lib/icmp.h"
 #include "lib/identity.h"
 #include "lib/member.h"
@@ -62,8 +63,11 @@ static __noinline int check_outer(struct __sk_buff *skb, const struct remote *sr
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt)
 {
-	int verdict = published(skb, pkt);
+	int verdict;
 
+	if (pkt->flags & PACKET_FRAGMENT && fragment_follow(pkt))
+		return TC_ACT_OK;
+	verdict = published(skb, pkt);
 	return verdict == NOT_PUBLISHED ? TC_ACT_OK : verdict;
 }
 

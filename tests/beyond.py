@@ -171,10 +171,11 @@ def carried(inner: Packet | bytes, outer: Packet, port: int = 0xC0DE, **fields: 
 
 
 def sends(host: Beyond, inner: Packet | bytes, family: int = 0, **fields: Any) -> Packet:
-    """What comes by the wire from another host."""
+    """What comes by the wire from another host; `head`: fields of the carrier's layer 3."""
     family = family or host.family
+    head = _plain(family) | fields.pop("head", {})
     outer = Ether(src=host.mac, dst=WIRE_MAC) / ip(
-        family, host.underlay(family), PUBLIC[family], **_plain(family)
+        family, host.underlay(family), PUBLIC[family], **head
     )
     return carried(inner, outer, **fields)
 

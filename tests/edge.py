@@ -7,12 +7,13 @@ client ── router ── wire0 ┌─ host ─┐ lo ── anna (the device 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
 from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet6 import IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
@@ -51,6 +52,9 @@ SCENE = "; ".join(
         "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
     )
 )
+
+
+E = TypeVar("E", bound="Edge")
 
 
 class Edge(World):
@@ -127,6 +131,16 @@ class Edge(World):
         budget = spent(ifindex | (abi.BUDGET_OUTSIDE if outside else 0), left)
         self.place.run(Table(self.plane.maps["budgets"]).update, [budget])
 
+    def spend_all(self) -> None:
+        """Leave whoever has paid before without a token."""
+
+        def work() -> None:
+            budgets = Table(self.plane.maps["budgets"])
+            payers = [int.from_bytes(key, "little") for key, _ in budgets.elements()]
+            budgets.update([spent(payer, 0) for payer in payers])
+
+        self.place.run(work)
+
     def from_wire(self, frame: Packet | bytes, **known: int) -> Outcome:
         return self.send(frame, "from_wire", ifindex=WIRE, ingress_ifindex=WIRE, **known)
 
@@ -145,7 +159,7 @@ E = TypeVar("E", bound=Edge)
 
 
 @contextmanager
-def standing(kind: type[E], scene: str) -> Iterator[E]:
+def standing(kind: type[E], scene: str = SCENE) -> Iterator[E]:
     """One on a stage of its own, whose network is made by these commands."""
     with stage() as place:
         place.shell(scene)
@@ -187,6 +201,23 @@ def answers(family: int, actor: Actor, dst: str = "", **fields: Any) -> Packet:
     """A container sends."""
     head = Ether(src=actor.mac, dst=GATEWAY_MAC)
     return head / ip(family, actor.address(family), dst or CLIENT[family], **fields)
+
+
+def piece(
+    make: Callable[..., Packet],
+    family: int,
+    ends: tuple[Any, ...],
+    body: bytes,
+    number: int,
+    **f: Any,
+) -> Packet:
+    """One of the three parts of a datagram. `make`: its head, of these ends."""
+    part, whole = Raw(body[number * 40 :][:40]), number == 2
+    if family == 4:
+        flags = 0 if whole else "MF"
+        return make(4, *ends, id=9, proto=17, frag=5 * number, flags=flags, **f) / part
+    head = make(6, *ends, **f)
+    return head / IPv6ExtHdrFragment(id=9, offset=5 * number, m=int(not whole), nh=17) / part
 
 
 def redirected(frame: Packet) -> Outcome:

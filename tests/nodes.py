@@ -24,6 +24,7 @@ from dataplane import Container
 from namespaces import Netns
 from seaway.bpf import abi, maps
 from seaway.bpf.attachments import Attachments
+from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.uplinks import UplinkTarget
@@ -89,6 +90,7 @@ class Node:
     def _targets(self) -> dict[str, Any]:
         """The real ones, but for what reaches beyond the network namespace."""
         plane = DataPlane.open(settings(*self.record.addresses))
+        self._counters = Counters(plane)
         links = LinkTarget(created=self._created)
         real = [
             PinTarget(plane),
@@ -204,6 +206,11 @@ class Node:
 
     def _untold(self) -> Iterator[bool]:
         yield from (r.restless for r in self.convergence._reconcilers)
+
+    def drops(self, *reasons: str) -> int:
+        """Packets that were refused for one of these, on any device."""
+        counted = self.place.run(self._counters.drops)
+        return sum(packets for (_, reason), packets in counted.items() if reason in reasons)
 
     def held(self, name: str) -> dict[Any, Any]:
         return self.place.run(self.targets[name].read)

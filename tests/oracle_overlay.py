@@ -74,6 +74,8 @@ class OverlayOracle(Oracle):
 
     def _onward(self, packet: Packet, sender: Actor, gso: int) -> str:
         there = None if packet.dst in HOLDERS else owner(packet.dst)
+        if is_closed(sender) and sender_of(packet.dst):
+            return "drop"
         return (
             self._to_remote(packet, sender, gso, *there)
             if there

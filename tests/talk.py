@@ -74,6 +74,18 @@ def exchange(client: Container, server: Container, family: int) -> bool:
     return False
 
 
+def hears_only(receiver: Container, friend: Container, stranger: Container, family: int) -> bool:
+    """Whether the friend's datagram arrives first, though the stranger's was sent before it."""
+    with (
+        listener(receiver, family, socket.SOCK_DGRAM) as server,
+        stranger.socket(family, socket.SOCK_DGRAM) as outside,
+        friend.socket(family, socket.SOCK_DGRAM) as inside,
+    ):
+        outside.sendto(b"stranger", (receiver.address(family), PORT))
+        inside.sendto(b"friend", (receiver.address(family), PORT))
+        return server.recv(100) == b"friend"
+
+
 def too_big(client: Container, server: Container, family: int, size: int) -> tuple[int, int]:
     """What a sender is told of a datagram that must not be cut: errno and MTU."""
     with client.socket(family, socket.SOCK_DGRAM) as here:

@@ -7,12 +7,14 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "addr.h"
 
 /* A flow is two entries: what an endpoint opens at once is a quarter of the table. */
 #define BUDGET_MOST	8192
 #define BUDGET_PER_TICK 1024	    /* a table is turned over in half a minute at best */
 #define BUDGET_OUTSIDE	0x80000000u /* what others open to the endpoint, counted apart */
 #define BUDGET_FASTER	4	    /* those: what they lose can be made again */
+#define BUDGET_REMOTE	0x40000000u /* beside a hash: what another host's endpoint opens */
 
 struct budget {
 	__s32 tokens; /* below zero when two CPUs spend the last one */
@@ -22,7 +24,7 @@ struct budget {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
-	__type(key, __u32); /* ifindex of the endpoint's device, and whether the outside asks */
+	__type(key, __u32); /* ifindex of the endpoint's device, or a hash; with whose it is */
 	__type(value, struct budget);
 } budgets SEC(".maps");
 
@@ -30,6 +32,20 @@ struct {
 static __always_inline __u32 clock_ticks(void)
 {
 	return bpf_ktime_get_coarse_ns() >> 30;
+}
+
+/* Who pays that is on another host: its device is not here. An address does as well: no endpoint sends
+ * from one that is not its own.
+ */
+static __always_inline __u32 budget_remote(const struct addr *addr)
+{
+	__u32 hash = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 4; i++)
+		hash = (hash ^ addr->words[i]) * 0x9e3779b1;
+	return hash >> 2 | BUDGET_REMOTE;
 }
 
 /* Two CPUs may both fill it, or spend the last token twice: no harm. */

@@ -14,6 +14,7 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "checksum.h"
 #include "cursor.h"
 #include "drop.h"
 #include "packet.h"
@@ -22,7 +23,7 @@
 #include "underlay.h"
 #include "vxlan.h"
 
-#define ENCAPSULATE_NOT 0x10000 /* the kernel will not have it so; the packet is as it was */
+#define ENCAPSULATE_NOT 0x10001 /* the kernel will not have it so; the packet is as it was */
 
 /* The kernel takes what is between UDP and the carried frame (VXLAN's header) for the tunnel's. */
 #define ENCAPSULATE                                               \
@@ -38,8 +39,7 @@ static __always_inline __u16 checksum_ipv4(const struct iphdr *ip)
 #pragma unroll
 	for (i = 0; i < (int)sizeof(*ip) / 2; i++)
 		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~((sum & 0xffff) + (sum >> 16));
+	return checksum_fold(sum);
 }
 
 static __always_inline void carrier_ipv4(struct iphdr *ip, const struct way *way, __u32 length,

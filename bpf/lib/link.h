@@ -9,11 +9,12 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "checksum.h"
 #include "cursor.h"
 #include "drop.h"
-#include "icmp.h"
 #include "packet.h"
 #include "probe.h"
+#include "reply.h"
 
 #define NO_PROBE  0x10003 /* no verdict: it is none of these */
 #define PROBE_TTL 64

@@ -12,9 +12,9 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "checksum.h"
 #include "drop.h"
 #include "endpoint.h"
-#include "icmp.h"
 #include "network.h"
 #include "packet.h"
 #include "reply.h"

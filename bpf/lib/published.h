@@ -53,13 +53,20 @@ static __noinline bool published_bare(const struct flow_key *key, const struct f
  * published one besides: what follows it on that connection is the host's, too. Without a token
  * the next packet is taken for a question.
  */
-static __noinline void published_pass(const struct flow_key *key, const struct endpoint *backend)
+static __noinline void published_pass(const struct flow_key *key)
 {
 	struct scratch *scratch = scratch_get();
+	const struct publication *found;
+	const struct endpoint *backend;
 	struct flow *flow;
 	struct flow_key asked;
 
-	if (!key || !backend || !scratch || !budget_spend(backend->ifindex | BUDGET_OUTSIDE))
+	if (!key || !scratch)
+		return;
+	found = publication_find(&key->dst, key->dst_port, key->protocol);
+	backend = found ? endpoint_find(&found->backend) : NULL;
+	if (!backend || !addr_is_outside(&key->src) ||
+	    !budget_spend(backend->ifindex | BUDGET_OUTSIDE))
 		return;
 	flow = &scratch->flow;
 	__builtin_memset(flow, 0, sizeof(*flow));
@@ -88,11 +95,6 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 
 	if (!backend || (wire && !addr_is_outside(&key->src)))
 		return NOT_PUBLISHED;
-	if (pkt->flags & PACKET_ACCEPTS) {
-		if (wire)
-			published_pass(key, backend);
-		return NOT_PUBLISHED;
-	}
 	flow->src = key->src;
 	flow->src_port = key->src_port;
 	flow->dst = found->backend;
@@ -106,6 +108,8 @@ static __noinline int published_open(struct __sk_buff *skb, const struct packet 
 		flow->container = asker->container;
 	if (wire)
 		payer = backend->ifindex | BUDGET_OUTSIDE;
+	else if (pkt->flags & PACKET_REMOTE)
+		payer = budget_remote(&key->src);
 	else if (endpoint_owns(backend, payer))
 		published_masquerade(flow, pkt->ethertype);
 	if (budget_spend(payer))
@@ -154,6 +158,10 @@ static __noinline int published_request(struct __sk_buff *skb, struct packet *pk
 	if (flow_current(&scratch->key) && published_stays(pkt, &scratch->key, &scratch->flow)) {
 		if (scratch->flow.flags & FLOW_PLAIN)
 			return NOT_PUBLISHED;
+	} else if (pkt->flags & PACKET_ACCEPTS) {
+		if (pkt->flags & PACKET_ON_WIRE)
+			published_pass(&scratch->key);
+		return NOT_PUBLISHED;
 	} else {
 		err = published_open(skb, pkt, &scratch->key, &scratch->flow);
 		if (err)

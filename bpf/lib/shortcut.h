@@ -88,10 +88,10 @@ static __always_inline int carrier_readdress(struct __sk_buff *skb, const struct
 	if (err < 0)
 		return err;
 	if (v4)
-		carrier_ipv4(old, way, bpf_ntohs(old->tot_len), old->tos);
+		carrier_ipv4(old, way, bpf_ntohs(old->tot_len), old->tos & ECN_CE);
 	else
 		carrier_ipv6(ip, way, sizeof(*ip) + bpf_ntohs(ip->payload_len),
-			     ip->flow_lbl[0] >> 4);
+			     ip->flow_lbl[0] >> 4 & ECN_CE);
 	rewrite_macs(eth, &way->next, &way->own);
 	return 0;
 }

@@ -8,7 +8,7 @@ import pytest
 
 import beyond as others
 from cast import World
-from edge import SCENE, Edge, standing
+from edge import Edge, standing
 from stage import Stage, stage
 
 
@@ -34,7 +34,7 @@ def world(loaded: World) -> World:
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Edge]:
-    with standing(Edge, SCENE) as edge:
+    with standing(Edge) as edge:
         yield edge
 
 

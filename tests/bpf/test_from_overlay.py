@@ -41,10 +41,11 @@ from cast import (
     datagram,
     dropped,
     forwarded,
+    ip,
     passed,
     segment,
 )
-from edge import ANY, PROTOCOLS, WIRE, answers, says
+from edge import ANY, PROTOCOLS, WIRE, answers, piece, reaches, redirected, says
 from frames import told
 from oracle import read
 from seaway.names import GATEWAY_MAC
@@ -84,6 +85,26 @@ def test_who_asked_by_the_host_before_is_answered_directly_when_he_asks_so(
     assert goes(NORTH, hopped(answer)) == portless(beyond.send(answer))
 
 
+@FAMILIES
+def test_fragments_for_a_published_port_follow_their_first(beyond, family):
+    beyond.publish((ANY[family], 8080), (ANNA, 80))
+    near = NORTH.address(family)
+    asked = bytes(ip(family, near, HOST[family]) / says("udp", 40000, 8080, 100))
+    led = bytes(reaches(family, ANNA, near) / says("udp", 40000, 80, 100))[14:]
+    at = 20 if family == 4 else 40
+    for i in range(3):
+        frame = frame_of(piece(ip, family, (near, HOST[family]), asked[at:], i))
+        expected = piece(reaches, family, (ANNA, near), led[at:], i, ttl=63)
+        assert redirected(expected) == beyond.from_overlay(frame)
+
+
+@FAMILIES
+def test_a_fragment_for_the_host_that_comes_before_its_first_is_the_stacks(beyond, family):
+    late = piece(ip, family, (NORTH.address(family), HOST[family]), bytes(100), 1)
+
+    assert passed(frame_of(late)) == beyond.from_overlay(frame_of(late))
+
+
 REFUSED = {
     "of nobody's source": "spoofed_address",
     "of the world": "spoofed_address",
@@ -105,6 +126,24 @@ REFUSED = {
 def test_what_must_not_come_is_refused(beyond, family, case):
     packet = burdens(family)[case]
     assert dropped(REFUSED[case]) == beyond.from_overlay(packet)
+
+
+@FAMILIES
+@pytest.mark.parametrize("kind", PROTOCOLS)
+def test_each_of_another_hosts_endpoints_has_tokens_of_its_own(beyond, family, kind):
+    """None pays for all that come by the same device."""
+    beyond.publish((ANY[family], 8080), (ANNA, 80))
+    beyond.spend(TUNNEL)
+
+    def asks(number: int, port: int) -> Outcome:
+        near = NORTH.address(family, number)
+        packet = ip(family, near, HOST[family]) / says(kind, port, 8080)
+        return beyond.from_overlay(frame_of(packet))
+
+    assert "redirect" == asks(7, 40000).verdict
+    beyond.spend_all()
+    assert dropped("flow_limit") == asks(7, 40001)
+    assert ["redirect"] * 63 == [asks(n, 40001).verdict for n in range(64) if n != 7]
 
 
 def answered_remotely(reason: str, packet: Packet, tells: tuple[int, int, int]) -> Outcome:

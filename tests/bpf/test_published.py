@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import (
@@ -28,6 +26,7 @@ from edge import (
     answers,
     arrives,
     leaves,
+    piece,
     reaches,
     redirected,
     says,
@@ -422,18 +421,9 @@ def test_fragments_of_a_translated_flow_follow_their_first(edge, family):
     inside = bytes(reaches(family, BERT) / says("udp", ASKING, BACKEND, 100))
     at = 14 + (20 if family == 4 else 40)
     for i in range(3):
-        sent = piece(arrives, family, PUBLIC[family], outside[at:], i)
-        expected = piece(reaches, family, BERT, inside[at:], i, ttl=63)
+        sent = piece(arrives, family, (PUBLIC[family],), outside[at:], i)
+        expected = piece(reaches, family, (BERT,), inside[at:], i, ttl=63)
         assert redirected(expected) == edge.from_wire(sent)
-
-
-def piece(make: Callable[..., Packet], family: int, to: object, body: bytes, i: int, **fields: int):
-    part = Raw(body[i * 40 : i * 40 + 40])
-    if family == 4:
-        flags = "MF" if i < 2 else 0
-        return make(4, to, id=9, proto=17, frag=5 * i, flags=flags, **fields) / part
-    head = make(6, to, **fields)
-    return head / IPv6ExtHdrFragment(id=9, offset=5 * i, m=int(i < 2), nh=17) / part
 
 
 def test_later_fragments_follow_where_only_the_first_has_extension_headers(edge):

@@ -161,6 +161,16 @@ def test_what_we_relay_is_carried_on_as_it_is(beyond, family):
 
 
 @FAMILIES
+def test_of_a_carriers_class_of_traffic_we_relay_the_congestion_bits_alone(beyond, family):
+    """As we write it ourselves: how its network treated it is that network's own."""
+    for via, class_of_traffic in ((NORTH, {"tos": 0xBA}), (SOUTH, {"tc": 0xBA})):
+        packet = frame_of(inner(family, FAR, LONE.address(family), datagram()))
+        beyond.path(LONE, via)
+        frame = sends(via, packet, head=class_of_traffic)
+        assert goes(via, hopped(packet), ecn=2) == portless(beyond.from_wire(frame))
+
+
+@FAMILIES
 def test_what_we_relay_may_be_a_train(beyond, family):
     packet = frame_of(inner(family, FAR, LONE.address(family), segment(2000)))
     beyond.path(LONE, NORTH)

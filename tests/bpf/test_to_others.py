@@ -116,9 +116,13 @@ def test_open_networks_reach_each_other_across_hosts(beyond, family):
 
 @FAMILIES
 def test_who_must_not_ask_hosts_asks_no_other_host_either(beyond, family):
-    frame = sent(family, NORTH.own(family), src=SHY.address(family)) / segment()
+    """By whichever of its addresses: in the cluster, or those by which hosts reach each other."""
+    for target in (NORTH.own(family), NORTH.underlay(family), LONE.underlay(family)):
+        frame = sent(family, target, src=SHY.address(family)) / segment()
+        assert dropped("host_closed") == beyond.send(frame)
 
-    assert dropped("host_closed") == beyond.send(frame)
+    outside = sent(family, WORLD[family], src=SHY.address(family)) / segment()
+    assert passed(outside) == beyond.send(outside)
 
 
 @FAMILIES

@@ -18,7 +18,7 @@ import pytest
 
 from builds import OTHER_CODE, OTHER_LAYOUT, build
 from dataplane import Container, Host, attached, hosts
-from namespaces import Netns, namespaces
+from namespaces import Netns
 from seaway.bpf import syscall, tcx
 from seaway.bpf.objects import OBJECTS, Program
 from seaway.model.kernel import HOOKS, Attachment
@@ -28,12 +28,6 @@ from waiting import wait
 PORT = 7001
 LINKS = Path("/sys/fs/bpf/seaway/links")
 WAYS = ["cls_bpf", "tcx", "promoted"]
-
-
-@pytest.fixture
-def make_netns() -> Iterator[Callable[[], Netns]]:
-    with namespaces() as make:
-        yield make
 
 
 @pytest.fixture(params=WAYS)

@@ -7,14 +7,14 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from namespaces import Netns, namespaces
+from namespaces import Netns
 from seaway.bpf import askers, syscall
 from seaway.errors import HostUnfit
 from seaway.kernel import host as hosts
@@ -24,12 +24,6 @@ from seaway.model.kernel import HostAddress
 from waiting import wait
 
 OWN = Path("/proc/self/ns/net")
-
-
-@pytest.fixture
-def make_netns() -> Iterator[Callable[[], Netns]]:
-    with namespaces() as make:
-        yield make
 
 
 @pytest.fixture

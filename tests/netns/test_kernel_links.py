@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from namespaces import Netns, namespaces
+from namespaces import Netns
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.rtnl import Request, Rtnl
@@ -28,12 +28,6 @@ from seaway.names import GATEWAY_MAC
 from waiting import wait
 
 NAME = "swy1"
-
-
-@pytest.fixture
-def make_netns() -> Iterator[Callable[[], Netns]]:
-    with namespaces() as make:
-        yield make
 
 
 @pytest.fixture

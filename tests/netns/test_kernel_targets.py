@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import contracts
-from namespaces import Netns, namespaces
+from namespaces import Netns
 from seaway.kernel import netns
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
@@ -40,12 +40,6 @@ from seaway.model.ports import written
 from seaway.names import GATEWAY_MAC, OVERLAY_DEVICE, OVERLAY_PORT
 
 Make = Callable[[], Netns]
-
-
-@pytest.fixture
-def make_netns() -> Iterator[Make]:
-    with namespaces() as make:
-        yield make
 
 
 @dataclass

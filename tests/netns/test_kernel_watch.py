@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from namespaces import Netns, namespaces
+from namespaces import Netns
 from seaway.kernel.addresses import AddressTarget
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
@@ -59,12 +59,6 @@ class Notes:
             while not condition():
                 self.news.clear()
                 await self.news.wait()
-
-
-@pytest.fixture
-def make_netns() -> Iterator[Callable[[], Netns]]:
-    with namespaces() as make:
-        yield make
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import json
 import random
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -77,11 +78,10 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         yield Scene(a, b, c, anna, bert, mallory, mac_of(a))
 
 
-def claims(scene: Scene, family: int, source: str) -> Packet:
+def claims(scene: Scene, family: int, source: str, words: bytes = b"claim") -> Packet:
     """A frame for anna, from whom it likes to be."""
     head = Ether(src=GATEWAY_MAC, dst=OVERLAY_MAC) / ip(family, source, scene.anna.address(family))
-    payload = Raw(b"claim")
-    return head / UDP(sport=9, dport=PORT) / payload
+    return head / UDP(sport=9, dport=PORT) / Raw(words)
 
 
 def carried(scene: Scene, inner: bytes | Packet, src: str, vni: int = OVERLAY_ID) -> Packet:
@@ -124,17 +124,38 @@ def test_what_no_host_of_the_cluster_may_send_arrives_nowhere_and_is_counted(sce
 
 @FAMILIES
 def test_a_frame_as_it_is_is_believed_from_its_hosts_mac_alone(scene, family):
+    """Who has that MAC is that host: so mallory is, and c is not, nor who has any other."""
     before = scene.drops(scene.a.eth0).get("spoofed_address", 0)
-    for host in (scene.b, scene.c):
-        scene.a.meet(host, DIRECT)
-    packet = claims(scene, family, scene.bert.address(family))[1]
-    scene.a.place.shell(f"ping -c1 -W2 {wire_address(scene.b, 4)}")
-    for mac in ("02:66:00:00:00:66", mac_of(scene.c)):
-        scene.send(Ether(src=mac, dst=scene.mac) / packet)
+    berts = scene.bert.address(family)
+    with direct(scene, scene.b, scene.c), listener(scene.anna, family, socket.SOCK_DGRAM) as server:
+        for words, mac in (
+            (b"b's", mac_of(scene.b)),
+            (b"nobody's", "02:66:00:00:00:66"),
+            (b"c's", mac_of(scene.c)),
+            (b"b's", mac_of(scene.b)),
+        ):
+            packet = claims(scene, family, berts, words)[1]
+            scene.send(Ether(src=mac, dst=scene.mac) / packet)
+        assert [b"b's", b"b's"] == [server.recv(100) for _ in range(2)]
 
-    assert wait(lambda: scene.drops(scene.a.eth0).get("spoofed_address", 0) == before + 2)
-    for host in (scene.b, scene.c):
-        scene.a.meet(host)
+        assert wait(lambda: scene.drops(scene.a.eth0).get("spoofed_address", 0) == before + 2)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(100)
+
+
+@contextmanager
+def direct(scene: Scene, *others: WiredHost) -> Iterator[None]:
+    """These may send to a as it is, and a knows their MACs; afterwards each has its own again."""
+    for host in others:
+        scene.a.meet(host, DIRECT)
+        scene.a.place.shell(f"ping -c1 -W2 {wire_address(host, 4)}")
+    try:
+        yield
+    finally:
+        for host in others:
+            scene.a.meet(host)
+            host.place.shell(f"ping -c1 -W2 {wire_address(scene.a, 4)}")
 
 
 def mac_of(host: WiredHost) -> str:
@@ -144,21 +165,37 @@ def mac_of(host: WiredHost) -> str:
 
 @OUTERS
 def test_cut_and_damaged_carriers_do_no_harm(scene, outer):
-    """Of every length, and with bytes changed: none of them ends anything but itself."""
+    """Of every length, and with bytes changed: none of them ends anything but itself, and what was
+    changed behind a checksum does not arrive.
+    """
     draw = random.Random(outer)
     b = wire_address(scene.b, outer)
-    sound = [
-        bytes(carried(scene, claims(scene, family, scene.bert.address(family)), b))
-        for family in (4, 6)
-    ]
+    berts = {family: scene.bert.address(family) for family in (4, 6)}
+    sound = [bytes(carried(scene, claims(scene, *bert), b)) for bert in berts.items()]
     spoilt = [frame[:length] for frame in sound for length in range(54, len(frame))]
     for _ in range(2000):
         data = bytearray(draw.choice(sound))
         for _ in range(draw.randrange(1, 6)):
             data[draw.randrange(14, len(data))] = draw.randrange(256)
         spoilt.append(bytes(data))
-    scene.send(*spoilt)
-
+    with (
+        listener(scene.anna, 4, socket.SOCK_DGRAM) as four,
+        listener(scene.anna, 6, socket.SOCK_DGRAM) as six,
+    ):
+        scene.send(*spoilt)
+        for (family, bert), server in zip(berts.items(), (four, six), strict=True):
+            scene.send(carried(scene, claims(scene, family, bert, b"end"), b))
+            assert {(b"claim", bert)} == heard(server, b"end")
     for family in (4, 6):
         assert exchange(scene.anna, scene.bert, family)
         assert exchange(scene.bert, scene.anna, family)
+
+
+def heard(server: socket.socket, last: bytes) -> set[tuple[bytes, str]]:
+    """What was said before this, and by whom."""
+    said = set()
+    while True:
+        words, sender = server.recvfrom(100)
+        if words == last:
+            return said
+        said.add((words, sender[0]))

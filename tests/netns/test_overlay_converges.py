@@ -8,23 +8,31 @@ bert is on host2. In the last tests host1 and host3 do not see each other.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
+from scapy.layers.inet import UDP
+from scapy.layers.vxlan import VXLAN
+from scapy.packet import Raw
 
+from beyond import frame_of
+from cast import ip
 from dataplane import Container
 from namespaces import namespaces
 from nodes import Node, introduce, nodes
-from seaway.names import OVERLAY_DEVICE
+from seaway.names import OVERLAY_DEVICE, OVERLAY_ID, OVERLAY_PORT
 from stage import Stage
-from talk import exchange, flush, hop, transfer
+from talk import PORT, exchange, flush, hop, listener, transfer
+from waiting import wait
 
 MAPS = ("tunnels", "underlays", "members", "next_hops", "paths", "remotes")
 NEW = ("vxlan", *MAPS, "attachments", "routes")
 BOTH = (4, 6)
 HEADERS = {4: 28, 6: 48}  # of a ping: bytes
+FOREIGN = ("unknown_host", "spoofed_address")
 
 
 def test_two_hosts_that_know_of_each_other_speak_and_one_that_forgets_is_alone():
@@ -126,6 +134,32 @@ def test_the_cluster_says_whether_packets_go_as_they_are(reached, encapsulation)
         for family in BOTH:
             assert exchange(reached.containers[0], reached.containers[2], family)
             assert 1500 - (added if encapsulation == "always" else 0) == reached.largest(family)
+    finally:
+        reached.have("always")
+
+
+@pytest.mark.parametrize("encapsulation", ["always", "auto"])
+def test_a_container_that_forges_a_carrier_is_nobody_who_may_carry(reached, encapsulation):
+    """Not its host, as which it would be masqueraded on its way to the world."""
+    anna, bert, carl = reached.containers
+    third = reached.hosts[2]
+    reached.have(encapsulation)
+    try:
+        for target, family in product(third.record.underlay, BOTH):
+            reached.hosts[0].place.shell(f"ping -c1 -W2 {target}")  # its MAC is known
+            before = third.drops(*FOREIGN)
+            inner = ip(family, bert.address(family), carl.address(family))
+            words = inner / UDP(sport=9, dport=PORT) / Raw(b"forged")
+            carrier = VXLAN(vni=OVERLAY_ID, flags=8) / frame_of(words)
+            with (
+                listener(carl, family, socket.SOCK_DGRAM) as server,
+                anna.socket(target.version, socket.SOCK_DGRAM) as forger,
+            ):
+                forger.sendto(bytes(carrier), (str(target), OVERLAY_PORT))
+                assert wait(lambda before=before: third.drops(*FOREIGN) > before)
+                server.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    server.recv(100)
     finally:
         reached.have("always")
 

@@ -7,23 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
 
 from dataplane import Container, Host, attached, hosts
 from killing import NETWORK, killed_before
-from namespaces import Netns, namespaces
 from seaway.bpf import tcx
 from seaway.bpf.objects import OBJECTS
 from seaway.bpf.promotion import Candidate
-
-
-@pytest.fixture
-def make_netns() -> Iterator[Callable[[], Netns]]:
-    with namespaces() as make:
-        yield make
 
 
 def moved(host: Host, container: Container, step: int) -> bool:

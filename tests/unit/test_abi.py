@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ MIRRORS = [m for m in (*vars(abi).values(), *OF_SOCKETS) if hasattr(m, "c_name")
 FILES = {name: Btf(elf) for name, elf in read_objects(OBJECTS).items()}
 FROM_ENDPOINT = FILES["from_endpoint"]
 STRUCT = 4  # of BTF's kinds
+HEADERS = sorted((Path(__file__).parents[2] / "bpf" / "lib").glob("*.h"))
 
 
 @pytest.mark.parametrize("mirror", MIRRORS, ids=lambda m: m.c_name)
@@ -126,3 +128,14 @@ def test_ways_have_as_many_places_as_in_c():
 
 def test_every_map_is_known_by_name():
     assert set(abi.MAPS) == {found.name for btf in FILES.values() for found in btf.maps()}
+
+
+def test_each_word_that_is_no_verdict_is_another_one():
+    """One is handed on as what it means elsewhere, where two are the same number."""
+    found = [
+        match[1]
+        for header in HEADERS
+        for match in re.finditer(r"^#define \w+\s+(0x1000\w)\b", header.read_text(), re.MULTILINE)
+    ]
+
+    assert 4 == len(found) == len(set(found))

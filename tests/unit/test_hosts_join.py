@@ -97,6 +97,7 @@ def test_what_one_host_changes_all_others_learn(tmp_path):
             "the pool 10.208.0.0/12 of the cluster overlaps 10.208.3.0/24, a route of this host",
         ),
         ({"request": "nothing"}, Invalid, "that is no signing request"),
+        ({"request": "x" * 70_000}, Invalid, "that is too long"),
         ({"again": True}, Conflict, "the cluster has no host 'new' of this key any more"),
     ],
 )

@@ -13,7 +13,6 @@ from tests.clusters import ask, loopback, records, run
 
 from seaway.calls import Calls, Others
 from seaway.errors import Forbidden, Invalid, NotFound, Unavailable
-from seaway.model.facts import Peer
 from seaway.model.membership import Signed, Signing
 from seaway.model.store import Committed, Committing, Stored
 from seaway.trust import authority, certificates, contexts
@@ -136,17 +135,6 @@ def test_a_host_that_is_not_reached_directly_is_asked_at_its_address_in_the_clus
         with pytest.raises(Unavailable, match=r"at 127\.0\.77\.200 .*at 127\.0\.77\.201 "):
             await others.ask(away, "GET", "/v1/store")
         await others.close()
-
-    run(tmp_path, scenario)
-
-
-def test_a_stranger_may_not_send_much(tmp_path):
-    async def scenario(cluster):
-        one = await cluster.first()
-        token = await cluster.token()
-        with pytest.raises(Invalid, match="that is too long"):
-            await cluster.ask_to_join("two", token, request="x" * 70_000)
-        assert [] == one.intents.facts.all(Peer)
 
     run(tmp_path, scenario)
 

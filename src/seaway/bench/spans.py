@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from seaway.bench.systems import Pair, Place, host_address, host_netns, make_netns, netns_path
 from seaway.lab import LabHost
@@ -40,11 +41,11 @@ class Underlay:
         yield Pair(client, server, host_netns(hosts[-1]))
 
 
-class KernelRouted:
-    """Containers behind a veth of their host, which routes."""
+class _OfKernel(ABC):
+    """On two hosts, by commands: an endpoint on each, in a namespace `end`."""
 
-    name = "kernel-routed"
     hosts = 2
+    addresses: ClassVar[Mapping[int, tuple[str, str]]]  # of the endpoints, by family
 
     def missing(self) -> str:
         return ""
@@ -53,7 +54,22 @@ class KernelRouted:
     def spanning(self, hosts: Hosts, family: int) -> Iterator[Pair]:
         for number, host in enumerate(hosts, 1):
             self._set_up(host, number, hosts[2 - number])
-        yield _pair(hosts, family, ("10.215.1.2", "10.215.2.2"), ("fd00:215:1::2", "fd00:215:2::2"))
+        client, server = (
+            Place(netns_path(host, "end"), parse_address(address))
+            for host, address in zip(hosts, self.addresses[family], strict=True)
+        )
+        yield Pair(client, server, host_netns(hosts[-1]))
+
+    @abstractmethod
+    def _set_up(self, host: LabHost, number: int, other: LabHost) -> None:
+        """One of them."""
+
+
+class KernelRouted(_OfKernel):
+    """Containers behind a veth of their host, which routes."""
+
+    name = "kernel-routed"
+    addresses = {4: ("10.215.1.2", "10.215.2.2"), 6: ("fd00:215:1::2", "fd00:215:2::2")}
 
     def _set_up(self, host: LabHost, number: int, other: LabHost) -> None:
         make_netns(host, "end")
@@ -75,20 +91,11 @@ class KernelRouted:
         host.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 
 
-class KernelVxlan:
+class KernelVxlan(_OfKernel):
     """Containers on a bridge of their host, which has the kernel's VXLAN as a port."""
 
     name = "kernel-vxlan"
-    hosts = 2
-
-    def missing(self) -> str:
-        return ""
-
-    @contextmanager
-    def spanning(self, hosts: Hosts, family: int) -> Iterator[Pair]:
-        for number, host in enumerate(hosts, 1):
-            self._set_up(host, number, hosts[2 - number])
-        yield _pair(hosts, family, ("10.216.0.1", "10.216.0.2"), ("fd00:216::1", "fd00:216::2"))
+    addresses = {4: ("10.216.0.1", "10.216.0.2"), 6: ("fd00:216::1", "fd00:216::2")}
 
     def _set_up(self, host: LabHost, number: int, other: LabHost) -> None:
         make_netns(host, "end")
@@ -105,15 +112,6 @@ class KernelVxlan:
             f"-n end addr add 10.216.0.{number}/24 dev eth0",
             f"-n end addr add fd00:216::{number}/64 dev eth0 nodad",
         )
-
-
-def _pair(hosts: Hosts, family: int, four: tuple[str, str], six: tuple[str, str]) -> Pair:
-    addresses = map(parse_address, four if family == 4 else six)
-    client, server = (
-        Place(netns_path(host, "end"), address)
-        for host, address in zip(hosts, addresses, strict=True)
-    )
-    return Pair(client, server, host_netns(hosts[-1]))
 
 
 def _ip(host: LabHost, *commands: str) -> None:

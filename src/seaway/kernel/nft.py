@@ -1,5 +1,7 @@
 """Our nftables table: containers reach the world behind the host, the world reaches none of them.
-Of what carries packets between hosts conntrack keeps nothing: each flow in it has its own port.
+Of what carries packets between hosts conntrack keeps nothing: each flow in it has its own port. Nor
+is it masqueraded then, which is what keeps a container from forging it: with its host's address it
+would come from a member of the cluster, with the container's it comes from nobody.
 
 An agent without memory knows the table by its name and family. It is replaced whole in one
 transaction, never patched, and no other table is read or written. Whether somebody changed it
