@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from tests import agents
 from tests.clusters import loopback, run
 
-from seaway import membership, reclaiming
-from seaway.calls import Calls, Others
+from seaway.cluster import membership, reclaiming
+from seaway.cluster.calls import Calls, Others
 from seaway.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unsupported
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Path, Peer, Token
