@@ -16,9 +16,10 @@ from typing import NamedTuple
 import structlog
 from msgspec import structs
 
-from seaway import agent, config, membership, stores
+from seaway import agent, config
 from seaway.agent import Agent
-from seaway.calls import Others
+from seaway.cluster import membership, stores
+from seaway.cluster.calls import Others
 from seaway.model.facts import Endpoint
 from seaway.trust.keeper import Keeper
 from seaway.vigil import SILENT

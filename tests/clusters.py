@@ -24,13 +24,13 @@ from seaway import __version__
 from seaway.api.hosts import HostServer, Patience
 from seaway.api.routes import Doors
 from seaway.bootstrap import Plan, initialise
-from seaway.calls import Calls, Others, Place
+from seaway.cluster.calls import Calls, Others, Place
+from seaway.cluster.passing import Passing
 from seaway.intents import Intents
 from seaway.model.addresses import parse_address
 from seaway.model.facts import Host
 from seaway.model.membership import Ground, Joined, Joining, Membership
 from seaway.model.requests import NewToken
-from seaway.passing import Passing
 from seaway.records import parse
 from seaway.store.base import Item
 from seaway.store.peers import PeerStore

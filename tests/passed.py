@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from seaway.passing import Passing
+from seaway.cluster.passing import Passing
 from seaway.store.base import Moment, Store
 from seaway.store.peers import PeerStore
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from seaway import membership, names
+from seaway import names
 from seaway.bootstrap import Plan, initialise
 from seaway.client import Client
+from seaway.cluster import membership
 from seaway.desired.network.blocks import BLOCK_LENGTH
 from seaway.errors import Unavailable
 from seaway.facts import Facts

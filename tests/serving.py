@@ -18,8 +18,8 @@ from tests.agents import Agent, start
 
 from seaway.api.routes import CniDoor, Doors
 from seaway.api.server import Server
+from seaway.cluster.passing import Passing
 from seaway.model.wire import CniAnswer, CniCall
-from seaway.passing import Passing
 from seaway.records import parse
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from seaway import membership, names, stores
+from seaway import names
 from seaway.api.hosts import HostServer
 from seaway.api.routes import Doors
 from seaway.api.server import Server
@@ -28,7 +28,10 @@ from seaway.bpf.objects import DataPlane
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
-from seaway.calls import Others
+from seaway.cluster import membership, stores
+from seaway.cluster.calls import Others
+from seaway.cluster.passing import Passing
+from seaway.cluster.stores import Stores
 from seaway.config import Config
 from seaway.converge import Convergence, Key
 from seaway.daemons import ETCD, Runner
@@ -55,14 +58,12 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
 from seaway.model.facts import Attached, Endpoint, Host, Overlay, Probing
 from seaway.model.membership import Membership
-from seaway.passing import Passing
 from seaway.paths import Paths
 from seaway.presence import alone_while
 from seaway.reconcile import Target
 from seaway.records import Records, parse
 from seaway.routed.orders_file import OrdersTarget
 from seaway.store.base import Store
-from seaway.stores import Stores
 from seaway.surroundings import HostSurroundings
 from seaway.trust.keeper import Keeper
 from seaway.upkeep import Upkeep

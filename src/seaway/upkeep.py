@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from seaway import membership, names, stores
+from seaway import names
+from seaway.cluster import membership, stores
 from seaway.errors import SeawayError
 from seaway.intents import Intents
 from seaway.model.facts import Cluster, Peer

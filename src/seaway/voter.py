@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from seaway import seats, voting
+from seaway.cluster import seats, voting
+from seaway.cluster.seats import OwnSeat
 from seaway.errors import SeawayError, Undecodable
 from seaway.intents import Intents
 from seaway.model.facts import Cluster
 from seaway.model.seats import NotYet, Seat, Seating, peer_url
-from seaway.seats import OwnSeat
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests import agents
 from tests.clusters import ask, left_of, records, run
 
-from seaway import reclaiming
+from seaway.cluster import reclaiming
 from seaway.errors import Conflict, Forbidden, NotFound
 from seaway.model.facts import Block, Path, Peer
 from seaway.model.reports import RelayReport, UseReport

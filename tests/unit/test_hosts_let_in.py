@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 from tests.clusters import ask, loopback, records, run
 
-from seaway.calls import Calls, Others
+from seaway.cluster.calls import Calls, Others
 from seaway.errors import Forbidden, Invalid, NotFound, Unavailable
 from seaway.model.membership import Signed, Signing
 from seaway.model.store import Committed, Committing, Stored

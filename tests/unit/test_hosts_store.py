@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from tests.clusters import run
 
-from seaway import membership
+from seaway.cluster import membership
 from seaway.errors import Unavailable
 from seaway.model.facts import Block, Peer
 from seaway.model.requests import NewToken

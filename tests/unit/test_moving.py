@@ -8,8 +8,8 @@ import pytest
 from tests.agents import POOLS
 from tests.fakes_store import FakeStore
 
-from seaway import moving
 from seaway.bootstrap import Plan, initialise
+from seaway.cluster import moving
 from seaway.errors import Conflict, SystemFailed, Unavailable
 from seaway.model import codec
 from seaway.model.facts import Cluster

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from seaway import seats
+from seaway.cluster import seats
+from seaway.cluster.seats import OwnSeat
 from seaway.errors import HostUnfit
 from seaway.model.facts import Host
 from seaway.model.seats import Seating, client_url, peer_url
-from seaway.seats import OwnSeat
 from seaway.trust.folder import Folder
 
 SEATING = Seating(

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seaway import voting
+from seaway.cluster import voting
+from seaway.cluster.voting import Add, Promote, Remove
 from seaway.errors import Conflict
 from seaway.model.seats import Seat
-from seaway.voting import Add, Promote, Remove
 
 HOSTS = [f"https://192.0.2.{n}:2380" for n in range(1, 8)]
 

@@ -44,8 +44,8 @@ from seaway.model.wire import CniAnswer, CniCall
 from seaway.store.base import Moment
 
 if TYPE_CHECKING:
+    from seaway.cluster.passing import Passing
     from seaway.intents import Intents
-    from seaway.passing import Passing
 
 _MOST_DIGITS = 20  # of a revision
 CniDoor = Callable[[CniCall], Awaitable[CniAnswer]]

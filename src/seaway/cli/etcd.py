@@ -12,7 +12,8 @@ def etcd() -> None:
     """Become etcd, with what this host must know to be a member."""
     import os  # noqa: PLC0415
 
-    from seaway import names, seats  # noqa: PLC0415
+    from seaway import names  # noqa: PLC0415
+    from seaway.cluster import seats  # noqa: PLC0415
     from seaway.presence import alone  # noqa: PLC0415
 
     seats.require_program()

@@ -11,7 +11,7 @@ from typing import Self
 import structlog
 from msgspec.structs import replace
 
-from seaway import joining, reclaiming
+from seaway.cluster import joining, reclaiming
 from seaway.errors import Conflict, NotFound, SeawayError
 from seaway.intents.voters import VoterIntents
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Path, Peer

@@ -9,7 +9,8 @@ from typing import TypeVar
 import structlog
 from msgspec.structs import replace
 
-from seaway import __version__, joining
+from seaway import __version__
+from seaway.cluster import joining
 from seaway.errors import Forbidden, Unavailable
 from seaway.intents.desk import Desk
 from seaway.model.facts import Cluster, Host, Peer, Token

@@ -6,7 +6,7 @@ import asyncio
 import re
 from contextlib import suppress
 
-from seaway import joining
+from seaway.cluster import joining
 from seaway.errors import Invalid, NotFound
 from seaway.intents.desk import Desk
 from seaway.model.facts import Cluster, Token

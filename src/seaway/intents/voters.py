@@ -1,4 +1,4 @@
-"""The members of the etcd that Seaway runs, as the cluster's record tells them; see `voting.py`."""
+"""The members of the etcd that Seaway runs, as the cluster's record says: `cluster/voting.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 from msgspec.structs import replace
 
-from seaway import joining, voting
+from seaway.cluster import joining, voting
 from seaway.errors import SeawayError, Unavailable
 from seaway.intents.desk import Desk, Voters
 from seaway.model.facts import Cluster, Host, Peer

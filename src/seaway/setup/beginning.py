@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from seaway import bootstrap, config, membership, names
+from seaway import bootstrap, config, names
 from seaway.bpf import objects
+from seaway.cluster import membership
 from seaway.daemons import AGENT
 from seaway.desired.network.overlay import overhead
 from seaway.errors import Conflict, Forbidden, Unavailable

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from seaway import __version__, joining, membership, names, stores
-from seaway.calls import Calls, Place
+from seaway import __version__, names
+from seaway.cluster import joining, membership, stores
+from seaway.cluster.calls import Calls, Place
 from seaway.daemons import AGENT
 from seaway.errors import Conflict, Forbidden, Invalid, SeawayError, Unavailable
 from seaway.kernel import host, underlay

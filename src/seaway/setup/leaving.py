@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from seaway import membership
+from seaway.cluster import membership
+from seaway.cluster.seats import OwnSeat
 from seaway.errors import NotFound, Unavailable
-from seaway.seats import OwnSeat
 from seaway.setup import removal
 from seaway.setup.beginning import must_be_root
 

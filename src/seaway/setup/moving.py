@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from seaway import joining, membership, moving, names, seats, stores
+from seaway import names
+from seaway.cluster import joining, membership, moving, seats, stores
 from seaway.daemons import AGENT
 from seaway.errors import Conflict, Invalid, SeawayError, Unavailable
 from seaway.facts import Facts

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from seaway import membership, names
+from seaway import names
+from seaway.cluster import membership
 from seaway.desired.indexes import INDEXES
 from seaway.facts import Facts
 from seaway.records import Records

@@ -16,6 +16,7 @@ from typing import Any
 
 from seaway import names
 from seaway.bpf import uplinks
+from seaway.cluster.seats import OwnSeat
 from seaway.daemons import AGENT, ETCD, ROUTED
 from seaway.desired.network.host import FORWARDING, family_of
 from seaway.desired.network.ports import added, published
@@ -32,7 +33,6 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.facts import Before, Host, Peer
 from seaway.model.kernel import Reserved, Sysctl
 from seaway.model.ports import written
-from seaway.seats import OwnSeat
 from seaway.setup import files
 from seaway.setup.beginning import must_be_root
 from seaway.setup.reading import read_own_store, read_seen

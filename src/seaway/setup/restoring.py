@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seaway import backups, membership, names
+from seaway import backups, names
 from seaway.backups import Here, Restored
+from seaway.cluster import membership
+from seaway.cluster.seats import OwnSeat
 from seaway.daemons import AGENT
 from seaway.desired.network.ports import leaving
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
@@ -29,7 +31,6 @@ from seaway.model.facts import Before, Cluster, Endpoint, Host, Network
 from seaway.model.membership import Membership
 from seaway.model.publications import in_ranges
 from seaway.presence import alone
-from seaway.seats import OwnSeat
 from seaway.setup import service
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
 from seaway.setup.reading import read_own_store

@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seaway import backups, membership, names
+from seaway import backups, names
+from seaway.cluster import membership
 from seaway.daemons import AGENT
 from seaway.errors import Conflict, Invalid, NotFound, SystemFailed, Unavailable
 from seaway.kernel.whereabouts import whereabouts

@@ -23,6 +23,7 @@ from seaway.trust.keeper import Keeper
 
 T = TypeVar("T")
 _CONNECT, _ANSWER = 5.0, 30.0  # seconds
+_INSIDE = 2.0  # to connect to an address inside the cluster: of who is off at that, too
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _NOT_YET = 9
 
@@ -34,6 +35,7 @@ class Place:
     address: str  # an address or a name, perhaps with a port
     host: str = ""
     port: int = names.HOSTS_PORT  # where the address says none
+    within: float = _CONNECT  # seconds to connect
 
     @property
     def url(self) -> str:
@@ -72,8 +74,7 @@ class Calls:
     ) -> T | Any:
         """What it answers, decoded; `bytes` leaves it as it came."""
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=_ANSWER, connect=_CONNECT)
-            self._session = aiohttp.ClientSession(timeout=timeout)
+            self._session = aiohttp.ClientSession()
         data = None if body is None else codec.encode(body)
         headers = {"Content-Type": "application/json"}
         try:
@@ -82,6 +83,7 @@ class Calls:
                 to.url + path,
                 data=data,
                 headers=headers,
+                timeout=aiohttp.ClientTimeout(total=_ANSWER, connect=to.within),
                 ssl=self._context,
                 server_hostname=to.host or None,
                 allow_redirects=False,
@@ -113,9 +115,10 @@ class Others:
         self.keeper.must_hold()
         unreached: list[str] = []
         calls = self._known()
-        for address in (*host.underlay, *host.addresses):
+        within = [*((a, _CONNECT) for a in host.underlay), *((a, _INSIDE) for a in host.addresses)]
+        for address, seconds in within:
             try:
-                place = Place(str(address), host.name, self._port)
+                place = Place(str(address), host.name, self._port, seconds)
                 return await calls.call(place, method, path, body, answers)
             except Unavailable as error:
                 unreached.append(error.message)
