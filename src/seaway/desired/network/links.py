@@ -31,7 +31,8 @@ class Length(NamedTuple):
 
     def and_(self, other: Length) -> Length:
         """Of both, one after the other."""
-        return Length(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
+        hops, rtt, cost, holes = other
+        return Length(self.hops + hops, self.rtt + rtt, self.cost + cost, self.holes + holes)
 
 
 class Links:
