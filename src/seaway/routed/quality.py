@@ -96,6 +96,7 @@ class Quality:
     def fall(self) -> None:
         """It is down: when it comes back, it may be by another way."""
         self._floors.clear()
+        self._seen = 0.0
 
     def resume(self, figures: Figures) -> None:
         """They were announced before this host began anew."""
