@@ -119,6 +119,7 @@ class Daemon:
         self._desk = Desk(places.socket, self, self.start)
         self._outlets = begun.outlets
         self._dead: set[str] | None = None  # nothing was told yet
+        self._seen: set[str] = set()  # whose links were up at the last look
         self._stirred = asyncio.Event()
         self._known = asyncio.Event()  # what was known before it began anew, or nobody tells
         self._told: Numbers | None = None
@@ -220,11 +221,19 @@ class Daemon:
             self._core.choose()
             self._tell_numbers()
             self._write_told()
+            self._see()
             self._sessions.dial_missing(self._now())
             if self._now() - kept >= KEEP:
                 kept = self._now()
                 self.keep()
             await asyncio.sleep(SLOW)
+
+    def _see(self) -> None:
+        """A link that is up again is of no use before there is a session to tell of it."""
+        seen = {host for host, link in self._core.prober.links.items() if link.up}
+        for host in seen - self._seen:
+            self._sessions.see(host)
+        self._seen = seen
 
     def _obey(self, orders: Orders) -> None:
         core = self._core
