@@ -69,8 +69,9 @@ static __always_inline int convey_encapsulated(struct __sk_buff *skb, const stru
 	return err ? err : convey_out(way);
 }
 
-/* By this path, a key of `paths`. `hop`: passed on as by a router, not sent by this host itself. A
- * verdict, CONVEY_NOT or a reason.
+/* By this path, a key of `paths`. `hop`: passed on as by a router, not sent by this host itself. What
+ * we relay is carried: as it is, its end would expect it from the very host of its source
+ * (arrive_direct.h). A verdict, CONVEY_NOT or a reason.
  */
 static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
 {
@@ -80,8 +81,8 @@ static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 pa
 	if (!way || !pkt)
 		return -DROP_NO_PATH;
 	carry = way->flags & NEXT_HOP_OVERLAY;
-	direct = way->flags & NEXT_HOP_DIRECT && way->via == (path & ~PATH_LATENCY) &&
-		 way->direct && (way->known || !carry);
+	direct = !(pkt->flags & PACKET_REMOTE) && way->flags & NEXT_HOP_DIRECT &&
+		 way->via == (path & ~PATH_LATENCY) && way->direct && (way->known || !carry);
 	if (!direct && !carry)
 		return -DROP_NO_PATH;
 	way->sent += skb->len;

@@ -13,6 +13,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from beyond import (
+    DIRECT,
     EXCEEDED,
     FAMILIES,
     FAR,
@@ -180,6 +181,15 @@ def test_what_cannot_go_on_is_answered_to_the_other_host(beyond, family):
 def test_what_we_relay_to_a_host_that_is_reached_otherwise_is_carried_anew(beyond, family):
     beyond.path(LONE, SOUTH)
     packet = frame_of(inner(family, FAR, LONE.address(family), datagram()))
+
+    assert goes(SOUTH, hopped(packet)) == portless(beyond.from_overlay(packet))
+
+
+@FAMILIES
+def test_what_we_relay_is_carried_though_its_end_is_next_door(beyond, family):
+    """Who gets a packet as it is expects it from the very host of its source."""
+    beyond.meet(SOUTH, DIRECT)
+    packet = frame_of(inner(family, FAR, SOUTH.address(family), datagram()))
 
     assert goes(SOUTH, hopped(packet)) == portless(beyond.from_overlay(packet))
 

@@ -152,23 +152,20 @@ class Ground:
 
     # To another host, as way.h and convey.h have it
 
-    def convey(self, place: Place, key: int, *, hop: bool = True, carrier: int = 0) -> None:
-        """By this path. `hop`: passed on as by a router; `carrier`: of this family it has one, and
-        keeps it.
-        """
+    def convey(self, place: Place, key: int, *, hop: bool = True, relayed: bool = False) -> None:
+        """By this path. `hop`: passed on as by a router; `relayed`: for another host."""
         choice, number = self.tables.choice(key), key & ~abi.PATH_LATENCY
         if choice.hop is None:
             self.drop(place, "no_path", self._no_path(choice, number))
             return
         to = unmapped(choice.hop.underlay)
         lead = self.tables.lead(to)
-        carried = self._carried(choice.hop, number, lead) if lead else None
+        near = choice.hop.host == number and not relayed
+        carried = self._carried(choice.hop, lead, near=near) if lead else None
         if lead is None or carried is None:
             why = f"the host's routes do not lead to {self.host_name(choice.hop.host)} at {to}"
             self.drop(place, "no_path", why + (" without a router" if lead else ""))
             return
-        if carrier == to.version and choice.hop.flags & abi.NEXT_HOP_OVERLAY:
-            carried = "overlay"
         mtu = lead.mtu - (OVERHEAD[to.version] if carried == "overlay" else 0)
         ttl, sender = self.packet.ttl - hop, self._own(to)
         packet = replace(self.packet, ttl=ttl, carried=carried, carrier=sender)
@@ -180,11 +177,11 @@ class Ground:
         self.step(place, "send", why, to=host, how=_HOW[packet.carried], mtu=mtu)
         self.onward = Onward(host, packet)
 
-    def _carried(self, hop: abi.NextHop, number: int, lead: Lead) -> Carried | None:
-        """None: in no way."""
+    def _carried(self, hop: abi.NextHop, lead: Lead, *, near: bool) -> Carried | None:
+        """None: in no way. `near`: from the source's own host to the end."""
         carry = bool(hop.flags & abi.NEXT_HOP_OVERLAY)
         next_door = lead.gateway is None and (lead.known or not carry)
-        if hop.flags & abi.NEXT_HOP_DIRECT and hop.host == number and next_door:
+        if hop.flags & abi.NEXT_HOP_DIRECT and near and next_door:
             return "direct"
         return "overlay" if carry else None
 

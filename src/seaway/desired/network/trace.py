@@ -246,7 +246,7 @@ class Walk(Ground):
         hop = self.tables.choice(path_of(remote)).hop
         keeps = hop and unmapped(hop.underlay).version == carrier
         plain = bool(keeps and hop and hop.flags & abi.NEXT_HOP_OVERLAY)
-        self.convey(_WIRE if plain else _OVERLAY, path_of(remote), carrier=carrier)
+        self.convey(_WIRE if plain else _OVERLAY, path_of(remote), relayed=True)
 
     def _to_this_host(self) -> None:
         there, tables = self.packet.destination, self.tables
