@@ -165,7 +165,7 @@ class Way(Record):
     direct: int
     port: bytes
     id: int
-    pad: int = 0
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
