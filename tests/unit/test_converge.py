@@ -10,11 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests import clock
 from tests.agents import Agent
+from tests.fakes_kernel import FakeTarget
 from tests.unit.test_intents import run
 
-from seaway.converge import TOLD_WITHIN
+from seaway.converge import TOLD_WITHIN, Convergence
 from seaway.errors import SystemFailed
+from seaway.facts import Facts
 from seaway.model.requests import NewNetwork
 from seaway.names import link_name
 
@@ -200,26 +203,24 @@ def test_of_what_another_process_writes_first_only_what_lasts_is_drift(tmp_path:
     play(tmp_path, scenario)
 
 
-def test_what_we_are_told_while_the_loop_stands_still_is_taken_in_before_it_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario(agent: Agent) -> None:
-        await agent.attach("web")
-        target, convergence = agent.kernel["endpoints"], agent.intents.convergence
-        ((key, value), *_) = target.objects.items()
+def test_what_we_are_told_while_the_loop_stands_still_is_taken_in_before_it_counts() -> None:
+    async def scenario() -> None:
+        target = FakeTarget("paths")
+        convergence = Convergence(Facts(()), [target])
         loop = asyncio.get_running_loop()
-        clock = loop.time
+        assert isinstance(loop, clock.JumpingLoop)
 
         def told() -> None:
             """It is read in one turn of the loop, and derived in a later one."""
-            loop.call_soon(loop.call_soon, target.objects.update, {key: value})
+            loop.call_soon(loop.call_soon, target.objects.clear)
 
-        target.objects[key] = "written"
+        target.objects["a"] = "written"
         async with asyncio.TaskGroup() as group:
-            group.create_task(convergence.audit_twice("endpoints"))
+            group.create_task(convergence.audit_twice("paths"))
             await asyncio.sleep(0)  # it has looked once
             loop.call_later(TOLD_WITHIN / 2, told)
-            monkeypatch.setattr(loop, "time", lambda: clock() + 2 * TOLD_WITHIN)
+            loop.stand_still(2 * TOLD_WITHIN)
+        assert {} == target.objects
         assert 0 == convergence.drift_total
 
-    play(tmp_path, scenario)
+    clock.run(scenario())

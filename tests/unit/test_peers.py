@@ -118,7 +118,7 @@ class Neighbours:
         if at == "dead" and self._refusal:
             raise self._refusal
         if at == "dead":
-            await asyncio.Event().wait()
+            await asyncio.get_running_loop().create_future()
         return Changes((), ("live",)) if method == "GET" else Committed(1, "")
 
 
