@@ -17,7 +17,7 @@
 #include "vxlan.h"
 
 /* Bytes that stay of it: less is not to be had of TCP over IPv6, whose checksum may be missing yet. */
-#define INQUIRE_REST (ETH_HLEN + sizeof(struct ipv6hdr) + 20)
+#define INQUIRE_REST  (ETH_HLEN + sizeof(struct ipv6hdr) + 20)
 
 #define INQUIRE_TICKS 32 /* from one question to the next: 0.3 s; the kernel repeats its own */
 
