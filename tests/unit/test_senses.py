@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 
 import pytest
 
 from fakes_keys import FakeKeys
 from seaway.model.routing import Member, Orders
-from seaway.routed import senses
 from seaway.routed.core import Core
 from seaway.routed.senses import Feeling, Senses
 from waiting import until
@@ -43,7 +42,7 @@ class Slow:
 
 
 @pytest.fixture
-def core() -> Core:
+def core(request: pytest.FixtureRequest) -> Core:
     """Of a host that probes nobody of its own choice, in a segment of many."""
     members = tuple(
         Member(name=f"h{n:02}", number=n, underlay=(ip_address(f"192.0.2.{n}"),))
@@ -51,23 +50,27 @@ def core() -> Core:
     )
     here = (ip_address("192.0.2.1"),)
     orders = Orders(host="h01", number=1, underlay=here, members=members)
-    made = Core(orders, FakeKeys("h01"), lambda: 1, lambda _: 1500, 0)
+    made = getattr(request, "param", Core)(orders, FakeKeys("h01"), lambda: 1, lambda _: 1500, 0)
     made.obey(orders)
     return made
 
 
+def feels(slow: Slow, core: Core) -> asyncio.Task[None]:
+    """Much more often than it is done."""
+    feeling = Feeling(Senses(slow, slow), core, time.monotonic, weigh=0.01, count=0.02)
+    return asyncio.create_task(feeling.feel())
+
+
 def test_a_kernel_that_answers_late_keeps_nobody_from_probing_and_is_asked_one_thing_at_a_time(
-    core, monkeypatch
+    core,
 ):
-    monkeypatch.setattr(senses, "WEIGH", 0.01)
-    monkeypatch.setattr(senses, "COUNT", 0.02)
     slow = Slow()
 
     async def scenario() -> None:
-        feeling = asyncio.create_task(Feeling(Senses(slow, slow), core, time.monotonic).feel())
+        feeling = feels(slow, core)
         await until(lambda: slow.asked)
-        for _ in range(10):  # the loop goes on
-            await asyncio.sleep(senses.WEIGH)
+        end = time.monotonic() + 0.1
+        await until(lambda: time.monotonic() > end)  # the loop goes on
         assert ["look"] == slow.asked
         slow.may.set()
         await until(lambda: slow.asked.count("read") > 1)
@@ -77,17 +80,24 @@ def test_a_kernel_that_answers_late_keeps_nobody_from_probing_and_is_asked_one_t
     assert 1 == slow.most
 
 
-def test_what_is_seen_is_told_to_the_core(core, monkeypatch):
-    monkeypatch.setattr(senses, "WEIGH", 0.01)
-    monkeypatch.setattr(senses, "COUNT", 0.02)
-    slow, counted = Slow(), []
-    monkeypatch.setattr(core, "count", lambda sent, _: counted.append(sent))
+class Counting(Core):
+    """Keeps what it is told."""
+
+    def count(self, sent: Mapping[int, int], now: float) -> None:
+        self.counted = sent
+        super().count(sent, now)
+
+
+@pytest.mark.parametrize("core", [Counting], indirect=True)
+def test_what_is_seen_is_told_to_the_core(core):
+    slow = Slow()
     slow.may.set()
+    unprobed = core.unprobed()
 
     async def scenario() -> None:
-        feeling = asyncio.create_task(Feeling(Senses(slow, slow), core, time.monotonic).feel())
-        await until(lambda: counted)
+        feeling = feels(slow, core)
+        await until(lambda: hasattr(core, "counted"))
         feeling.cancel()
 
     asyncio.run(scenario())
-    assert dict.fromkeys(core.unprobed(), 1 << 30) == counted[0]
+    assert dict.fromkeys(unprobed, 1 << 30) == core.counted

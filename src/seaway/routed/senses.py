@@ -36,13 +36,22 @@ class Senses(NamedTuple):
 
 
 class Feeling:
-    """Tells the core, whenever it is time."""
+    """Tells the core, whenever it is time: seconds between two looks of either kind."""
 
-    def __init__(self, senses: Senses, core: Core, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        senses: Senses,
+        core: Core,
+        clock: Callable[[], float],
+        *,
+        weigh: float = WEIGH,
+        count: float = COUNT,
+    ) -> None:
         self._senses = senses
         self._core = core
         self._clock = clock
-        self._counted = -COUNT
+        self._weigh, self._count = weigh, count
+        self._counted = -count
 
     async def feel(self) -> None:
         """As long as the process runs: one look after the other."""
@@ -51,13 +60,13 @@ class Feeling:
                 await self._look()
             except OSError as error:
                 log.warning("cannot see what is sent", error=str(error))
-            await asyncio.sleep(WEIGH)
+            await asyncio.sleep(self._weigh)
 
     async def _look(self) -> None:
         core, now = self._core, self._clock()
         devices = {*core.devices.values()}
         core.busy(await asyncio.to_thread(self._senses.loads.look, devices, now))
-        if now - self._counted >= COUNT:
+        if now - self._counted >= self._count:
             self._counted = now
             sent = await asyncio.to_thread(self._senses.sent.read, core.unprobed())
             core.count(sent, self._clock())
