@@ -281,6 +281,8 @@ def test_the_description_itself_is_served(agent):
         (("GET", "/v1/trace?from=a&to=b:80"), 404, "NotFound", "there is no endpoint 'a'"),
         (("GET", "/v1/trace/onward?at=h"), 400, "Undecodable", "missing required field"),
         (("GET", ONWARD.replace("80", "x")), 400, "Invalid", "'x' is no number"),
+        (("GET", f"{ONWARD}&ttl=65"), 400, "Invalid", "ttl 65 is out of range"),
+        (("GET", f"{ONWARD}&passes=5"), 400, "Invalid", "passes 5 is out of range"),
         (("GET", "/v2/status"), 404, "NotFound", "there is no /v2/status"),
         (("POST", PUBLISH, {"ports": []}), 400, "Invalid", "no port was given"),
         (("POST", PUBLISH, {"ports": [PORT]}), 404, "NotFound", "there is no endpoint 'a'"),

@@ -5,6 +5,7 @@ one (192.0.2.1) ── two (192.0.2.2) ── three (192.0.2.3)
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address
 
 import pytest
@@ -13,12 +14,12 @@ from tests.clusters import run
 from tests.traced import told
 from tests.waiting import until
 
-from seaway.errors import Conflict, Invalid, NotFound, Unsupported
+from seaway.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
 from seaway.model.facts import Endpoint, Overlay, Path, Peer, path_key
 from seaway.model.reports import RouteReport
 from seaway.model.requests import NewNetwork
 from seaway.model.routing import Routes
-from seaway.model.trace import Target
+from seaway.model.trace import Target, Traced
 
 
 def web(end: str, port: int = 80) -> Target:
@@ -115,6 +116,30 @@ def test_a_question_that_leads_nowhere_ends(tmp_path):
         assert ("one", "deliver") == (delivered.host, delivered.decision)
 
     run(tmp_path, scenario)
+
+
+def test_other_hosts_are_told_no_where_they_ask_too_much_at_once(tmp_path):
+    async def scenario(agent):
+        asked, go_on = [], asyncio.Event()
+
+        async def slow(*given):
+            asked.append(given)
+            await go_on.wait()
+            return []
+
+        agent.intents.others.answering["d"] = slow
+        agent.intents.facts.change(Peer, "d", Peer(name="d", addresses=()))
+        question = agent.intents.trace_on
+        packet = Traced(*map(ip_address, ("192.0.2.7", "192.0.2.1")), port=80, protocol="tcp")
+        under_way = [asyncio.create_task(question("d", packet)) for _ in range(16)]
+        await until(lambda: len(asked) == 16)
+        with pytest.raises(Unavailable, match="host 'h' is asked too much at once"):
+            await question("d", packet)
+        go_on.set()
+        assert [[]] * 16 == await asyncio.gather(*under_way)
+        assert [] == await question("d", packet)
+
+    agents.run(tmp_path, scenario)
 
 
 async def ends(agent):

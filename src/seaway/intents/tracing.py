@@ -34,6 +34,7 @@ from seaway.model.trace import (
 )
 from seaway.records import parse
 
+_MOST: Final = 16  # questions of other hosts at once: one trace may come by here more than once
 _VERDICTS: Final[dict[str, Verdict]] = {
     "deliver": "delivered",
     "host": "delivered",
@@ -75,8 +76,17 @@ class TraceIntents(RoutingIntents):
 
     async def trace_on(self, at: str, packet: Traced) -> list[Step]:
         """The same from that host on, as another one asks: of this host, or passed on to that."""
-        if at == self.host.name:
-            return await self._at(at, packet)
+        if self.tracing >= _MOST:
+            raise Unavailable(f"host '{self.host.name}' is asked too much at once", "ask it again")
+        self.tracing += 1
+        try:
+            if at == self.host.name:
+                return await self._at(at, packet)
+            return await self._pass_on(at, packet)
+        finally:
+            self.tracing -= 1
+
+    async def _pass_on(self, at: str, packet: Traced) -> list[Step]:
         if packet.passes < 1:
             raise Unavailable(f"the question does not come to host '{at}'", "see: seaway route ls")
         return await self._reach(at, replace(packet, passes=packet.passes - 1))

@@ -34,7 +34,7 @@ Decision = Literal[
 ]
 Verdict = Literal["delivered", "left", "dropped", "unknown"]
 
-_NUMBERS: Final = ("port", "ttl", "passes")
+_NUMBERS: Final = {"port": PORT_MOST, "ttl": TTL, "passes": PASSES}  # and the most of each
 _TARGET = re.compile(r"(?:\[([^\]]*)\]|([^\[\]:]+)):([0-9]{1,5})(?:/([A-Za-z0-9]+))?", re.ASCII)
 
 
@@ -132,15 +132,20 @@ def to_query(packet: Traced) -> dict[str, str]:
 
 
 def from_query(query: Mapping[str, str]) -> Traced:
-    """What such a URL says, of all that it says; `Undecodable` names the field that is wrong."""
+    """What such a URL says, of all that it says; `Undecodable` names the field that is wrong.
+
+    `Invalid`: more hosts are to be asked than any trace of ours asks.
+    """
     fields: dict[str, Any] = {n: query[n] for n in Traced.__struct_fields__ if n in query}
-    numbers = {name: _number(fields[name]) for name in _NUMBERS if name in fields}
+    numbers = {n: _number(n, fields[n], most) for n, most in _NUMBERS.items() if n in fields}
     packet = codec.from_builtins(fields | numbers, Traced)
     checked(Target("", packet.port, packet.protocol))
     return packet
 
 
-def _number(text: str) -> int:
+def _number(name: str, text: str, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(PORT_MOST))):
         raise Invalid(f"'{text[:40]}' is no number", "expected digits")
+    if int(text) > most:
+        raise Invalid(f"{name} {text} is out of range", f"expected at most {most}")
     return int(text)
