@@ -503,7 +503,8 @@ def test_a_mapped_address_is_the_ipv4_one():
         ttl=st.integers(0, 64),
         carried=st.sampled_from(("", "overlay", "direct", "wire")),
         carrier=st.none() | st.ip_addresses(),
-        passes=st.integers(0, 4),
+        by=st.lists(st.sampled_from(("a", "host-2", "c.d")), max_size=5).map(tuple),
+        within=st.integers(0, 30_000),
     )
 )
 def test_a_question_to_another_host_survives_its_url(packet):
