@@ -122,7 +122,7 @@ def test_a_host_is_reached_unless_the_network_says_no(two):
         two.trace("a", asks(one, "10.223.0.2"))
     )
     two["a"].network("web", host_access=False)
-    for there in ("10.223.0.1", "192.0.2.1", "10.223.0.2"):
+    for there in ("10.223.0.1", "192.0.2.1", "10.223.0.2", "192.0.2.2"):
         assert ["a from_endpoint drop host_closed"] == told(two.trace("a", asks(one, there)))
     two["a"].leads[parse_address(WORLD)] = Lead("lo", 1500, local=True)
     assert ["a from_endpoint drop host_closed"] == told(two.trace("a", asks(one, WORLD)))
