@@ -6,7 +6,8 @@ one (192.0.2.1) ── two (192.0.2.2) ── three (192.0.2.3)
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_address
+import time
+from ipaddress import ip_address, ip_network
 from urllib.parse import parse_qs
 
 import pytest
@@ -17,7 +18,7 @@ from tests.traced import told
 from tests.waiting import until
 
 from seaway.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
-from seaway.model.facts import Endpoint, Overlay, Path, Peer, path_key
+from seaway.model.facts import Block, Endpoint, Network, Overlay, Path, Peer, path_key
 from seaway.model.reports import RouteReport
 from seaway.model.requests import NewNetwork
 from seaway.model.routing import Routes
@@ -107,6 +108,26 @@ def test_a_host_that_cannot_be_asked_is_told_and_the_trace_goes_on(tmp_path):
         assert gone.why.endswith("; the records have default/b there")
 
     run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("routing", ["hops", "latency"])
+def test_behind_a_host_that_cannot_be_asked_packets_go_by_their_networks_routing(tmp_path, routing):
+    async def scenario(agent):
+        await agent.intents.create_network(NewNetwork(name="web", routing=routing))
+        facts = agent.intents.facts
+        for name in "cde":
+            facts.change(Peer, name, Peer(name=name, addresses=()))
+        (subnet,) = (n for n in facts.get(Network, "web").subnets if n.version == 4)
+        there = ip_network(f"{subnet[0]}/26")
+        facts.change(Block, str(there), Block(prefix=there, network="web", host="d"))
+        path = RouteReport(host="d", routing=routing, path=("c", "e", "d"))
+        agent.host.told["routes"] = Routes(routes=(path,))
+        packet = Traced(ip_address("203.0.113.1"), there[7], port=80, protocol="tcp")
+        steps = await agent.intents._at("c", packet, time.monotonic() + 9)
+        assert ["c  unknown e", "e  unknown d", "d  unknown"] == told(steps)
+        assert {routing} == {question.routing for question in agent.host.questions}
+
+    agents.run(tmp_path, scenario)
 
 
 def test_a_question_that_leads_nowhere_ends(tmp_path):

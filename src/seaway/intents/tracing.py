@@ -20,7 +20,7 @@ from seaway.desired.network.trace import walk
 from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
 from seaway.intents.routing import RoutingIntents
 from seaway.model.addresses import Address
-from seaway.model.facts import Block, Endpoint, HostAddresses, Network, Path, Peer
+from seaway.model.facts import Block, Endpoint, HostAddresses, Network, Path, Peer, Routing
 from seaway.model.trace import (
     PASSES,
     WORLD,
@@ -168,7 +168,7 @@ class TraceIntents(RoutingIntents):
     async def _behind(self, host: str, address: Address) -> tuple[str, str]:
         """Who comes after that host on the way to the address, and what is known, in words."""
         end = self._holder(address)
-        after = "" if end == host else await self._after(host, end)
+        after = "" if end == host else await self._after(host, end, self._routing(address))
         if after:
             return after, f"; by the links it goes on to {after}"
         return "", await self._recorded(address)
@@ -180,15 +180,21 @@ class TraceIntents(RoutingIntents):
                     return f"; the records have {endpoint.network}/{endpoint.name} there"
         return ""
 
-    async def _after(self, host: str, end: str) -> str:
+    async def _after(self, host: str, end: str, routing: Routing) -> str:
         """The next host on the way from that one, as the links say; empty: nobody knows."""
         if end in ("", self.host.name):
             return end
         with suppress(SeawayError):
-            for report in await self.routes(end, "hops"):
+            for report in await self.routes(end, routing):
                 if host in report.path[:-1]:
                     return report.path[report.path.index(host) + 1]
         return ""
+
+    def _routing(self, address: Address) -> Routing:
+        """By which packets go there, as the programs have it: that of the address's network."""
+        networks = self.facts.all(Network)
+        there = (n.routing for n in networks if any(address in subnet for subnet in n.subnets))
+        return next(there, "hops")
 
     # Ends
 
