@@ -260,6 +260,30 @@ def test_behind_a_router_nothing_is_direct():
         assert first.mtu in (0, 8950)
 
 
+def test_where_nothing_is_encapsulated_no_host_relays():
+    three = Hosts("abc", "never")
+    one, other = three["a"].attach("web", 2), three["c"].attach("web", 2)
+    assert ["a from_endpoint send c", "c from_wire deliver web/c-web2"] == told(
+        three.trace("a", asks(one, other))
+    )
+    three["a"].path("c", via="b")
+    (step,) = three.trace("a", asks(one, other))
+    assert (
+        "no_path",
+        "the next hop is b, but nothing is encapsulated here, so no host relays",
+    ) == (
+        step.reason,
+        step.why,
+    )
+    carrier = parse_address("192.0.2.1")
+    (step,) = three.trace("b", asks(one, other, carried="direct", carrier=carrier))
+    assert "so no host relays" in step.why
+    three["a"].path("c", via="c")
+    three["a"].leads[parse_address("192.0.2.3")] = Lead("eth1", 9000, parse_address("192.0.2.9"))
+    (step,) = three.trace("a", asks(one, other))
+    assert "the host's routes do not lead to c at 192.0.2.3 without a router" == step.why
+
+
 def test_what_comes_as_it_is_must_come_from_next_door():
     two = Hosts("ab", "auto")
     one, other = two["a"].attach("web", 2), two["b"].attach("web", 2)
