@@ -19,8 +19,6 @@
 #include "settings.h"
 #include "way.h"
 
-#define ASKING_TICKS 32 /* from one question to the next: 0.3 s; the kernel repeats its own */
-
 /* Whether that host itself is on the link that the packet came by, and may send as it is. */
 static __always_inline bool direct_is(const struct __sk_buff *skb, const struct way *way)
 {
@@ -33,16 +31,9 @@ static __always_inline bool direct_is(const struct __sk_buff *skb, const struct 
 static __noinline int arrive_unknown(struct __sk_buff *skb, const struct packet *pkt,
 				     struct way *way)
 {
-	int verdict;
-
-	if (!pkt || !way || way->tick - way->asked < ASKING_TICKS)
+	if (!pkt || !way)
 		return -DROP_SPOOFED_ADDRESS;
-	way->asked = way->tick;
-	verdict = inquire(skb, pkt->ethertype, way);
-	if (verdict < 0)
-		return -DROP_SPOOFED_ADDRESS;
-	drop_count(skb, DROP_SPOOFED_ADDRESS);
-	return verdict;
+	return inquire(skb, pkt->ethertype, way, DROP_SPOOFED_ADDRESS);
 }
 
 /* `src`: whose source it has. What has no plain way to an endpoint goes into the overlay's device,

@@ -24,15 +24,16 @@
 #define CONVEY_NOT ENCAPSULATE_NOT
 
 /* As it is to a neighbour that is not known yet: the kernel asks for it, and sends the packet then. It
- * looks for the next hop among those of the packet's own family: one of the other is only asked for.
+ * looks for the next hop among those of the packet's own family: one of the other is only asked for, and
+ * that packet is lost.
  */
 static __always_inline int convey_asking(struct __sk_buff *skb, const struct packet *pkt,
-					 const struct way *way)
+					 struct way *way)
 {
 	struct bpf_redir_neigh next = {};
 
 	if (addr_is_mapped(&way->to) != (pkt->ethertype == IS_IPV4))
-		return inquire(skb, pkt->ethertype, way);
+		return inquire(skb, pkt->ethertype, way, DROP_NO_MAC);
 	if (addr_is_mapped(&way->to)) {
 		next.nh_family = FAMILY_V4;
 		next.ipv4_nh = way->to.words[3];
@@ -44,7 +45,7 @@ static __always_inline int convey_asking(struct __sk_buff *skb, const struct pac
 }
 
 static __always_inline int convey_direct(struct __sk_buff *skb, const struct packet *pkt,
-					 const struct way *way, bool hop)
+					 struct way *way, bool hop)
 {
 	int err = hop ? rewrite_hop_from(skb, pkt, &way->next, &way->own)
 		      : rewrite_link(skb, &way->next, &way->own);

@@ -40,6 +40,7 @@ enum drop_reason {
 	DROP_SPOOFED_HOST,  /* sent by a host that neither has the source nor relays */
 	DROP_NO_PATH,	    /* no live link leads to the host of the address: unreachable */
 	DROP_PROBE_NUMBER,  /* a probe that does not know the number of its link */
+	DROP_NO_MAC,	    /* for a next hop whose MAC the kernel is asked for: comes too early */
 };
 
 struct drop_key {

@@ -17,17 +17,26 @@
 #include "vxlan.h"
 
 /* Bytes that stay of it: less is not to be had of TCP over IPv6, whose checksum may be missing yet. */
-#define INQUIRE_REST (ETH_HLEN + sizeof(struct ipv6hdr) + 20)
+#define INQUIRE_REST  (ETH_HLEN + sizeof(struct ipv6hdr) + 20)
 
-/* The packet is lost. A verdict, or a reason: the kernel will not have it so. */
-static __always_inline int inquire(struct __sk_buff *skb, __be16 ethertype, const struct way *way)
+#define INQUIRE_TICKS 32 /* from one question to the next: 0.3 s; the kernel repeats its own */
+
+/* The packet is lost, for that reason, and tells nobody so. A verdict, where it is counted already, or
+ * the reason: it is not time to ask, or the kernel will not have it so.
+ */
+static __always_inline int inquire(struct __sk_buff *skb, __be16 ethertype, struct way *way,
+				   enum drop_reason reason)
 {
 	__u32 at = ETH_HLEN + sizeof(struct udphdr);
 	__be32 nothing = 0; /* instead of VXLAN_HAS_ID */
 
+	if (way->tick - way->asked < INQUIRE_TICKS)
+		return -reason;
+	way->asked = way->tick;
 	at += addr_is_mapped(&way->to) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	if (bpf_skb_change_tail(skb, INQUIRE_REST, 0) || encapsulate(skb, ethertype, way, false) ||
 	    bpf_skb_store_bytes(skb, at, &nothing, sizeof(nothing), 0))
-		return -DROP_NO_REPLY;
+		return -reason;
+	drop_count(skb, reason);
 	return bpf_redirect_neigh(way->ifindex, NULL, 0, 0);
 }

@@ -99,7 +99,7 @@ static __always_inline int carrier_readdress(struct __sk_buff *skb, const struct
 static __always_inline int shortcut_onward(struct __sk_buff *skb, const struct carrier *outer,
 					   const struct packet *pkt, __u32 host)
 {
-	const struct way *way = way_to(skb, host);
+	struct way *way = way_to(skb, host);
 	int err;
 
 	if (!way || !(way->flags & NEXT_HOP_OVERLAY) || pkt->ttl <= 1 ||
@@ -107,6 +107,7 @@ static __always_inline int shortcut_onward(struct __sk_buff *skb, const struct c
 		return NO_SHORTCUT;
 	if (!packet_fits(skb, pkt, way->mtu - vxlan_overhead(&way->to)))
 		return NO_SHORTCUT;
+	way->sent += skb->len - outer->size; /* as convey counts it */
 	err = carrier_readdress(skb, pkt, way);
 	return err ? err : convey_out(way);
 }

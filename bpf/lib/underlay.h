@@ -27,7 +27,7 @@ struct {
 
 /* How a host is reached: the next hop, and how the host's own routes lead to that. */
 struct way {
-	__u64 sent;	/* bytes, since it leads to this host (bpf/sent.py) */
+	__u64 sent;	/* bytes, since it leads to this host by this next hop (bpf/sent.py) */
 	__u32 tick;	/* in which it was found */
 	__u32 host;	/* that is to be reached */
 	struct addr to; /* of the next hop */

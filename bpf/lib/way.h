@@ -79,6 +79,8 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 	way->from = *underlay_own(here, addr_is_mapped(&way->to));
 	way->port = here->port;
 	way->id = vxlan_id(here);
+	if (way->via != next->host)
+		way->sent = 0;
 	way->via = next->host;
 	way->flags = next->flags;
 	if (!way_look(skb, way, &scratch->fib))

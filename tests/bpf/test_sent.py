@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from beyond import BEYOND, NORTH, SOUTH, World
+from beyond import BEYOND, FAR, LONE, NORTH, SOUTH, World, frame_of, inner, sends
 from cast import datagram, sent
 from seaway.bpf import abi
 from seaway.bpf.sent import Sent, _possible
@@ -68,13 +68,44 @@ def test_who_has_the_place_of_another_has_not_its_count(world):
     frame, other = sent(4, NORTH.address(4)) / datagram(), NORTH.number + abi.WAY_HOSTS
     for _ in range(3):
         assert "redirect" == world.send(frame).verdict
+    counter = Sent(world.pins)
+    before = world.place.run(counter.read, [NORTH.number])[NORTH.number]
     world.place.run(world.targets["paths"].put, {other: abi.Path(NORTH.number)})
     block = NORTH.block(4)
     world.place.run(world.targets["remotes"].put, {block: abi.Remote(other, NORTH.network)})
     look_anew()
     assert "redirect" == world.send(frame).verdict
 
-    assert len(frame) == count(world, NORTH.number, other)[other]
+    after = world.place.run(counter.read, [NORTH.number])[NORTH.number]
+    assert len(frame) == after - before
+
+
+@FAMILIES
+def test_what_goes_by_a_relay_counts_for_that_alone(world, family):
+    """It is the link to the relay that has to be known to fail."""
+    frame, counter = sent(family, FAR.address(family)) / datagram(), Sent(world.pins)
+    numbers = [host.number for host in (NORTH, SOUTH, FAR)]
+    first = dict.fromkeys(numbers, 0) | world.place.run(counter.read, numbers)
+    for relay in (NORTH, SOUTH, SOUTH):
+        world.path(FAR, relay)
+        assert "redirect" == world.send(frame).verdict
+        last = world.place.run(counter.read, numbers)
+
+    grown = {number: last.get(number, 0) - first[number] for number in numbers}
+    size = len(frame)
+    assert {NORTH.number: size, SOUTH.number: 2 * size, FAR.number: 0} == grown
+
+
+@FAMILIES
+def test_what_this_host_relays_counts_as_well(world, family):
+    world.path(LONE, NORTH)
+    packet = frame_of(inner(family, FAR, LONE.address(family), datagram()))
+    counter = Sent(world.pins)
+    before = world.place.run(counter.read, [NORTH.number]).get(NORTH.number, 0)
+    assert "redirect" == world.from_wire(sends(NORTH, packet)).verdict
+
+    after = world.place.run(counter.read, [NORTH.number])[NORTH.number]
+    assert len(packet) == after - before
 
 
 def test_nobody_is_asked_of_nobody(world):

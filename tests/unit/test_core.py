@@ -280,6 +280,21 @@ def test_a_black_hole_in_one_direction_is_gone_around_by_both_ends_until_it_is_m
     assert frozenset() == world.hosts["a"].core.holes()
 
 
+def test_a_black_hole_is_no_way_around_where_nobody_relays():
+    """As where nothing is encapsulated: what a relay would pass on is carried."""
+    world = World("abc", lambda *_: True, relay=False, routings=("hops", "latency"))
+    world.swallowed.add(("a", "b"))
+    world.run(SETTLING + 10)
+
+    assert (
+        frozenset({BlackHole(source="a", target="b", size=FULL)}) == world.hosts["a"].core.holes()
+    )
+    assert (list("ab"), list("ba")) == (world.path("a", "b"), world.path("b", "a"))
+    for host in world.hosts.values():
+        turns = [host.core.router.whole(routing) for routing in host.core.router.routings]
+        assert all(p.via == p.host and not p.backup for turn in turns for p in turn.paths)
+
+
 def test_a_host_that_begins_anew_knows_of_a_black_hole_and_nobody_turns():
     world = World("abc", lambda *_: True)
     world.swallowed.add(("a", "b"))

@@ -116,6 +116,18 @@ def test_what_does_pass_is_found_and_told_once(most):
     assert [0] == [hole for _, hole in holes(world, 20.0)]
 
 
+@given(st.integers(81, SIZE - 1), st.data())
+@calm
+def test_a_hole_that_takes_smaller_ones_than_before_is_told_anew(most, data):
+    world = World(DEFAULT, always(0.0002), lambda _: None)
+    world.most = most
+    world.run(200.0)
+    world.most = data.draw(st.integers(80, most - 1))
+    assert [world.most + 1] == [hole for _, hole in holes(world, 250.0)]
+    world.most = SIZE
+    assert [0] == [hole for _, hole in holes(world, 20.0)]
+
+
 @given(st.integers(80, SIZE - 1), st.floats(0.0, 0.1), seeds)
 @calm
 def test_so_it_is_where_much_is_lost(most, loss, seed):

@@ -10,7 +10,7 @@ from tests import contracts
 
 from seaway.desired.network.orders import ORDERS
 from seaway.facts import Facts
-from seaway.model.facts import Host, Network, Peer, Probing, Uplinks
+from seaway.model.facts import Cluster, Host, Network, Peer, Probing, Uplinks
 from seaway.model.routing import ORDERS_KEY, Member, Orders
 from seaway.routed.orders_file import OrdersFile, OrdersTarget
 
@@ -72,6 +72,16 @@ def test_a_host_that_drains_is_no_relay_and_one_that_is_to_be_fast_probes_fast(f
     facts.change(Probing, "host", Probing(preset="fast"))
     orders = derived(facts)
     assert (False, "fast") == (orders.relay, orders.probes)
+
+
+@pytest.mark.parametrize(("encapsulation", "relay"), [("never", False), ("auto", True)])
+def test_where_nothing_is_encapsulated_nobody_relays(facts, encapsulation, relay):
+    facts.change(Peer, "b", PEER)
+    cluster = Cluster(id="c", pools=(), service_subnets=(), host_subnets=())
+    facts.change(Cluster, "cluster", cluster)
+    assert derived(facts).relay
+    facts.change(Cluster, "cluster", replace(cluster, encapsulation=encapsulation))
+    assert relay == facts.derive()["orders"].get(ORDERS_KEY, ORDERED).relay
 
 
 def test_the_file_keeps_the_contract_of_targets(tmp_path):

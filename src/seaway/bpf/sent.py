@@ -1,4 +1,5 @@
-"""How much goes to which other host: the programs count it (bpf/lib/convey.h) with the way there.
+"""How much goes to which other host first: the programs count it (bpf/lib/convey.h, shortcut.h)
+with the way there.
 
 Read only. Found by its pin, of whatever layout: an upgrade has two for a while.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +20,8 @@ from seaway.names import PIN_FOLDER
 _CPUS: Final = Path("/sys/devices/system/cpu/possible")
 _U32: Final = struct.Struct("=I")
 _SIZE: Final = struct.calcsize(abi.Way.c_format)
-_HOPS, _LATENCY = 0, 2 * abi.WAY_HOSTS  # where ways by each routing begin
+# Of `abi.Way` what is needed: sent, host and via. There is one for each CPU that there may be.
+_SENT: Final = struct.Struct(f"=Q4xI32xI{_SIZE - 52}x")
 
 
 class Sent:
@@ -27,17 +30,25 @@ class Sent:
     def __init__(self, pins: Path = PIN_FOLDER) -> None:
         self._pins = pins
         self._copies = _possible(_CPUS.read_text())
+        self._ways: Counter[tuple[Path, int, int]] = (
+            Counter()
+        )  # by host and next hop: the last time
+        self._sent: Counter[int] = Counter()
 
     def read(self, hosts: Collection[int]) -> dict[int, int]:
-        """Bytes, since the way there is remembered."""
-        places = {host % abi.WAY_HOSTS + first for host in hosts for first in (_HOPS, _LATENCY)}
-        found: Counter[int] = Counter()
-        for pin in sorted(self._pins.glob("*/ways")) if places else ():
-            for way in self._ways(pin, places):
-                found[way.host & ~abi.PATH_LATENCY] += way.sent
-        return {host: found[host] for host in hosts if found[host]}
+        """Bytes of which each of these was the next hop, whosever they were: those that ways had
+        when it was asked first, and what came since.
+        """
+        found: Counter[tuple[Path, int, int]] = Counter()
+        for pin in self._pins.glob("*/ways") if hosts else ():
+            for sent, host, via in self._read(pin):
+                found[pin, host, via] += sent
+        for (pin, host, via), sent in found.items():  # less than before: some were forgotten
+            self._sent[via] += max(0, sent - self._ways[pin, host, via])
+        self._ways = found
+        return {host: self._sent[host] for host in hosts if self._sent[host]}
 
-    def _ways(self, pin: Path, places: Collection[int]) -> Iterator[abi.Way]:
+    def _read(self, pin: Path) -> Iterator[tuple[int, int, int]]:
         try:
             descriptor = syscall.pinned(pin)
         except FileNotFoundError:  # the agent retired it
@@ -46,10 +57,12 @@ class Sent:
             table = Table(descriptor, self._copies)
             if table.value_size != self._copies * _SIZE:  # of a build that does not count
                 return
-            for place in places:
-                data = table.element(_U32.pack(place)) or b""
-                for at in range(0, len(data), _SIZE):
-                    yield abi.Way.unpack(data[at : at + _SIZE])
+            for place in count():
+                data = table.element(_U32.pack(place))
+                if data is None:
+                    return
+                if data.strip(b"\0"):  # most places are empty
+                    yield from (way for way in _SENT.iter_unpack(data) if way[0])
 
 
 def _possible(text: str) -> int:

@@ -7,17 +7,16 @@ have no wire of their own say anything. Of these nobody tells a load.
 from __future__ import annotations
 
 import errno
-import fcntl
 import struct
-from array import array
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
+from seaway.kernel import ethtool
 from seaway.kernel.messages.link import get_counts, parse_counts, parse_link
 from seaway.kernel.rtnl import Rtnl
 
 MADE_UP: Final = frozenset(("bridge", "dummy", "tun", "veth"))  # speeds of these kinds
-_SIOCETHTOOL, _GSET = 0x8946, 1
+_GSET: Final = 1  # ETHTOOL_GSET
 _COMMAND: Final = struct.Struct("=I8xH14xH14x")  # struct ethtool_cmd: its speed in two parts
 _SILENT: Final = (0, 0xFFFFFFFF)  # Mbit/s: the driver does not know
 ANEW: Final = 60.0  # seconds until a device is asked again how fast it is: drivers take their time
@@ -74,13 +73,10 @@ class Loads:
 
     def _speed(self, name: str) -> int:
         """Bit/s; 0: it does not tell."""
-        command = array("B", _COMMAND.pack(_GSET, 0, 0))
-        address, _ = command.buffer_info()
-        request = struct.pack("@15sxP16x", name.encode(), address)
         try:
-            fcntl.ioctl(self._rtnl.socket, _SIOCETHTOOL, request)
+            answer = ethtool.ask(self._rtnl.socket, name, _COMMAND.pack(_GSET, 0, 0))
         except OSError:  # it has no driver that could, or is gone
             return 0
-        _, low, high = _COMMAND.unpack(command.tobytes())
+        _, low, high = _COMMAND.unpack(answer)
         megabits = high << 16 | low
         return 0 if megabits in _SILENT else megabits * 1_000_000

@@ -1,14 +1,12 @@
 """What the kernel and the devices do for many packets at once, or for the CPU: which of it is on
 for the devices by which packets come from other hosts. Only read; Seaway turns none on or off.
 
-By ioctl, as linux/ethtool.h has it: `struct ethtool_gfeatures` and the names of its bits.
+As linux/ethtool.h has it: `struct ethtool_gfeatures` and the names of its bits.
 """
 
 from __future__ import annotations
 
-import array
 import errno
-import fcntl
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -16,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from seaway.kernel import netns, outside
+from seaway.kernel import ethtool, netns, outside
 from seaway.kernel.messages.link import parse_link
 from seaway.model.reports import Finding
 from seaway.names import OVERLAY_DEVICE
@@ -39,11 +37,9 @@ OFFLOADS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
 # By the kind of device. A veth pair hands over what was never cut, so the kernel makes it without;
 # the overlay's device is the tunnel, and its uplink what cuts.
 _NEEDLESS: Final = {"veth": ("GRO",), "vxlan": ("UDP tunnel segmentation",)}
-_SIOCETHTOOL: Final = 0x8946
 _COUNT, _NAMES, _FEATURES = 0x37, 0x1B, 0x3A  # ETHTOOL_GSSET_INFO, _GSTRINGS, _GFEATURES
 _SET_OF_FEATURES: Final = 4  # ETH_SS_FEATURES
 _NAME: Final = 32  # bytes, ETH_GSTRING_LEN
-_IFREQ: Final = struct.Struct("@16sP8x")
 _COUNTED: Final = struct.Struct("@IIQI")
 _HEAD: Final = struct.Struct("@II")  # what is asked, and a size; _NAMES has one more word between
 _BLOCK: Final = struct.Struct("@IIII")  # available, requested, active, never changed: 32 bits each
@@ -103,7 +99,9 @@ def offloads(device: str) -> dict[str, State]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         names = _names(asking, device)
         blocks = -(-len(names) // 32)
-        answer = _ask(asking, device, _HEAD.pack(_FEATURES, blocks) + bytes(blocks * _BLOCK.size))
+        answer = ethtool.ask(
+            asking, device, _HEAD.pack(_FEATURES, blocks) + bytes(blocks * _BLOCK.size)
+        )
     masks = list(_BLOCK.iter_unpack(answer[_HEAD.size :]))
     has = {name: [m >> i % 32 & 1 for m in masks[i // 32]] for i, name in enumerate(names)}
     return {offload: _state(has, wanted) for offload, (_, wanted) in OFFLOADS.items()}
@@ -119,16 +117,8 @@ def _state(has: Mapping[str, list[int]], wanted: frozenset[str]) -> State:
 def _names(asking: socket.socket, device: str) -> list[str]:
     """Of all features that this kernel knows, in the order of their bits."""
     asked = _COUNTED.pack(_COUNT, 0, 1 << _SET_OF_FEATURES, 0)
-    *_, count = _COUNTED.unpack(_ask(asking, device, asked)[: _COUNTED.size])
+    *_, count = _COUNTED.unpack(ethtool.ask(asking, device, asked)[: _COUNTED.size])
     head = struct.pack("@III", _NAMES, _SET_OF_FEATURES, count)
-    text = _ask(asking, device, head + bytes(count * _NAME))[len(head) :]
+    text = ethtool.ask(asking, device, head + bytes(count * _NAME))[len(head) :]
     starts = range(0, count * _NAME, _NAME)
     return [text[at : at + _NAME].split(b"\0")[0].decode() for at in starts]
-
-
-def _ask(asking: socket.socket, device: str, question: bytes) -> bytes:
-    """The kernel writes its answer over the question."""
-    memory = array.array("B", question)
-    address, _ = memory.buffer_info()
-    fcntl.ioctl(asking, _SIOCETHTOOL, _IFREQ.pack(device.encode(), address))
-    return memory.tobytes()

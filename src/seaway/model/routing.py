@@ -32,7 +32,8 @@ class Orders(Value):
     underlay: tuple[Address, ...]  # where others reach it
     members: tuple[Member, ...] = ()
     segments: tuple[Prefix, ...] = ()  # of the underlay: hosts with an address there are next door
-    relay: bool = True  # pass on what is for others: not while this host drains
+    # pass on what is for others: not while this host drains, nor where nothing is encapsulated
+    relay: bool = True
     routings: tuple[Routing, ...] = ("hops",)  # by which hosts meet; and those of networks
     probes: Probes = "default"
 

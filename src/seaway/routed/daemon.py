@@ -127,7 +127,7 @@ class Daemon:
         self._sessions = Sessions(orders.host, self._credentials, self, self.start)
         self._desk = Desk(places.socket, self, self.start)
         self._outlets = begun.outlets
-        self._feeling = Feeling(begun.senses)
+        self._feeling = Feeling(begun.senses, self._core, self._now)
         self._dead: set[str] | None = None  # nothing was told yet
         self._holes: frozenset[BlackHole] = frozenset()
         self._seen: set[str] = set()  # whose links were up at the last look
@@ -147,6 +147,7 @@ class Daemon:
             ("probe", self._probe()),
             ("compute", self._compute()),
             ("look", self._look(file)),
+            ("feel", self._feeling.feel()),
         ]
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -229,7 +230,6 @@ class Daemon:
                 self._ended.set()
             if self._credentials.renew():
                 log.info("another certificate")
-            self._feeling.look(self._core, self._now())
             self._core.choose()
             self._tell_numbers()
             self._log_holes()

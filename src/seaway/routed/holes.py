@@ -4,7 +4,7 @@ device on the way has a smaller MTU, and tells nobody, or nobody hears it.
 A probe of full size has a twin, a small one that is sent in the same moment. Loss takes either, now
 the one, now the other; only a black hole takes the large one each time that its twin comes through.
 How many times in a row are no chance is told by how much is lost. What does pass is searched for
-then, by halves.
+then, by halves; and the largest that does is tried on, as the hole may become smaller.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Row:
 
 
 class Search:
-    """For the smallest size that does not pass."""
+    """For the smallest size that does not pass; and whether the next smaller one still does."""
 
     def __init__(self, size: int) -> None:
         self._passes, self.found = SMALL, size
@@ -72,15 +72,24 @@ class Search:
 
     @property
     def size(self) -> int:
-        """To be tried next; 0: it is found."""
-        return (self._passes + self.found) // 2 if self.found > self._passes + 1 else 0
+        """To be tried next; 0: none, as a twin may be as large."""
+        size = (self._passes + self.found) // 2
+        return size if size > SMALL else 0
+
+    @property
+    def done(self) -> bool:
+        """What is tried next passed before."""
+        return self.found <= self._passes + 1
 
     def learn(self, *, large: bool, small: bool, loss: float) -> None:
         """Of a pair of that size, which was answered."""
-        if large:
+        if large and self.done:
+            self._row.came()
+        elif large:
             self._passes, self._row = self.size, Row()
         elif small and self._row.swallowed(loss):
-            self.found, self._row = self.size, Row()
+            passes = SMALL if self.done else self._passes
+            self._passes, self.found, self._row = passes, self.size, Row()
 
 
 class Passage:
@@ -115,7 +124,7 @@ class Passage:
             return self._came() if large else small and self._swallowed(loss)
         if self._search and size == self._search.size:
             self._search.learn(large=large, small=small, loss=loss)
-            return not self._search.size and self._is(self._search.found)
+            return self._search.done and self._is(self._search.found)
         return False
 
     def _came(self) -> bool:

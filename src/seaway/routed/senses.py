@@ -1,11 +1,13 @@
 """What a host tells of its own packets: how busy its devices are, and to whom most is sent.
 
-Looked at seldom: what follows from it is announced to all hosts.
+Looked at seldom: what follows from it is announced to all hosts. And in a thread: the kernel has
+who asks for devices wait while it makes others, and probes do not wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -25,7 +27,7 @@ class Loads(Protocol):
 
 class Sent(Protocol):
     def read(self, hosts: Collection[int]) -> Mapping[int, int]:
-        """Bytes to each of these hosts by number, since a beginning of its own."""
+        """Bytes that went to each of these hosts first, by number, since a beginning of its own."""
 
 
 class Senses(NamedTuple):
@@ -36,17 +38,26 @@ class Senses(NamedTuple):
 class Feeling:
     """Tells the core, whenever it is time."""
 
-    def __init__(self, senses: Senses) -> None:
+    def __init__(self, senses: Senses, core: Core, clock: Callable[[], float]) -> None:
         self._senses = senses
-        self._weighed = self._counted = 0.0
+        self._core = core
+        self._clock = clock
+        self._counted = -COUNT
 
-    def look(self, core: Core, now: float) -> None:
-        try:
-            if now - self._weighed >= WEIGH:
-                self._weighed = now
-                core.busy(self._senses.loads.look({*core.devices.values()}, now))
-            if now - self._counted >= COUNT:
-                self._counted = now
-                core.count(self._senses.sent.read(core.unprobed()), now)
-        except OSError as error:
-            log.warning("cannot see what is sent", error=str(error))
+    async def feel(self) -> None:
+        """As long as the process runs: one look after the other."""
+        while True:
+            try:
+                await self._look()
+            except OSError as error:
+                log.warning("cannot see what is sent", error=str(error))
+            await asyncio.sleep(WEIGH)
+
+    async def _look(self) -> None:
+        core, now = self._core, self._clock()
+        devices = {*core.devices.values()}
+        core.busy(await asyncio.to_thread(self._senses.loads.look, devices, now))
+        if now - self._counted >= COUNT:
+            self._counted = now
+            sent = await asyncio.to_thread(self._senses.sent.read, core.unprobed())
+            core.count(sent, self._clock())

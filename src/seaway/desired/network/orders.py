@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Prefix
-from seaway.model.facts import Host, Network, Peer, Probing, Uplinks
+from seaway.model.facts import Cluster, Host, Network, Peer, Probing, Uplinks
 from seaway.model.routing import ORDERS_KEY, Member, Orders
 
 
@@ -22,10 +22,16 @@ def _orders(_: str, view: View) -> Orders | None:
         underlay=host.underlay,
         members=tuple(_member(peer) for peer in peers),
         segments=_segments(host, view.get(Uplinks, "host")),
-        relay=not host.draining,
+        relay=not host.draining and _may_relay(view),
         routings=tuple(sorted({"hops", *(n.routing for n in view.all(Network))})),
         probes=probing.preset,
     )
+
+
+def _may_relay(view: View) -> bool:
+    """What is relayed is carried: where nothing is encapsulated, paths are direct or none."""
+    cluster = view.get(Cluster, "cluster")
+    return cluster is None or cluster.encapsulation != "never"
 
 
 def _member(peer: Peer) -> Member:
