@@ -46,11 +46,18 @@ def loopback(address: object) -> str:
 
 
 class OthersNearby(Others):
-    """Nobody is asked at an address inside the cluster: that would leave this machine."""
+    """Nobody is asked at an address inside the cluster: that would leave this machine. Instead each
+    host has an address at which it is dead, and then twice the one at which it answers.
+    """
 
     async def ask(self, host: Host, *given: Any, **named: Any) -> Any:
-        underlay = tuple(parse_address(loopback(address)) for address in host.underlay)
-        return await super().ask(replace(host, underlay=underlay, addresses=()), *given, **named)
+        live = tuple(parse_address(loopback(address)) for address in host.underlay)
+        dead = tuple(
+            parse_address(str(address).replace("127.0.77.", "127.0.78.")) for address in live
+        )
+        return await super().ask(
+            replace(host, underlay=dead + live, addresses=live), *given, **named
+        )
 
     async def ask_at(self, at: str, *given: Any, **named: Any) -> Any:
         return await super().ask_at(loopback(at), *given, **named)

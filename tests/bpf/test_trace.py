@@ -24,6 +24,7 @@ from beyond import (
     NORTH,
     OVERLAY,
     SOUTH,
+    Beyond,
     World,
     frame_of,
     sends,
@@ -152,10 +153,15 @@ def everywhere(family: int) -> list[str]:
     odd = {4: ("224.0.0.1", "127.0.0.1", "169.254.9.9"), 6: ("ff02::5", "::1", "fe80::99")}
     return [
         *(actor.address(family) for actor in (BERT, SMALL, OLGA, CARL, NEAR)),
-        *(a for host in HOSTS for a in (host.address(family), host.own(family))),
+        *(a for host in HOSTS for a in _of(host, family)),
         *(group[family] for group in (HOST, PUBLIC, OTHER, UNKNOWN, OUTSIDE)),
         *odd[family],
     ]
+
+
+def _of(host: Beyond, family: int) -> tuple[str, ...]:
+    """Its endpoint's, and its own in the cluster and in the underlay."""
+    return host.address(family), host.own(family), host.underlay(family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -122,7 +122,7 @@ def test_a_host_is_reached_unless_the_network_says_no(two):
         two.trace("a", asks(one, "10.223.0.2"))
     )
     two["a"].network("web", host_access=False)
-    for there in ("10.223.0.1", "192.0.2.1", "10.223.0.2"):
+    for there in ("10.223.0.1", "192.0.2.1", "10.223.0.2", "192.0.2.2"):
         assert ["a from_endpoint drop host_closed"] == told(two.trace("a", asks(one, there)))
     two["a"].leads[parse_address(WORLD)] = Lead("lo", 1500, local=True)
     assert ["a from_endpoint drop host_closed"] == told(two.trace("a", asks(one, WORLD)))
@@ -258,6 +258,30 @@ def test_behind_a_router_nothing_is_direct():
         first = two.trace("a", asks(one, other))[0]
         assert verdict in (first.how, first.reason)
         assert first.mtu in (0, 8950)
+
+
+def test_where_nothing_is_encapsulated_no_host_relays():
+    three = Hosts("abc", "never")
+    one, other = three["a"].attach("web", 2), three["c"].attach("web", 2)
+    assert ["a from_endpoint send c", "c from_wire deliver web/c-web2"] == told(
+        three.trace("a", asks(one, other))
+    )
+    three["a"].path("c", via="b")
+    (step,) = three.trace("a", asks(one, other))
+    assert (
+        "no_path",
+        "the next hop is b, but nothing is encapsulated here, so no host relays",
+    ) == (
+        step.reason,
+        step.why,
+    )
+    carrier = parse_address("192.0.2.1")
+    (step,) = three.trace("b", asks(one, other, carried="direct", carrier=carrier))
+    assert "so no host relays" in step.why
+    three["a"].path("c", via="c")
+    three["a"].leads[parse_address("192.0.2.3")] = Lead("eth1", 9000, parse_address("192.0.2.9"))
+    (step,) = three.trace("a", asks(one, other))
+    assert "the host's routes do not lead to c at 192.0.2.3 without a router" == step.why
 
 
 def test_what_comes_as_it_is_must_come_from_next_door():
@@ -500,10 +524,11 @@ def test_a_mapped_address_is_the_ipv4_one():
         destination=st.ip_addresses(),
         port=st.integers(1, 65535),
         protocol=st.sampled_from(("tcp", "udp")),
-        ttl=st.integers(0, 255),
+        ttl=st.integers(0, 64),
         carried=st.sampled_from(("", "overlay", "direct", "wire")),
         carrier=st.none() | st.ip_addresses(),
-        passes=st.integers(0, 9),
+        by=st.lists(st.sampled_from(("a", "host-2", "c.d")), max_size=5).map(tuple),
+        within=st.integers(0, 30_000),
     )
 )
 def test_a_question_to_another_host_survives_its_url(packet):

@@ -28,6 +28,10 @@ _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _NOT_YET = 9
 
 
+class Unreached(Unavailable):
+    """Nobody answered. What an agent answers may be `Unavailable` too, but no more than that."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an agent answers. `host` is its name; empty: any host of the cluster will do."""
@@ -109,8 +113,8 @@ class Others:
     async def ask(
         self, host: Host, method: str, path: str, body: object = None, answers: Any = bytes
     ) -> Any:
-        """At each of its addresses, until it answers: where it is reached directly, and else at
-        those inside the cluster, to which other hosts pass packets on.
+        """At each of its addresses, until it answers or refuses: where it is reached directly, and
+        else at those inside the cluster, to which other hosts pass packets on.
         """
         self.keeper.must_hold()
         unreached: list[str] = []
@@ -120,10 +124,10 @@ class Others:
             try:
                 place = Place(str(address), host.name, self._port, seconds)
                 return await calls.call(place, method, path, body, answers)
-            except Unavailable as error:
+            except Unreached as error:
                 unreached.append(error.message)
         told = "; ".join(unreached) or f"host '{host.name}' has no address to be asked at"
-        raise Unavailable(told, "see: seaway host ls")
+        raise Unreached(told, "see: seaway host ls")
 
     async def ask_at(
         self, at: str, method: str, path: str, body: object = None, answers: Any = bytes
@@ -165,10 +169,10 @@ def _unreachable(to: Place, error: BaseException) -> SeawayError:
     if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
         return Forbidden(*_not_accepted(to, cause))
     if isinstance(cause, aiohttp.ServerDisconnectedError):
-        return Unavailable(f"{to} hung up", "does it refuse this host? see its: seaway status")
+        return Unreached(f"{to} hung up", "does it refuse this host? see its: seaway status")
     if isinstance(cause, TimeoutError):
-        return Unavailable(f"{to} does not answer", "is it up, and TCP port 8480 open to us?")
-    return Unavailable(
+        return Unreached(f"{to} does not answer", "is it up, and TCP port 8480 open to us?")
+    return Unreached(
         f"{to} cannot be asked: {cause}", "is its agent running, and has it a cluster?"
     )
 

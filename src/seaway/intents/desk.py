@@ -136,6 +136,7 @@ class Desk:
     voters: Voters | None = None  # where the records are in an etcd
     troubles: dict[str, str] = field(default_factory=dict)  # what this host cannot do, and why
     serving: bool = False  # ADD is served
+    tracing: int = 0  # questions of other hosts after a packet, under way
     # Their records are gone, but not yet all that the kernel had of them: it refused.
     leaving: list[Endpoint] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)

@@ -6,6 +6,8 @@ come. One that does not answer is told as such, and the next is guessed from wha
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from seaway.desired.network.trace import walk
 from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
 from seaway.intents.routing import RoutingIntents
 from seaway.model.addresses import Address
-from seaway.model.facts import Block, Endpoint, HostAddresses, Network, Path, Peer
+from seaway.model.facts import Block, Endpoint, HostAddresses, Network, Path, Peer, Routing
 from seaway.model.trace import (
     PASSES,
     WORLD,
@@ -34,6 +36,9 @@ from seaway.model.trace import (
 )
 from seaway.records import parse
 
+_MOST: Final = 16  # questions of other hosts at once: one trace may come by here more than once
+_WAITED, _TOLD = 0.8, 0.67  # of the time that is left: for an answer, and as the asked one hears it
+_LEAST = 0.1  # seconds: with less nobody is asked
 _VERDICTS: Final[dict[str, Verdict]] = {
     "deliver": "delivered",
     "host": "delivered",
@@ -63,7 +68,8 @@ class TraceIntents(RoutingIntents):
         one, other = _of_one_family(begin, end)
         packet = Traced(source=one, destination=other, port=to.port, protocol=to.protocol)
         at = begin.host or end.host or self.host.name
-        steps = await self._at(at, packet if begin.host else replace(packet, carried="wire"))
+        packet = packet if begin.host else replace(packet, carried="wire")
+        steps = await self._at(at, packet, _until(packet))
         return TraceReport(
             source=_told(begin, one),
             destination=_told(end, other),
@@ -75,46 +81,73 @@ class TraceIntents(RoutingIntents):
 
     async def trace_on(self, at: str, packet: Traced) -> list[Step]:
         """The same from that host on, as another one asks: of this host, or passed on to that."""
-        if at == self.host.name:
-            return await self._at(at, packet)
-        if packet.passes < 1:
-            raise Unavailable(f"the question does not come to host '{at}'", "see: seaway route ls")
-        return await self._reach(at, replace(packet, passes=packet.passes - 1))
+        if self.tracing >= _MOST:
+            raise Unavailable(f"host '{self.host.name}' is asked too much at once", "ask it again")
+        self.tracing += 1
+        try:
+            if at == self.host.name:
+                return await self._at(at, packet, _until(packet))
+            if len(packet.by) > PASSES:
+                raise _lost(at)
+            return await self._reach(at, packet, _until(packet))
+        finally:
+            self.tracing -= 1
 
-    async def _at(self, host: str, packet: Traced) -> list[Step]:
+    async def _at(self, host: str, packet: Traced, until: float) -> list[Step]:
         if host != self.host.name:
             try:
-                return await self._reach(host, packet)
+                return await self._reach(host, packet, until)
             except SeawayError as error:
-                return await self._guess(host, packet, error)
+                return await self._guess(host, packet, error, until)
         steps, onward = walk(self.facts, self.surroundings.tables(), packet)
         if onward is None:
             return list(steps)
-        return [*steps, *await self._at(onward.host, replace(onward.packet, passes=PASSES))]
+        return [*steps, *await self._at(onward.host, replace(onward.packet, by=()), until)]
 
-    async def _reach(self, host: str, packet: Traced) -> list[Step]:
-        """Its answer, by whoever is next on the way there, as packets go."""
+    async def _reach(self, host: str, packet: Traced, until: float) -> list[Step]:
+        """Its answer, by whoever is next on the way there, as packets go; but by none of those by
+        whom the question came here: each of them has tried.
+        """
+        if not self.facts.get(Peer, host):
+            raise Unavailable(f"there is no host '{host}'", "see: seaway host ls")
         path = self.facts.get(Path, host) or Path(host=host, via=host)
-        url = "/v1/trace/onward?" + urlencode({"at": host} | to_query(packet))
-        failure = Unavailable(f"there is no host '{host}'", "see: seaway host ls")
+        failures: list[Unavailable] = []
         for via in filter(None, (path.via, path.backup)):
-            if peer := self.facts.get(Peer, via):
+            peer = self.facts.get(Peer, via)
+            if peer and via not in packet.by:
                 try:
-                    found: list[Step] = await self.others.ask(peer, "GET", url, None, list[Step])
+                    return await self._ask(peer, host, packet, until)
                 except Unavailable as error:
-                    failure = error
-                else:
-                    return found
-        raise failure
+                    failures.append(error)
+        raise failures[0] if failures else _lost(host)
+
+    async def _ask(self, peer: Peer, host: str, packet: Traced, until: float) -> list[Step]:
+        """It gets less time than it is waited for, and that leaves some for who is asked then: so
+        of a host that hangs the one next to it tells, and not whoever gave up first.
+        """
+        left = until - time.monotonic()
+        if left < _LEAST:
+            raise Unavailable(f"no time is left to ask host '{peer.name}'", "see: seaway doctor")
+        asked = replace(packet, by=(*packet.by, self.host.name), within=int(1000 * _TOLD * left))
+        url = "/v1/trace/onward?" + urlencode({"at": host} | to_query(asked))
+        try:
+            async with asyncio.timeout(_WAITED * left):
+                found: list[Step] = await self.others.ask(peer, "GET", url, None, list[Step])
+        except TimeoutError:
+            told = f"host '{peer.name}' does not answer within {_WAITED * left:.0f} s"
+            raise Unavailable(told, "see: seaway host ls") from None
+        return found
 
     # Of a host that cannot be asked
 
-    async def _guess(self, host: str, packet: Traced, error: SeawayError) -> list[Step]:
+    async def _guess(
+        self, host: str, packet: Traced, error: SeawayError, until: float
+    ) -> list[Step]:
         """It is taken to pass the packet on as the links say that are told here."""
-        end = self._holder(packet.destination)
-        after = "" if end == host else await self._after(host, end)
-        there = "" if after else await self._recorded(packet.destination)
-        known = f"; by the links it goes on to {after}" if after else there
+        after = known = ""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WAITED * (until - time.monotonic())):
+                after, known = await self._behind(host, packet.destination)
         step = Step(
             host=host,
             at="",
@@ -129,8 +162,16 @@ class TraceIntents(RoutingIntents):
             return [step]
         relay = self.facts.get(Peer, host)
         carrier = _alike(relay.underlay if relay else (), packet.carrier)
-        more = replace(packet, ttl=packet.ttl - 1, carried="overlay", carrier=carrier)
-        return [step, *await self._at(after, more)]
+        more = replace(packet, ttl=packet.ttl - 1, carried="overlay", carrier=carrier, by=())
+        return [step, *await self._at(after, more, until)]
+
+    async def _behind(self, host: str, address: Address) -> tuple[str, str]:
+        """Who comes after that host on the way to the address, and what is known, in words."""
+        end = self._holder(address)
+        after = "" if end == host else await self._after(host, end, self._routing(address))
+        if after:
+            return after, f"; by the links it goes on to {after}"
+        return "", await self._recorded(address)
 
     async def _recorded(self, address: Address) -> str:
         with suppress(SeawayError):
@@ -139,15 +180,21 @@ class TraceIntents(RoutingIntents):
                     return f"; the records have {endpoint.network}/{endpoint.name} there"
         return ""
 
-    async def _after(self, host: str, end: str) -> str:
+    async def _after(self, host: str, end: str, routing: Routing) -> str:
         """The next host on the way from that one, as the links say; empty: nobody knows."""
         if end in ("", self.host.name):
             return end
         with suppress(SeawayError):
-            for report in await self.routes(end, "hops"):
+            for report in await self.routes(end, routing):
                 if host in report.path[:-1]:
                     return report.path[report.path.index(host) + 1]
         return ""
+
+    def _routing(self, address: Address) -> Routing:
+        """By which packets go there, as the programs have it: that of the address's network."""
+        networks = self.facts.all(Network)
+        there = (n.routing for n in networks if any(address in subnet for subnet in n.subnets))
+        return next(there, "hops")
 
     # Ends
 
@@ -188,6 +235,15 @@ class TraceIntents(RoutingIntents):
     def _is_ours(self, end: End) -> bool:
         subnets = [s for network in self.facts.all(Network) for s in network.subnets]
         return any(address in subnet for address in end.addresses for subnet in subnets)
+
+
+def _until(packet: Traced) -> float:
+    """When its asker gives up, by the monotonic clock."""
+    return time.monotonic() + packet.within / 1000
+
+
+def _lost(host: str) -> Unavailable:
+    return Unavailable(f"the question does not come to host '{host}'", "see: seaway route ls")
 
 
 def _named(endpoints: Iterable[Endpoint], said: str) -> list[Endpoint]:

@@ -17,6 +17,7 @@ WORLD: Final = "world"  # all addresses that are neither a host's nor an endpoin
 WORLDLY: Final = (parse_address("203.0.113.1"), parse_address("2001:db8:ffff::1"))
 TTL: Final = 64  # with which packets begin
 PASSES: Final = 4  # hosts by which a question may come to the one that it is for
+WITHIN: Final = 30_000  # milliseconds that a trace may take
 
 # How a packet came to a host: it begins there, in a carrier, as it is from another host, or from
 # outside.
@@ -34,7 +35,7 @@ Decision = Literal[
 ]
 Verdict = Literal["delivered", "left", "dropped", "unknown"]
 
-_NUMBERS: Final = ("port", "ttl", "passes")
+_NUMBERS: Final = {"port": PORT_MOST, "ttl": TTL, "within": WITHIN}  # and the most of each
 _TARGET = re.compile(r"(?:\[([^\]]*)\]|([^\[\]:]+)):([0-9]{1,5})(?:/([A-Za-z0-9]+))?", re.ASCII)
 
 
@@ -56,7 +57,8 @@ class Traced(Value):
     ttl: int = TTL
     carried: Carried = ""
     carrier: Address | None = None  # of another host: where that is in the underlay
-    passes: int = PASSES
+    by: tuple[str, ...] = ()  # the hosts that passed the question on to the one that it is for
+    within: int = WITHIN  # milliseconds in which its asker wants the answer
 
 
 class Step(Value):
@@ -127,20 +129,28 @@ def parse_end(text: str) -> Address | None:
 
 def to_query(packet: Traced) -> dict[str, str]:
     """As it stands in a URL."""
-    fields = codec.to_builtins(packet)
+    fields = codec.to_builtins(packet) | {"by": ",".join(packet.by)}
     return {name: str(value) for name, value in fields.items() if value is not None}
 
 
 def from_query(query: Mapping[str, str]) -> Traced:
-    """What such a URL says, of all that it says; `Undecodable` names the field that is wrong."""
+    """What such a URL says, of all that it says; `Undecodable` names the field that is wrong.
+
+    `Invalid`: more hosts are to be asked than any trace of ours asks.
+    """
     fields: dict[str, Any] = {n: query[n] for n in Traced.__struct_fields__ if n in query}
-    numbers = {name: _number(fields[name]) for name in _NUMBERS if name in fields}
-    packet = codec.from_builtins(fields | numbers, Traced)
+    numbers = {n: _number(n, fields[n], most) for n, most in _NUMBERS.items() if n in fields}
+    by = [name for name in query.get("by", "").split(",") if name]
+    if len(by) > PASSES + 1:
+        raise Invalid("the question came by too many hosts", f"expected at most {PASSES + 1}")
+    packet = codec.from_builtins(fields | numbers | {"by": by}, Traced)
     checked(Target("", packet.port, packet.protocol))
     return packet
 
 
-def _number(text: str) -> int:
+def _number(name: str, text: str, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(PORT_MOST))):
         raise Invalid(f"'{text[:40]}' is no number", "expected digits")
+    if int(text) > most:
+        raise Invalid(f"{name} {text} is out of range", f"expected at most {most}")
     return int(text)

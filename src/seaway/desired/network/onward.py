@@ -163,8 +163,7 @@ class Ground:
         near = choice.hop.host == number and not relayed
         carried = self._carried(choice.hop, lead, near=near) if lead else None
         if lead is None or carried is None:
-            why = f"the host's routes do not lead to {self.host_name(choice.hop.host)} at {to}"
-            self.drop(place, "no_path", why + (" without a router" if lead else ""))
+            self.drop(place, "no_path", self._not_carried(choice.hop, lead, near=near))
             return
         mtu = lead.mtu - (OVERHEAD[to.version] if carried == "overlay" else 0)
         ttl, sender = self.packet.ttl - hop, self._own(to)
@@ -184,6 +183,15 @@ class Ground:
         if hop.flags & abi.NEXT_HOP_DIRECT and near and next_door:
             return "direct"
         return "overlay" if carry else None
+
+    def _not_carried(self, hop: abi.NextHop, lead: Lead | None, *, near: bool) -> str:
+        """Why there is no way to this next hop, which may be next door."""
+        name, to = self.host_name(hop.host), unmapped(hop.underlay)
+        if lead is None:
+            return f"the host's routes do not lead to {name} at {to}"
+        if not near:
+            return f"the next hop is {name}, but nothing is encapsulated here, so no host relays"
+        return f"the host's routes do not lead to {name} at {to} without a router"
 
     def _own(self, to: Address) -> Address | None:
         """Where this host sends from."""

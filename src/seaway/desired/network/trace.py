@@ -12,7 +12,7 @@ from seaway.bpf import abi
 from seaway.desired.network.onward import FIREWALL, STACK, Ground, Onward, Place, path_of
 from seaway.desired.network.tables import Tables, is_internal
 from seaway.facts import Facts
-from seaway.model.addresses import unmapped
+from seaway.model.addresses import Address, unmapped
 from seaway.model.facts import Attached, Endpoint, Network
 from seaway.model.trace import Step, Traced
 from seaway.names import OVERLAY_DEVICE, link_name
@@ -111,11 +111,16 @@ class Walk(Ground):
                 self.step(place, "host", "an address of this host, and no published port")
         elif tables.subnet(there):
             self.nobody(place)
-        elif closed and ((lead := tables.lead(there)) is None or lead.local):
+        elif closed and self._is_hosts(there):
             self._closed(place, source)
         else:
             self.step(place, "pass", "it is for the world")
             self.by_routes(self.network(source.network))
+
+    def _is_hosts(self, there: Address) -> bool:
+        """Another's in the underlay; or what this host's stack passes on to nobody."""
+        lead = self.tables.lead(there)
+        return lead is None or lead.local or self.tables.member(there) is not None
 
     # The host's own sockets: socket.h, to_endpoint, to_overlay
 
