@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Collection
 from ipaddress import ip_address
+from itertools import count
 
 import pytest
 
 from fakes_keys import FakeKeys
 from seaway.model.routing import Member, Orders
-from seaway.routed import senses
 from seaway.routed.core import Core
-from seaway.routed.senses import Feeling, Senses
+from seaway.routed.senses import COUNT, Feeling, Senses
 from waiting import until
 
 
@@ -32,7 +31,7 @@ class Slow:
 
     def read(self, hosts: Collection[int]) -> dict[int, int]:
         self._answer("read")
-        return dict.fromkeys(hosts, 1 << 30)
+        return dict.fromkeys(hosts, len(self.asked) << 30)
 
     def _answer(self, what: str) -> None:
         self.asked.append(what)
@@ -57,37 +56,18 @@ def core() -> Core:
 
 
 def test_a_kernel_that_answers_late_keeps_nobody_from_probing_and_is_asked_one_thing_at_a_time(
-    core, monkeypatch
+    core,
 ):
-    monkeypatch.setattr(senses, "WEIGH", 0.01)
-    monkeypatch.setattr(senses, "COUNT", 0.02)
     slow = Slow()
 
     async def scenario() -> None:
-        feeling = asyncio.create_task(Feeling(Senses(slow, slow), core, time.monotonic).feel())
-        await until(lambda: slow.asked)
-        for _ in range(10):  # the loop goes on
-            await asyncio.sleep(senses.WEIGH)
-        assert ["look"] == slow.asked
+        clock = count(0, COUNT).__next__
+        feeling = asyncio.create_task(Feeling(Senses(slow, slow), core, clock).feel())
+        await until(lambda: slow.asked)  # the loop goes on, though nobody answers yet
+        assert (["look"], 1) == (slow.asked, slow.at_once)
         slow.may.set()
-        await until(lambda: slow.asked.count("read") > 1)
+        await until(lambda: core.talk.hosts)
         feeling.cancel()
 
     asyncio.run(scenario())
-    assert 1 == slow.most
-
-
-def test_what_is_seen_is_told_to_the_core(core, monkeypatch):
-    monkeypatch.setattr(senses, "WEIGH", 0.01)
-    monkeypatch.setattr(senses, "COUNT", 0.02)
-    slow, counted = Slow(), []
-    monkeypatch.setattr(core, "count", lambda sent, _: counted.append(sent))
-    slow.may.set()
-
-    async def scenario() -> None:
-        feeling = asyncio.create_task(Feeling(Senses(slow, slow), core, time.monotonic).feel())
-        await until(lambda: counted)
-        feeling.cancel()
-
-    asyncio.run(scenario())
-    assert dict.fromkeys(core.unprobed(), 1 << 30) == counted[0]
+    assert (1, ["look", "read"] * 2) == (slow.most, slow.asked[:4])
