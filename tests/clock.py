@@ -48,6 +48,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
+    def stand_still(self, seconds: float) -> None:
+        """As if what runs now took so long: all that was due meanwhile comes in one turn."""
+        self._clock.now += seconds
+
 
 async def passes(seconds: float) -> None:
     """On such a loop, at once: everything happens that is due until then."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 
 from cluster import Cluster
 from story import BREATH, IDLE, UNAVAILABLE, Report, Site, check, go_on, listed, tell, title
@@ -40,8 +39,8 @@ def requests_cross_hosts(cluster: Cluster) -> None:
     for site, name in ((b, "backend-b"), (c, "backend-c")):
         site.host.wait_for("the network's being known there", partial(_knows_shop, site))
         site.start(name, "shop", "python3", "/app/backend.py", name)
-    backends = zip(b.addresses["backend-b"], c.addresses["backend-c"], strict=True)
-    a.start("gateway", "shop", "python3", "/app/gateway.py", *chain(*backends))
+    backends = (",".join(found) for found in (b.addresses["backend-b"], c.addresses["backend-c"]))
+    a.start("gateway", "shop", "python3", "/app/gateway.py", *backends)
     a.start("client", "shop", *IDLE)
     a.host.wait_for("the gateway's start", partial(_is_served, cluster, a, "client"))
     cluster.start_asking()

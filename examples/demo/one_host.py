@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 
 from story import (
     BREATH,
@@ -32,8 +31,8 @@ def containers_start(story: Story) -> None:
     story.seaway("network", "create", "shop")
     for name in BACKENDS:
         story.start(name, "shop", "python3", "/app/backend.py", name)
-    backends = zip(*(story.addresses[name] for name in BACKENDS), strict=True)
-    story.start("gateway", "shop", "python3", "/app/gateway.py", *chain(*backends))
+    backends = (",".join(story.addresses[name]) for name in BACKENDS)
+    story.start("gateway", "shop", "python3", "/app/gateway.py", *backends)
     story.start("client", "shop", *IDLE)
     listed = story.seaway("endpoint", "ls")
     everywhere = [address for name in story.addresses for address in story.addresses[name]]

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 _REMEMBERED = 100  # of the latest drift
 TOLD_WITHIN: Final = 1.0  # seconds until we are told what `routed` has written
+_PIECES: Final = 10
 _AT_ONCE: Final = 500  # keys: some 20 ms
 
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
@@ -219,10 +220,14 @@ class Convergence:
     async def audit_twice(self, target: str) -> None:
         """The same of a kind that is written by another process of ours as well, a moment before we
         are told: what differs counts if it does so for longer.
+
+        It waits in pieces: when the loop stands still, that takes one of them, and in the others
+        what we were told meanwhile is read and derived.
         """
         reconciler = self._by_name[target]
         if first := reconciler.differing():
-            await asyncio.sleep(TOLD_WITHIN)
+            for _ in range(_PIECES):
+                await asyncio.sleep(TOLD_WITHIN / _PIECES)
             then = reconciler.differing()
             lasting = [k for k, found in first.items() if k in then and then[k] == found]
             await self.check((target, key) for key in lasting)

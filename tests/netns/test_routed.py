@@ -116,8 +116,11 @@ def test_a_relay_that_dies_is_gone_around_in_time(cluster, judge):
     judge(a.knows({"c": "d", "d": "d"}, within=LATE) - cut)
 
 
+@pytest.mark.soak
 def test_a_link_that_is_loaded_is_kept_away_from_and_not_run_back_to(cluster):
-    """Two equal ways: by latency, paths move off the one that is busy, once. By hops they stay."""
+    """Two equal ways: by latency, paths move off the one that is busy, once. By hops they stay. A
+    machine that is busy itself delays all probes, and moves floors.
+    """
     a = ring(cluster, routings=("hops", "latency"))
     assert wait(lambda: is_ring(a.vias.get("latency", {})), 20), a.vias
     used = a.vias["latency"]["c"]

@@ -10,10 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests import clock
 from tests.agents import Agent
+from tests.fakes_kernel import FakeTarget
 from tests.unit.test_intents import run
 
+from seaway.converge import TOLD_WITHIN, Convergence
 from seaway.errors import SystemFailed
+from seaway.facts import Facts
 from seaway.model.requests import NewNetwork
 from seaway.names import link_name
 
@@ -197,3 +201,26 @@ def test_of_what_another_process_writes_first_only_what_lasts_is_drift(tmp_path:
         assert 1 == convergence.drift_total
 
     play(tmp_path, scenario)
+
+
+def test_what_we_are_told_while_the_loop_stands_still_is_taken_in_before_it_counts() -> None:
+    async def scenario() -> None:
+        target = FakeTarget("paths")
+        convergence = Convergence(Facts(()), [target])
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, clock.JumpingLoop)
+
+        def told() -> None:
+            """It is read in one turn of the loop, and derived in a later one."""
+            loop.call_soon(loop.call_soon, target.objects.clear)
+
+        target.objects["a"] = "written"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(convergence.audit_twice("paths"))
+            await asyncio.sleep(0)  # it has looked once
+            loop.call_later(TOLD_WITHIN / 2, told)
+            loop.stand_still(2 * TOLD_WITHIN)
+        assert {} == target.objects
+        assert 0 == convergence.drift_total
+
+    clock.run(scenario())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests import agents
 from tests.clusters import ask, left_of, records, run
+from tests.waiting import until
 
 from seaway.cluster import reclaiming
 from seaway.errors import Conflict, Forbidden, NotFound
@@ -101,6 +102,31 @@ def test_all_hosts_are_asked_at_once(tmp_path, act):
             assert () == (await agent.intents.drained("a")).unheard
         else:
             await agent.intents._refuse_used("default")
+
+    agents.run(tmp_path, scenario)
+
+
+def test_of_many_hosts_so_many_are_asked_at_once_as_are_not_in_each_others_way(tmp_path):
+    async def scenario(agent):
+        gate, facts, asked, most = asyncio.Event(), agent.intents.facts, 0, 0
+
+        async def answer(*_given):
+            nonlocal asked, most
+            asked += 1
+            most = max(most, asked)
+            await gate.wait()
+            asked -= 1
+            return RelayReport(draining=False, relay=False)
+
+        for n in range(2, 152):
+            facts.change(Peer, f"p{n}", Peer(name=f"p{n}", number=n, addresses=()))
+            agent.intents.others.answering[f"p{n}"] = answer
+        asking = [asyncio.ensure_future(agent.intents.drained("p2")) for _ in range(2)]
+        await until(lambda: asked)
+        gate.set()
+
+        assert [(), ()] == [told.unheard for told in await asyncio.gather(*asking)]
+        assert 1 < most < 100  # connections, which aiohttp has at once
 
     agents.run(tmp_path, scenario)
 

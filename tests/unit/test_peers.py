@@ -19,8 +19,9 @@ from seaway.errors import (
     Unavailable,
     Undecodable,
 )
+from seaway.model.store import Changes, Committed
 from seaway.store.base import Changed, Missed, Moment
-from seaway.store.peers import PeerStore
+from seaway.store.peers import VIA, PeerStore
 
 FAILURES = [
     SystemFailed("no space left on device"),
@@ -103,3 +104,77 @@ def test_hosts_that_are_met_later_are_asked_after_the_one_that_answered():
     with pytest.raises(Unavailable):
         told(store, "load")
     assert ["b", "a", "c"] == asked
+
+
+class Neighbours:
+    """Of two, "dead" says nothing for ever, unless it has a reason; "live" answers."""
+
+    def __init__(self, refusal: SeawayError | None = None) -> None:
+        self.asked: list[str] = []
+        self._refusal = refusal
+
+    async def ask(self, at: str, method: str, *_given: object) -> Any:
+        self.asked.append(at)
+        if at == "dead" and self._refusal:
+            raise self._refusal
+        if at == "dead":
+            await asyncio.get_running_loop().create_future()
+        return Changes((), ("live",)) if method == "GET" else Committed(1, "")
+
+
+def test_what_is_changed_next_is_asked_elsewhere_where_one_failed():
+    neighbours = Neighbours(Unavailable("gone"))
+    store = PeerStore("two", ("dead", "live"), neighbours.ask)
+
+    with pytest.raises(Unavailable, match=r"^gone$"):
+        told(store, "commit")
+    told(store, "commit")
+
+    assert ["dead", "live"] == neighbours.asked
+
+
+def test_what_is_changed_next_is_asked_elsewhere_where_one_was_not_waited_for():
+    neighbours = Neighbours()
+    store = PeerStore("two", ("dead", "live"), neighbours.ask)
+
+    async def impatient() -> None:
+        async with asyncio.timeout(0.01):
+            await store.commit({"a": b"1"})
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(impatient())
+    told(store, "commit")
+
+    assert ["dead", "live"] == neighbours.asked
+
+
+def test_a_neighbour_that_tells_nothing_of_changes_is_given_up():
+    neighbours = Neighbours()
+    store = PeerStore("two", ("dead", "live"), neighbours.ask, within=0.01)
+
+    told(store, "watch")
+
+    assert ["dead", "live"] == neighbours.asked
+    assert ("live",) == store.chain
+
+
+def test_a_neighbour_that_says_nothing_to_a_change_is_given_up():
+    store = PeerStore("two", ("dead", "live"), Neighbours().ask, within=0.01)
+
+    with pytest.raises(Unavailable, match=r"^dead does not answer$"):
+        told(store, "commit")
+
+
+def test_what_fails_for_others_says_nothing_of_where_this_host_is_answered():
+    neighbours = Neighbours(Unavailable("in a circle"))
+    store = PeerStore("two", ("dead", "live"), neighbours.ask)
+
+    async def passed() -> None:
+        VIA.set(("three",))
+        await store.commit({"a": b"1"})
+
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="in a circle"):
+            asyncio.run(passed())
+
+    assert ["dead", "dead"] == neighbours.asked

@@ -16,11 +16,10 @@ import structlog
 from seaway.errors import Unavailable
 from seaway.model.store import Change, Changes, Committed, Committing, Stored, StoredItem
 from seaway.store.base import Commit, Missed, Moment, Store
-from seaway.store.peers import CIRCLE, VIA, PeerStore
+from seaway.store.peers import CIRCLE, VIA, WAIT, PeerStore
 
 log = structlog.get_logger(__name__)
 
-WAIT = 8.0  # seconds that a question waits for a change
 _REMEMBERED = 2000  # commits
 _RETRY = 1.0  # seconds, while the store is lost here too
 _MOST_HOPS = 16

@@ -29,6 +29,9 @@ from seaway.trust.keeper import Keeper
 T = TypeVar("T")
 V = TypeVar("V", bound=Value)
 _TRIES = 8  # of a commit that others' commits come before
+# Hosts asked at once. Connections over TLS are 100 at most, and who waits for one loses the time
+# that he has to connect: while dead ones hold them, for up to 14 s, the living would count as dead.
+_AT_ONCE = 64
 
 
 class Surroundings(Protocol):
@@ -141,20 +144,22 @@ class Desk:
     stirred: asyncio.Event = field(default_factory=asyncio.Event)  # there is something to keep up
     # Between the check of a request and its commit no other one may be checked.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def ask_all(
         self, peers: Iterable[Host], path: str, kind: type[V]
     ) -> dict[str, V | SeawayError]:
-        """By name, what each answers, or why it does not. All at once: of one that is dead it takes
-        seconds to know that.
+        """By name, what each answers, or why it does not. Many at once: of one that is dead it
+        takes seconds to know that.
         """
 
         async def ask(peer: Host) -> V | SeawayError:
-            try:
-                answer: V = await self.others.ask(peer, "GET", path, None, kind)
-            except SeawayError as error:
-                return error
-            return answer
+            async with self.asking:
+                try:
+                    answer: V = await self.others.ask(peer, "GET", path, None, kind)
+                except SeawayError as error:
+                    return error
+                return answer
 
         asked = list(peers)
         answers = await asyncio.gather(*(ask(peer) for peer in asked))

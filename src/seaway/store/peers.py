@@ -8,6 +8,7 @@ now; looking for another way is for each host to do for itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -20,6 +21,9 @@ from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
 # The hosts that the request came through which is answered now.
 VIA: ContextVar[tuple[str, ...]] = ContextVar("VIA", default=())
 CIRCLE = "the store is reached in a circle only"
+WAIT = 8.0  # seconds that a question for changes waits for one
+# Seconds until a place that says nothing is given up; to read all records takes its time.
+WITHIN = WAIT + 4.0
 
 
 class Ask(Protocol):
@@ -31,13 +35,18 @@ class Ask(Protocol):
 
 
 class PeerStore:
-    """`host` is this one; `places`: addresses of agents, the likeliest first."""
+    """`host` is this one; `places`: addresses of agents, the likeliest first. `within`: seconds
+    that one has to commit, or to tell of changes.
+    """
 
-    def __init__(self, host: str, places: tuple[str, ...], ask: Ask) -> None:
+    def __init__(
+        self, host: str, places: tuple[str, ...], ask: Ask, within: float = WITHIN
+    ) -> None:
         self.chain: tuple[str, ...] = ()  # from which hosts is known what changes
         self._host = host
         self._places = list(places)
         self._ask = ask
+        self._within = within
 
     def meet(self, places: Sequence[str]) -> None:
         """Ask at these from now on: first where it was answered before."""
@@ -90,7 +99,8 @@ class PeerStore:
         query: Mapping[str, str] | None = None,
     ) -> Any:
         """Of a commit that was sent and not answered nobody knows whether it was done: it is asked
-        of nobody else. What a neighbour fails in is no answer of the store's.
+        of nobody else, but the next one elsewhere first. What a neighbour fails in is no answer of
+        the store's.
         """
         via = VIA.get()
         if self._host in via:
@@ -99,11 +109,17 @@ class PeerStore:
         unreached: list[str] = []
         for place in list(self._places[:1] if via else self._places):
             try:
-                answer = await self._ask(place, method, f"{path}?{urlencode(asked)}", body, answers)
+                answer = await self._answer(
+                    place, method, f"{path}?{urlencode(asked)}", body, answers
+                )
                 self._check(answer)
+            except asyncio.CancelledError:  # who asks waited long enough
+                self._put_back(place)
+                raise
             except SeawayError as error:
                 if _decides(error, method):
                     raise
+                self._put_back(place)
                 unreached.append(error.message)
                 if method == "POST":
                     break
@@ -113,6 +129,13 @@ class PeerStore:
         self.chain = () if query else self.chain
         raise Unavailable("; ".join(unreached) or "no host is known that passes the store on")
 
+    async def _answer(self, at: str, method: str, path: str, body: object, answers: Any) -> Any:
+        try:
+            async with asyncio.timeout(None if answers is Stored else self._within):
+                return await self._ask(at, method, path, body, answers)
+        except TimeoutError as error:
+            raise Unavailable(f"{at} does not answer", "see: seaway host ls") from error
+
     def _check(self, answer: object) -> None:
         if isinstance(answer, Changes) and self._host in answer.chain:
             raise Unavailable(CIRCLE, "see: seaway host ls")
@@ -121,6 +144,14 @@ class PeerStore:
         if place in self._places:  # still
             self._places.remove(place)
             self._places.insert(0, place)
+
+    def _put_back(self, place: str) -> None:
+        """Ask the others first from now on. Not for what is passed on: that may have failed because
+        it goes in a circle, which says nothing of where this host itself is answered.
+        """
+        if place in self._places and not VIA.get():
+            self._places.remove(place)
+            self._places.append(place)
 
     async def close(self) -> None:
         """Nothing is kept open here."""
