@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from ipaddress import ip_address
+from itertools import count
 
 import pytest
 
 from fakes_keys import FakeKeys
 from seaway.model.routing import Member, Orders
 from seaway.routed.core import Core
-from seaway.routed.senses import Feeling, Senses
+from seaway.routed.senses import COUNT, Feeling, Senses
 from waiting import until
 
 
@@ -31,7 +31,7 @@ class Slow:
 
     def read(self, hosts: Collection[int]) -> dict[int, int]:
         self._answer("read")
-        return dict.fromkeys(hosts, 1 << 30)
+        return dict.fromkeys(hosts, len(self.asked) << 30)
 
     def _answer(self, what: str) -> None:
         self.asked.append(what)
@@ -42,7 +42,7 @@ class Slow:
 
 
 @pytest.fixture
-def core(request: pytest.FixtureRequest) -> Core:
+def core() -> Core:
     """Of a host that probes nobody of its own choice, in a segment of many."""
     members = tuple(
         Member(name=f"h{n:02}", number=n, underlay=(ip_address(f"192.0.2.{n}"),))
@@ -50,15 +50,9 @@ def core(request: pytest.FixtureRequest) -> Core:
     )
     here = (ip_address("192.0.2.1"),)
     orders = Orders(host="h01", number=1, underlay=here, members=members)
-    made = getattr(request, "param", Core)(orders, FakeKeys("h01"), lambda: 1, lambda _: 1500, 0)
+    made = Core(orders, FakeKeys("h01"), lambda: 1, lambda _: 1500, 0)
     made.obey(orders)
     return made
-
-
-def feels(slow: Slow, core: Core) -> asyncio.Task[None]:
-    """Much more often than it is done."""
-    feeling = Feeling(Senses(slow, slow), core, time.monotonic, weigh=0.01, count=0.02)
-    return asyncio.create_task(feeling.feel())
 
 
 def test_a_kernel_that_answers_late_keeps_nobody_from_probing_and_is_asked_one_thing_at_a_time(
@@ -67,37 +61,13 @@ def test_a_kernel_that_answers_late_keeps_nobody_from_probing_and_is_asked_one_t
     slow = Slow()
 
     async def scenario() -> None:
-        feeling = feels(slow, core)
-        await until(lambda: slow.asked)
-        end = time.monotonic() + 0.1
-        await until(lambda: time.monotonic() > end)  # the loop goes on
-        assert ["look"] == slow.asked
+        clock = count(0, COUNT).__next__
+        feeling = asyncio.create_task(Feeling(Senses(slow, slow), core, clock).feel())
+        await until(lambda: slow.asked)  # the loop goes on, though nobody answers yet
+        assert (["look"], 1) == (slow.asked, slow.at_once)
         slow.may.set()
-        await until(lambda: slow.asked.count("read") > 1)
+        await until(lambda: core.talk.hosts)
         feeling.cancel()
 
     asyncio.run(scenario())
-    assert 1 == slow.most
-
-
-class Counting(Core):
-    """Keeps what it is told."""
-
-    def count(self, sent: Mapping[int, int], now: float) -> None:
-        self.counted = sent
-        super().count(sent, now)
-
-
-@pytest.mark.parametrize("core", [Counting], indirect=True)
-def test_what_is_seen_is_told_to_the_core(core):
-    slow = Slow()
-    slow.may.set()
-    unprobed = core.unprobed()
-
-    async def scenario() -> None:
-        feeling = feels(slow, core)
-        await until(lambda: hasattr(core, "counted"))
-        feeling.cancel()
-
-    asyncio.run(scenario())
-    assert dict.fromkeys(unprobed, 1 << 30) == core.counted
+    assert (1, ["look", "read"] * 2) == (slow.most, slow.asked[:4])

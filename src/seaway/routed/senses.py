@@ -36,22 +36,13 @@ class Senses(NamedTuple):
 
 
 class Feeling:
-    """Tells the core, whenever it is time: seconds between two looks of either kind."""
+    """Tells the core, whenever it is time."""
 
-    def __init__(
-        self,
-        senses: Senses,
-        core: Core,
-        clock: Callable[[], float],
-        *,
-        weigh: float = WEIGH,
-        count: float = COUNT,
-    ) -> None:
+    def __init__(self, senses: Senses, core: Core, clock: Callable[[], float]) -> None:
         self._senses = senses
         self._core = core
         self._clock = clock
-        self._weigh, self._count = weigh, count
-        self._counted = -count
+        self._counted = -COUNT
 
     async def feel(self) -> None:
         """As long as the process runs: one look after the other."""
@@ -60,13 +51,13 @@ class Feeling:
                 await self._look()
             except OSError as error:
                 log.warning("cannot see what is sent", error=str(error))
-            await asyncio.sleep(self._weigh)
+            await asyncio.sleep(WEIGH)
 
     async def _look(self) -> None:
         core, now = self._core, self._clock()
         devices = {*core.devices.values()}
         core.busy(await asyncio.to_thread(self._senses.loads.look, devices, now))
-        if now - self._counted >= self._count:
+        if now - self._counted >= COUNT:
             self._counted = now
             sent = await asyncio.to_thread(self._senses.sent.read, core.unprobed())
             core.count(sent, self._clock())
