@@ -34,6 +34,7 @@ _AT_ONCE: Final = 500  # keys: some 20 ms
 
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
 _SLOW: Final = ("links",)
+_TOLD_LATER: Final = ("paths",)  # `routed` writes them first
 _BESIDE: Final = MappingProxyType({"nft": ("links",), "accepts": ()})
 
 
@@ -216,6 +217,14 @@ class Convergence:
             self._doubt(target)
         else:
             self._repair(target, self._by_name[target].audit())
+
+    async def sweep(self, target: str) -> None:
+        """An audit in its turn, after which others have theirs."""
+        if target in _TOLD_LATER:
+            await self.audit_twice(target)
+            return
+        self.audit(target)
+        await asyncio.sleep(0)
 
     async def audit_twice(self, target: str) -> None:
         """The same of a kind that is written by another process of ours as well, a moment before we

@@ -6,7 +6,6 @@ and addresses must be the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -16,7 +15,6 @@ from scapy.layers.l2 import Ether
 
 from beyond import (
     ADDED,
-    BEYOND,
     DIRECT,
     FAR,
     HOSTS,
@@ -42,28 +40,18 @@ from seaway.kernel.leads import lead
 from seaway.model.addresses import Address, host_prefix
 from seaway.model.facts import Attached, Endpoint, Host, Network, Peer
 from seaway.model.trace import Lead, Traced
-from stage import stage
 
 PORT = 8080
 FAMILIES = (4, 6)
 ACTORS = (ANNA, ANNA2, SHY, NEAR)  # of the device under test's container
 
 
-@pytest.fixture(scope="module")
-def built() -> Iterator[World]:
-    with stage() as place:
-        place.shell(BEYOND)
-        made = place.run(World, place)
-        yield made
-        place.run(made.close)
-
-
 @pytest.fixture
-def world(built: World) -> World:
-    built.reset()
+def world(surrounded: World) -> World:
+    surrounded.reset()
     for family in FAMILIES:
-        built.publish((PUBLIC[family], PORT), (BERT, 2222))
-    return built
+        surrounded.publish((PUBLIC[family], PORT), (BERT, 2222))
+    return surrounded
 
 
 def known() -> Facts:

@@ -105,16 +105,21 @@ def test_what_others_changed_meanwhile_is_learnt_without_a_restart() -> None:
     played(scenario)
 
 
+async def waits(keeper: Keeper) -> list[float]:
+    """Of three callers, one after the other."""
+    loop = asyncio.get_running_loop()
+    times = []
+    for number in (1, 2, 3):
+        start = loop.time()
+        await keeper.records.commit([endpoint("a", number)])
+        times.append(loop.time() - start)
+    return times
+
+
 def test_the_first_caller_waits_for_the_store_and_the_next_ones_do_not() -> None:
     async def scenario(etcd: FakeEtcd, one: Keeper, _two: Keeper) -> None:
         etcd.up = False
-        loop = asyncio.get_running_loop()
-        times = []
-        for number in (1, 2, 3):
-            start = loop.time()
-            await one.records.commit([endpoint("a", number)])
-            times.append(loop.time() - start)
-        assert [3.0, 0.0, 0.0] == times
+        assert [3.0, 0.0, 0.0] == await waits(one)
 
     played(scenario)
 
@@ -124,13 +129,7 @@ def test_nobody_waits_for_long_where_the_store_keeps_silent() -> None:
 
     async def scenario(etcd: FakeEtcd, one: Keeper, two: Keeper) -> None:
         one.link.cut, one.link.patience = True, 30.0
-        loop = asyncio.get_running_loop()
-        times = []
-        for number in (1, 2, 3):
-            start = loop.time()
-            await one.records.commit([endpoint("a", number)])
-            times.append(loop.time() - start)
-        assert [4.0, 0.0, 0.0] == times
+        assert [4.0, 0.0, 0.0] == await waits(one)
         assert "in time" in str(one.store.lost)
         one.link.cut = False
         await settled(one, two)
