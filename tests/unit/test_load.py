@@ -93,7 +93,7 @@ some = st.builds(Demand, st.floats(0.05, 1.6), st.sampled_from([1.0, 1.5, 4.0]))
 @calm
 def test_under_constant_demand_paths_move_ever_more_seldom(demands, others, told, seed):
     """Even where no choice is right: where one link is too small for all, and so is the other.
-    Several that are too large together move each other: more often, and never as fast as looks come.
+    Several that are too large together move each other: more often, but never as looks come.
     """
     net = Net(demands, others, told, seed)
     net.run(HOUR)
