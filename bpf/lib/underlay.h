@@ -33,6 +33,7 @@ struct way {
 	struct addr from;
 	__u32 via; /* its number, and its flags */
 	__u32 flags;
+	__u32 shares; /* next hops that flows to that host are shared over, this one among them */
 	__u32 ifindex;
 	__u32 mtu;
 	struct mac next; /* on this link; of whoever comes first on it, and our own */

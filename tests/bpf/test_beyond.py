@@ -265,6 +265,31 @@ def test_a_host_behind_another_is_reached_by_that_and_by_the_backup_when_its_lin
     assert answered("no_path", frame, UNREACHABLE[family]) == world.send(frame)
 
 
+FLOWS = range(60)
+
+
+@FAMILIES
+def test_flows_are_shared_over_next_hops_that_are_as_near(world, family):
+    """Each stays with its own; who went by one that is dead goes by another."""
+    nexts = {NORTH, SOUTH, LONE}
+
+    def went(flow: int) -> Beyond:
+        frame = sent(family, FAR.address(family)) / UDP(sport=1000 + flow, dport=7)
+        found = portless(world.send(frame))
+        return next(host for host in nexts if found == goes(host, hopped(frame)))
+
+    world.path(FAR, NORTH, SOUTH, LONE)
+    before = [went(flow) for flow in FLOWS]
+    assert min(before.count(host) for host in nexts) > len(FLOWS) // 6
+    assert before == [went(flow) for flow in FLOWS]
+
+    for dead, instead in ((SOUTH, NORTH), (LONE, NORTH), (NORTH, SOUTH)):
+        world.bury(dead)
+        expected = [instead if host is dead else host for host in before]
+        assert expected == [went(flow) for flow in FLOWS]
+        world.revive(dead)
+
+
 @FAMILIES
 def test_a_host_that_no_path_leads_to_is_unreachable(world, family):
     frame = sent(family, LONE.address(family)) / datagram()
@@ -522,6 +547,21 @@ def test_of_a_carriers_class_of_traffic_we_relay_the_congestion_bits_alone(world
         world.path(LONE, via)
         frame = sends(via, packet, head=class_of_traffic)
         assert goes(via, hopped(packet), ecn=2) == portless(world.from_wire(frame))
+
+
+@FAMILIES
+def test_what_we_relay_is_shared_by_flow_as_well(world, family):
+    """By the carrier's source port, which tells flows apart."""
+    world.path(FAR, LONE, FAR)
+    packet = frame_of(inner(family, NORTH, FAR.address(family), datagram()))
+
+    def went(flow: int) -> Beyond:
+        found = portless(world.from_wire(sends(NORTH, packet, port=0xC000 + flow)))
+        return next(host for host in (LONE, FAR) if found == goes(host, hopped(packet)))
+
+    before = [went(flow) for flow in FLOWS]
+    assert min(before.count(LONE), before.count(FAR)) > len(FLOWS) // 5
+    assert before == [went(flow) for flow in FLOWS]
 
 
 @FAMILIES

@@ -54,7 +54,7 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
         "identities": (20, 4),
         "underlays": (4, 40),
         "remotes": (20, 12),
-        "paths": (4, 8),
+        "paths": (4, 20),
         "next_hops": (4, 28),
         "members": (16, 8),
         "tunnels": (4, 4),

@@ -128,9 +128,12 @@ class Remote(Record):
 class Path(Record):
     """bpf/lib/next_hop.h"""
 
-    c_name, c_format = "path", "=II"
+    c_name, c_format = "path", "=IIIII"
     via: int
     backup: int = 0  # there is none
+    second: int = 0  # likewise
+    third: int = 0
+    fourth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
