@@ -20,7 +20,7 @@
 
 static __always_inline bool direct_from(struct __sk_buff *skb, const struct packet *pkt, __u32 host)
 {
-	const struct way *way = way_to(skb, host | WAY_NEIGHBOUR);
+	const struct way *way = way_by(skb, host | WAY_NEIGHBOUR);
 
 	return way && way->flags & NEXT_HOP_DIRECT && way->known && way->direct &&
 	       way->ifindex == skb->ifindex && mac_equal(&pkt->src_mac, &way->next);

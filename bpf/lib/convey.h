@@ -69,17 +69,18 @@ static __always_inline int convey_encapsulated(struct __sk_buff *skb, const stru
  */
 static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
 {
-	struct way *way = way_to(skb, path);
+	struct way *first = way_by(skb, path);
+	const struct way *way = way_of(skb, first, path);
 	bool direct, carry;
 
-	if (!way || !pkt)
+	if (!first || !way || !pkt)
 		return -DROP_NO_PATH;
 	carry = way->flags & NEXT_HOP_OVERLAY;
 	direct = !(pkt->flags & PACKET_REMOTE) && way->flags & NEXT_HOP_DIRECT &&
 		 way->via == (path & ~PATH_LATENCY) && way->direct && (way->known || !carry);
 	if (!direct && !carry)
 		return -DROP_NO_PATH;
-	way->sent += skb->len;
+	first->sent += skb->len;
 	pkt->mtu = direct ? way->mtu : way->mtu - vxlan_overhead(&way->to);
 	if (!packet_fits(skb, pkt, pkt->mtu))
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : CONVEY_NOT;

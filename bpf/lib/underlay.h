@@ -27,13 +27,14 @@ struct {
 
 /* How a host is reached: the next hop, and how the host's own routes lead to that. */
 struct way {
-	__u64 sent;	/* bytes, since it leads to this host (bpf/sent.py) */
-	__u32 tick;	/* in which it was found */
-	__u32 host;	/* that is to be reached */
+	__u64 sent; /* bytes, since it leads to this host; the first share has all (bpf/sent.py) */
+	__u32 tick; /* in which it was found */
+	__u32 host; /* that is to be reached */
 	struct addr to; /* of the next hop */
 	struct addr from;
 	__u32 via; /* its number, and its flags */
 	__u32 flags;
+	__u32 shares; /* next hops that flows to that host are shared over, this one among them */
 	__u32 ifindex;
 	__u32 mtu;
 	struct mac next; /* on this link; of whoever comes first on it, and our own */
@@ -42,7 +43,6 @@ struct way {
 	__u8 direct; /* it is the next hop itself that comes first, no router */
 	__be16 port; /* of VXLAN, and its identifier as it stands in the header */
 	__be32 id;
-	__u32 pad;
 };
 
 /* NULL: this host has no other beside it. All of the overlay begins with this question, so that is

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from scapy.layers.inet import UDP
+from scapy.layers.l2 import Ether
 
-from beyond import BEYOND, NORTH, SOUTH, World
+from beyond import BEYOND, FAR, NORTH, SOUTH, World
 from cast import datagram, sent
 from seaway.bpf import abi
 from seaway.bpf.sent import Sent, _possible
@@ -50,6 +52,19 @@ def test_bytes_to_each_host_are_counted(world, family):
     assert [len(f) * times for times, f in enumerate(frames.values(), 1)] == [
         after[host] - before.get(host, 0) for host in frames
     ]
+
+
+def test_whichever_of_several_next_hops_a_flow_takes(world):
+    world.path(FAR, NORTH, SOUTH)
+    before, total, hosts = count(world, FAR.number).get(FAR.number, 0), 0, set()
+    for flow in range(20):
+        frame = sent(4, FAR.address(4)) / UDP(sport=1000 + flow, dport=7)
+        hosts.add(Ether(world.send(frame).frame).dst)
+        total += len(frame)
+    after = count(world, FAR.number, NORTH.number, SOUTH.number)
+
+    assert {NORTH.mac, SOUTH.mac} == hosts
+    assert total == after[FAR.number] - before
 
 
 def test_by_each_routing(world):

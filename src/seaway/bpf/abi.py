@@ -129,9 +129,12 @@ class Remote(Record):
 class Path(Record):
     """bpf/lib/next_hop.h"""
 
-    c_name, c_format = "path", "=II"
+    c_name, c_format = "path", "=IIIII"
     via: int
     backup: int = 0  # there is none
+    second: int = 0  # likewise
+    third: int = 0
+    fourth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class NextHop(Record):
 class Way(Record):
     """bpf/lib/underlay.h: how a host is reached; the programs write it."""
 
-    c_name, c_format = "way", "=QII16s16sIIII6s6sBB2sII"
+    c_name, c_format = "way", "=QII16s16sIIIII6s6sBB2sI"
     sent: int
     tick: int
     host: int
@@ -157,6 +160,7 @@ class Way(Record):
     source: bytes
     via: int
     flags: int
+    shares: int
     ifindex: int
     mtu: int
     next: bytes
@@ -165,7 +169,6 @@ class Way(Record):
     direct: int
     port: bytes
     id: int
-    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,11 +204,14 @@ class Ground:
         path, number = choice.path, key & ~abi.PATH_LATENCY
         assert path is not None
         name, via = self.host_name(number), self.host_name(path.via)
+        shared = "; flows are shared with " if choice.others else ""
+        shared += " and ".join(self.host_name(other.host) for other in choice.others)
         if choice.spared:
-            return f"the link to {via} is dead: the backup of the path to {name}"
+            return f"the link to {via} is dead: the backup of the path to {name}{shared}"
         why = "no relay is needed" if via == name else f"the next hop to {name}"
         told = self.facts.get(Path, path_key(name, "latency" if key != number else "hops"))
-        return f"{why}; routing tells of {told.via}" if told and told.via != via else why
+        told_else = f"; routing tells of {told.via}" if told and told.via != via else ""
+        return why + shared + told_else
 
     # To nobody
 
