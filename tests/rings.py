@@ -136,8 +136,7 @@ class Ring:
                 if not key.startswith("tokens/")
             },
             "hosts": [str(report) for report in client.hosts()],
-            # of paths, an agent that is late may read what its `routed` wrote a moment ago
-            "drift": [d for d in client.status().drift if d.target != "paths"],
+            "drift": client.status().drift,
         }
 
     def states(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from seaway.reconcile import Difference, Reconciler, Target
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 100  # of the latest drift
+TOLD_WITHIN: Final = 1.0  # seconds until we are told what `routed` has written
 _AT_ONCE: Final = 500  # keys: some 20 ms
 
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
@@ -214,6 +215,17 @@ class Convergence:
             self._doubt(target)
         else:
             self._repair(target, self._by_name[target].audit())
+
+    async def audit_twice(self, target: str) -> None:
+        """The same of a kind that is written by another process of ours as well, a moment before we
+        are told: what differs counts if it does so for longer.
+        """
+        reconciler = self._by_name[target]
+        if first := reconciler.differing():
+            await asyncio.sleep(TOLD_WITHIN)
+            then = reconciler.differing()
+            lasting = [k for k, found in first.items() if k in then and then[k] == found]
+            await self.check((target, key) for key in lasting)
 
     def _doubt(self, target: str) -> asyncio.Future[None]:
         """Done when it was read back. What differed is due then."""

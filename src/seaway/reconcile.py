@@ -194,6 +194,17 @@ class Reconciler:
         actual = self.read()
         return {} if actual is None else self.compare(actual)
 
+    def differing(self) -> dict[Hashable, object | None]:
+        """What is there otherwise than it should be, as it is there. Nothing follows from that."""
+        actual = self.read()
+        if actual is None or (self._agreed is not None and actual == self._agreed):
+            return {}
+        keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy
+        found = {k: actual.get(k) for k in keys if actual.get(k) != self._held.get(k)}
+        if not found and not self._due and not self._busy:
+            self._agreed = actual
+        return found
+
     def read(self) -> Mapping[Hashable, object] | None:
         """What is there; None: it cannot be read back now. May run in a thread."""
         try:

@@ -38,6 +38,7 @@ LATEST = 64  # containers that an earlier agent may have been at when it was kil
 RETRY = 1.0  # seconds until what failed is tried again
 
 UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
+PATHS = "paths"  # `routed` writes them, too
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
 NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
 SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
@@ -202,6 +203,9 @@ class Vigil:
             await self._look_out(UPLINKS, anew=sweeps % OUTSIDE == 0)
             await self._look_out(FIREWALLS)
             for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
+                if target == PATHS:
+                    await self._convergence.audit_twice(target)
+                    continue
                 self._convergence.audit(target)
                 await asyncio.sleep(0)
             if sweeps % OUTSIDE == 0:

@@ -38,6 +38,7 @@ from cast import (
 )
 from seaway.bpf import abi
 from seaway.names import GATEWAY_MAC
+from waiting import wait
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 PAYLOADS = pytest.mark.parametrize("payload", [datagram(), segment(), Raw(b"")], ids=repr)
@@ -180,6 +181,9 @@ def routes(world):
         "ip addr add 198.51.100.1/24 dev out; ip -6 addr add 2001:db8:1::1/64 dev out nodad; "
         "ip route add default dev out; ip -6 route add default dev out"
     )
+    # The kernel makes an IPv6 address the host's own a little later.
+    local = "ip -6 route show table local 2001:db8:1::1"
+    assert wait(lambda: "2001:db8:1::1" in world.place.shell(local))
     yield
     world.place.shell(
         "ip link del out; sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0"

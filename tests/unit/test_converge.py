@@ -176,3 +176,24 @@ def test_what_is_left_at_start_is_gone_before_anybody_is_served(tmp_path: Path) 
         assert [] == list(agent.intents.convergence.drift)
 
     play(tmp_path, scenario)
+
+
+def test_of_what_another_process_writes_first_only_what_lasts_is_drift(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.attach("web")
+        target, convergence = agent.kernel["endpoints"], agent.intents.convergence
+        ((key, value), *_) = target.objects.items()
+
+        target.objects[key] = "written"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(convergence.audit_twice("endpoints"))
+            await asyncio.sleep(0)  # it has looked once
+            target.objects[key] = value  # as we are told in time
+        assert 0 == convergence.drift_total
+
+        target.objects[key] = "changed"
+        await convergence.audit_twice("endpoints")
+        await until(lambda: target.objects[key] == value)
+        assert 1 == convergence.drift_total
+
+    play(tmp_path, scenario)

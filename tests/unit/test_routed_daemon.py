@@ -20,6 +20,7 @@ from seaway.routed.credentials import Credentials
 from seaway.routed.daemon import Begun, Daemon
 from seaway.routed.orders_file import OrdersFile, OrdersTarget
 from seaway.routed.places import Places
+from seaway.routed.senses import Senses
 from seaway.trust.certificates import key_digest
 from seaway.trust.folder import Folder
 from waiting import until
@@ -43,6 +44,16 @@ def orders(known: bytes) -> Orders:
     return Orders(host="a", number=1, underlay=(here,), members=(member,))
 
 
+class Still:
+    """Nothing is sent by this host."""
+
+    def look(self, _devices: object, _now: float) -> dict[int, float]:
+        return {}
+
+    def read(self, _hosts: object) -> dict[int, int]:
+        return {}
+
+
 @asynccontextmanager
 async def listening(
     path: Path, authority: Authority, given: Orders
@@ -51,7 +62,7 @@ async def listening(
     trust = folder(path / "a", authority, authority.host("a"))
     places = Places(run=path, trust=trust.path, link_state=path / "link-state")
     async with asyncio.TaskGroup() as group:
-        daemon = Daemon(places, Begun(given, (), asyncio.Event()), group)
+        daemon = Daemon(places, Begun(given, (), Senses(Still(), Still()), asyncio.Event()), group)
         async with await daemon._sessions.listen(HERE, 0) as server:
             yield daemon, server.sockets[0].getsockname()[1]
         for task in daemon.tasks:

@@ -130,6 +130,7 @@ class Daemon:
         self._feeling = Feeling(begun.senses)
         self._dead: set[str] | None = None  # nothing was told yet
         self._holes: frozenset[BlackHole] = frozenset()
+        self._seen: set[str] = set()  # whose links were up at the last look
         self._stirred = asyncio.Event()
         self._known = asyncio.Event()  # what was known before it began anew, or nobody tells
         self._told: Numbers | None = None
@@ -233,11 +234,19 @@ class Daemon:
             self._tell_numbers()
             self._log_holes()
             self._write_told()
+            self._see()
             self._sessions.dial_missing(self._now())
             if self._now() - kept >= KEEP:
                 kept = self._now()
                 self.keep()
             await asyncio.sleep(SLOW)
+
+    def _see(self) -> None:
+        """A link that is up again is of no use before there is a session to tell of it."""
+        seen = {host for host, link in self._core.prober.links.items() if link.up}
+        for host in seen - self._seen:
+            self._sessions.see(host)
+        self._seen = seen
 
     def _obey(self, orders: Orders) -> None:
         core = self._core

@@ -140,8 +140,12 @@ class Sessions:
         for peer in self.streams.keys() - members:
             self.streams[peer].end()
 
-    def hurry(self, peer: str) -> None:
-        """It is there, as one knows from elsewhere."""
+    def see(self, peer: str) -> None:
+        """It answers probes again: whom it was in vain to dial for a while is dialled at once."""
+        if peer not in self.streams and self._pause.get(peer, 0.0) > PAUSE:
+            self._hurry(peer)
+
+    def _hurry(self, peer: str) -> None:
         self._pause.pop(peer, None)
         self._next.pop(peer, None)
 
@@ -234,7 +238,7 @@ class Sessions:
     def _drop(self, peer: str) -> None:
         del self.streams[peer]
         self._exchange.close(peer)
-        self.hurry(peer)
+        self._hurry(peer)
 
     async def _write(self, stream: Stream) -> None:
         with suppress(OSError):
