@@ -9,6 +9,8 @@ far: fay, network 1; behind north (or south, should the link to north be dead)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -229,6 +231,27 @@ def portless(outcome: Outcome) -> Outcome:
     assert frame[at] >= 0xC0
     frame[at : at + 2] = bytes(2)
     return replace(outcome, frame=bytes(frame))
+
+
+def is_question(outcome: Outcome, host: Beyond) -> bool:
+    """Whether it is what the kernel asks for a host's MAC for: a carrier that carries nothing."""
+    if outcome.verdict != "redirect":
+        return False
+    outer = Ether(outcome.frame)[1]
+    head = outer[UDP].dport, bytes(outer[UDP].payload)[:4]
+    return (host.underlay(), (OVERLAY_PORT, bytes(4))) == (outer.dst, head)
+
+
+@contextmanager
+def unknown(world: World, host: Beyond) -> Iterator[None]:
+    """Nobody knows its MAC."""
+    at = host.underlay()
+    world.place.shell(f"ip neigh del {at} dev wire0")
+    look_anew()
+    try:
+        yield
+    finally:
+        world.place.shell(f"ip neigh replace {at} lladdr {host.mac} dev wire0")
 
 
 def answered(reason: str, frame: Packet, tells: tuple[int, int, int]) -> Outcome:

@@ -10,6 +10,7 @@
 #include "arrive.h"
 #include "drop.h"
 #include "endpoint.h"
+#include "inquire.h"
 #include "mac.h"
 #include "next_hop.h"
 #include "packet.h"
@@ -18,12 +19,30 @@
 #include "settings.h"
 #include "way.h"
 
-static __always_inline bool direct_from(struct __sk_buff *skb, const struct packet *pkt, __u32 host)
-{
-	const struct way *way = way_by(skb, host | WAY_NEIGHBOUR);
+#define ASKING_TICKS 32 /* from one question to the next: 0.3 s; the kernel repeats its own */
 
-	return way && way->flags & NEXT_HOP_DIRECT && way->known && way->direct &&
-	       way->ifindex == skb->ifindex && mac_equal(&pkt->src_mac, &way->next);
+/* Whether that host itself is on the link that the packet came by, and may send as it is. */
+static __always_inline bool direct_is(const struct __sk_buff *skb, const struct way *way)
+{
+	return way && way->flags & NEXT_HOP_DIRECT && way->direct && way->ifindex == skb->ifindex;
+}
+
+/* The kernel has forgotten that host's MAC, and the host may have no reason to ask for ours: so we do.
+ * The packet is refused all the same, for its MAC may be anybody's.
+ */
+static __noinline int arrive_unknown(struct __sk_buff *skb, const struct packet *pkt,
+				     struct way *way)
+{
+	int verdict;
+
+	if (!pkt || !way || way->tick - way->asked < ASKING_TICKS)
+		return -DROP_SPOOFED_ADDRESS;
+	way->asked = way->tick;
+	verdict = inquire(skb, pkt->ethertype, way);
+	if (verdict < 0)
+		return -DROP_SPOOFED_ADDRESS;
+	drop_count(skb, DROP_SPOOFED_ADDRESS);
+	return verdict;
 }
 
 /* `src`: whose source it has. What has no plain way to an endpoint goes into the overlay's device,
@@ -35,11 +54,17 @@ static __noinline int arrive_direct(struct __sk_buff *skb, const struct packet *
 	struct mac to = settings_mac(&settings.overlay_mac);
 	const struct next_hop *next;
 	const struct endpoint *dst;
+	struct way *way;
 	int err;
 
 	if (!src || !pkt)
 		return -DROP_SPOOFED_ADDRESS;
-	if (!direct_from(skb, pkt, src->host))
+	way = way_by(skb, src->host | WAY_NEIGHBOUR);
+	if (!direct_is(skb, way))
+		return -DROP_SPOOFED_ADDRESS;
+	if (!way->known)
+		return arrive_unknown(skb, pkt, way);
+	if (!mac_equal(&pkt->src_mac, &way->next))
 		return -DROP_SPOOFED_ADDRESS;
 	dst = endpoint_find(&pkt->dst);
 	if (dst && arrive_is_plain(skb, pkt, src, dst))

@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 #include "drop.h"
 #include "encapsulate.h"
+#include "inquire.h"
 #include "next_hop.h"
 #include "packet.h"
 #include "rewrite.h"
@@ -22,11 +23,16 @@
  */
 #define CONVEY_NOT ENCAPSULATE_NOT
 
-/* As it is to a neighbour that is not known yet: the kernel asks for it, and sends the packet then. */
-static __always_inline int convey_asking(const struct way *way)
+/* As it is to a neighbour that is not known yet: the kernel asks for it, and sends the packet then. It
+ * looks for the next hop among those of the packet's own family: one of the other is only asked for.
+ */
+static __always_inline int convey_asking(struct __sk_buff *skb, const struct packet *pkt,
+					 const struct way *way)
 {
 	struct bpf_redir_neigh next = {};
 
+	if (addr_is_mapped(&way->to) != (pkt->ethertype == IS_IPV4))
+		return inquire(skb, pkt->ethertype, way);
 	if (addr_is_mapped(&way->to)) {
 		next.nh_family = FAMILY_V4;
 		next.ipv4_nh = way->to.words[3];
@@ -45,7 +51,7 @@ static __always_inline int convey_direct(struct __sk_buff *skb, const struct pac
 
 	if (err)
 		return err;
-	return way->known ? bpf_redirect(way->ifindex, 0) : convey_asking(way);
+	return way->known ? bpf_redirect(way->ifindex, 0) : convey_asking(skb, pkt, way);
 }
 
 /* Where the neighbour is not known yet, the kernel asks for it and sends the packet then. */

@@ -43,6 +43,8 @@ struct way {
 	__u8 direct; /* it is the next hop itself that comes first, no router */
 	__be16 port; /* of VXLAN, and its identifier as it stands in the header */
 	__be32 id;
+	__u32 asked; /* the tick in which the kernel was made to ask who comes first */
+	__u32 pad;
 };
 
 /* NULL: this host has no other beside it. All of the overlay begins with this question, so that is

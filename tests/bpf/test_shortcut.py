@@ -26,13 +26,16 @@ from beyond import (
     goes,
     hopped,
     inner,
+    is_question,
     portless,
     sends,
+    unknown,
 )
 from cast import ANNA, HOST, Outcome, datagram, dropped, forwarded, passed, segment, sent
 from edge import OTHER, ROUTER_MAC, UPLINK_MTU, WIRE_MAC
 from seaway.names import OVERLAY_ID
 from waiting import wait
+from ways import look_anew
 
 # By the wire: the short cut
 
@@ -222,6 +225,29 @@ def test_from_anybody_else_on_the_link_it_is_spoofed(beyond, family):
     for mac in (ROUTER_MAC, SOUTH.mac, "02:99:00:00:00:01"):
         frame = Ether(src=mac, dst=WIRE_MAC) / packet
         assert dropped("spoofed_address") == beyond.from_wire(frame)
+
+
+@FAMILIES
+@REACHED
+def test_of_a_host_whose_mac_is_forgotten_all_is_refused_but_the_kernel_asks(beyond, family, host):
+    """Once in a while, whoever sends."""
+    beyond.meet(host, DIRECT)
+    packet = inner(family, host, ANNA.address(family), segment())
+    with unknown(beyond, host):
+        for mac in (host.mac, ROUTER_MAC):
+            frame = Ether(src=mac, dst=WIRE_MAC) / packet
+            refused: list[Outcome] = []
+            for asks in (True, False, True):
+                assert wait(
+                    lambda frame=frame, refused=refused, asks=asks: (
+                        refused.append(beyond.from_wire(frame))
+                        or is_question(refused[-1], host) == asks
+                    )
+                )
+            assert all({"spoofed_address": 1} == found.drops for found in refused)
+    look_anew()
+    assert forwarded(direct(host, packet), ANNA) == beyond.from_wire(direct(host, packet))
+    assert dropped("spoofed_address") == beyond.from_wire(frame)
 
 
 @FAMILIES

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations, product
 
@@ -27,11 +28,13 @@ from seaway.names import OVERLAY_DEVICE, OVERLAY_ID, OVERLAY_PORT
 from stage import Stage
 from talk import PORT, exchange, flush, hop, listener, transfer
 from waiting import wait
+from ways import look_anew
 
 MAPS = ("tunnels", "underlays", "members", "next_hops", "paths", "remotes")
 NEW = ("vxlan", *MAPS, "attachments", "routes")
 BOTH = (4, 6)
 HEADERS = {4: 28, 6: 48}  # of a ping: bytes
+SOON = 10.0  # seconds: the kernel keeps a MAC for longer than that
 FOREIGN = ("unknown_host", "spoofed_address")
 
 
@@ -136,6 +139,41 @@ def test_the_cluster_says_whether_packets_go_as_they_are(reached, encapsulation)
             assert 1500 - (added if encapsulation == "always" else 0) == reached.largest(family)
     finally:
         reached.have("always")
+
+
+@pytest.mark.parametrize("encapsulation", ["auto", "never"])
+def test_a_host_whose_kernel_forgets_anothers_mac_asks_for_it_itself(reached, encapsulation):
+    """And loses no more than the moment of that; who only sends asks for nothing meanwhile."""
+    anna, _, carl = reached.containers
+    first, _, third = reached.hosts
+    first.place.shell("ip addr replace fe80::1/64 dev eth0 nodad")  # from which the kernel asks
+    reached.have(encapsulation)
+    try:
+        for family, (one, other) in product(BOTH, ((third, first), (first, third))):
+            assert soon_hears(carl, anna, family)
+            address = other.record.underlay[0]
+            one.place.shell(f"ip neigh flush dev eth0 to {address}")
+            look_anew()
+            assert soon_hears(carl, anna, family), (family, one.record.name)
+    finally:
+        reached.have("always")
+
+
+def soon_hears(receiver: Container, sender: Container, family: int) -> bool:
+    """What is sent one way, again and again."""
+    with (
+        listener(receiver, family, socket.SOCK_DGRAM) as there,
+        sender.socket(family, socket.SOCK_DGRAM) as here,
+    ):
+        there.settimeout(0.01)
+
+        def heard() -> bytes:
+            here.sendto(b"one way", (receiver.address(family), PORT))
+            with suppress(TimeoutError):
+                return there.recv(100)
+            return b""
+
+        return wait(heard, SOON)
 
 
 @pytest.mark.parametrize("encapsulation", ["always", "auto"])

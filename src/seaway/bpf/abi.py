@@ -152,7 +152,7 @@ class NextHop(Record):
 class Way(Record):
     """bpf/lib/underlay.h: how a host is reached; the programs write it."""
 
-    c_name, c_format = "way", "=QII16s16sIIIII6s6sBB2sI"
+    c_name, c_format = "way", "=QII16s16sIIIII6s6sBB2sIII"
     sent: int
     tick: int
     host: int
@@ -169,6 +169,8 @@ class Way(Record):
     direct: int
     port: bytes
     id: int
+    asked: int = 0
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
