@@ -19,6 +19,7 @@
 #include "lib/tunnel.h"
 #include "lib/underlay.h"
 #include "lib/vxlan.h"
+#include "lib/way.h"
 
 /* Its address in the cluster: of no other one the receiver could tell whose it is. */
 static __always_inline bool source_is_host(const struct packet *pkt)
@@ -65,24 +66,24 @@ static __always_inline long tunnel_key_v6(struct __sk_buff *skb, struct bpf_tunn
 }
 
 /* The device encapsulates what we cannot, and tells the host's sockets of a smaller MTU. */
-static __noinline int by_device(struct __sk_buff *skb, __u32 host)
+static __noinline int by_device(struct __sk_buff *skb, __u32 path)
 {
 	struct bpf_tunnel_key key = { .tunnel_ttl = VXLAN_TTL };
 	const struct underlay *here = underlay_find();
-	const struct next_hop *next = next_hop_to(host);
+	const struct way *way = way_to(skb, path);
 	struct mac to = settings_mac(&settings.overlay_mac);
 	int err;
 
-	if (!here || !next || !(next->flags & NEXT_HOP_OVERLAY))
+	if (!here || !way || !(way->flags & NEXT_HOP_OVERLAY))
 		return -DROP_NO_PATH;
 	key.tunnel_id = here->id;
 	err = rewrite_receiver(skb, &to);
 	if (err)
 		return err;
-	if (addr_is_mapped(&next->underlay))
-		err = tunnel_key_v4(skb, &key, &here->v4, &next->underlay);
+	if (addr_is_mapped(&way->to))
+		err = tunnel_key_v4(skb, &key, &way->from, &way->to);
 	else
-		err = tunnel_key_v6(skb, &key, &here->v6, &next->underlay);
+		err = tunnel_key_v6(skb, &key, &way->from, &way->to);
 	return err ? -DROP_NO_PATH : TC_ACT_OK;
 }
 

@@ -141,13 +141,21 @@ class World(Edge):
         self.place.run(self._meet, replace(host, **changed), flags)
         look_anew()
 
-    def path(self, host: Beyond, via: Beyond) -> None:
-        self.place.run(self.targets["paths"].put, {host.number: abi.Path(via.number)})
+    def path(self, host: Beyond, via: Beyond, *equal: Beyond) -> None:
+        """The first of those that are as near is the backup."""
+        numbers = [other.number for other in equal]
+        path = abi.Path(via.number, sum(numbers[:1]), *numbers)
+        self.place.run(self.targets["paths"].put, {host.number: path})
         look_anew()
 
     def bury(self, host: Beyond) -> None:
         dead = self.place.run(Table, self.plane.maps["dead"])
         self.place.run(dead.update, [(host.number.to_bytes(4, "little"), bytes(4))])
+        look_anew()
+
+    def revive(self, host: Beyond) -> None:
+        dead = self.place.run(Table, self.plane.maps["dead"])
+        self.place.run(dead.delete, [host.number.to_bytes(4, "little")])
         look_anew()
 
     def be_alone(self) -> None:

@@ -109,8 +109,11 @@ class WiredHost(Host):
         routes = {p: Route(p, OVERLAY_DEVICE, ip_address(self.own[p.version])) for p in remotes}
         assert {} == self.place.run(self.routes.put, routes)
 
-    def reach(self, other: WiredHost, via: WiredHost, backup: WiredHost | None = None) -> None:
-        path = abi.Path(via.number, backup.number if backup else 0)
+    def reach(
+        self, other: WiredHost, via: WiredHost, backup: WiredHost | None = None, *equal: WiredHost
+    ) -> None:
+        numbers = (host.number for host in equal)
+        path = abi.Path(via.number, backup.number if backup else 0, *numbers)
         self.put("paths", {other.number: path})
         look_anew()
 

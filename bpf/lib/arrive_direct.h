@@ -50,7 +50,7 @@ static __noinline int arrive_direct(struct __sk_buff *skb, const struct packet *
 
 	if (!src || !pkt)
 		return -DROP_SPOOFED_ADDRESS;
-	way = way_to(skb, src->host | WAY_NEIGHBOUR);
+	way = way_by(skb, src->host | WAY_NEIGHBOUR);
 	if (!direct_is(skb, way))
 		return -DROP_SPOOFED_ADDRESS;
 	if (!way->known)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Next hops: by which host another one is reached, and where that is in the underlay. A link that
- * dies is one entry, in `dead`: all paths that began with it go on by their backups.
+ * dies is one entry, in `dead`: all paths that began with it go on by their backups, or by those
+ * that are as near.
  */
 #pragma once
 
@@ -9,18 +10,21 @@
 #include "addr.h"
 
 #define PATH_LATENCY 0x40000000u /* beside a host's number: the path that takes least time */
+#define PATH_SHARE   28 /* two bits beside it: by which of the next hops that are as near */
 
 struct path {
 	__u32 via;    /* numbers of hosts */
 	__u32 backup; /* leads there without a loop; 0: there is none */
+	__u32 second; /* as near as `via`, so flows are shared over them; 0: there is none */
+	__u32 third;
+	__u32 fourth;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key,
-	       __u32); /* number of the host that is to be reached, perhaps with PATH_LATENCY */
+	__type(key, __u32); /* number of the host to be reached, perhaps with PATH_LATENCY */
 	__type(value, struct path);
 } paths SEC(".maps");
 
@@ -59,13 +63,40 @@ static __always_inline const struct next_hop *next_hop_live(__u32 host)
 	return bpf_map_lookup_elem(&next_hops, &host);
 }
 
-static __always_inline const struct next_hop *next_hop_to(__u32 key)
+static __always_inline __u32 path_share(__u32 key)
 {
-	const struct path *path = bpf_map_lookup_elem(&paths, &key);
-	const struct next_hop *found;
+	return key >> PATH_SHARE & 3;
+}
 
-	if (!path)
-		return NULL;
-	found = next_hop_live(path->via);
-	return found ? found : next_hop_live(path->backup);
+/* Without the share: the path that flows are shared over. */
+static __always_inline const struct path *path_find(__u32 key)
+{
+	key &= ~(3u << PATH_SHARE);
+	return bpf_map_lookup_elem(&paths, &key);
+}
+
+static __always_inline __u32 path_shares(const struct path *path)
+{
+	return 1 + !!path->second + !!path->third + !!path->fourth;
+}
+
+/* Of those that are as near, by the number of a share. */
+static __always_inline const struct next_hop *path_share_hop(const struct path *path, __u32 share)
+{
+	return next_hop_live(share == 1 ? path->second : share == 2 ? path->third : path->fourth);
+}
+
+/* For a share of the flows. NULL: every link by which it may go is dead. */
+static __always_inline const struct next_hop *path_next(const struct path *path, __u32 share)
+{
+	const struct next_hop *found = share ? path_share_hop(path, share) : NULL;
+	__u32 other;
+
+	if (!found)
+		found = next_hop_live(path->via);
+	if (!found)
+		found = next_hop_live(path->backup);
+	for (other = 1; other <= 3 && !found; other++)
+		found = path_share_hop(path, other);
+	return found;
 }

@@ -34,6 +34,7 @@ struct way {
 	struct addr from;
 	__u32 via; /* its number, and its flags */
 	__u32 flags;
+	__u32 shares; /* next hops that flows to that host are shared over, this one among them */
 	__u32 ifindex;
 	__u32 mtu;
 	struct mac next; /* on this link; of whoever comes first on it, and our own */
@@ -43,6 +44,7 @@ struct way {
 	__be16 port; /* of VXLAN, and its identifier as it stands in the header */
 	__be32 id;
 	__u32 asked; /* the tick in which the kernel was made to ask who comes first */
+	__u32 pad;
 };
 
 /* NULL: this host has no other beside it. All of the overlay begins with this question, so that is

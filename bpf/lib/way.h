@@ -22,7 +22,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 3 * WAY_HOSTS);
+	__uint(max_entries, 4 * WAY_HOSTS);
 	__type(key, __u32);
 	__type(value, struct way);
 } ways SEC(".maps");
@@ -54,6 +54,22 @@ static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
 	return way->known || bpf_check_mtu(skb, way->ifindex, &way->mtu, 0, 0) >= 0;
 }
 
+/* The next hop that a way begins with. */
+static __always_inline const struct next_hop *way_next(struct way *way, __u32 key)
+{
+	const struct path *path;
+
+	if (key & WAY_NEIGHBOUR) {
+		key &= ~WAY_NEIGHBOUR;
+		return bpf_map_lookup_elem(&next_hops, &key);
+	}
+	path = path_find(key);
+	if (!path)
+		return NULL;
+	way->shares = path_shares(path);
+	return path_next(path, path_share(key));
+}
+
 /* False: there is none. One without the neighbour's MAC is looked for with each packet. */
 static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 host, __u32 tick)
 {
@@ -63,16 +79,10 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 
 	if (!here || !scratch || !way)
 		return false;
-	if (host & WAY_NEIGHBOUR) {
-		host &= ~WAY_NEIGHBOUR;
-		next = bpf_map_lookup_elem(&next_hops, &host);
-		host |= WAY_NEIGHBOUR;
-	} else {
-		next = next_hop_to(host);
-	}
 	if (way->host != host)
 		way->sent = 0;
 	way->host = 0;
+	next = way_next(way, host);
 	if (!next)
 		return false;
 	way->to = next->underlay;
@@ -90,20 +100,54 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 	return true;
 }
 
-/* To a host, by its number with whatever else says how. NULL: there is none. */
-static __always_inline struct way *way_to(struct __sk_buff *skb, __u32 host)
+static __always_inline __u32 way_place(__u32 key)
 {
-	__u32 tick = bpf_ktime_get_coarse_ns() >> WAY_TICK, place = host % WAY_HOSTS;
-	struct way *way;
+	__u32 place = key % WAY_HOSTS;
 
-	if (host & WAY_NEIGHBOUR)
-		place += WAY_HOSTS;
-	else if (host & PATH_LATENCY)
-		place += 2 * WAY_HOSTS;
-	way = bpf_map_lookup_elem(&ways, &place);
+	if (key & WAY_NEIGHBOUR)
+		return place + WAY_HOSTS;
+	if (path_share(key)) /* all in one part, with hosts and shares apart */
+		return (key + (key >> 22)) % WAY_HOSTS + 3 * WAY_HOSTS;
+	return key & PATH_LATENCY ? place + 2 * WAY_HOSTS : place;
+}
+
+/* To a host, by its number with whatever else says how. NULL: there is none. */
+static __always_inline struct way *way_by(struct __sk_buff *skb, __u32 key)
+{
+	__u32 tick = bpf_ktime_get_coarse_ns() >> WAY_TICK, place = way_place(key);
+	struct way *way = bpf_map_lookup_elem(&ways, &place);
+
 	if (!way)
 		return NULL;
-	if (way->host == host && way->tick == tick)
+	if (way->host == key && way->tick == tick)
 		return way;
-	return way_renew(skb, way, host, tick) ? way : NULL;
+	return way_renew(skb, way, key, tick) ? way : NULL;
+}
+
+/* A flow stays on its share. Each host shares otherwise, as a relay gets the flows of one alone. */
+static __always_inline __u32 way_share(struct __sk_buff *skb, __u32 shares)
+{
+	const struct underlay *here = underlay_find();
+	__u32 hash = bpf_get_hash_recalc(skb);
+
+	if (here)
+		hash ^= here->v4.words[3] ^ here->v6.words[3];
+	return (hash * 0x9e3779b1 >> 16) % shares;
+}
+
+/* By a path, for this packet; where flows are shared, by its flow's own next hop, which may be written
+ * as well: what goes by each counts for that. NULL: no way leads there.
+ */
+static __always_inline struct way *way_to(struct __sk_buff *skb, __u32 path)
+{
+	struct way *first = way_by(skb, path), *other;
+	__u32 share;
+
+	if (!first || first->shares == 1)
+		return first;
+	share = way_share(skb, first->shares);
+	if (!share)
+		return first;
+	other = way_by(skb, path | share << PATH_SHARE);
+	return other ? other : first;
 }

@@ -43,6 +43,13 @@ def test_paths_turn_and_what_is_not_told_stays(world, failover):
     assert {2: abi.Path(2), 3: abi.Path(3)} == paths(world)
 
 
+def test_flows_are_shared_over_those_next_hops_that_are_known(world, failover):
+    turn(world, failover, Path(host="b", via="b", backup="d", equal=("c", "z", "d")))
+    assert {2: abi.Path(2, 4, 3, 4)} == paths(world)
+    turn(world, failover, Path(host="b", via="b", backup="d"))
+    assert {2: abi.Path(2, 4)} == paths(world)
+
+
 def test_a_host_of_which_a_whole_turn_tells_no_path_is_its_own_next_hop(world, failover):
     """As the agent has it, who would take another one for somebody else's doing."""
     turn(world, failover, Path(host="b", via="d"), Path(host="c", via="b"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from scapy.layers.inet import UDP
+from scapy.layers.l2 import Ether
 
 from beyond import FAR, LONE, NORTH, SOUTH, World, frame_of, inner, sends
 from cast import datagram, sent
@@ -32,6 +35,20 @@ def test_bytes_to_each_host_are_counted(beyond, family):
     assert [len(f) * times for times, f in enumerate(frames.values(), 1)] == [
         after[host] - before.get(host, 0) for host in frames
     ]
+
+
+def test_each_of_several_next_hops_for_its_share(beyond):
+    beyond.path(FAR, NORTH, SOUTH)
+    counter, grown = Sent(beyond.pins), Counter()
+    relays = {relay.mac: relay.number for relay in (NORTH, SOUTH)}
+    first = Counter(beyond.place.run(counter.read, relays.values()))
+    for flow in range(20):
+        frame = sent(4, FAR.address(4)) / UDP(sport=1000 + flow, dport=7)
+        grown[relays[Ether(beyond.send(frame).frame).dst]] += len(frame)
+    last = Counter(beyond.place.run(counter.read, relays.values()))
+
+    assert set(relays.values()) == set(grown)
+    assert grown == last - first
 
 
 def test_by_each_routing(beyond):

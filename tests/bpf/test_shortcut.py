@@ -174,6 +174,22 @@ def test_of_a_carriers_class_of_traffic_we_relay_the_congestion_bits_alone(beyon
 
 
 @FAMILIES
+def test_what_we_relay_is_shared_by_flow_as_well(beyond, family):
+    """By the carrier's source port, which tells flows apart."""
+    flows = range(60)
+    beyond.path(FAR, LONE, FAR)
+    packet = frame_of(inner(family, NORTH, FAR.address(family), datagram()))
+
+    def went(flow: int) -> Beyond:
+        found = portless(beyond.from_wire(sends(NORTH, packet, port=0xC000 + flow)))
+        return next(host for host in (LONE, FAR) if found == goes(host, hopped(packet)))
+
+    before = [went(flow) for flow in flows]
+    assert min(before.count(LONE), before.count(FAR)) > len(flows) // 5
+    assert before == [went(flow) for flow in flows]
+
+
+@FAMILIES
 def test_what_we_relay_may_be_a_train(beyond, family):
     packet = frame_of(inner(family, FAR, LONE.address(family), segment(2000)))
     beyond.path(LONE, NORTH)

@@ -202,6 +202,35 @@ def test_a_host_behind_another_is_reached_by_that_and_by_the_backup_when_its_lin
     assert answered("no_path", frame, UNREACHABLE[family]) == beyond.send(frame)
 
 
+FLOWS = range(60)
+
+
+@FAMILIES
+def test_flows_are_shared_over_next_hops_that_are_as_near(beyond, family):
+    """Each stays with its own; who went by one that is dead goes by another."""
+    nexts = {NORTH, SOUTH, LONE}
+
+    def went(flow: int) -> Beyond:
+        frame = sent(family, FAR.address(family)) / UDP(sport=1000 + flow, dport=7)
+        found = portless(beyond.send(frame))
+        return next(host for host in nexts if found == goes(host, hopped(frame)))
+
+    beyond.path(FAR, NORTH, SOUTH, LONE)
+    before = [went(flow) for flow in FLOWS]
+    assert min(before.count(host) for host in nexts) > len(FLOWS) // 6
+    assert before == [went(flow) for flow in FLOWS]
+
+    for dead, instead in ((SOUTH, NORTH), (LONE, NORTH), (NORTH, SOUTH)):
+        beyond.bury(dead)
+        expected = [instead if host is dead else host for host in before]
+        assert expected == [went(flow) for flow in FLOWS]
+        beyond.revive(dead)
+
+    for dead in (NORTH, SOUTH):
+        beyond.bury(dead)
+    assert [LONE] * len(FLOWS) == [went(flow) for flow in FLOWS]
+
+
 @FAMILIES
 def test_a_host_that_no_path_leads_to_is_unreachable(beyond, family):
     frame = sent(family, LONE.address(family)) / datagram()

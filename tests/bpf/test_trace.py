@@ -184,6 +184,23 @@ def test_of_an_endpoint_however_the_maps_change(world):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_the_others_over_which_flows_are_shared_are_named(world, family):
+    """The kernel has the choice; over many flows it takes all that are told, and no other."""
+    there = FAR.address(family)
+    world.path(FAR, NORTH, SOUTH, LONE)
+    for dead in ((), (SOUTH,), (NORTH,), (NORTH, SOUTH)):
+        for host in dead:
+            world.bury(host)
+        step = traced(world, ANNA.address(family), there).steps[-1]
+        flows = (TCP(sport=2000 + flow, dport=PORT, flags="S") for flow in range(40))
+        went = {Ether(world.send(sent(family, there) / flow).frame).dst for flow in flows}
+        told = {step.to, *step.why.partition("shared with ")[2].split(" and ")}
+        assert told - {""} == {host.name for host in HOSTS if host.mac in went}
+        for host in dead:
+            world.revive(host)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_of_somebody_outside(world, family):
     source = OUTSIDE[family]
     for there in (PUBLIC[family], OTHER[family], BERT.address(family), NORTH.address(family)):

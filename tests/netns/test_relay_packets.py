@@ -113,22 +113,54 @@ def test_a_connection_to_a_host_that_no_link_leads_to_fails_at_once(line, family
     assert exchange(line.anna, line.carl, family)
 
 
-@pytest.mark.parametrize("way", ["cls_bpf", "tcx"])
-def test_a_dead_next_hop_is_one_flipped_entry(way):
+@dataclass(frozen=True)
+class Square:
     """Two ways lead from a to c: by b, and by d."""
-    with namespaces() as make, wires() as wire:
-        a, b, c, d = wire(4, way=way)
-        anna, carl = a.add(make(), 1), c.add(make(), 1)
-        a.reach(c, via=b, backup=d)
-        c.reach(a, via=d)
-        for family in (4, 6):
-            assert exchange(anna, carl, family)
-            assert b.own[family] == hop(anna, carl.address(family), family, 2)
 
-        a.wire.place.shell("ip link set p2 down")
-        with pytest.raises(RuntimeError):
-            anna.netns.run(f"ping -c1 -W1 {carl.address(4)}")
-        a.bury(b)
-        for family in (4, 6):
-            assert exchange(anna, carl, family)
-            assert d.own[family] == hop(anna, carl.address(family), family, 2)
+    hosts: list[WiredHost]
+    anna: Container
+    carl: Container
+
+    def relays(self, family: int, tries: int) -> list[str]:
+        """By whom each of so many flows goes."""
+        target = self.carl.address(family)
+        return [hop(self.anna, target, family, 2) for _ in range(tries)]
+
+
+@pytest.fixture(scope="module", params=["cls_bpf", "tcx"])
+def square(request: pytest.FixtureRequest) -> Iterator[Square]:
+    with namespaces() as make, wires() as wire:
+        a, b, c, d = wire(4, way=request.param)
+        yield Square([a, b, c, d], a.add(make(), 1), c.add(make(), 1))
+
+
+@FAMILIES
+def test_flows_are_shared_over_ways_that_are_equally_short(square, family):
+    a, b, c, d = square.hosts
+    a.reach(c, b, d, d)
+    c.reach(a, d, b, b)
+    assert {b.own[family], d.own[family]} == set(square.relays(family, 20))
+    assert exchange(square.anna, square.carl, family)
+    assert transfer(square.anna, square.carl, family, 2)
+    a.bury(d)
+    try:
+        assert {b.own[family]} == set(square.relays(family, 10))
+    finally:
+        a.revive(d)
+
+
+def test_a_dead_next_hop_is_one_flipped_entry(square):
+    a, b, c, d = square.hosts
+    a.reach(c, via=b, backup=d)
+    c.reach(a, via=d)
+    for family in (4, 6):
+        assert exchange(square.anna, square.carl, family)
+        assert [b.own[family]] == square.relays(family, 1)
+
+    a.wire.place.shell("ip link set p2 down")
+    with pytest.raises(RuntimeError):
+        square.anna.netns.run(f"ping -c1 -W1 {square.carl.address(4)}")
+    a.bury(b)
+    for family in (4, 6):
+        assert exchange(square.anna, square.carl, family)
+        assert [d.own[family]] == square.relays(family, 1)

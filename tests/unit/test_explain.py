@@ -89,10 +89,12 @@ def test_the_reason_is_told_in_the_words_of_the_routing():
     } == reasons(told, "z", "hops")
 
 
-def test_of_equal_ways_the_one_whose_name_comes_first_is_taken():
-    told = agreed([(end, middle, 1) for middle in "bc" for end in "az"])
-    assert ("c",) == told_of(told, "z").equal
-    assert {"c": "it is no shorter, and its name comes later"} == reasons(told, "z")
+def test_of_equal_ways_the_ones_whose_names_come_first_are_taken():
+    told = agreed([(end, middle, 1) for middle in "bcdef" for end in "az"])
+    report = told_of(told, "z")
+    assert ("b", "z") == report.path
+    assert ("c", "d", "e") == report.equal
+    assert {"f": "it is no shorter, and its name comes later"} == reasons(told, "z")
 
 
 def test_a_longer_round_trip_is_told_where_the_hops_are_as_many():

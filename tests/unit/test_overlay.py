@@ -177,6 +177,17 @@ def test_a_path_names_its_next_hop_and_its_backup_by_number():
     assert {2: abi.Path(2), 3: abi.Path(2, 3)} == derived(facts)["paths"]
 
 
+def test_a_path_names_those_that_are_as_near_and_they_may_relay():
+    facts = together()
+    learn(facts, THIRD, "c")
+    learn(facts, Path(host="b", via="c"), "b")
+    learn(facts, Path(host="c", via="c", equal=("gone", "b")), "c")
+    found = derived(facts)
+
+    assert {2: abi.Path(3), 3: abi.Path(3, 0, 2)} == found["paths"]
+    assert {abi.MEMBER_RELAYS} == {member.flags for member in found["members"].values()}
+
+
 def test_only_who_has_a_link_with_us_may_relay():
     facts = together()
     learn(facts, THIRD, "c")

@@ -17,7 +17,7 @@ from seaway.desired.network.graph import HOP
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.topology import Topology
 from seaway.desired.network.ways import EQUAL
-from seaway.model.facts import Path, Routing
+from seaway.model.facts import SHARED, Path, Routing
 from seaway.model.links import LinkState, Neighbour
 
 calm = settings(deadline=None)
@@ -284,6 +284,16 @@ def test_a_path_is_told_as_a_fact():
         Path(host="c", via="b", backup="d"),
         Path(host="d", via="d"),
     ] == [route.path(host, "hops") for host, route in sorted(found.items())]
+
+
+def test_flows_are_shared_over_the_first_of_those_that_are_as_near():
+    names = [f"m{number}" for number in range(SHARED + 1)]
+    told = agreed([(end, name, 1) for name in names for end in ("a", "z")])
+    path = routes("a", told, "hops")["z"].path("z", "hops")
+
+    assert tuple(names[:SHARED]) == path.nexts
+    assert names[0] == path.via
+    assert path.backup in names[1:]
 
 
 def test_a_host_that_drains_is_left_out_and_reached_all_the_same():

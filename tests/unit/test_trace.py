@@ -356,6 +356,21 @@ def test_a_path_that_is_otherwise_in_the_kernel_than_it_was_told_is_named(ring):
     assert ("d", "the next hop to c; routing tells of b") == (step.to, step.why)
 
 
+def test_it_follows_the_first_share_of_the_flows_and_names_the_others(ring):
+    ring["a"].path("c", via="b", backup="d", equal=("d",))
+    one, other = ring["a"].attach("web", 2), ring["c"].attach("web", 2)
+    steps = ring.trace("a", asks(one, other))
+    assert ["a", "b", "c"] == [step.host for step in steps]
+    assert "the next hop to c; flows are shared with d" == steps[0].why
+
+    ring["a"].lookups.dead.add(4)
+    assert "the next hop to c" == ring.trace("a", asks(one, other))[0].why
+    ring["a"].lookups.dead.clear()
+    ring["a"].lookups.dead.add(2)
+    first = ring.trace("a", asks(one, other))[0]
+    assert ("d", "the link to b is dead: the backup of the path to c") == (first.to, first.why)
+
+
 def test_a_network_goes_by_its_own_routing(ring):
     for node in ring.values():
         node.network("web", routing="latency")

@@ -46,14 +46,16 @@ class Ring:
     lab: Lab
     heart: Runner
 
-    def used(self) -> LabHost:
-        """The relay by which the client's packets go now, once there are two ways both ways."""
+    def used(self) -> list[LabHost]:
+        """The relay by which the client's packets go now, once there are two ways both ways; both
+        relays, where flows are shared over them.
+        """
         first, _, third, _ = self.lab.hosts
         deadline = time.monotonic() + SETTLED
         while True:
-            there, back = _way(first, third), _way(third, first)
+            there, back = _relays(first, third), _relays(third, first)
             if there and back:
-                return self.lab.host(there)
+                return [self.lab.host(name) for name in there]
             if time.monotonic() > deadline:
                 raise SystemFailed("the ring is not whole again", "see: seaway route ls")
             time.sleep(0.2)
@@ -62,14 +64,14 @@ class Ring:
         """Milliseconds. Where the packets went by the other relay after all, another one is tried:
         none is found dead in so short a time. SystemFailed: none of them was felt.
         """
-        for _ in range(TRIES):
-            felt = self._outage(death)
+        for number in range(TRIES):
+            used = self.used()
+            felt = self._outage(death, used[number % len(used)])
             if felt > FELT:
                 return felt
         raise SystemFailed(f"{TRIES} times nobody felt a {death} die", "see: seaway route ls")
 
-    def _outage(self, death: str) -> float:
-        relay = self.used()
+    def _outage(self, death: str, relay: LabHost) -> float:
         ask(self.heart, "mark")
         DEATHS[death](self.lab, relay, "down")
         try:
@@ -159,11 +161,13 @@ def beating(client: str, server: str, address: object) -> Iterator[Runner]:
             heart.kill()
 
 
-def _way(host: LabHost, to: LabHost) -> str:
-    """By which relay; empty where there are not two of them now."""
+def _relays(host: LabHost, to: LabHost) -> list[str]:
+    """By which of them flows go; empty where there are not two of them now."""
     (report,) = json.loads(host.seaway("route", "ls", "--to", to.name, "-o", "json"))
     others = [detour for detour in report["detours"] if len(detour["path"]) > 1]
-    return report["path"][0] if len(report["path"]) > 1 and others else ""
+    if len(report["path"]) < 2 or not (others or report["equal"]):
+        return []
+    return [report["path"][0], *report["equal"]]
 
 
 def _row(system: str, ledger: Ledger[float]) -> Row:

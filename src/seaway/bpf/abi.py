@@ -129,9 +129,17 @@ class Remote(Record):
 class Path(Record):
     """bpf/lib/next_hop.h"""
 
-    c_name, c_format = "path", "=II"
+    c_name, c_format = "path", "=IIIII"
     via: int
     backup: int = 0  # there is none
+    second: int = 0  # likewise
+    third: int = 0
+    fourth: int = 0
+
+    def tried(self) -> tuple[int, ...]:
+        """Each host once, in the order in which one that is not dead is looked for."""
+        others = self.backup, self.second, self.third, self.fourth
+        return tuple(dict.fromkeys((self.via, *filter(None, others))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,7 @@ class NextHop(Record):
 class Way(Record):
     """bpf/lib/underlay.h: how a host is reached; the programs write it."""
 
-    c_name, c_format = "way", "=QII16s16sIIII6s6sBB2sII"
+    c_name, c_format = "way", "=QII16s16sIIIII6s6sBB2sIII"
     sent: int
     tick: int
     host: int
@@ -157,6 +165,7 @@ class Way(Record):
     source: bytes
     via: int
     flags: int
+    shares: int
     ifindex: int
     mtu: int
     next: bytes
@@ -166,6 +175,7 @@ class Way(Record):
     port: bytes
     id: int
     asked: int = 0
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)

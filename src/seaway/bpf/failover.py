@@ -22,6 +22,7 @@ from seaway.names import PIN_FOLDER, STATE_PINS
 
 _U32: Final = struct.Struct("=I")
 _DEAD: Final = _U32.pack(1)
+_PATH: Final = len(abi.Path(0).pack())
 LATENCY: Final = abi.PATH_LATENCY
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,8 @@ class Failover:
         paths = dict(filter(None, (self._path(path, bit) for path in turn.paths)))
         gone = {_U32.pack(self._numbers[h] | bit) for h in turn.gone if h in self._numbers}
         for table in self._tables("*/paths"):
+            if table.value_size != _PATH:
+                continue  # of a build to which a path was something else
             there = dict(table.elements())
             known = {_U32.pack(number | bit) for number in self._numbers.values() if turn.whole}
             untold = {key: _untold(key, there) for key in there.keys() & (gone | known)}
@@ -52,10 +55,11 @@ class Failover:
 
     def _path(self, path: Path, bit: int) -> tuple[bytes, bytes] | None:
         """None: of a host that is none any more."""
-        host, via = (self._numbers.get(name) for name in (path.host, path.via))
-        if not host or not via:
+        host = self._numbers.get(path.host)
+        nexts = [self._numbers[name] for name in path.nexts if name in self._numbers]
+        if not host or not nexts:
             return None
-        value = abi.Path(via, self._numbers.get(path.backup, 0))
+        value = abi.Path(nexts[0], self._numbers.get(path.backup, 0), *nexts[1:])
         return _U32.pack(host | bit), value.pack()
 
     def dead(self, hosts: Collection[str]) -> None:

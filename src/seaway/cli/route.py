@@ -53,7 +53,7 @@ def _way(way: RouteReport | Detour) -> list[Any]:
 
 
 def _taken(report: RouteReport) -> str:
-    notes = [f"as near: {', '.join(report.equal)}"] if report.equal else []
+    notes = [f"flows shared with: {', '.join(report.equal)}"] if report.equal else []
     notes += [f"backup: {report.backup}"] if report.backup else []
     notes += [hole.told() for hole in report.holes]
     return "; ".join(notes)

@@ -30,5 +30,5 @@ INDEXES = (
     Index(Peer, "number", lambda p: (p.number,)),
     Index(Peer, "address", lambda p: p.addresses),
     Index(Peer, "underlay", lambda p: p.underlay),
-    Index(Path, "hop", lambda p: {p.via, p.backup} - {""}),
+    Index(Path, "hop", lambda p: {*p.nexts, p.backup} - {""}),
 )

@@ -110,7 +110,7 @@ class HostIntents(VoterIntents):
 
     def relay(self, name: str) -> RelayReport:
         """What this host itself knows of it."""
-        through = any(p.via == name != p.host for p in self.facts.all(Path))
+        through = any(name in p.nexts and name != p.host for p in self.facts.all(Path))
         return RelayReport(draining=self._host(name).draining, relay=through)
 
     def _host(self, name: str) -> Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from ipaddress import IPv6Address
-from typing import Literal, dataclass_transform
+from typing import Final, Literal, dataclass_transform
 
 import msgspec
 
@@ -54,6 +54,9 @@ class Peer(Host):
     """Another host of the cluster: its record, as a fact of this host. Key: its name."""
 
 
+SHARED: Final = 4  # next hops to one host that its flows are shared over, at most (next_hop.h)
+
+
 class Path(Value):
     """Observed: the way to another host, for one routing. Key: see `path_key`."""
 
@@ -61,6 +64,12 @@ class Path(Value):
     via: str  # the next hop: a peer that is reached directly, perhaps that host itself
     backup: str = ""  # another one that leads there without a loop; empty: there is none
     routing: Routing = "hops"
+    equal: tuple[str, ...] = ()  # those that are as near as `via`: flows are shared over all
+
+    @property
+    def nexts(self) -> tuple[str, ...]:
+        """All next hops that packets may take as long as no link is dead."""
+        return self.via, *self.equal
 
 
 class LinkNumber(Value):

@@ -208,7 +208,7 @@ class RouteReport(Value):
     hops: int = 0
     rtt: int = 0  # microseconds
     cost: int = 0  # likewise: of round-trip times, loss and load
-    equal: tuple[str, ...] = ()  # next hops by which the way is no longer
+    equal: tuple[str, ...] = ()  # next hops by which the way is no longer: flows take these too
     backup: str = ""  # the next hop if the first is dead
     detours: tuple[Detour, ...] = ()
     holes: tuple[BlackHole, ...] = ()  # on the way

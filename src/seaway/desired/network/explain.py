@@ -16,7 +16,7 @@ from seaway.desired.network.links import Length, Links
 from seaway.desired.network.paths import Route, Routes
 from seaway.desired.network.segments import Hub, Node
 from seaway.desired.network.topology import Topology
-from seaway.model.facts import Routing
+from seaway.model.facts import SHARED, Routing
 from seaway.model.reports import BlackHole, Detour, RouteReport
 
 SHOWN = 16  # detours: the shortest, then those that are none
@@ -101,14 +101,14 @@ class Journey:
             hops=length.hops // 2,
             rtt=length.rtt // 2,
             cost=length.cost // 2,
-            equal=route.nexts[1:] if route else (),
+            equal=route.nexts[1:SHARED] if route else (),
             backup=route.backup if route else "",
             detours=tuple(detour for _, detour in detours),
             holes=tuple(self._chart.holes(path)),
         )
 
     def _path(self, via: str) -> tuple[str, ...]:
-        """As each host on the way decides: of equal neighbours, for the first by name."""
+        """As each host on the way decides: of equal neighbours the first by name."""
         path, graph, weigh = [via], self._chart.graph, self._chart.weigh
         while (here := path[-1]) != self._end:
             far = self._far[graph.arriving(here)]
@@ -135,7 +135,7 @@ class Journey:
         others = {*near.linked, *near.relays(chart.graph), *chart.mentioned()}
         if self._end in self._near:
             others.add(self._end)
-        for via in others.difference(route.nexts[:1] if route else ()):
+        for via in others.difference(route.nexts[:SHARED] if route else ()):
             why = self._broken(via)
             if why:
                 yield (inf, via), Detour(via=via, path=(), lost=why)

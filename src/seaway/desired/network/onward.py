@@ -202,21 +202,25 @@ class Ground:
         name = self.host_name(number)
         if choice.path is None:
             return f"no path leads to {name}"
-        via, backup = choice.path.via, choice.path.backup
+        via, *spare = choice.path.tried()
         dead = f"the link to {self.host_name(via)} is dead"
-        if not backup:
+        if not spare:
             return f"{dead}, and the path to {name} has no backup"
-        return f"{dead}, and so is that to {self.host_name(backup)}, the backup to {name}"
+        also = " and that to ".join(map(self.host_name, spare))
+        return f"{dead}, and so is that to {also}, the backup{'s' * (len(spare) > 1)} to {name}"
 
     def _why_there(self, choice: Choice, key: int) -> str:
         path, number = choice.path, key & ~abi.PATH_LATENCY
         assert path is not None
         name, via = self.host_name(number), self.host_name(path.via)
+        shared = "; flows are shared with " if choice.others else ""
+        shared += " and ".join(self.host_name(other.host) for other in choice.others)
         if choice.spared:
-            return f"the link to {via} is dead: the backup of the path to {name}"
+            return f"the link to {via} is dead: the backup of the path to {name}{shared}"
         why = "no relay is needed" if via == name else f"the next hop to {name}"
         told = self.facts.get(Path, path_key(name, "latency" if key != number else "hops"))
-        return f"{why}; routing tells of {told.via}" if told and told.via != via else why
+        told_else = f"; routing tells of {told.via}" if told and told.via != via else ""
+        return why + shared + told_else
 
     # To nobody
 

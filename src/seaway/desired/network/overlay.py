@@ -141,11 +141,11 @@ def _path(key: int, view: View) -> abi.Path | None:
         if not view.where(Network, "routing", "latency"):
             return None
         path = view.get(Path, path_key(peer.name, "latency")) or path
-    via = view.get(Peer, path.via)
-    if not via:
+    numbers = [peer.number for name in path.nexts if (peer := view.get(Peer, name))]
+    if not numbers:
         return None
     backup = view.get(Peer, path.backup) if path.backup else None
-    return abi.Path(via.number, backup.number if backup else 0)
+    return abi.Path(numbers[0], backup.number if backup else 0, *numbers[1:])
 
 
 PATHS = Derivation(

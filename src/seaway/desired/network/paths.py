@@ -14,19 +14,20 @@ from seaway.desired.network.distances import Distances
 from seaway.desired.network.graph import Arc, Graph
 from seaway.desired.network.topology import Changes
 from seaway.desired.network.ways import Nexts, Ways
-from seaway.model.facts import Path, Routing
+from seaway.model.facts import SHARED, Path, Routing
 
 
 class Route(NamedTuple):
     """The way to one host."""
 
-    nexts: Nexts  # equally near; the first is taken
+    nexts: Nexts  # equally near; flows are shared over the first ones
     backup: str  # empty: there is none
     distance: float  # in the weights of its routing
 
     def path(self, host: str, routing: Routing) -> Path:
         """As a fact, of the way to this host."""
-        return Path(host=host, via=self.nexts[0], backup=self.backup, routing=routing)
+        via, *equal = self.nexts[:SHARED]
+        return Path(host=host, via=via, backup=self.backup, routing=routing, equal=tuple(equal))
 
 
 class Routes:

@@ -24,8 +24,9 @@ class Choice(NamedTuple):
     """By which next hop a path goes now (bpf/lib/next_hop.h)."""
 
     path: abi.Path | None
-    hop: abi.NextHop | None = None  # None: nowhere
+    hop: abi.NextHop | None = None  # of the first share of its flows; None: nowhere
     spared: bool = False  # the path's own is dead: it is the backup
+    others: tuple[abi.NextHop, ...] = ()  # by which its other flows go
 
 
 class Tables:
@@ -87,9 +88,10 @@ class Tables:
         path: abi.Path | None = self._find("paths", key)
         if path is None:
             return Choice(None)
-        if hop := self.alive(path.via):
-            return Choice(path, hop)
-        return Choice(path, self.alive(path.backup), spared=True)
+        hop = next(filter(None, map(self.alive, path.tried())), None)
+        shares = map(self.alive, (path.second, path.third, path.fourth))
+        others = tuple(other for other in shares if other and other != hop)
+        return Choice(path, hop, spared=hop is None or hop.host != path.via, others=others)
 
     def published(self, address: Address, port: int, protocol: str) -> abi.Publication | None:
         """Of this very address, else of every one: the caller knows whether it is the host's."""
