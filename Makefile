@@ -8,7 +8,7 @@ V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 
 VENV := .venv/.installed
-TESTS ?= tests/unit tests/bpf tests/netns tests/e2e
+TESTS ?= tests/e2e tests/netns tests/bpf tests/unit
 OBJECTS := src/seaway/bpf/objects
 FRONT := src/seaway/cni
 MACHINES := x86_64 aarch64
@@ -31,7 +31,7 @@ build: packages $(VENV) $(BPF) $(CNI)
 
 test: build
 	$(Q)scripts/install-packages firewalls store
-	$(Q).venv/bin/pytest --numprocesses 2 --dist loadfile $(TESTS)
+	$(Q).venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: build
 	$(Q)scripts/check

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(item.path.relative_to(HERE).parts[0])
     chosen = [item for item in items if soak == (item.get_closest_marker("soak") is not None)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+    items[:] = sorted(chosen, key=lambda item: not item.get_closest_marker("long"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

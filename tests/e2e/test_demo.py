@@ -18,6 +18,8 @@ import pytest
 
 from seaway import lab
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo"
 WITHIN = 280  # seconds, on a slow machine

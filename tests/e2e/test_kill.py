@@ -36,6 +36,8 @@ from seaway.lab import Lab, LabHost
 from seaway.lab.containerd import install_plugins
 from seaway.model.requests import NewEndpoint
 
+pytestmark = pytest.mark.long
+
 STABLE = ("one", "two", "three")
 EACH = 3  # namespaces of one caller
 STARTED = 0.5  # seconds of CPU, about, after which an agent serves

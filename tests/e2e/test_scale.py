@@ -37,6 +37,8 @@ from seaway.errors import SeawayError
 from seaway.lab import LabHost
 from seaway.model.kernel import HOOKS
 
+pytestmark = pytest.mark.long
+
 ENDPOINTS = 1000
 SPARES = 16
 ROUNDS = 12

@@ -34,6 +34,8 @@ from seaway.lab import Lab, LabHost
 from seaway.lab.hosts import SEAWAY
 from seaway.routed.probes import DEFAULT, DOUBLED, HITS, SELDOM
 
+pytestmark = pytest.mark.long
+
 PROMISED = 1.0  # seconds until packets go another way
 CALM = 30.0  # and until all must be as it was
 FORGIVEN = 6.0  # the same where others are at work
