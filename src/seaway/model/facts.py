@@ -47,6 +47,7 @@ class Host(Value):
     control: bool = False  # holds the key of the cluster's CA: signs, and lets others join
     draining: bool = False  # takes no new endpoint, and is no relay
     going: bool = False  # about to be removed: it has no seat in the etcd that Seaway runs
+    zone: str = ""  # of the underlay, for services that prefer what is near
     key: str = ""  # SHA-256 of its public key: who holds another one is not this host
 
 
@@ -189,6 +190,10 @@ class Endpoint(Value):
     created: float = 0.0  # seconds since the epoch: tells it from a DEL that is older than it
     netns_cookie: int = 0
     boot: str = ""
+    port_names: dict[str, int] = {}  # of its own ports, for services that name one
+    weight: int = 1  # its share of new connections of a service; 0: none
+    ready: bool = True  # for connections of services
+    terminating: bool = False  # its connections end, and it gets no new ones
 
     @property
     def namespace(self) -> Namespace:
