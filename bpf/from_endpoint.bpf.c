@@ -26,6 +26,7 @@
 #include "lib/published.h"
 #include "lib/remote.h"
 #include "lib/related.h"
+#include "lib/resolver.h"
 #include "lib/rewrite.h"
 #include "lib/scratch.h"
 #include "lib/settings.h"
@@ -113,6 +114,8 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 		return -DROP_MULTICAST;
 	if (addr_is_internal(&pkt->dst))
 		return -DROP_INTERNAL;
+	if (resolver_asked(pkt))
+		return TC_ACT_OK;
 	if (addr_is_link_local(&pkt->dst) && !(src->flags & ENDPOINT_LINK_LOCAL))
 		return -DROP_LINK_LOCAL;
 	if (identity_of(&pkt->dst) == IDENTITY_HOST)

@@ -16,6 +16,7 @@
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/remote.h"
+#include "lib/resolver.h"
 #include "lib/rewrite.h"
 #include "lib/tunnel.h"
 
@@ -72,7 +73,8 @@ static __always_inline int decide(struct __sk_buff *skb)
 	}
 	if (dst->flags & ENDPOINT_PUBLISHED)
 		flow_make_way(&pkt);
-	if (dst->flags & ENDPOINT_HOST_CLOSED && identity_of(&pkt.src) == IDENTITY_HOST) {
+	if (dst->flags & ENDPOINT_HOST_CLOSED && identity_of(&pkt.src) == IDENTITY_HOST &&
+	    !resolver_answers(&pkt)) {
 		err = asked_remember(&pkt, dst);
 		if (err)
 			return err;

@@ -128,7 +128,8 @@ def run(path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
         agent = await start(path)
         writer = asyncio.create_task(agent.intents.convergence.run())
         try:
-            await agent.intents.convergence.settle()
+            begun = [("askers", address) for address in ADDRESSES]
+            await agent.intents.convergence.settle(begun)
             await asyncio.wait_for(scenario(agent), 60)
         finally:
             writer.cancel()

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from cast import ANNA, CAST, CONNECTED, HOST, SUBNETS, Actor
 from seaway.bpf import abi
 from seaway.model.addresses import Address, Prefix
-from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC
-from stage import mac_octets
+from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, RESOLVER4, RESOLVER_PORT
+from stage import RESOLVER6, mac_octets
 
 GATEWAY = mac_octets(GATEWAY_MAC)
 HOLDERS: dict[Address, Actor] = {
@@ -224,6 +224,9 @@ class Oracle:
             return onto(packet, sender, receiver, gso)
         if within(packet.dst, GROUPS) or within(packet.dst, INTERNAL):
             return "drop"
+        return "host" if asks_resolver(packet) else self._further(packet, sender)
+
+    def _further(self, packet: Packet, sender: Actor) -> str:
         if within(packet.dst, LINK_LOCAL) and not may_go_near(sender):
             return "drop"
         if packet.dst in self.hosts:
@@ -276,6 +279,11 @@ def is_closed(sender: Actor) -> bool:
 
 def may_go_near(sender: Actor) -> bool:
     return bool(sender.record.flags & abi.ENDPOINT_LINK_LOCAL)
+
+
+def asks_resolver(packet: Packet) -> bool:
+    own = RESOLVER4, RESOLVER6
+    return packet.dst in own and packet.protocol in (6, 17) and packet.ports[1] == RESOLVER_PORT
 
 
 def answers_arp(frame: bytes, me: Actor) -> bool:

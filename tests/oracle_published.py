@@ -22,6 +22,7 @@ from oracle import (
     Broken,
     Oracle,
     Packet,
+    asks_resolver,
     fits,
     is_closed,
     is_error,
@@ -172,6 +173,9 @@ class PublishedOracle(Oracle):
         sender = HOLDERS[packet.src]
         if any(within(packet.dst, prefixes) for prefixes in (GROUPS, INTERNAL)):
             return Said("drop")
+        return Said("host") if asks_resolver(packet) else self._further(packet, sender, gso)
+
+    def _further(self, packet: Packet, sender: Actor, gso: int) -> Said:
         if within(packet.dst, LINK_LOCAL) and not may_go_near(sender):
             return Said("drop")
         closed = self.me.mac in self.closed or is_closed(sender)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 from typing import Any, TypeVar
 
 from seaway.bpf import abi
@@ -23,9 +24,11 @@ from seaway.names import (
     OVERLAY_ID,
     OVERLAY_MAC,
     OVERLAY_PORT,
+    RESOLVER4,
 )
 
 T = TypeVar("T")
+RESOLVER6 = IPv6Address("fd00:5ea::ff53")
 _NEWNS, _NEWNET = 0x00020000, 0x40000000
 _PRIVATE = 1 << 18 | 1 << 14  # MS_PRIVATE, MS_REC
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -109,6 +112,8 @@ def settings(
         netns_cookie=netns_cookie,
         gateway_mac=mac_octets(GATEWAY_MAC),
         overlay_mac=mac_octets(OVERLAY_MAC),
+        resolver_v4=mapped(RESOLVER4),
+        resolver_v6=mapped(RESOLVER6),
     )
 
 

@@ -17,6 +17,8 @@ struct settings {
 	struct mac gateway_mac;
 	struct mac overlay_mac; /* of every host's device of the overlay */
 	__u16 pad[2];
+	struct addr resolver_v4; /* where containers may ask for names; zero: nowhere */
+	struct addr resolver_v6;
 };
 
 const volatile struct settings settings SEC(".rodata.settings");

@@ -34,10 +34,12 @@ from seaway.cluster.passing import Passing
 from seaway.cluster.stores import Stores
 from seaway.config import Config
 from seaway.converge import Convergence, Key
-from seaway.daemons import ETCD, Runner
+from seaway.daemons import DNS, ETCD, Runner
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
+from seaway.desired.network.resolver import resolver_addresses
+from seaway.dns.names_file import AskersTarget, NamesFile, NamesTarget
 from seaway.doors.cni import CniDoor
 from seaway.errors import NotFound
 from seaway.facts import Facts
@@ -56,7 +58,7 @@ from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
 from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
-from seaway.model.facts import Attached, Endpoint, Host, Overlay, Probing
+from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing
 from seaway.model.membership import Membership
 from seaway.paths import Paths
 from seaway.presence import alone_while
@@ -159,7 +161,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     await records.load()
     host = _this_host(facts, member)
     surrounding.mount_bpffs()
-    plane = DataPlane.open(_settings(host))
+    plane = DataPlane.open(_settings(host, facts.get(Cluster, "cluster")))
     links = LinkTarget(created=_noter(facts))
     attachments = Attachments(plane, links.set_up, config.agent.attach)
     sysctls, reserved, deciding = SysctlTarget(), ReservedTarget(), asyncio.Lock()
@@ -171,7 +173,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
         *_of_the_data_plane(plane, attachments, config),
-        OrdersTarget(),
+        *_told_others(),
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
@@ -214,6 +216,12 @@ def _of_the_data_plane(
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
     return PinTarget(plane), *of_maps, attachments, uplinks, SocketTarget(plane)
+
+
+def _told_others() -> tuple[Target, ...]:
+    """What is told processes of ours, in files."""
+    file = NamesFile()
+    return OrdersTarget(), NamesTarget(file), AskersTarget(file)
 
 
 def _surroundings(
@@ -263,6 +271,7 @@ def _started(intents: Intents, vigil: Vigil, plane: DataPlane, opened: Stores) -
         "upkeep": upkeep.run,
         "votes": voter.run,
         "etcd": Runner(names.SEAT_FILE, ETCD, "etcd").keep,
+        "resolver": Runner(names.NAMES_FILE, DNS, "the resolver").keep,
     }
     if opened.remembering:
         following["send"] = opened.remembering.send
@@ -292,8 +301,10 @@ def _this_host(facts: Facts, member: Membership) -> Host:
     return host
 
 
-def _settings(host: Host) -> abi.Settings:
+def _settings(host: Host, cluster: Cluster | None) -> abi.Settings:
     by_family = {address.version: mapped(address) for address in host.addresses}
+    found = resolver_addresses(cluster) if cluster else ()
+    resolvers = {address.version: mapped(address) for address in found}
     return abi.Settings(
         host_v4=by_family.get(4, bytes(16)),
         host_v6=by_family.get(6, bytes(16)),
@@ -302,6 +313,8 @@ def _settings(host: Host) -> abi.Settings:
         netns_cookie=netns.cookie(),
         gateway_mac=bytes.fromhex(names.GATEWAY_MAC.replace(":", "")),
         overlay_mac=bytes.fromhex(names.OVERLAY_MAC.replace(":", "")),
+        resolver_v4=resolvers.get(4, bytes(16)),
+        resolver_v6=resolvers.get(6, bytes(16)),
     )
 
 

@@ -110,6 +110,8 @@ ROUTED: Final = Daemon(
 )
 ETCD: Final = Daemon("etcd", "seaway-etcd.service", names.ETCD_PID_FILE, names.ETCD_LOG_FILE)
 
+DNS: Final = Daemon("dns", "seaway-dns.service", names.RESOLVER_PID_FILE, names.RESOLVER_LOG_FILE)
+
 
 def has_systemd() -> bool:
     return SYSTEMD.is_dir() and shutil.which("systemctl") is not None

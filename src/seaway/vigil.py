@@ -39,8 +39,9 @@ RETRY = 1.0  # seconds until what failed is tried again
 
 UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
+OURS = ("names", "askers")  # a file that nobody else writes
 NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
-SILENT = tuple(kind for kind in KINDS if kind not in TOLD)
+SILENT = tuple(kind for kind in KINDS if kind not in (*TOLD, *OURS))
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class Vigil:
             # First: what is meant so is not to be put back.
             await self._look_out(UPLINKS, anew=sweeps % OUTSIDE == 0)
             await self._look_out(FIREWALLS)
-            for target in SILENT + (NOTIFIED if sweeps % ROUND == 0 else ()):
+            for target in SILENT + (NOTIFIED + OURS if sweeps % ROUND == 0 else ()):
                 await self._convergence.sweep(target)
             if sweeps % OUTSIDE == 0:
                 self._intents.surroundings.forget_devices(self._devices())

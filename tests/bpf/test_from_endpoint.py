@@ -37,7 +37,8 @@ from cast import (
     sent,
 )
 from seaway.bpf import abi
-from seaway.names import GATEWAY_MAC
+from seaway.names import GATEWAY_MAC, RESOLVER4
+from stage import RESOLVER6
 from waiting import wait
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -208,6 +209,22 @@ def test_link_local_destinations_are_closed_unless_the_network_says_yes(world, d
     assert dropped("link_local") == world.send(frame)
     world.enter(ANNA, flags=abi.ENDPOINT_LINK_LOCAL)
     assert passed(frame) == world.send(frame)
+
+
+@pytest.mark.parametrize("dst", [RESOLVER4, RESOLVER6], ids=str)
+@pytest.mark.parametrize("flags", [0, abi.ENDPOINT_HOST_CLOSED])
+def test_the_resolver_is_asked_by_whoever_may_ask_nobody_else_near(world, dst, flags):
+    world.enter(ANNA, flags=flags)
+    for question in (UDP(sport=4711, dport=53) / b"name", TCP(sport=4711, dport=53, flags="S")):
+        frame = sent(dst.version, str(dst)) / question
+        assert passed(frame) == world.send(frame)
+
+
+@pytest.mark.parametrize("payload", [UDP(dport=54), TCP(dport=443, flags="S"), Raw(b"")], ids=repr)
+def test_nothing_else_is_there_at_its_link_local_address(world, payload):
+    frame = sent(4, str(RESOLVER4)) / payload
+
+    assert dropped("link_local") == world.send(frame)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ WRONG = {
     ],
     "only a promise about a span of time lets time pass": ["from waiting import span"],
     "fakes, not mocks": ["from unittest.mock import Mock", "def test_it(monkeypatch):"],
-    "every task lives in a task group, and those are four": [
+    "every task lives in a task group, and those are five": [
         "asyncio.create_task(work())",
         "group.create_task(work())",
         "async with asyncio.TaskGroup() as group:",

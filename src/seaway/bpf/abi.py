@@ -275,7 +275,7 @@ class DropKey(Record):
 class Settings(Record):
     """bpf/lib/settings.h"""
 
-    c_name, c_format = "settings", "=16s16s16s16sQ6s6s4s"
+    c_name, c_format = "settings", "=16s16s16s16sQ6s6s4s16s16s"
     host_v4: bytes
     host_v6: bytes
     gateway_v4: bytes
@@ -284,3 +284,5 @@ class Settings(Record):
     gateway_mac: bytes
     overlay_mac: bytes = bytes(6)
     pad: bytes = bytes(4)
+    resolver_v4: bytes = bytes(16)  # zero: there is none
+    resolver_v6: bytes = bytes(16)

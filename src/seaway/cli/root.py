@@ -41,7 +41,7 @@ COMMANDS = {
     "version": ("version", "Print the version."),
 }
 
-UNLISTED = frozenset({"etcd", "routed"})
+UNLISTED = frozenset({"dns", "etcd", "routed"})
 
 
 class Root(LazyGroup):

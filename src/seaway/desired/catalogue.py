@@ -29,6 +29,7 @@ from seaway.desired.network.overlay import (
     VXLAN,
 )
 from seaway.desired.network.ports import RESERVED
+from seaway.desired.transport.naming import ASKERS, NAMES
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 
 DERIVATIONS = (
@@ -58,5 +59,7 @@ DERIVATIONS = (
     ROUTES,
     UPLINKS,
     SOCKETS,
+    NAMES,
+    ASKERS,
     ORDERS,
 )

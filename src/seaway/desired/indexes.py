@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
+from seaway.desired.transport.naming import NAMED, names_of, names_of_service
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
+from seaway.desired.transport.tasks import LABEL, OF_SERVICE, labels_of, service_of
 from seaway.facts import Index
 from seaway.model.facts import Attached, Block, Endpoint, Network, Path, Peer
+from seaway.model.services import Distant, EndpointSlice, Service
 from seaway.names import link_name
 
 INDEXES = (
@@ -23,6 +26,12 @@ INDEXES = (
     Index(Endpoint, "backend", backends_of),
     Index(Endpoint, "port", claims_of),
     Index(Endpoint, PUBLISHING, lambda e: (True,) if e.ports else ()),
+    Index(Endpoint, NAMED, names_of),
+    Index(Endpoint, LABEL, labels_of),
+    Index(Distant, NAMED, names_of),
+    Index(Distant, LABEL, labels_of),
+    Index(Service, NAMED, names_of_service),
+    Index(EndpointSlice, OF_SERVICE, service_of),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Block, "network", lambda b: (b.network,)),
     Index(Block, "host", lambda b: (b.host,)),

@@ -11,6 +11,7 @@ from seaway.converge import Key
 from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import leaving
+from seaway.desired.transport.naming import told_keys
 from seaway.desired.transport.publications import backends_of, publications_of
 from seaway.errors import Conflict, NotFound, SystemFailed
 from seaway.intents.desk import Desk
@@ -170,7 +171,7 @@ class AddressIntents(Desk):
             if found is None or replace(found, ports=endpoint.ports) != endpoint:
                 return  # somebody was faster
             endpoint = found  # its ports may have changed meanwhile
-            keys = self.keys_of(endpoint)
+            keys = self.keys_of(endpoint) + told_keys(endpoint)
             await self.records.commit(self._leaving(endpoint.ports), [endpoint])
             self.going |= {interface.ip for interface in endpoint.addresses}
             # At once: the next endpoint of this id must not take the old link for its own.

@@ -14,6 +14,7 @@ from seaway import admission
 from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.desired.network.networks import TABLE
+from seaway.desired.transport.naming import told_keys
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
 from seaway.intents.loans import LoanNeeded
 from seaway.intents.publications import PublicationIntents
@@ -77,7 +78,7 @@ class EndpointIntents(PublicationIntents, TakingIntents):
         endpoint, network = await self._with_loans(
             lambda: self._record(request, (netns, here), held)
         )
-        await self.convergence.settle(self.keys_of(endpoint))
+        await self.convergence.settle(self.keys_of(endpoint) + told_keys(endpoint))
         if failure := self._failure(endpoint) or self._exposed(network):
             await self._take_back(endpoint, failure)
             if failure.errno == errno.EADDRINUSE and endpoint.default_route:

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from seaway import admission
 from seaway.desired.network.networks import TABLE
+from seaway.desired.network.resolver import resolver_addresses
 from seaway.errors import Invalid, NotFound, SystemFailed
 from seaway.intents.addresses import AddressIntents
-from seaway.model.facts import Endpoint, Publication
+from seaway.model.facts import Cluster, Endpoint, Publication
 from seaway.model.publications import HeldPort
 from seaway.model.requests import Publications
 
@@ -60,7 +61,10 @@ class PublicationIntents(AddressIntents):
         places = {(port.protocol, port.host_port) for port in ports}
         if not places:
             return []
-        return await asyncio.to_thread(self.surroundings.held_ports, places, container)
+        held = await asyncio.to_thread(self.surroundings.held_ports, places, container)
+        cluster = self.facts.get(Cluster, "cluster")
+        ours = resolver_addresses(cluster) if cluster else ()
+        return [had for had in held if had.address not in ours]  # it is asked there all the same
 
     def _failure(self, endpoint: Endpoint) -> OSError | None:
         if not self.convergence.failing:

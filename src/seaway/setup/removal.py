@@ -17,7 +17,7 @@ from typing import Any
 from seaway import names
 from seaway.bpf import uplinks
 from seaway.cluster.seats import OwnSeat
-from seaway.daemons import AGENT, ETCD, ROUTED
+from seaway.daemons import AGENT, DNS, ETCD, ROUTED
 from seaway.desired.network.host import FORWARDING, family_of
 from seaway.desired.network.ports import added, published
 from seaway.errors import Conflict, SeawayError, SystemFailed
@@ -96,6 +96,7 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
     return {
         "the agent": _end_agent,  # first: it starts the others
         "routed": _end_routed,
+        "the resolver": _end_dns,
         "etcd": _end_etcd,
         "links": lambda: _sweep(LinkTarget),
         "the overlay's device": lambda: _sweep(VxlanTarget),
@@ -122,6 +123,11 @@ def _end_agent() -> list[str]:
 
 def _end_routed() -> list[str]:
     ROUTED.stop()
+    return []
+
+
+def _end_dns() -> list[str]:
+    DNS.stop()
     return []
 
 
@@ -186,7 +192,7 @@ def _remove_cni() -> list[str]:
 
 
 def _remove_units() -> list[str]:
-    for daemon in (AGENT, ROUTED, ETCD):
+    for daemon in (AGENT, ROUTED, DNS, ETCD):
         daemon.forget()
     return []
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from seaway.bpf import abi
+from seaway.desired.network.resolver import resolver_addresses
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address, Prefix, host_prefix
-from seaway.model.facts import Host, HostAddresses, Uplinks
+from seaway.model.facts import Cluster, Host, HostAddresses, Uplinks
 from seaway.model.kernel import (
     HOOKS,
     OVERLAY_HOOKS,
@@ -33,12 +34,16 @@ PINS = Derivation("pins", (Source(Host, lambda _: PINNED),), _pin)
 
 
 def _host_address(address: Address, view: View) -> HostAddress | None:
-    hosts = view.all(Host)
-    return HostAddress(address) if any(address in h.addresses for h in hosts) else None
+    if any(address in host.addresses for host in view.all(Host)):
+        return HostAddress(address)
+    cluster = view.get(Cluster, "cluster")
+    return HostAddress(address) if cluster and address in resolver_addresses(cluster) else None
 
 
 HOST_ADDRESSES = Derivation(
-    "addresses", (Source(Host, lambda host: host.addresses),), _host_address
+    "addresses",
+    (Source(Host, lambda host: host.addresses), Source(Cluster, resolver_addresses)),
+    _host_address,
 )
 
 

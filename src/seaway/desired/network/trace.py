@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 
 from seaway.bpf import abi
 from seaway.desired.network.onward import FIREWALL, STACK, Ground, Onward, Place, path_of
+from seaway.desired.network.resolver import resolver_addresses
 from seaway.desired.network.tables import Tables, is_internal
 from seaway.facts import Facts
 from seaway.model.addresses import Address, unmapped
-from seaway.model.facts import Attached, Endpoint, Network
+from seaway.model.facts import Attached, Cluster, Endpoint, Network
 from seaway.model.trace import Step, Traced
-from seaway.names import OVERLAY_DEVICE, link_name
+from seaway.names import OVERLAY_DEVICE, RESOLVER_PORT, link_name
 
 _WIRE: Final = Place("from_wire")
 _OVERLAY: Final = Place("from_overlay", OVERLAY_DEVICE)
@@ -102,6 +103,9 @@ class Walk(Ground):
     def _elsewhere(self, place: Place, source: abi.Endpoint) -> None:
         there, tables = self.packet.destination, self.tables
         closed = bool(source.flags & abi.ENDPOINT_HOST_CLOSED)
+        if self._asks_resolver():
+            self.step(place, "host", "the resolver of this host")
+            return
         if self.odd(place, link_local=bool(source.flags & abi.ENDPOINT_LINK_LOCAL)):
             return
         if tables.is_host(there):
@@ -116,6 +120,11 @@ class Walk(Ground):
         else:
             self.step(place, "pass", "it is for the world")
             self.by_routes(self.network(source.network))
+
+    def _asks_resolver(self) -> bool:
+        cluster = self.facts.get(Cluster, "cluster")
+        own = resolver_addresses(cluster) if cluster else ()
+        return self.packet.destination in own and self.packet.port == RESOLVER_PORT
 
     def _is_hosts(self, there: Address) -> bool:
         """Another's in the underlay; or what this host's stack passes on to nobody."""

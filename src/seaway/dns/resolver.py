@@ -1,0 +1,141 @@
+"""Whom to answer what: the names of the asker's networks at once, others' by who knows them.
+
+Answers are kept as bytes, by the question as it came but for its id, for all askers of the same
+networks. A change of names forgets all of them: who was answering meanwhile keeps his in what was
+thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from itertools import cycle
+from typing import Final, Protocol
+
+from seaway.dns import answers, wire
+from seaway.dns.answers import Shuffled
+from seaway.dns.places import Found, Missing, Names, find
+from seaway.dns.wire import Malformed, Query
+from seaway.model.naming import Asker
+
+LONGEST_KEPT: Final = 512  # bytes of a question
+_MOST_KEPT: Final = 4096  # questions of one set of networks; then it begins anew
+
+Kept = dict[bytes, Callable[[], bytes]]  # by all of a question but its id; gives the next one
+
+
+class Told(Names, Protocol):
+    """See `names_file.KnownNames`."""
+
+    def asker(self, address: str) -> Asker | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A question for others; `target`: of whom the name that was asked is an alias."""
+
+    query: Query
+    target: str = ""
+
+    @property
+    def labels(self) -> tuple[bytes, ...]:
+        return wire.from_text(self.target) if self.target else self.query.labels
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What was found since names changed last."""
+
+    askers: dict[str, tuple[Asker, Kept]] = field(default_factory=dict)
+    kept: dict[Asker, Kept] = field(default_factory=dict)
+    known: dict[str, Kept] = field(default_factory=dict)
+
+
+class Resolver:
+    def __init__(self, told: Told, shuffled: Shuffled) -> None:
+        self._told = told
+        self._shuffled = shuffled
+        self._memory = _Memory()
+        self.known = self._memory.known  # answers, by the asker's address as sockets tell it
+
+    def forget(self) -> None:
+        """Names changed."""
+        self._memory = _Memory()
+        self.known = self._memory.known
+
+    def answer(self, data: bytes, address: str, most: int = 0) -> bytes | Foreign | None:
+        """What a message from there is due. `most`: bytes, by TCP; by UDP the question tells.
+
+        None: nothing at all.
+        """
+        if not wire.is_query(data):
+            return None
+        memory = self._memory  # before names are looked at
+        try:
+            query = wire.parse_query(data)
+        except Malformed:
+            return wire.refusal(data, wire.NOTIMP if wire.opcode(data) else wire.FORMERR)
+        asker, kept = self._asker(address, memory)
+        if rcode := _refused(query, asker):
+            return wire.answer(query, rcode)
+        assert asker
+        found = self._find(query, asker)
+        if found is None:
+            return self._for_others(query)
+        if isinstance(found, Found) and found.elsewhere and query.type in (wire.A, wire.AAAA):
+            return self._alias(query, found, asker, most)
+        made = answers.build(query, found, most or query.limit, self._shuffled)
+        given = cycle(made).__next__
+        if not most and len(data) <= LONGEST_KEPT:
+            if len(kept) >= _MOST_KEPT:
+                kept.clear()
+            kept[data[2:]] = given
+        return data[:2] + given()
+
+    def _find(self, query: Query, asker: Asker) -> Found | Missing | None:
+        return None if query.odd else find(query.name, asker, self._told)
+
+    def _for_others(self, query: Query) -> bytes | Foreign:
+        """Who wants no recursion has to ask others himself."""
+        return Foreign(query) if query.flags & wire.RD else wire.answer(query, wire.REFUSED)
+
+    def _alias(self, query: Query, found: Found, asker: Asker, most: int) -> bytes | Foreign:
+        target = find(found.elsewhere.lower(), asker, self._told)
+        if target is None:
+            return self._for_aliased(query, found.elsewhere)
+        addresses = target.addresses if isinstance(target, Found) else ()
+        asked = wire.question(wire.from_text(found.elsewhere), query.type)
+        there = wire.parse_query(wire.HEADER.pack(0, query.flags, 1, 0, 0, 0) + asked)
+        made = answers.build(there, Found(found.zone, addresses), wire.LONGEST, self._shuffled)
+        return answers.chained(query, found.elsewhere, bytes(2) + made[0], most or query.limit)
+
+    def _for_aliased(self, query: Query, target: str) -> bytes | Foreign:
+        try:
+            wire.as_name(wire.from_text(target))
+        except Malformed:
+            return wire.answer(query, wire.SERVFAIL)
+        return Foreign(query, target)
+
+    def _asker(self, address: str, memory: _Memory) -> tuple[Asker | None, Kept]:
+        if known := memory.askers.get(address):
+            return known
+        asker = self._told.asker(str(ip_address(address.partition("%")[0])))
+        if asker is None:
+            return None, {}
+        kept = memory.kept.setdefault(asker, {})
+        memory.askers[address] = asker, kept
+        memory.known[address] = kept
+        return asker, kept
+
+
+def _refused(query: Query, asker: Asker | None) -> int:
+    """With which code, if so."""
+    if query.flags & wire.OPCODE:
+        return wire.NOTIMP
+    if query.edns and query.edns.version:
+        return wire.BADVERS
+    if query.type in (0, wire.OPT):
+        return wire.FORMERR
+    refused = query.kind != wire.IN or query.type in (wire.AXFR, wire.IXFR)
+    return wire.REFUSED if refused or asker is None else 0
