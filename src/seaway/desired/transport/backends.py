@@ -23,8 +23,6 @@ from seaway.model.services import (
     TrafficPolicy,
 )
 
-NOT_CHOSEN_NEARER: Final = "others are nearer"
-
 
 class Candidate(msgspec.Struct, frozen=True):
     """What may be a backend, with all that a choice looks at."""
@@ -145,11 +143,11 @@ def choose(able: Sequence[Candidate], rules: Rules) -> list[Candidate]:
     return chosen or (_by_condition(able, rules) if len(near) < len(able) else [])
 
 
-def lack(candidate: Candidate, family: int, port: ServicePort) -> str:
-    """What it would need to be chosen; empty: nothing."""
+def lack(candidate: Candidate, family: int, port: ServicePort | None) -> str:
+    """What it would need to be chosen; empty: nothing. A headless service may have no port."""
     if not candidate.address(family):
         return f"it has no IPv{family} address"
-    if not candidate.port(port):
+    if port and not candidate.port(port):
         wanted = port.name if candidate.named is not None else port.target
         return f"it has no port '{wanted}' of {port.protocol}"
     return "" if candidate.weight else "its weight is 0"
@@ -209,4 +207,15 @@ def why_not(candidate: Candidate, rules: Rules) -> str:
         return "it is not ready"
     if not rules.hosts.get(candidate.host, _OUTSIDE).reached:
         return f"no path leads to host '{candidate.host}'"
-    return NOT_CHOSEN_NEARER
+    return "others are nearer"
+
+
+def why(candidate: Candidate, rules: Rules) -> str:
+    """Why one that is chosen is."""
+    if not rules.hosts.get(candidate.host, _OUTSIDE).reached:
+        return f"no path leads to host '{candidate.host}', but there are no others"
+    if rules.publish_not_ready and not candidate.ready:
+        return "it is not ready, and the service takes that"
+    if _ends(candidate, rules):
+        return "it ends, but there are no others"
+    return "it is ready"

@@ -7,7 +7,7 @@ that select it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -21,6 +21,8 @@ from seaway.desired.transport.backends import (
     lack,
     of_endpoint,
     of_slice,
+    why,
+    why_not,
 )
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import mapped
@@ -81,11 +83,13 @@ def candidates(service: Service, view: View) -> list[Candidate]:
 
 
 def rules(service: Service, policy: TrafficPolicy, found: Iterable[Candidate], view: View) -> Rules:
-    """By which this host chooses among these."""
+    """By which this host chooses among these. The name of a headless service is that of all."""
     here, about = next(iter(view.parts(Host, WHEREABOUTS, HERE)), ("", Whereabouts()))
     hosts = {here: about}
     for name in {candidate.host for candidate in found} - {here, ""}:
         hosts[name] = _whereabouts(name, view)
+    if service.headless:
+        return Rules(here, hosts, publish_not_ready=service.publish_not_ready)
     return Rules(here, hosts, policy, service.distribution, service.publish_not_ready)
 
 
@@ -158,3 +162,46 @@ def _backends(
 
 
 SERVICES = Derivation("services", (Source(Service, places_of),), _frontend)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What may be a backend of one port of a service, in one family: is it one, and why?"""
+
+    port: ServicePort | None  # None: a headless service has none
+    family: int
+    candidate: Candidate
+    lost: str  # why it is not; empty: it is
+    why: str = ""  # it is
+
+
+def judged(service: Service, view: View, *, first: bool = False) -> list[Judged]:
+    """All that may be backends, as this host sees them; `first`: for one port and family alone."""
+    if service.external_name:
+        return []
+    found = sorted(candidates(service, view), key=lambda c: c.id)
+    families = [address.version for address in service.addresses]
+    if not families:
+        families = [family for family in (4, 6) if any(c.address(family) for c in found)]
+    ports = service.ports or (None,)
+    return [
+        one
+        for port in ports[: 1 if first else None]
+        for family in families[: 1 if first else None]
+        for one in _judge(service, found, (port, family), view)
+    ]
+
+
+def _judge(
+    service: Service, found: list[Candidate], of: tuple[ServicePort | None, int], view: View
+) -> Iterator[Judged]:
+    port, family = of
+    lacks = [lack(candidate, family, port) for candidate in found]
+    able = [candidate for candidate, lost in zip(found, lacks, strict=True) if not lost]
+    by = rules(service, service.internal_policy, able, view)
+    chosen = {candidate.id for candidate in choose(able, by)}
+    for candidate, lost in zip(found, lacks, strict=True):
+        if candidate.id in chosen:
+            yield Judged(port, family, candidate, "", why(candidate, by))
+        else:
+            yield Judged(port, family, candidate, lost or why_not(candidate, by))
