@@ -84,7 +84,8 @@ def test_of_backends_those_count_that_are_ready_unless_all_do():
 
 
 def test_backends_that_a_slice_names_have_no_names_but_their_addresses():
-    silent = Service(name="legacy", network="front", headless=True)
+    old = ServicePort(port=9, target=9, name="old")
+    silent = Service(name="legacy", network="front", headless=True, ports=(old,))
     of = EndpointSlice(
         name="legacy-1",
         network="front",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
+from seaway.desired.transport import services
 from seaway.desired.transport.naming import NAMED, names_of, names_of_service
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
-from seaway.desired.transport.tasks import LABEL, OF_SERVICE, labels_of, service_of
 from seaway.facts import Index
-from seaway.model.facts import Attached, Block, Endpoint, Network, Path, Peer
-from seaway.model.services import Distant, EndpointSlice, Service
+from seaway.model.facts import Attached, Block, Endpoint, Host, Network, Path, Peer
+from seaway.model.services import Distant, EndpointSlice, Service, Vip
 from seaway.names import link_name
 
 INDEXES = (
@@ -27,11 +27,8 @@ INDEXES = (
     Index(Endpoint, "port", claims_of),
     Index(Endpoint, PUBLISHING, lambda e: (True,) if e.ports else ()),
     Index(Endpoint, NAMED, names_of),
-    Index(Endpoint, LABEL, labels_of),
     Index(Distant, NAMED, names_of),
-    Index(Distant, LABEL, labels_of),
     Index(Service, NAMED, names_of_service),
-    Index(EndpointSlice, OF_SERVICE, service_of),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Block, "network", lambda b: (b.network,)),
     Index(Block, "host", lambda b: (b.host,)),
@@ -40,4 +37,16 @@ INDEXES = (
     Index(Peer, "address", lambda p: p.addresses),
     Index(Peer, "underlay", lambda p: p.underlay),
     Index(Path, "hop", lambda p: {*p.nexts, p.backup} - {""}),
+    Index(Path, services.REACHED, services.reached_of),
+    Index(Host, services.WHEREABOUTS, services.here_of),
+    Index(Peer, services.WHEREABOUTS, services.peer_of),
+    Index(Endpoint, services.LABEL, services.labels_of),
+    Index(Distant, services.LABEL, services.labels_of),
+    Index(Distant, "address", lambda d: d.addresses),
+    Index(Service, services.PLACE, services.places_of),
+    Index(Service, "network", lambda s: (s.network,)),
+    Index(Service, "name", lambda s: (s.name,)),
+    Index(EndpointSlice, services.OF_SERVICE, services.slice_of),
+    Index(EndpointSlice, "network", lambda s: (s.network,)),
+    Index(Vip, "family", lambda v: (v.address.version,)),
 )

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from seaway.desired.transport.backends import Candidate
+from seaway.desired.transport.services import candidates
 from seaway.facts import View
-from seaway.model.addresses import Address
+from seaway.model.addresses import Address, unmapped
 from seaway.model.facts import Endpoint
 from seaway.model.naming import NamedPort, Task
-from seaway.model.services import Distant, EndpointSlice, Service, SliceEndpoint
-
-LABEL = "label"  # an index of endpoints, by network, key and value
-OF_SERVICE = "service"  # an index of slices, by network and service
-
-
-def labels_of(endpoint: Endpoint | Distant) -> Iterator[tuple[str, str, str]]:
-    return ((endpoint.network, key, value) for key, value in endpoint.labels.items())
-
-
-def service_of(of: EndpointSlice) -> tuple[tuple[str, str], ...]:
-    return ((of.network, of.service),)
+from seaway.model.services import Distant, Service
 
 
 def tasks_of(service: Service, view: View) -> tuple[Task, ...]:
     """By name; one that is found twice once. An external service has none."""
     if service.external_name:
         return ()
-    found = _selected(service, view) if service.selector else _sliced(service, view)
-    by_name = {task.name: task for task in found if task.addresses}
+    ready = (c for c in candidates(service, view) if service.publish_not_ready or _is_ready(c))
+    by_name = {task.name: task for c in sorted(ready, key=_place) for task in _task(service, c)}
     return tuple(by_name[name] for name in sorted(by_name))
 
 
@@ -41,46 +32,28 @@ def in_order(addresses: Iterable[Address]) -> tuple[Address, ...]:
     return tuple(sorted(set(addresses), key=lambda a: (a.version, int(a))))
 
 
-def _selected(service: Service, view: View) -> Iterator[Task]:
-    wanted = {(service.network, key, value) for key, value in service.selector.items()}
-    first = min(wanted)
-    for kind in (Endpoint, Distant):
-        for endpoint in view.where(kind, LABEL, first):
-            assert isinstance(endpoint, (Endpoint, Distant))
-            ready = service.publish_not_ready or (endpoint.ready and not endpoint.terminating)
-            if ready and wanted.issubset(labels_of(endpoint)):
-                name, addresses = endpoint.name.lower(), in_order(addresses_of(endpoint))
-                yield Task(name=name, addresses=addresses, ports=_ports(service, endpoint))
+def _is_ready(candidate: Candidate) -> bool:
+    return candidate.ready and not candidate.terminating
 
 
-def _ports(service: Service, endpoint: Endpoint | Distant) -> tuple[NamedPort, ...]:
-    if not service.headless:
-        return ()
-    found = ((p, _number(p.target, endpoint.port_names)) for p in service.ports if p.name)
-    return tuple(NamedPort(name=p.name, protocol=p.protocol, port=n) for p, n in found if n)
+def _place(candidate: Candidate) -> str:
+    return candidate.id
 
 
-def _number(target: int | str, named: dict[str, int]) -> int:
-    return target if isinstance(target, int) else named.get(target, 0)
+def _task(service: Service, candidate: Candidate) -> Iterator[Task]:
+    """What a slice names has no name of its own."""
+    addresses = tuple(unmapped(octets) for octets in (candidate.v4, candidate.v6) if octets)
+    if addresses:
+        own = candidate.named is None
+        name = candidate.name.lower() if own else dashed(addresses[0])
+        ports = tuple(_ports(service, candidate)) if service.headless else ()
+        yield Task(name=name, addresses=addresses, ports=ports)
 
 
-def _sliced(service: Service, view: View) -> Iterator[Task]:
-    """Several slices may name one backend, each by the addresses of one family."""
-    for of in view.where(EndpointSlice, OF_SERVICE, (service.network, service.name)):
-        ports = tuple(
-            NamedPort(name=p.name, protocol=p.protocol, port=p.port)
-            for p in of.ports
-            if p.name and service.headless
-        )
-        for backend in of.endpoints:
-            if service.publish_not_ready or _is_ready(backend):
-                addresses = in_order(backend.addresses[:1])
-                for address in addresses:
-                    yield Task(name=dashed(address), addresses=addresses, ports=ports)
-
-
-def _is_ready(backend: SliceEndpoint) -> bool:
-    return backend.ready is not False and not backend.terminating
+def _ports(service: Service, candidate: Candidate) -> Iterator[NamedPort]:
+    for port in service.ports:
+        if port.name and (number := candidate.port(port)):
+            yield NamedPort(name=port.name, protocol=port.protocol, port=number)
 
 
 def dashed(address: Address) -> str:
