@@ -1,0 +1,308 @@
+"""Containers find each other by name, as dig, glibc and musl ask, and go on while processes die.
+
+┌── host1 ──────────┐   ┌── host2 ──┐   ┌── world ──┐
+│ anna, bert, greta │   │ carl      │   │ dnsmasq   │  greta is in another network than the others.
+└────────┬──────────┘   └─────┬─────┘   └─────┬─────┘  One lab for all, in this order: some of it
+─────────┴──────── wire ──────┴───────────────┴──────  comes and goes
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import labs_of_ours
+from seaway import names
+from seaway.lab import Lab, LabHost
+from seaway.lab.hosts import SEAWAY
+from waiting import wait
+
+RESOLVER = str(names.RESOLVER4)
+PROMISED = 0.1  # seconds from the end of an endpoint to that of its names
+LATE = 5.0  # seconds: what that may take on a machine that others use too
+RESOLV = Path("/run/resolv.conf")
+ZONE = """\
+no-resolv
+no-hosts
+bind-interfaces
+listen-address={address}
+user=root
+local-ttl=60
+host-record=www.example.test,192.0.2.80
+cname=web.example.test,www.example.test
+domain-needed
+bogus-priv
+local=/org/test/
+"""
+LONG = "".join(f"txt-record=long.example.test,{str(n) * 200}\n" for n in range(10))
+SERVE = 'exec dnsmasq --keep-in-foreground --conf-file="$0"'
+# Asks by one socket, over and over, until a name is gone; prints when, by the clock of all hosts.
+WATCH = """
+import socket, sys, time
+name, server = sys.argv[1:]
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.settimeout(1)
+labels = b"".join(bytes((len(l),)) + l.encode() for l in name.split("."))
+question = b"%b\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + labels + b"\\0\\0\\1\\0\\1"
+seen = False
+for n in range(100000):
+    sock.sendto(question.replace(b"%b", n.to_bytes(2, "big")[-2:], 1), (server, 53))
+    answer = sock.recv(4096)
+    if answer[3] & 15 == 3:
+        break
+    if not seen:
+        seen = print("there", flush=True) or True
+print(time.monotonic())
+"""
+# Detaches, and tells when it began to ask for that.
+DETACH = """
+import sys, time
+from pathlib import Path
+from seaway import names
+from seaway.client import Client
+client = Client(names.SOCKET)
+began = time.monotonic()
+client.detach(sys.argv[1])
+print(began)
+"""
+FLOOD = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((sys.argv[1], 53))
+sock.setblocking(False)
+known = b"ab\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\4anna\\0\\0\\1\\0\\1"
+other = b"cd\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\4%b\\7example\\4test\\0\\0\\1\\0\\1"
+print("floods", flush=True)
+n = 0
+while True:
+    n += 1
+    for data in (known, other.replace(b"%b", b"%04d" % (n % 10000))):
+        try:
+            sock.send(data)
+        except OSError:
+            pass
+"""
+
+
+@dataclass
+class Container:
+    """A network namespace of a lab host that plays a container."""
+
+    host: LabHost
+    name: str
+
+    @property
+    def inside(self) -> list[str]:
+        return ["nsenter", f"--net=/run/netns/{self.name}"]
+
+    def call(self, *command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        return self.host.call(*self.inside, *command, timeout=timeout)
+
+    def popen(self, *command: str) -> subprocess.Popen[str]:
+        return self.host.popen(*self.inside, *command, stdout=subprocess.PIPE)
+
+    def dig(self, *words: str, server: str = RESOLVER) -> list[str]:
+        options = ("+short", "+timeout=5", "+tries=1")
+        told = self.call("dig", f"@{server}", *options, *words).stdout.splitlines()
+        return sorted(line for line in told if not line.startswith(";"))
+
+    def code(self, *words: str, server: str = RESOLVER) -> str:
+        told = self.call("dig", f"@{server}", "+timeout=5", "+tries=1", *words).stdout
+        return told.partition("status: ")[2].partition(",")[0]
+
+    def libc(self, *command: str) -> list[str]:
+        """What a program prints that finds its resolver as containers do."""
+        bound = f'mount --bind {RESOLV} /etc/resolv.conf; exec "$0" "$@"'
+        done = self.call("unshare", "--mount", "sh", "-c", bound, *command)
+        return sorted({line.split()[0] for line in done.stdout.splitlines() if line.strip()})
+
+
+@dataclass
+class Hosts:
+    lab: Lab
+    containers: dict[str, Container]
+
+    def __getitem__(self, name: str) -> Container:
+        return self.containers[name]
+
+    def attach(self, host: LabHost, name: str, network: str = "default") -> Container:
+        host.run("ip", "netns", "add", name)
+        host.seaway("attach", name, "--network", network, "--name", name)
+        self.containers[name] = Container(host, name)
+        return self.containers[name]
+
+    def addresses(self, name: str) -> list[str]:
+        (link,) = json.loads(self[name].call("ip", "-j", "addr", "show", "eth0").stdout)
+        return [a["local"] for a in link["addr_info"] if a["scope"] == "global"]
+
+
+def pid_of(host: LabHost) -> int:
+    return int(host.read(names.RESOLVER_PID_FILE))
+
+
+def resolver6(host: LabHost) -> str:
+    shown = host.run("ip", "-6", "-br", "addr", "show", "lo").split()
+    return next(a.removesuffix("/128") for a in shown if a.endswith("53/128"))
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    with labs_of_ours() as make:
+        lab = make(hosts=2, world=True)
+        first, second = lab.hosts
+        lab.world.write(Path("/run/zone"), ZONE.format(address=lab.world.address4) + LONG)
+        server = lab.world.popen("sh", "-c", SERVE, "/run/zone")
+        try:
+            for host in lab.hosts:
+                host.write(Path("/etc/resolv.conf"), f"nameserver {lab.world.address4}\n")
+                search = "search default.seaway default.svc.cluster.local svc.cluster.local"
+                host.write(RESOLV, f"nameserver {RESOLVER}\n{search}\noptions ndots:5\n")
+            first.start_agent()
+            first.seaway("network", "create", "back")
+            token = json.loads(first.seaway("token", "create", "-o", "json"))["token"]
+            second.seaway("join", token, str(first.address4), timeout=60)
+            made = Hosts(lab, {})
+            made.attach(first, "anna")
+            made.attach(first, "bert")
+            made.attach(first, "greta", "back")
+            made.attach(second, "carl")
+            assert wait(lambda: made["anna"].dig("carl") and made["carl"].dig("anna"))
+            yield made
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def musl(tmp_path_factory) -> str:
+    """A program of musl's resolver."""
+    made = tmp_path_factory.mktemp("musl") / "getaddrinfo"
+    source = Path(__file__).with_name("getaddrinfo.c")
+    subprocess.run(["musl-gcc", "-static", "-O1", "-o", made, source], check=True)
+    return str(made)
+
+
+@pytest.mark.parametrize("way", [[], ["+tcp"], ["+bufsize=4096", "+nsid"], ["+noedns"]], ids=str)
+def test_dig_finds_containers_of_both_hosts_by_both_families(hosts, way):
+    for name in ("bert", "carl"):
+        v4, v6 = hosts.addresses(name)
+        for server in (RESOLVER, resolver6(hosts["anna"].host)):
+            assert [v4] == hosts["anna"].dig(*way, name, server=server)
+            assert [v6] == hosts["anna"].dig(*way, f"{name}.default.seaway", "AAAA", server=server)
+        assert [f"{name}.default.seaway."] == hosts["anna"].dig(*way, "-x", v4)
+        assert [f"{name}.default.seaway."] == hosts["anna"].dig(*way, "-x", v6)
+
+
+def test_libraries_of_c_find_them_with_search_domains_and_without(hosts, musl):
+    for name in ("bert", "carl", "carl.default.seaway"):
+        both = sorted(hosts.addresses(name.partition(".")[0]))
+        assert both == hosts["anna"].libc("getent", "ahosts", name)
+        assert both == hosts["anna"].libc(musl, name)
+    for name in ("nobody", "greta"):
+        assert [] == hosts["anna"].libc("getent", "ahosts", name)
+        assert [] == hosts["anna"].libc(musl, name)
+    found = hosts["anna"].libc("busybox", "nslookup", "carl.default.seaway")
+    assert {"Name:", "Address:"} <= set(found)
+
+
+def test_a_query_gets_the_names_of_the_askers_networks_alone(hosts):
+    assert hosts.addresses("greta")[:1] == hosts["greta"].dig("greta")
+    assert "NXDOMAIN" == hosts["greta"].code("anna.default.seaway")
+    assert "NXDOMAIN" == hosts["greta"].code("-x", hosts.addresses("anna")[0])
+    host = hosts["greta"].host
+    for name in ("anna", "greta", "carl"):
+        told = host.run("dig", "+short", f"@{RESOLVER}", name).split()
+        assert hosts.addresses(name)[:1] == told
+
+
+def test_nothing_but_names_is_there_at_its_address(hosts):
+    probe = f": < /dev/tcp/{RESOLVER}/22"
+    assert hosts["anna"].call("timeout", "1", "bash", "-c", probe).returncode
+    assert hosts["anna"].call("ping", "-c1", "-W1", RESOLVER).returncode
+
+
+def test_other_names_are_asked_of_the_hosts_servers(hosts):
+    assert ["192.0.2.80"] == hosts["anna"].dig("www.example.test")
+    assert ["192.0.2.80", "www.example.test."] == hosts["anna"].dig("web.example.test")
+    assert "NXDOMAIN" == hosts["anna"].code("www.example.org")
+    assert 2000 < len("".join(hosts["anna"].dig("long.example.test", "TXT")))  # too long for UDP
+
+    host = hosts["anna"].host
+    host.write(Path("/etc/resolv.conf"), f"nameserver {RESOLVER}\nnameserver 198.18.0.99\n")
+    assert "SERVFAIL" == hosts["anna"].code("new.example.test", "+timeout=9")
+    assert ["192.0.2.80"] == hosts["anna"].dig("www.example.test")  # it is remembered
+    host.write(Path("/etc/resolv.conf"), f"nameserver {hosts.lab.world.address4}\n")
+    assert "NOERROR" == hosts["anna"].code("www.example.test", "AAAA")
+
+
+def test_a_flood_of_one_container_leaves_answers_for_others(hosts):
+    floods = [hosts["bert"].popen(sys.executable, "-c", FLOOD, RESOLVER) for _ in range(2)]
+    try:
+        assert all(flood.stdout.readline() == "floods\n" for flood in floods)
+        for _ in range(5):
+            assert hosts.addresses("carl")[:1] == hosts["anna"].dig("carl")
+            assert ["192.0.2.80"] == hosts["anna"].dig("web.example.test", "+tcp")[:1]
+    finally:
+        for flood in floods:
+            flood.kill()
+            flood.communicate()
+    assert pid_of(hosts["anna"].host)
+
+
+def test_a_name_dies_with_its_endpoint_on_all_hosts(
+    hosts: Hosts, sharp: bool, tell: Callable[[str], None]
+):
+    first = hosts.lab.hosts[0]
+    spans: dict[str, list[float]] = {"anna": [], "carl": []}
+    for i in range(5):
+        name = f"mayfly{i}"
+        hosts.attach(first, name)
+        assert wait(lambda name=name: hosts["carl"].dig(name))
+        whole = f"{name}.default.seaway"
+        watching = {
+            by: hosts[by].popen(sys.executable, "-c", WATCH, whole, RESOLVER) for by in spans
+        }
+        assert all(w.stdout.readline() == "there\n" for w in watching.values())
+        began = float(first.run(sys.executable, "-c", DETACH, name))
+        for by, watch in watching.items():
+            spans[by].append(float(watch.communicate(timeout=60)[0]) - began)
+    told = {by: f"{sorted(s)[2] * 1000:.0f} ms ({max(s) * 1000:.0f})" for by, s in spans.items()}
+    tell(f"a name was gone after, of five: {told}")
+    assert max(max(s) for s in spans.values()) < (PROMISED if sharp else LATE)
+
+
+def test_it_answers_while_the_agent_is_dead_and_after_its_own_restart(hosts):
+    host, anna = hosts["anna"].host, hosts["anna"]
+    expected = hosts.addresses("carl")[:1]
+    host.kill_agent()
+    assert expected == anna.dig("carl")
+    host.run("kill", "-TERM", str(pid_of(host)))
+    host.wait_for("its end", lambda: not anna.dig("carl"))
+    started = host.popen(SEAWAY, "dns", stderr=subprocess.DEVNULL)
+    try:
+        assert wait(lambda: expected == anna.dig("carl"))
+        host.start_agent()
+        assert expected == anna.dig("carl")  # the agent adopts it
+    finally:
+        started.kill()
+        started.wait()
+    assert wait(lambda: expected == anna.dig("carl"))  # and starts another one
+    before = pid_of(host)
+    host.run("kill", "-KILL", str(before))
+    assert wait(lambda: expected == anna.dig("carl"))
+    assert before != pid_of(host)
+
+
+def test_uninstall_leaves_nothing_of_it(hosts):
+    host = hosts["anna"].host
+    host.seaway("uninstall", "--force", "--yes")
+    shown: Any = host.run("ip", "-br", "addr", "show", "lo")
+    assert RESOLVER not in shown
+    assert "" == host.run("ss", "-Hlnu", f"src {RESOLVER}")
