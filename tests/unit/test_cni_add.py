@@ -126,6 +126,24 @@ def test_a_chained_add_hands_on_what_came_before_it(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+def test_who_says_nothing_of_dns_is_told_the_resolver(tmp_path: Path) -> None:
+    async def scenario(caller: Caller) -> None:
+        told = await caller.call("ADD")
+        servers = ["169.254.83.53", "fd00:5ea:0:ffff:ffff:ffff:fffe:ff53"]
+        assert {"nameservers": servers, "search": ["default.seaway"]} == told["dns"]
+
+        behind = {
+            "cniVersion": "1.1.0",
+            "interfaces": [{"name": "net1", "sandbox": "/run/netns/c2"}],
+            "ips": [{"address": "192.0.2.7/24", "interface": 0}],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "192.0.2.1"}],
+        }
+        told = await caller.call("ADD", "c2", conf={"prevResult": behind})
+        assert "dns" not in told  # another interface leads to everywhere
+
+    play(tmp_path, scenario)
+
+
 def test_an_interface_that_the_chain_has_made_already_is_refused(tmp_path: Path) -> None:
     async def scenario(caller: Caller) -> None:
         before = {"interfaces": [{"name": "eth0", "sandbox": "/run/netns/c1"}]}

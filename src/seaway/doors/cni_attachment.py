@@ -5,7 +5,7 @@ result, and a result as what a CHECK looks for. No I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from seaway.errors import Invalid
 from seaway.model.addresses import EVERYWHERE, Address, Prefix
 from seaway.model.facts import Endpoint, ExtraRoute, Publication, endpoint_id
 from seaway.model.requests import Listed, NewEndpoint
-from seaway.names import GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name, short_name
+from seaway.names import DOMAIN, GATEWAY4, GATEWAY6, GATEWAY_MAC, link_name, short_name
 
 DOOR = "cni"
 _LONGEST_NAME = 128
@@ -108,11 +108,27 @@ def result_of(
     )
 
 
-def answer_of(own: Result, wishes: Wishes) -> Result:
-    """The configuration's word on DNS goes before an IPAM plugin's; a chain goes on."""
+def answer_of(own: Result, wishes: Wishes, resolver: Dns) -> Result:
+    """The configuration's word on DNS goes before an IPAM plugin's; a chain goes on. Where none of
+    them says anything, names are asked of our resolver.
+    """
     dns = own.dns if wishes.dns == Dns() else wishes.dns
     told = Result(links=own.links, ips=own.ips, routes=own.routes, dns=dns)
-    return told if wishes.previous is None else merged(wishes.previous, told)
+    whole = told if wishes.previous is None else merged(wishes.previous, told)
+    return replace(whole, dns=resolver) if whole.dns == Dns() else whole
+
+
+def dns_of(endpoint: Endpoint, resolvers: Iterable[Address]) -> Dns:
+    """Of one that reaches the resolver: where another interface leads to everywhere, who answers
+    there is another's affair.
+    """
+    if not endpoint.default_route:
+        return Dns()
+    families = {interface.version for interface in endpoint.addresses}
+    return Dns(
+        nameservers=tuple(str(a) for a in resolvers if a.version in families),
+        search=(f"{endpoint.network}.{DOMAIN}",),
+    )
 
 
 def _gateway(version: int) -> Address:

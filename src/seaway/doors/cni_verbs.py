@@ -20,6 +20,7 @@ from seaway.desired.network.blocks import room
 from seaway.doors.cni_attachment import (
     DOOR,
     answer_of,
+    dns_of,
     id_of,
     listed_of,
     name_of,
@@ -49,6 +50,7 @@ from seaway.errors import (
     SeawayError,
     SystemFailed,
 )
+from seaway.model.addresses import Address
 from seaway.model.facts import Endpoint, Network, Publication
 from seaway.model.reports import EndpointReport, NetworkReport
 from seaway.model.requests import Listed, NewEndpoint
@@ -64,6 +66,7 @@ class Intents(Protocol):
     def healthy(self) -> None: ...
     def network(self, name: str) -> NetworkReport: ...
     def known_network(self, name: str) -> Network: ...
+    def resolvers(self) -> tuple[Address, ...]: ...
     def container_netns(self, given: str) -> str: ...
     def attached(self, exactly: str) -> Endpoint | None: ...
     def endpoints(self, network: str | None = None) -> list[EndpointReport]: ...
@@ -109,7 +112,8 @@ class Verbs:
             endpoint = await self._attach(list(requests))
             undo.pop_all()
         own = result_of(endpoint, call.env, network.subnets, foreign)
-        return render_result(answer_of(own, wishes), call.header.version)
+        resolver = dns_of(endpoint, self._intents.resolvers())
+        return render_result(answer_of(own, wishes, resolver), call.header.version)
 
     def _to_be_had(self, call: Call, wishes: Wishes) -> Wishes:
         """Without a name that another container goes by here, and without ports that this one

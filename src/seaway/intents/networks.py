@@ -11,10 +11,11 @@ from seaway import admission
 from seaway.desired.network.blocks import cautions
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.overlay import overhead
+from seaway.desired.network.resolver import resolver_addresses
 from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
 from seaway.intents.desk import Desk
 from seaway.model import forms
-from seaway.model.addresses import ForeignPrefix
+from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.facts import Block, Cluster, Endpoint, Network, Peer
 from seaway.model.reports import NetworkMade, NetworkReport, UseReport
 from seaway.model.requests import NetworkChange, NewNetwork
@@ -34,6 +35,11 @@ class NetworkIntents(Desk):
     def known_network(self, name: str) -> Network:
         """NotFound: there is none of this name."""
         return admission.network(self.facts, name)
+
+    def resolvers(self) -> tuple[Address, ...]:
+        """Where containers of this host ask for names."""
+        cluster = self.facts.get(Cluster, "cluster")
+        return resolver_addresses(cluster) if cluster else ()
 
     def _network_report(self, network: Network) -> NetworkReport:
         connected = (self.facts.where(Network, "number", n) for n in network.connected)
