@@ -144,6 +144,13 @@ def test_scale_tells_every_metric_of_every_size():
     }
 
 
+def test_dns_tells_every_metric_of_every_resolver():
+    found = measured("dns")
+
+    assert {(s, m) for s in bench.SYSTEMS["dns"] for m in ("qps", "p99")} == measured_by(found)
+    assert {"seaway/dnsmasq", "seaway/unbound"} == found.ratios["qps"].keys()
+
+
 def test_a_bench_leaves_no_lab_behind():
     measured("same-host", systems=("veth",), metrics=("udp_pps",))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from seaway.bench import (
     attach,
     cross_host,
+    dns,
     failover,
     ingress,
     programs,
@@ -17,6 +21,7 @@ from seaway.bench.cni import Portmap, ReferencePlugin
 from seaway.bench.docker import DockerBridge, DockerPublished, SwarmOverlay
 from seaway.bench.options import Options
 from seaway.bench.ours import Seaway, SeawayTracked
+from seaway.bench.resolvers import RESOLVERS
 from seaway.bench.results import Result
 from seaway.bench.spans import KernelRouted, KernelVxlan, Underlay
 from seaway.bench.systems import BareHost, Veth
@@ -50,6 +55,7 @@ CASES = (
     programs.CASE,
     failover.CASE,
     scale.CASE,
+    dns.CASE,
 )
 SYSTEMS = {
     same_host.CASE: tuple(system.name for system in PAIRS),
@@ -58,6 +64,14 @@ SYSTEMS = {
     attach.CASE: tuple(system.name for system in ATTACHERS),
     failover.CASE: failover.SYSTEMS,
     scale.CASE: tuple(scale_trials.SYSTEMS),
+    dns.CASE: tuple(system.name for system in RESOLVERS),
+}
+_SIDE_BY_SIDE: dict[str, tuple[Callable[[list[Any], Options], Result], tuple[Any, ...]]] = {
+    same_host.CASE: (same_host.run, PAIRS),
+    cross_host.CASE: (cross_host.run, SPANNERS),
+    ingress.CASE: (ingress.run, PUBLISHERS),
+    attach.CASE: (attach.run, ATTACHERS),
+    dns.CASE: (dns.run, RESOLVERS),
 }
 _OURS_ALONE = {
     failover.CASE: (failover.run, failover.SYSTEMS),
@@ -70,14 +84,9 @@ def run(case: str, options: Options) -> Result:
     unknown = set(options.systems).difference(known)
     if unknown:
         raise Invalid(f"no such system: {', '.join(sorted(unknown))}", f"one of {known}")
-    if case == same_host.CASE:
-        return same_host.run([s for s in PAIRS if options.wants_system(s.name)], options)
-    if case == cross_host.CASE:
-        return cross_host.run([s for s in SPANNERS if options.wants_system(s.name)], options)
-    if case == ingress.CASE:
-        return ingress.run([s for s in PUBLISHERS if options.wants_system(s.name)], options)
-    if case == attach.CASE:
-        return attach.run([s for s in ATTACHERS if options.wants_system(s.name)], options)
+    if case in _SIDE_BY_SIDE:
+        race, systems = _SIDE_BY_SIDE[case]
+        return race([s for s in systems if options.wants_system(s.name)], options)
     if case == programs.CASE:
         return programs.run(options)
     if case in _OURS_ALONE:

@@ -17,6 +17,9 @@ VERSIONS = {
     "iperf3": ("iperf3", "--version"),
     "dockerd": ("dockerd", "--version"),
     "runc": ("runc", "--version"),
+    "dnsperf": ("dpkg-query", "-Wf", "${Version}", "dnsperf"),
+    "dnsmasq": ("dnsmasq", "--version"),
+    "unbound": ("unbound", "-V"),
     "cni-plugins": ("dpkg-query", "-Wf", "${Version}", "containernetworking-plugins"),
 }
 

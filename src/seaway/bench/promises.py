@@ -81,6 +81,9 @@ PROMISES = (
         for system in ("hops", "latency", "segments")
         for hosts, bound in ((1000, 50), (5000, 300))
     ),
+    Promise("dns", "qps", OURS, "", ">=", 60_000),
+    Promise("dns", "qps", OURS, "dnsmasq", ">=", 0.5),
+    Promise("dns", "p99", OURS, "", "<=", 2),
 )
 
 

@@ -11,7 +11,7 @@ from seaway.cli import options
 from seaway.cli.ending import clean_up_first
 from seaway.errors import Invalid
 
-CASES = ["same-host", "cross-host", "ingress", "attach", "programs", "failover", "scale"]
+CASES = ["same-host", "cross-host", "ingress", "attach", "programs", "failover", "scale", "dns"]
 
 
 def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,8 +52,8 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any) -> None:
     """Measure side by side with what is installed here.
 
-    Cases: same-host, cross-host, ingress, attach, programs, failover, scale; all of them if none is
-    named.
+    Cases: same-host, cross-host, ingress, attach, programs, failover, scale, dns; all of them if
+    none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
     from seaway.setup.beginning import must_be_root  # noqa: PLC0415
