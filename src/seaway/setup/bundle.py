@@ -38,7 +38,10 @@ _COMMANDS = {
     "programs.txt": ["bpftool", "net"],
     "journal.txt": ["journalctl", "-u", "seaway*", "--no-pager", "-n", "5000"],
 }
-_OF_DAEMONS = (names.ROUTED_FILE, names.ROUTED_LOG_FILE, names.ETCD_LOG_FILE)  # where they run
+_OF_DAEMONS = (  # where they run
+    *(names.ROUTED_FILE, names.ROUTED_LOG_FILE),
+    *(names.ETCD_LOG_FILE, names.RESOLVER_LOG_FILE),
+)
 _REMOVED = "<removed>"
 _SECRETS = (
     re.compile(r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"),
