@@ -141,6 +141,17 @@ def test_an_address_a_mac_and_names_are_as_podman_was_told(scene):
     assert (four, six, mac) == tuple(told[key] for key in wanted)
 
 
+def test_containers_learn_the_resolver_and_find_each_other_by_name(scene):
+    scene.podman.run("a", scene.busybox, "sleep", "600", options=NETWORK)
+    scene.podman.run("b", scene.busybox, "sleep", "600", options=NETWORK)
+
+    told = scene.podman.call("exec", "a", "cat", "/etc/resolv.conf")
+    assert f"nameserver {names.RESOLVER4}" in told.splitlines()
+    assert "search default.seaway" in told.splitlines()
+    (address, _) = (a.partition("/")[0] for a in scene.endpoints()["b"]["addresses"])
+    assert address in scene.podman.call("exec", "a", "nslookup", "b.default.seaway")
+
+
 def test_labels_are_those_of_the_configuration_file(scene):
     scene.one.seaway("network", "create", "back")
     scene.podman.add_network("back", args={"cni": {"labels": [{"key": "tier", "value": "back"}]}})
