@@ -14,7 +14,7 @@ from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.dns.resolver import Foreign, Resolver
 from seaway.facts import Facts
-from seaway.model.facts import Cluster, Endpoint, HostAddresses, Value
+from seaway.model.facts import Cluster, Endpoint, Host, HostAddresses, Path, Value
 from seaway.model.naming import Asker, Named
 from seaway.model.services import Distant
 
@@ -80,7 +80,14 @@ class Zone:
         self.facts.change(Cluster, "cluster", CLUSTER)
         here = HostAddresses(addresses=frozenset({ip_address(HOST)}))
         self.facts.change(HostAddresses, "host", here)
+        self.facts.change(Host, "h", Host(name="h", addresses=()))
+        self.reach("elsewhere")
         self.learn(*facts)
+
+    def reach(self, host: str, *, there: bool = True) -> None:
+        """Whether a path leads to it."""
+        self.facts.change(Path, host, Path(host=host, via=host) if there else None)
+        self.write()
 
     def learn(self, *facts: Value) -> None:
         for fact in facts:

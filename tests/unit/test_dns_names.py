@@ -83,6 +83,13 @@ def test_of_backends_those_count_that_are_ready_unless_all_do():
     assert ["10.208.1.4"] == zone.found("tasks.web", by=ANNA)
 
 
+def test_who_cannot_be_reached_is_told_only_where_there_is_nobody_else(zone):
+    zone.reach("elsewhere", there=False)
+    assert ["10.208.1.4"] == zone.found("tasks.web", by=ANNA)
+    zone.forget(replica("web-4", 4, "web"))
+    assert ["10.208.1.3"] == zone.found("tasks.web", by=ANNA)
+
+
 def test_backends_that_a_slice_names_have_no_names_but_their_addresses():
     old = ServicePort(port=9, target=9, name="old")
     silent = Service(name="legacy", network="front", headless=True, ports=(old,))
@@ -302,3 +309,33 @@ def test_nobody_is_told_of_a_network_that_he_is_not_in(placed, name, end, kind, 
             seen = {n for start, n in of.items() if told.startswith(start)}
             seen |= {n for n in ("front", "back") if f".{n}.seaway" in told}
             assert seen <= own
+
+
+SOME = (
+    *(endpoint(n, i, net) for n, i, net in (("anna", 1, "front"), ("bert", 2, "back"))),
+    endpoint("both", 9, "front"),
+    endpoint("both", 9, "back", netns_inode=8),
+    endpoint("both", 9, "back"),
+    *(replica(f"web-{n}", n, "web") for n in (3, 4)),
+    replica("web-3", 3, "web", ready=False),
+    replica("web-4", 4, "db", aliases=("web",)),
+    WEB,
+    HEADLESS,
+    Service(name="web", network="front", external_name="example.com"),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(SOME), st.booleans()), max_size=12), st.randoms())
+def test_what_is_told_does_not_depend_on_what_was(events, order):
+    zone, last = Zone(), {}
+    for fact, learnt in events:
+        (zone.learn if learnt else zone.forget)(fact)
+        key = type(fact), getattr(fact, "id", "") or f"{fact.network}/{fact.name}"
+        last[key] = fact if learnt else None
+    present = [fact for fact in last.values() if fact]
+    order.shuffle(present)
+    fresh = Zone(*present)
+
+    named = {name: found for name, found in zone.told.names.items() if found}
+    assert {name: found for name, found in fresh.told.names.items() if found} == named
+    assert fresh.told.askers == zone.told.askers

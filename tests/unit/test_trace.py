@@ -112,6 +112,16 @@ def test_a_network_may_reach_link_local_addresses(two):
     assert ["pass", "masquerade", "leave"] == [step.decision for step in steps]
 
 
+def test_the_resolver_is_asked_whatever_is_closed(two):
+    two["a"].network("web", host_access=False)
+    one = two["a"].attach("web", 2)
+    (step,) = two.trace("a", asks(one, "169.254.83.53", port=53, protocol="udp"))
+    assert ("host", "the resolver of this host") == (step.decision, step.why)
+    assert ["a from_endpoint drop link_local"] == told(
+        two.trace("a", asks(one, "169.254.83.53", port=54))
+    )
+
+
 # Hosts
 
 

@@ -17,7 +17,7 @@ from seaway import config, names
 from seaway.api import peers
 from seaway.bpf import askers, tcx
 from seaway.bpf.objects import OBJECTS, read_objects
-from seaway.daemons import AGENT
+from seaway.daemons import AGENT, DNS
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
 from seaway.kernel import engines, host, masters, offloads, outside
@@ -46,7 +46,7 @@ PORTS = f"by UDP and TCP {ROUTED_PORT}"
 def findings(client: Client) -> list[Finding]:
     of_host = (host.findings(), masters.findings(), engines.findings())
     of_devices = (outside.findings(), offloads.findings())
-    of_ours = (programs(), askers.findings(), _files(), disk.findings())
+    of_ours = (programs(), askers.findings(), _files(), resolver(), disk.findings())
     return [*chain.from_iterable((*of_host, *of_devices, *of_ours)), *_agent(client)]
 
 
@@ -111,6 +111,21 @@ def _files() -> Iterator[Finding]:
     else:
         yield _ok("group", f"members of {names.GROUP} may read")
     yield from _cni()
+
+
+def resolver() -> Iterator[Finding]:
+    """Of a host whose agent told it names."""
+    if not names.NAMES_FILE.exists():
+        return
+    if DNS.running() is None:
+        advice = (
+            f"the agent starts it; else see {names.RESOLVER_LOG_FILE}, or: journalctl -u seaway-dns"
+        )
+        yield _error("resolver", "nobody answers containers' questions for names", advice)
+    else:
+        yield _ok(
+            "resolver", f"names are answered at {names.RESOLVER4}, port {names.RESOLVER_PORT}"
+        )
 
 
 def _cni() -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from seaway.desired.transport.backends import Candidate
-from seaway.desired.transport.services import candidates
+from seaway.desired.transport.services import candidates, rules
 from seaway.facts import View
 from seaway.model.addresses import Address, unmapped
 from seaway.model.facts import Endpoint
@@ -14,11 +14,17 @@ from seaway.model.services import Distant, Service
 
 
 def tasks_of(service: Service, view: View) -> tuple[Task, ...]:
-    """By name; one that is found twice once. An external service has none."""
+    """By name; one that is found twice once. An external service has none. One on a host that
+    cannot be reached is left out while there are others.
+    """
     if service.external_name:
         return ()
-    ready = (c for c in candidates(service, view) if service.publish_not_ready or _is_ready(c))
-    by_name = {task.name: task for c in sorted(ready, key=_place) for task in _task(service, c)}
+    found = candidates(service, view)
+    hosts = rules(service, "Cluster", found, view).hosts
+    ready = [c for c in found if service.publish_not_ready or _is_ready(c)]
+    near = [c for c in ready if c.host not in hosts or hosts[c.host].reached]
+    chosen = sorted(near or ready, key=_place)
+    by_name = {task.name: task for c in chosen for task in _task(service, c)}
     return tuple(by_name[name] for name in sorted(by_name))
 
 
