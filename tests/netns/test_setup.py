@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seaway import names
-from seaway.daemons import AGENT, SYSTEMD
+from seaway.daemons import AGENT, DNS, SYSTEMD, UNITS
 from seaway.lab.hosts import SEAWAY
 from seaway.setup import files
 
@@ -480,10 +480,16 @@ def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(host):
 SYSTEMCTL = f"""#!/bin/sh
 # Does what systemd would: runs the command of the unit, ends it, writes down what it was told.
 echo "$@" >> /run/told
-command=$(sed -n 's/^ExecStart=//p' {AGENT.unit_file})
+for unit in "$@"; do :; done
+case "$unit" in
+{DNS.unit}) pid={names.RESOLVER_PID_FILE} ;;
+*) pid={names.PID_FILE} ;;
+esac
 case "$*" in
-*restart*) setsid --fork $command >> /run/journal 2>&1 < /dev/null ;;
-*disable*) kill "$(cat {names.PID_FILE})" ;;
+*restart*)
+	command=$(sed -n 's/^ExecStart=//p' "{UNITS}/$unit")
+	setsid --fork $command >> /run/journal 2>&1 < /dev/null ;;
+*disable*) kill "$(cat $pid)" ;;
 esac
 """
 
@@ -502,6 +508,8 @@ def test_where_systemd_runs_the_agent_is_its_service(lab_host):
     unit = lab_host.read(AGENT.unit_file)
     assert f"ExecStart={SEAWAY} agent" in unit.splitlines()
     assert "event=ready" in lab_host.read(Path("/run/journal"))
+    journal = Path("/run/journal")
+    lab_host.wait_for("the resolver", lambda: "event=listens" in lab_host.read(journal))
 
     seaway("uninstall", "--yes")
     told = [line.removeprefix("--quiet ") for line in lab_host.read(Path("/run/told")).splitlines()]
@@ -510,7 +518,11 @@ def test_where_systemd_runs_the_agent_is_its_service(lab_host):
         "daemon-reload",
         "enable seaway.service",
         "restart seaway.service",
+        "daemon-reload",
+        "restart seaway-dns.service",
         "disable --now seaway.service",
+        "disable --now seaway-dns.service",
+        "daemon-reload",
         "daemon-reload",
     ] == told
 
