@@ -25,11 +25,15 @@ from seaway.model.reports import (
     NetworkMade,
     NetworkReport,
     NewTokenReport,
+    Outcome,
     RouteReport,
+    ServiceDetail,
+    ServiceReport,
     Status,
     TokenReport,
 )
 from seaway.model.routing import RoutedReport
+from seaway.model.services import EndpointSlice
 from seaway.model.trace import TraceReport
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
 from seaway.store import file
@@ -42,8 +46,12 @@ if TYPE_CHECKING:
         NetworkChange,
         NewEndpoint,
         NewNetwork,
+        NewService,
         NewToken,
+        Objects,
         Publications,
+        Refs,
+        ServiceChange,
     )
 
 T = TypeVar("T")
@@ -97,8 +105,7 @@ class Client:
         self._call("DELETE", _path("networks", name))
 
     def endpoints(self, network: str | None = None) -> list[EndpointReport]:
-        query = "" if network is None else "?" + urlencode({"network": network})
-        return self._get("/v1/endpoints" + query, list[EndpointReport])
+        return self._get("/v1/endpoints" + _of(network), list[EndpointReport])
 
     def endpoint(self, ref: str) -> EndpointReport:
         return self._get(_path("endpoints", ref), EndpointReport)
@@ -115,6 +122,30 @@ class Client:
     def unpublish(self, ref: str, ports: Publications) -> Endpoint:
         answer = self._call("POST", _path("endpoints", ref, "unpublish"), ports)
         return codec.decode(answer, Endpoint)
+
+    def services(self, network: str | None = None) -> list[ServiceReport]:
+        return self._get("/v1/services" + _of(network), list[ServiceReport])
+
+    def service(self, ref: str) -> ServiceDetail:
+        return self._get(_path("services", ref), ServiceDetail)
+
+    def create_service(self, new: NewService) -> ServiceReport:
+        return codec.decode(self._call("POST", "/v1/services", new), ServiceReport)
+
+    def update_service(self, ref: str, change: ServiceChange) -> ServiceReport:
+        return codec.decode(self._call("PATCH", _path("services", ref), change), ServiceReport)
+
+    def remove_service(self, ref: str) -> None:
+        self._call("DELETE", _path("services", ref))
+
+    def slices(self, network: str | None = None) -> list[EndpointSlice]:
+        return self._get("/v1/slices" + _of(network), list[EndpointSlice])
+
+    def apply(self, objects: Objects) -> list[Outcome]:
+        return codec.decode(self._call("POST", "/v1/apply", objects), list[Outcome])
+
+    def delete(self, refs: Refs) -> list[Outcome]:
+        return codec.decode(self._call("POST", "/v1/delete", refs), list[Outcome])
 
     def links(self) -> RoutedReport:
         return self._get("/v1/links", RoutedReport)
@@ -223,6 +254,10 @@ def _absent(socket: Path) -> SeawayError:
 
 def _path(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _of(network: str | None) -> str:
+    return "" if network is None else "?" + urlencode({"network": network})
 
 
 def _forced(*, force: bool) -> str:

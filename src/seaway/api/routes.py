@@ -23,8 +23,11 @@ from seaway.model.reports import (
     NetworkMade,
     NetworkReport,
     NewTokenReport,
+    Outcome,
     RelayReport,
     RouteReport,
+    ServiceDetail,
+    ServiceReport,
     Status,
     TokenReport,
     UseReport,
@@ -34,10 +37,15 @@ from seaway.model.requests import (
     NetworkChange,
     NewEndpoint,
     NewNetwork,
+    NewService,
     NewToken,
+    Objects,
     Publications,
+    Refs,
+    ServiceChange,
 )
 from seaway.model.routing import RoutedReport
+from seaway.model.services import EndpointSlice
 from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.model.trace import Step, Traced, TraceReport, from_query, parse_target
 from seaway.model.wire import CniAnswer, CniCall
@@ -185,6 +193,60 @@ ROUTES = (
         lambda to, call: to.intents.unpublish(call.path["ref"], call.body),
         takes=Publications,
         answers=Endpoint,
+    ),
+    Route(
+        "GET",
+        "/v1/services",
+        lambda to, call: to.intents.services(call.query.get("network")),
+        answers=list[ServiceReport],
+        query=("network",),
+    ),
+    Route(
+        "POST",
+        "/v1/services",
+        lambda to, call: to.intents.create_service(call.body),
+        takes=NewService,
+        answers=ServiceReport,
+        created=True,
+    ),
+    Route(
+        "GET",
+        "/v1/services/{ref}",
+        lambda to, call: to.intents.service(call.path["ref"]),
+        answers=ServiceDetail,
+    ),
+    Route(
+        "PATCH",
+        "/v1/services/{ref}",
+        lambda to, call: to.intents.update_service(call.path["ref"], call.body),
+        takes=ServiceChange,
+        answers=ServiceReport,
+    ),
+    Route(
+        "DELETE",
+        "/v1/services/{ref}",
+        lambda to, call: to.intents.remove_service(call.path["ref"]),
+    ),
+    Route(
+        "GET",
+        "/v1/slices",
+        lambda to, call: to.intents.slices(call.query.get("network")),
+        answers=list[EndpointSlice],
+        query=("network",),
+    ),
+    Route(
+        "POST",
+        "/v1/apply",
+        lambda to, call: to.intents.apply(call.body),
+        takes=Objects,
+        answers=list[Outcome],
+    ),
+    Route(
+        "POST",
+        "/v1/delete",
+        lambda to, call: to.intents.remove_objects(call.body),
+        takes=Refs,
+        answers=list[Outcome],
     ),
     Route("GET", "/v1/links", lambda to, _: to.intents.links(), answers=RoutedReport),
     Route(

@@ -45,6 +45,8 @@ LINES: dict[str, Callable[[EndpointReport], Any]] = {
     "mac": lambda r: r.endpoint.mac,
     "mtu": lambda r: r.endpoint.mtu,
     "labels": lambda r: r.endpoint.labels,
+    "own ports": lambda r: r.endpoint.port_names,
+    "weight": lambda r: r.endpoint.weight,
     "identity": lambda r: r.endpoint.identity,
     "container": lambda r: r.endpoint.container,
     "interface": lambda r: r.endpoint.interface,

@@ -59,7 +59,7 @@ class ServiceIntents(Desk):
     def slice_of(self, ref: str) -> EndpointSlice:
         found = self.facts.get(EndpointSlice, ref)
         if found is None:
-            raise NotFound(f"there is no slice '{ref[:_MOST]}'", "see: seaway service slices")
+            raise NotFound(f"there is no slice '{ref[:_MOST]}'", "see: seaway get")
         return found
 
     def _service(self, ref: str) -> Service:
