@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from seaway.model.addresses import Address
     from seaway.model.requests import (
+        EndpointChange,
+        HostChange,
         NetworkChange,
         NewEndpoint,
         NewNetwork,
@@ -113,6 +115,9 @@ class Client:
     def attach(self, new: NewEndpoint) -> Endpoint:
         return codec.decode(self._call("POST", "/v1/endpoints", new), Endpoint)
 
+    def update_endpoint(self, ref: str, change: EndpointChange) -> Endpoint:
+        return codec.decode(self._call("PATCH", _path("endpoints", ref), change), Endpoint)
+
     def detach(self, ref: str) -> None:
         self._call("DELETE", _path("endpoints", ref))
 
@@ -178,6 +183,9 @@ class Client:
 
     def hosts(self) -> list[HostReport]:
         return self._get("/v1/hosts", list[HostReport])
+
+    def update_host(self, name: str, change: HostChange) -> HostReport:
+        return codec.decode(self._call("PATCH", _path("hosts", name), change), HostReport)
 
     def remove_host(self, name: str, *, force: bool) -> None:
         self._call("DELETE", _path("hosts", name) + _forced(force=force))

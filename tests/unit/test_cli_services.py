@@ -66,6 +66,12 @@ def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) 
     found = json.loads(seaway("service", "inspect", "default/web", "-o", "json"))
     assert [True, False] == [b["chosen"] for b in found["backends"]]
 
+    seaway("endpoint", "update", "blue", "--not-ready", "--port-name", "http=8081")
+    assert "is         not ready" in seaway("endpoint", "inspect", "blue")
+    assert "8081" in seaway("service", "inspect", "web")
+    assert "endpoint default/blue is changed\n" == seaway("endpoint", "update", "blue", "--ready")
+    assert "host h is in zone a\n" == seaway("host", "update", "h", "--zone", "a")
+
     changed = seaway("service", "update", "web", "--port", "80:9", "--drain", "2m")
     assert "service default/web is changed\n" == changed
     (listed,) = yaml.safe_load(seaway("service", "ls", "--network", "default", "-o", "yaml"))
@@ -104,6 +110,10 @@ def test_services_without_addresses_say_what_they_are(seaway: Seaway) -> None:
         ("attach blue --port-name Http=1", 2, "'Http' is no name of a port of an endpoint"),
         ("attach blue --port-name http=99999", 2, "port 99999 of 'http' is out of range"),
         ("attach blue --weight 65536", 2, "weight 65536 is out of range (expected 0 to 65535)"),
+        ("endpoint update blue", 2, "nothing to change was given"),
+        ("endpoint update blue --ready", 3, "there is no endpoint 'blue'"),
+        ("host update h --zone a/b", 2, "'a/b' is no zone"),
+        ("host update other --zone a", 3, "there is no host 'other'"),
         ("apply", 2, "Missing option '-f' / '--file'"),
         ("apply -f /nowhere", 2, "file '/nowhere' cannot be read: No such file or directory"),
         ("apply -f /", 2, "file '/' cannot be read: Is a directory"),

@@ -22,7 +22,15 @@ from crowd import LONG, NET, Crowd, crowd_of
 from fakes_etcd import Fate
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound, SeawayError, Unsupported
 from seaway.model.facts import Cluster
-from seaway.model.requests import NewNetwork, NewService, Objects, Refs, ServiceChange
+from seaway.model.requests import (
+    EndpointChange,
+    HostChange,
+    NewNetwork,
+    NewService,
+    Objects,
+    Refs,
+    ServiceChange,
+)
 from seaway.model.services import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, Vip
 
 PORTS = (ServicePort(port=80, target=8080),)
@@ -292,6 +300,49 @@ def test_a_service_is_changed_and_its_addresses_stay(tmp_path: Path) -> None:
             with pytest.raises(Invalid, match=words):
                 await agent.intents.update_service("web", bad)
         assert before == (await agent.store.load()).items
+
+    run(tmp_path, scenario)
+
+
+def test_what_services_ask_of_an_endpoint_changes_who_is_chosen(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.intents.create_service(new(families=(4,)))
+        for name in ("one", "two"):
+            await agent.attach(name, labels={"app": "web"}, name=name)
+
+        async def lost(**given: Any) -> list[tuple[bool, str]]:
+            await agent.intents.update_endpoint("one", EndpointChange(**given))
+            backends = agent.intents.service("web").backends
+            return [(b.chosen, b.why) for b in backends if b.name == "one"]
+
+        assert [(False, "it is not ready")] == await lost(ready=False)
+        assert [(False, "it terminates, and does not serve")] == await lost(terminating=True)
+        assert [(False, "it terminates")] == await lost(ready=True)
+        assert [(True, "it is ready")] == await lost(terminating=False, port_names={"a": 1})
+        assert [(False, "its weight is 0")] == await lost(weight=0)
+        for bad in ({}, {"weight": -1}, {"port_names": {"A": 1}}, {"port_names": {"a": 0}}):
+            before = agent.intents.endpoint("one").endpoint
+            with pytest.raises(Invalid):
+                await agent.intents.update_endpoint("one", EndpointChange(**bad))
+            assert before == agent.intents.endpoint("one").endpoint
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_drains_ends_what_is_on_it_and_its_zone_can_be_told(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.intents.create_service(new(families=(4,)))
+        await agent.attach("one", labels={"app": "web"}, name="one")
+        await agent.intents.drain("h", draining=True)
+        (backend,) = agent.intents.service("web").backends
+        assert (True, "it ends, but there are no others") == (backend.chosen, backend.why)
+
+        report = await agent.intents.update_host("h", HostChange(zone="a"))
+        assert "a" == report.host.zone
+        assert "" == (await agent.intents.update_host("h", HostChange(zone=""))).host.zone
+        for bad in (HostChange(), HostChange(zone="a b")):
+            with pytest.raises(Invalid):
+                await agent.intents.update_host("h", bad)
 
     run(tmp_path, scenario)
 

@@ -33,6 +33,8 @@ from seaway.model.reports import (
     UseReport,
 )
 from seaway.model.requests import (
+    EndpointChange,
+    HostChange,
     Loan,
     NetworkChange,
     NewEndpoint,
@@ -176,6 +178,13 @@ ROUTES = (
         answers=EndpointReport,
     ),
     Route(
+        "PATCH",
+        "/v1/endpoints/{ref}",
+        lambda to, call: to.intents.update_endpoint(call.path["ref"], call.body),
+        takes=EndpointChange,
+        answers=Endpoint,
+    ),
+    Route(
         "DELETE",
         "/v1/endpoints/{ref}",
         lambda to, call: to.intents.detach(call.path["ref"]),
@@ -317,6 +326,13 @@ ROUTES = (
         "DELETE", "/v1/tokens/{token}", lambda to, call: to.intents.revoke_token(call.path["token"])
     ),
     Route("GET", "/v1/hosts", lambda to, _: to.intents.hosts(), answers=list[HostReport]),
+    Route(
+        "PATCH",
+        "/v1/hosts/{host}",
+        lambda to, call: to.intents.update_host(call.path["host"], call.body),
+        takes=HostChange,
+        answers=HostReport,
+    ),
     Route(
         "DELETE",
         "/v1/hosts/{host}",

@@ -251,6 +251,15 @@ class Service(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class BackendKey(Record):
+    """bpf/lib/service.h"""
+
+    c_name, c_format = "backend_key", "=20sI"
+    service: bytes  # a port key
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Backend(Record):
     """bpf/lib/service.h"""
 
@@ -267,6 +276,8 @@ class Frontend:
 
     service: Service
     backends: tuple[Backend, ...]  # by their slots
+    # Seconds in which connections to a backend that left may end. No map has it.
+    drain: float = field(default=30.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ COLUMNS: dict[str, Callable[[HostReport], Any]] = {
     "IS": _state,
     "ADDRESSES": lambda r: r.host.addresses,
     "REACHED AT": lambda r: r.host.underlay,
+    "ZONE": lambda r: r.host.zone,
     "VIA": lambda r: r.via,
     "BLOCKS": lambda r: r.blocks,
     "ENDPOINTS": lambda r: r.endpoints,
@@ -40,7 +41,7 @@ COLUMNS: dict[str, Callable[[HostReport], Any]] = {
 
 @click.group()
 def host() -> None:
-    """List, drain and remove hosts of the cluster."""
+    """List, change, drain and remove hosts of the cluster."""
 
 
 @host.command()
@@ -48,6 +49,21 @@ def host() -> None:
 def ls(output: str) -> None:
     """List the hosts of the cluster."""
     show.listing(options.agent().hosts(), COLUMNS, output)
+
+
+@host.command()
+@click.argument("name", shell_complete=options.complete_host)
+@click.option("--zone", required=True, help="In which services prefer what is near; '': none.")
+def update(name: str, zone: str) -> None:
+    """Change a host of the cluster."""
+    from seaway.model.requests import HostChange  # noqa: PLC0415, help must not pay for it
+
+    made = options.agent().update_host(name, HostChange(zone=zone))
+    click.echo(
+        f"host {made.host.name} is in zone {made.host.zone}"
+        if zone
+        else f"host {name} is in no zone"
+    )
 
 
 @host.command()

@@ -12,11 +12,13 @@ import structlog
 from msgspec.structs import replace
 
 from seaway.cluster import joining, reclaiming
-from seaway.errors import Conflict, NotFound, SeawayError
+from seaway.errors import Conflict, Invalid, NotFound, SeawayError
 from seaway.intents.voters import VoterIntents
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Path, Peer
 from seaway.model.reports import DrainReport, HostReport, RelayReport
+from seaway.model.requests import HostChange
 from seaway.model.seats import client_url
+from seaway.model.service_forms import check_zone
 from seaway.records import as_host, parse, store_key
 from seaway.store.base import Changed, Snapshot
 
@@ -72,6 +74,18 @@ class HostIntents(VoterIntents):
     def _everyone(self) -> list[Host]:
         """Peers as the hosts that they are, as they are told outside."""
         return [self.here, *map(as_host, self.facts.all(Peer))]
+
+    async def update_host(self, name: str, change: HostChange) -> HostReport:
+        """Its zone: services that prefer what is near look at it."""
+        if change.zone is None:
+            raise Invalid("nothing to change was given", "expected zone")
+        check_zone(change.zone)
+        await self.decide(lambda: self._set_zone(name, change.zone or ""))
+        await self.convergence.settle()
+        return next(report for report in await self.hosts() if report.host.name == name)
+
+    async def _set_zone(self, name: str, zone: str) -> None:
+        await self.records.commit([replace(as_host(self._host(name)), zone=zone)])
 
     # Drain
 

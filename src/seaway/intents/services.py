@@ -15,9 +15,16 @@ from seaway.facts import View
 from seaway.intents.desk import Desk
 from seaway.model import service_forms
 from seaway.model.addresses import Address, unmapped
-from seaway.model.facts import Network, Value
+from seaway.model.facts import Endpoint, Network, Value
 from seaway.model.reports import BackendReport, Outcome, ServiceDetail, ServiceReport
-from seaway.model.requests import NewService, Objects, Refs, ServiceChange, request_of
+from seaway.model.requests import (
+    EndpointChange,
+    NewService,
+    Objects,
+    Refs,
+    ServiceChange,
+    request_of,
+)
 from seaway.model.services import EndpointSlice, Service, Vip
 
 _MOST = 40  # records of one commit: etcd takes 128 operations, and each rests on its network too
@@ -119,6 +126,22 @@ class ServiceIntents(Desk):
         service_forms.check_service(request_of(service))
         await self.records.commit([service])
         return service
+
+    async def update_endpoint(self, ref: str, change: EndpointChange) -> Endpoint:
+        """What services ask of one of this host: all hosts choose anew."""
+        given = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
+        if not given:
+            raise Invalid("nothing to change was given", "expected e.g. ready or weight")
+        endpoint = await self.decide(lambda: self._update_endpoint(ref, given))
+        await self.convergence.settle()
+        return endpoint
+
+    async def _update_endpoint(self, ref: str, given: dict[str, object]) -> Endpoint:
+        endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **given)
+        service_forms.check_weight(endpoint.weight)
+        service_forms.check_port_names(endpoint.port_names)
+        await self.records.commit([endpoint])
+        return endpoint
 
     async def remove_service(self, ref: str) -> None:
         """Its addresses are free then; what its slices name stays."""

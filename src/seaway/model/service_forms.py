@@ -24,6 +24,7 @@ _PORTS_MOST: Final = 100
 _ENDPOINTS_MOST: Final = 1000  # of one slice
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1035, 2.3.1
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?|")
 _SUBDOMAIN = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 )
@@ -184,6 +185,13 @@ def check_port_names(names: dict[str, int]) -> None:
 def check_weight(weight: int) -> None:
     if not 0 <= weight <= WEIGHT_MOST:
         raise Invalid(f"weight {weight} is out of range", f"expected 0 to {WEIGHT_MOST}")
+
+
+def check_zone(zone: str) -> None:
+    if not _ZONE.fullmatch(zone):
+        raise Invalid(
+            f"{_told(zone)} is no zone", "expected up to 63 letters, digits, '-', '_' and '.'"
+        )
 
 
 def check_affinity(seconds: int) -> None:

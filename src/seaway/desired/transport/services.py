@@ -139,6 +139,7 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
             flags=flags,
         ),
         backends,
+        service.drain,
     )
 
 
