@@ -38,7 +38,6 @@ INDEXES = (
     Index(Peer, services.WHEREABOUTS, services.peer_of),
     Index(Endpoint, services.LABEL, services.labels_of),
     Index(Distant, services.LABEL, services.labels_of),
-    Index(Distant, "address", lambda d: d.addresses),
     Index(Service, services.PLACE, services.places_of),
     Index(Service, "network", lambda s: (s.network,)),
     Index(Service, "name", lambda s: (s.name,)),

@@ -24,7 +24,7 @@ from seaway.model.services import (
 )
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """What may be a backend, with all that a choice looks at."""
 
     id: str  # of an endpoint; of a slice, its name and which of its endpoints

@@ -150,11 +150,11 @@ def _elsewhere(able: list[Candidate], by: Rules) -> bool:
 def _backends(
     chosen: Iterable[Candidate], family: int, port: ServicePort
 ) -> tuple[abi.Backend, ...]:
-    """In the order of their addresses. One that is named twice is one, with the first's weight."""
+    """In the order of their addresses. One that is named twice is one, with the larger weight."""
     weights: dict[tuple[bytes, int], int] = {}
-    for candidate in sorted(chosen, key=lambda c: c.id):
+    for candidate in chosen:
         place = candidate.address(family), candidate.port(port)
-        weights.setdefault(place, candidate.weight)
+        weights[place] = max(weights.get(place, 0), candidate.weight)
     backends, upto = [], 0
     for (octets, number), weight in sorted(weights.items()):
         upto += weight
