@@ -21,7 +21,7 @@ import clock
 from crowd import LONG, NET, Crowd, crowd_of
 from fakes_etcd import Fate
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound, SeawayError, Unsupported
-from seaway.model.facts import Cluster
+from seaway.model.facts import Cluster, Network
 from seaway.model.requests import (
     EndpointChange,
     HostChange,
@@ -417,6 +417,26 @@ def test_two_hosts_that_take_the_last_address_at_once_share_no_address(tmp_path:
             assert [Exhausted, Exhausted] == [type(e) for e in refused]
             assert_vips_agree(crowd)
             assert 6 == len(crowd.records(Service))
+        finally:
+            await crowd.stop()
+
+    clock.run(scenario())
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_a_network_that_goes_and_a_service_that_comes_one_is_refused(
+    tmp_path: Path, first: str
+) -> None:
+    async def scenario() -> None:
+        crowd = await cluster_of(tmp_path, "ab")
+        try:
+            a, b = (host.intents for host in crowd.hosts.values())
+            both = [a.remove_network(NET), b.create_service(new(network=NET))]
+            order = both if first == "a" else both[::-1]
+            done = await asyncio.gather(*order, return_exceptions=True)
+            assert 1 == sum(isinstance(e, Conflict | NotFound) for e in done)
+            assert len(crowd.records(Network)) == len(crowd.records(Service))
+            assert_vips_agree(crowd)
         finally:
             await crowd.stop()
 
