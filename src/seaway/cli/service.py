@@ -69,58 +69,71 @@ _NEAR = {"nothing": "", "zone": "PreferSameZone", "node": "PreferSameNode"}
 _ALGORITHMS = ["random", "round-robin", "least-connections"]
 
 
+_KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, what, usually
+    (
+        ("--port", "-p"),
+        {
+            "multiple": True,
+            "metavar": "PORT",
+            "help": "[NAME=]PORT[:TARGET][/PROTOCOL]. May be repeated.",
+        },
+        "",
+    ),
+    (
+        ("--selector", "-l"),
+        {
+            "multiple": True,
+            "metavar": "KEY=VALUE",
+            "help": "A label of its backends. May be repeated.",
+        },
+        "",
+    ),
+    (
+        ("--algorithm",),
+        {"type": click.Choice(_ALGORITHMS), "help": "How one is chosen for a connection."},
+        "random",
+    ),
+    (
+        ("--affinity",),
+        {"metavar": "TIME", "help": "How long a client keeps his backend: 90s, 30m; 0s: not."},
+        "0s",
+    ),
+    (
+        ("--internal-policy",),
+        {
+            "type": click.Choice(["Cluster", "Local"]),
+            "help": "Backends of all hosts, or of the client's own.",
+        },
+        "Cluster",
+    ),
+    (
+        ("--prefer",),
+        {
+            "type": click.Choice(list(_NEAR)),
+            "help": "Backends that are near, where there are some.",
+        },
+        "nothing",
+    ),
+    (
+        ("--publish-not-ready/--no-publish-not-ready",),
+        {"default": None, "help": "Take backends that are not ready, too."},
+        "no",
+    ),
+    (
+        ("--drain",),
+        {"metavar": "TIME", "help": "How long connections to one that goes may last."},
+        "30s",
+    ),
+)
+
+
 def knobs(*, new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The options that a service is made with and that can be changed later."""
-    usual: Callable[[str], str] = lambda text: f" [default: {text}]" if new else ""  # noqa: E731
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(
-            (
-                click.option(
-                    *("--port", "-p"),
-                    multiple=True,
-                    metavar="PORT",
-                    help="[NAME=]PORT[:TARGET][/PROTOCOL]. May be repeated.",
-                ),
-                click.option(
-                    *("--selector", "-l"),
-                    multiple=True,
-                    metavar="KEY=VALUE",
-                    help="A label of its backends. May be repeated: all of them.",
-                ),
-                click.option(
-                    "--algorithm",
-                    type=click.Choice(_ALGORITHMS),
-                    help="How one is chosen for a connection." + usual("random"),
-                ),
-                click.option(
-                    "--affinity",
-                    metavar="TIME",
-                    help="How long a client keeps his backend: 90s, 30m; 0s: not." + usual("0s"),
-                ),
-                click.option(
-                    "--internal-policy",
-                    type=click.Choice(["Cluster", "Local"]),
-                    help="Backends of all hosts, or of the client's own." + usual("Cluster"),
-                ),
-                click.option(
-                    "--prefer",
-                    type=click.Choice(list(_NEAR)),
-                    help="Backends that are near, where there are some." + usual("nothing"),
-                ),
-                click.option(
-                    "--publish-not-ready/--no-publish-not-ready",
-                    default=None,
-                    help="Take backends that are not ready, too.",
-                ),
-                click.option(
-                    "--drain",
-                    metavar="TIME",
-                    help="How long connections to one that goes may last." + usual("30s"),
-                ),
-            )
-        ):
-            command = option(command)
+        for names, given, usual in reversed(_KNOBS):
+            default = f" [default: {usual}]" if new and usual else ""
+            command = click.option(*names, **given | {"help": given["help"] + default})(command)
         return command
 
     return add
