@@ -26,6 +26,9 @@ MAPS: Final = (
     "link_numbers",
     "publications",
     "origins",
+    "services",
+    "backends",
+    "clients",
     "flows",
     "inner_flows",
     "epochs",
@@ -34,6 +37,10 @@ MAPS: Final = (
     "drops",
     "sockets",
     "datagrams",
+    "serving",
+    "turns",
+    "affinities",
+    "associations",
     "scratches",
     "trains",
     "ways",
@@ -53,6 +60,11 @@ NEXT_HOP_DIRECT: Final = 2
 MEMBER_RELAYS: Final = 1
 BUDGET_OUTSIDE: Final = 0x80000000
 PUBLICATION_SOLE: Final = 1
+SERVICE_RANDOM: Final = 0
+SERVICE_ROUND_ROBIN: Final = 1
+SERVICE_LEAST: Final = 2
+SERVICE_EVEN: Final = 1
+SERVICE_SILENT: Final = 2
 
 
 class Record:
@@ -231,6 +243,48 @@ class Origin(Record):
     addr: bytes
     port: bytes
     pad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Record):
+    """bpf/lib/service.h: a port of a VIP."""
+
+    c_name, c_format = "service", "=IIIHH"
+    backends: int  # how many; 0: refused at once
+    weight: int  # of all together
+    affinity: int  # seconds; 0: none
+    algorithm: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendKey(Record):
+    """bpf/lib/service.h"""
+
+    c_name, c_format = "backend_key", "=20sI"
+    service: bytes  # a port key
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backend(Record):
+    """bpf/lib/service.h"""
+
+    c_name, c_format = "backend", "=16s2sHI"
+    addr: bytes
+    port: bytes
+    pad: int
+    upto: int  # weights of the slots up to this one, with it
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """A port of a VIP with all its backends: both maps are written by one target."""
+
+    service: Service
+    backends: tuple[Backend, ...]  # by their slots
+    # Seconds in which connections to a backend that left may end. No map has it.
+    drain: float = field(default=30.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
