@@ -5,6 +5,7 @@ from __future__ import annotations
 from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.transport import services
+from seaway.desired.transport.clients import COOKIE, cookies_of
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
 from seaway.model.facts import Attached, Block, Endpoint, Host, Network, Path, Peer
@@ -19,6 +20,7 @@ INDEXES = (
     Index(Endpoint, "link", lambda e: (link_name(e.id),)),
     Index(Endpoint, "network", lambda e: (e.network,)),
     Index(Endpoint, "netns", lambda e: (e.netns_inode,)),
+    Index(Endpoint, COOKIE, cookies_of),
     Index(Endpoint, "name", lambda e: (e.name,)),
     Index(Endpoint, "container", lambda e: (e.container,)),
     Index(Endpoint, "publication", publications_of),
