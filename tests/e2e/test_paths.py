@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.damage import change_entry, delete_entry, plant_entry
+from tests.evidence import Evidence
 
 import placed
 from routing import Follower
@@ -366,6 +368,40 @@ def test_nothing_of_it_is_taken_for_a_change_by_others(ring):
     for host in ring.lab.hosts:
         status = placed.client(host).status()
         assert (0, ()) == (status.drift_total, status.failures), host.name
+
+
+TUNNEL_MAPS = ("tunnels", "members", "next_hops", "paths", "remotes", "link_numbers")
+ROUTES = ("ip", "-4", "route", "show", "proto", str(names.ROUTE_PROTOCOL), "dev")
+
+
+def held(evidence: Evidence) -> dict[str, dict[str, str]]:
+    """But where paths lead, which may turn as links' times change."""
+    found = {name: evidence.elements(name) for name in (*TUNNEL_MAPS, "underlays")}
+    return found | {"paths": dict.fromkeys(found["paths"], "")}
+
+
+@whole
+def test_what_somebody_does_to_the_overlay_by_hand_is_put_back_and_named(ring, heart):
+    host1, evidence = ring["host1"], Evidence(ring["host1"])
+    before = held(evidence)
+    for harm in (delete_entry, change_entry, plant_entry):
+        expected = {(name, harm(evidence, name)) for name in TUNNEL_MAPS}
+        if harm is change_entry:
+            expected.add(("underlays", harm(evidence, "underlays")))
+        assert wait(lambda all_of_it=expected: all_of_it <= drift(host1), 60), expected
+        assert wait(lambda: before == held(evidence), 60)
+    outage(heart)
+
+    route, *_ = host1.run(*ROUTES, names.OVERLAY_DEVICE).split()
+    host1.run("ip", "route", "del", route, "dev", names.OVERLAY_DEVICE)
+    assert wait(lambda: ("routes", route) in drift(host1), 60)
+    host1.run("ip", "link", "del", names.OVERLAY_DEVICE)
+    assert wait(lambda: ("vxlan", names.OVERLAY_DEVICE) in drift(host1), 60)
+    outage(heart)
+
+
+def drift(host: LabHost) -> set[tuple[str, str]]:
+    return {(told.target, told.key) for told in placed.client(host).status().drift}
 
 
 @whole
