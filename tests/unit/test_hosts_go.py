@@ -42,8 +42,14 @@ def test_a_host_that_drains_may_go_once_nobody_sends_through_it(tmp_path):
         told = await three.intents.drained("two")
         assert (("one",), ()) == (told.relay_of, told.unheard)
 
+        facts.change(Path, "three", None)
+        told = await three.intents.drained("two")
+        assert (True, True) == (told.ready, ("one", "three") in told.cut)
+        assert "two" not in {name for pair in told.cut for name in pair}
+
         facts.change(Path, "three", Path(host="three", via="three"))
-        assert (await three.intents.drained("two")).ready
+        told = await three.intents.drained("two")
+        assert (True, False) == (told.ready, ("one", "three") in told.cut)
 
     run(tmp_path, scenario)
 

@@ -74,6 +74,8 @@ def drain(name: str, within: str, *, undo: bool) -> None:
         told = agent.drained_host(name)
     left = f"; {told.endpoints} endpoints still run on it" if told.endpoints else ""
     click.echo(f"host {name} may go{left}")
+    for one, other in told.cut:
+        click.echo(f"warning: without it {one} has no path to {other}", err=True)
 
 
 def _waiting(told: DrainReport) -> str:
@@ -81,7 +83,7 @@ def _waiting(told: DrainReport) -> str:
     if told.relay_of:
         words.append(f"{', '.join(told.relay_of)} still send through it")
     if told.unheard:
-        words.append(f"{', '.join(told.unheard)} did not say that they do not")
+        words.append(f"of {', '.join(told.unheard)} it is not known whether they send through it")
     return "; ".join(words)
 
 

@@ -90,15 +90,17 @@ class HostIntents(VoterIntents):
     async def drained(self, name: str) -> DrainReport:
         """As every host says."""
         host = self._host(name)
-        relay_of, unheard = [], []
+        relay_of, unheard, cut = [], [], []
         peers, path = self.facts.all(Peer), f"/v1/hosts/{name}/relay"
         for peer, told in (await self.ask_all(peers, path, RelayReport)).items():
             if isinstance(told, SeawayError) or told.draining != host.draining:
                 unheard.append(peer)
-            elif told.relay:
-                relay_of.append(peer)
-        if self.relay(name).relay:
-            relay_of.append(self.host.name)
+                continue
+            cut += [(peer, lost) for lost in told.lost if name not in {peer, lost}]
+            relay_of += [peer] * told.relay
+        here = self.relay(name)
+        cut += [(self.host.name, lost) for lost in here.lost if name not in {self.host.name, lost}]
+        relay_of += [self.host.name] * here.relay
         known = await self._known()
         return DrainReport(
             host=name,
@@ -106,12 +108,16 @@ class HostIntents(VoterIntents):
             relay_of=tuple(sorted(relay_of)),
             unheard=tuple(sorted(unheard)),
             endpoints=len(known.endpoints(name)),
+            cut=tuple(sorted(cut)),
         )
 
     def relay(self, name: str) -> RelayReport:
         """What this host itself knows of it."""
-        through = any(name in p.nexts and name != p.host for p in self.facts.all(Path))
-        return RelayReport(draining=self._host(name).draining, relay=through)
+        paths = self.facts.all(Path)
+        through = any(name in path.nexts and name != path.host for path in paths)
+        lost = {peer.name for peer in self.facts.all(Peer)} - {path.host for path in paths}
+        draining = self._host(name).draining
+        return RelayReport(draining=draining, relay=through, lost=tuple(sorted(lost)))
 
     def _host(self, name: str) -> Host:
         host = joining.known_host(self.facts, name)
