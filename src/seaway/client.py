@@ -17,6 +17,7 @@ from seaway.model import codec
 from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
 from seaway.model.reports import (
+    Applied,
     BlockReport,
     DrainReport,
     EndpointReport,
@@ -25,7 +26,6 @@ from seaway.model.reports import (
     NetworkMade,
     NetworkReport,
     NewTokenReport,
-    Outcome,
     RouteReport,
     ServiceDetail,
     ServiceReport,
@@ -146,11 +146,11 @@ class Client:
     def slices(self, network: str | None = None) -> list[EndpointSlice]:
         return self._get("/v1/slices" + _of(network), list[EndpointSlice])
 
-    def apply(self, objects: Objects) -> list[Outcome]:
-        return codec.decode(self._call("POST", "/v1/apply", objects), list[Outcome])
+    def apply(self, objects: Objects) -> list[Applied]:
+        return codec.decode(self._call("POST", "/v1/apply", objects), list[Applied])
 
-    def delete(self, refs: Refs) -> list[Outcome]:
-        return codec.decode(self._call("POST", "/v1/delete", refs), list[Outcome])
+    def delete(self, refs: Refs) -> list[Applied]:
+        return codec.decode(self._call("POST", "/v1/delete", refs), list[Applied])
 
     def links(self) -> RoutedReport:
         return self._get("/v1/links", RoutedReport)
@@ -190,8 +190,9 @@ class Client:
     def remove_host(self, name: str, *, force: bool) -> None:
         self._call("DELETE", _path("hosts", name) + _forced(force=force))
 
-    def drain_host(self, name: str) -> DrainReport:
-        return codec.decode(self._call("PUT", _path("hosts", name, "drain")), DrainReport)
+    def drain_host(self, name: str, *, force: bool = False) -> DrainReport:
+        path = _path("hosts", name, "drain") + _forced(force=force)
+        return codec.decode(self._call("PUT", path), DrainReport)
 
     def drained_host(self, name: str) -> DrainReport:
         return self._get(_path("hosts", name, "drain"), DrainReport)

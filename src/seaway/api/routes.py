@@ -15,6 +15,7 @@ from seaway.model.backup import Backup
 from seaway.model.facts import Block, Endpoint, Network
 from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
 from seaway.model.reports import (
+    Applied,
     BlockReport,
     DrainReport,
     EndpointReport,
@@ -23,7 +24,6 @@ from seaway.model.reports import (
     NetworkMade,
     NetworkReport,
     NewTokenReport,
-    Outcome,
     RelayReport,
     RouteReport,
     ServiceDetail,
@@ -248,14 +248,14 @@ ROUTES = (
         "/v1/apply",
         lambda to, call: to.intents.apply(call.body),
         takes=Objects,
-        answers=list[Outcome],
+        answers=list[Applied],
     ),
     Route(
         "POST",
         "/v1/delete",
         lambda to, call: to.intents.remove_objects(call.body),
         takes=Refs,
-        answers=list[Outcome],
+        answers=list[Applied],
     ),
     Route("GET", "/v1/links", lambda to, _: to.intents.links(), answers=RoutedReport),
     Route(
@@ -348,8 +348,11 @@ ROUTES = (
     Route(
         "PUT",
         "/v1/hosts/{host}/drain",
-        lambda to, call: to.intents.drain(call.path["host"], draining=True),
+        lambda to, call: to.intents.drain(
+            call.path["host"], draining=True, force="force" in call.query
+        ),
         answers=DrainReport,
+        query=("force",),
     ),
     Route(
         "DELETE",

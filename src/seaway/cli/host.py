@@ -69,8 +69,9 @@ def update(name: str, zone: str) -> None:
 @host.command()
 @click.argument("name", shell_complete=options.complete_host)
 @click.option("--undo", is_flag=True, help="Have it take endpoints and relay again.")
+@click.option("--force", is_flag=True, help="Also if others reach each other by it alone.")
 @click.option("--within", default="60s", show_default=True, help="How long to wait: 90s, 5m.")
-def drain(name: str, within: str, *, undo: bool) -> None:
+def drain(name: str, within: str, *, undo: bool, force: bool) -> None:
     """Have a host take no new endpoint and relay no more; return when it may go.
 
     What runs on it goes on.
@@ -82,7 +83,7 @@ def drain(name: str, within: str, *, undo: bool) -> None:
         agent.undrain_host(name)
         click.echo(f"host {name} is in use again")
         return
-    told = agent.drain_host(name)
+    told = agent.drain_host(name, force=force)
     while not told.ready:
         if time.monotonic() > deadline:
             raise Unavailable(f"host {name} drains, but {_waiting(told)}", "repeat to wait on")
@@ -97,7 +98,7 @@ def _waiting(told: DrainReport) -> str:
     if told.relay_of:
         words.append(f"{', '.join(told.relay_of)} still send through it")
     if told.unheard:
-        words.append(f"{', '.join(told.unheard)} did not say that they do not")
+        words.append(f"of {', '.join(told.unheard)} it is not known whether they send through it")
     return "; ".join(words)
 
 

@@ -14,7 +14,7 @@ from seaway.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seaway.model.reports import Outcome
+    from seaway.model.reports import Applied
     from seaway.model.requests import Objects
     from seaway.model.services import EndpointSlice, Service
 
@@ -27,7 +27,7 @@ _FILE = click.option(
     metavar="FILE",
     help="YAML or JSON; '-' is standard input. May be repeated.",
 )
-OUTCOMES: dict[str, Callable[[Outcome], Any]] = {
+APPLIED: dict[str, Callable[[Applied], Any]] = {
     "KIND": lambda o: o.kind,
     "NAME": lambda o: o.name,
     "DID": lambda o: o.did,
@@ -46,7 +46,7 @@ def apply(files: tuple[str, ...], output: str) -> None:
     outcomes = options.agent().apply(_read(files))
     for outcome in outcomes:
         options.warn(f"{outcome.name}: {warning}" for warning in outcome.warnings)
-    show.listing(outcomes, OUTCOMES, output)
+    show.listing(outcomes, APPLIED, output)
 
 
 @click.command()
@@ -64,7 +64,7 @@ def delete(files: tuple[str, ...], output: str) -> None:
         services=tuple(f"{one.network}/{one.name}" for one in objects.services),
         slices=tuple(f"{one.network}/{one.name}" for one in objects.slices),
     )
-    show.listing(options.agent().delete(refs), OUTCOMES, output)
+    show.listing(options.agent().delete(refs), APPLIED, output)
 
 
 @click.command()

@@ -16,21 +16,21 @@ from seaway.intents.desk import Desk
 from seaway.model import service_forms
 from seaway.model.addresses import Address
 from seaway.model.facts import Network, Value
-from seaway.model.reports import Outcome, ServiceReport
+from seaway.model.reports import Applied, ServiceReport
 from seaway.model.requests import NewService, Objects, Refs
 from seaway.model.services import EndpointSlice, Service, Vip
 
 _MOST = 40  # records of one commit: etcd takes 128 operations, and each rests on its network too
 _TOLD = 8  # of a long list
 
-Done = dict[tuple[str, str], Outcome]  # by kind and reference
+Done = dict[tuple[str, str], Applied]  # by kind and reference
 
 
 @dataclass
 class _Step:
     """What one object asks of the records, and on which others that rests."""
 
-    outcome: Outcome
+    outcome: Applied
     rests: list[Value] = field(default_factory=list)
     put: list[Value] = field(default_factory=list)
     delete: list[Value] = field(default_factory=list)
@@ -84,7 +84,7 @@ class ObjectIntents(Desk):
         found = (self.facts.get(Vip, str(address)) for address in addresses)
         return [vip for vip in found if vip]
 
-    async def apply(self, objects: Objects) -> list[Outcome]:
+    async def apply(self, objects: Objects) -> list[Applied]:
         """Make or change all of them. All is checked before anything is recorded."""
         for new in objects.services:
             service_forms.check_service(new)
@@ -93,7 +93,7 @@ class ObjectIntents(Desk):
         _refuse_twice(objects)
         return await self._apply_objects(objects)
 
-    async def _apply_objects(self, objects: Objects, *, fresh: bool = False) -> list[Outcome]:
+    async def _apply_objects(self, objects: Objects, *, fresh: bool = False) -> list[Applied]:
         done: Done = {}
         await self.decide(lambda: self._record_objects(objects, done, fresh=fresh))
         await self.convergence.settle()
@@ -137,13 +137,13 @@ class ObjectIntents(Desk):
             raise Conflict(f"network '{name}' is being removed", "use another one")
         return network
 
-    def _warned(self, outcome: Outcome) -> Outcome:
+    def _warned(self, outcome: Applied) -> Applied:
         service = self.facts.get(Service, outcome.name) if outcome.kind == "Service" else None
         if service is None:
             return outcome
         return replace(outcome, warnings=self._service_report(service).warnings)
 
-    async def remove_objects(self, refs: Refs) -> list[Outcome]:
+    async def remove_objects(self, refs: Refs) -> list[Applied]:
         """All must be there."""
         done: Done = {}
         await self.decide(lambda: self._remove_objects(refs, done))
@@ -171,9 +171,9 @@ class ObjectIntents(Desk):
                 done.setdefault((step.outcome.kind, step.outcome.name), step.outcome)
 
 
-def _outcome(one: NewService | Service | EndpointSlice, did: str) -> Outcome:
+def _outcome(one: NewService | Service | EndpointSlice, did: str) -> Applied:
     kind = "EndpointSlice" if isinstance(one, EndpointSlice) else "Service"
-    return Outcome(kind=kind, name=f"{one.network}/{one.name}", did=did)
+    return Applied(kind=kind, name=f"{one.network}/{one.name}", did=did)
 
 
 def _service_of(new: NewService, addresses: tuple[Address, ...]) -> Service:
