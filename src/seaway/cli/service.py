@@ -148,7 +148,7 @@ def _given(asked: dict[str, Any]) -> dict[str, Any]:
     if "port" in given:
         given["ports"] = tuple(parse_port(text) for text in options.items(given.pop("port")))
     if "selector" in given:
-        given["selector"] = options.pairs(options.items(given["selector"]))
+        given["selector"] = options.pairs(given["selector"])
     if "prefer" in given:
         given["distribution"] = _NEAR[given.pop("prefer")]
     if "affinity" in given:
