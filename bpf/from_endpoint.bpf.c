@@ -29,6 +29,7 @@
 #include "lib/resolver.h"
 #include "lib/rewrite.h"
 #include "lib/scratch.h"
+#include "lib/service.h"
 #include "lib/settings.h"
 
 /* The source is no endpoint of the sender's container: say what it may have been instead. */
@@ -107,6 +108,18 @@ static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
 	return verdict == CONVEY_NOT ? TC_ACT_OK : verdict;
 }
 
+/* To an address of ours that no endpoint has. What asks a service without a backend comes here only
+ * where the hooks of its socket left it alone (socket.h).
+ */
+static __always_inline int to_nobody(const struct packet *pkt)
+{
+	const struct service *service = service_find(&pkt->dst, pkt->dst_port, pkt->protocol);
+
+	if (service && service->flags & SERVICE_SILENT && service_is_bare(service))
+		return -DROP_SILENT;
+	return -DROP_NO_ENDPOINT;
+}
+
 static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pkt,
 					const struct endpoint *src)
 {
@@ -121,7 +134,7 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 	if (identity_of(&pkt->dst) == IDENTITY_HOST)
 		return to_host(skb, pkt, src);
 	if (subnet_find(&pkt->dst))
-		return -DROP_NO_ENDPOINT;
+		return to_nobody(pkt);
 	if (src->flags & ENDPOINT_HOST_CLOSED &&
 	    (member_find(&pkt->dst) || !host_forwards(skb, pkt)))
 		return -DROP_HOST_CLOSED;

@@ -86,7 +86,8 @@ class Host:
     def _open(self, objects: Path) -> None:
         """A build's programs, with whatever the build before has left."""
         own = (ip_address(self.own[family]) for family in (4, 6))
-        self.plane = self.place.run(DataPlane.open, settings(*own), objects=objects)
+        cookie = self.place.run(netns.cookie)
+        self.plane = self.place.run(DataPlane.open, settings(*own, cookie), objects=objects)
         self.targets = self.place.run(maps.targets, self.plane)
         self.counters = self.place.run(Counters, self.plane)
         self.attachments = self.place.run(

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The host's own sockets that ask a published port: they speak with the backend itself, and take
- * it for the address that they asked. Translated once a connection; no packet pays for it.
+/* Sockets that ask a service, and those of the host that ask a published port: they speak with the
+ * backend itself, and take it for the address that they asked. Translated once a connection; no
+ * packet pays for it.
  */
 #pragma once
 
@@ -9,19 +10,26 @@
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "choice.h"
+#include "client.h"
+#include "draw.h"
+#include "place.h"
 #include "publication.h"
-#include "settings.h"
+#include "service.h"
+#include "serving.h"
 
-struct place {
-	struct addr addr;
-	__be16 port;
-	__u16 pad;
+/* What becomes of a socket that connects, or of a datagram. */
+enum asking {
+	ASKING_NOBODY, /* of ours: it goes where its owner said */
+	ASKING_BACKEND,
+	ASKING_REFUSED, /* at once: ECONNREFUSED */
 };
 
 /* Of a connected socket: dies with it. */
 struct asked {
 	struct place backend;
 	struct place place; /* that its owner named */
+	__u32 counted;	    /* in `serving` */
 };
 
 struct {
@@ -45,93 +53,127 @@ struct {
 	__type(value, struct place);
 } datagrams SEC(".maps");
 
-static __always_inline struct place place_v4(const struct bpf_sock_addr *ctx)
-{
-	struct place place = { .port = ctx->user_port };
-
-	addr_map(&place.addr, ctx->user_ip4);
-	return place;
-}
-
-static __always_inline void place_set_v4(struct bpf_sock_addr *ctx, const struct place *place)
-{
-	ctx->user_ip4 = place->addr.words[3];
-	ctx->user_port = place->port;
-}
-
-/* Of a mapped IPv4 address too: that is how ours are written. */
-static __always_inline struct place place_v6(const struct bpf_sock_addr *ctx)
-{
-	struct place place = { .port = ctx->user_port };
-
-	place.addr.words[0] = ctx->user_ip6[0];
-	place.addr.words[1] = ctx->user_ip6[1];
-	place.addr.words[2] = ctx->user_ip6[2];
-	place.addr.words[3] = ctx->user_ip6[3];
-	return place;
-}
-
-static __always_inline void place_set_v6(struct bpf_sock_addr *ctx, const struct place *place)
-{
-	ctx->user_ip6[0] = place->addr.words[0];
-	ctx->user_ip6[1] = place->addr.words[1];
-	ctx->user_ip6[2] = place->addr.words[2];
-	ctx->user_ip6[3] = place->addr.words[3];
-	ctx->user_port = place->port;
-}
-
-static __always_inline bool place_equal(const struct place *a, const struct place *b)
-{
-	return a->port == b->port && addr_equal(&a->addr, &b->addr);
-}
-
-/* The backend of a place that is the host's own: one of its addresses, its loopback, or the
- * unspecified address, which means the loopback. False: nobody's business here.
+/* Of a place that is the host's own: one of its addresses, its loopback, or the unspecified address,
+ * which means the loopback.
  */
-static __always_inline bool socket_backend(struct bpf_sock_addr *ctx, const struct place *place,
-					   struct place *backend)
+static __always_inline enum asking socket_publication(const struct bpf_sock_addr *ctx,
+						      const struct place *place,
+						      struct place *backend)
 {
 	const struct publication *found;
 
-	if (bpf_get_netns_cookie(ctx) != settings.netns_cookie)
-		return false;
 	if (addr_is_internal(&place->addr))
 		found = publication_at(&place->addr, place->port, ctx->protocol);
 	else
 		found = publication_find(&place->addr, place->port, ctx->protocol);
 	if (!found)
-		return false;
+		return ASKING_NOBODY;
 	backend->addr = found->backend;
 	backend->port = found->port;
-	return true;
+	return ASKING_BACKEND;
 }
 
-static __always_inline bool socket_connect(struct bpf_sock_addr *ctx, struct place *place)
+/* What has no backend is refused; but for a silent one, which is asked in vain: the VIP stays, and
+ * `from_endpoint` drops what goes there.
+ */
+static __noinline int socket_service(struct draw *draw, const struct service *service, __u64 netns,
+				     __u64 sock)
 {
-	struct asked asked = { .place = *place };
+	if (!draw || !service)
+		return ASKING_NOBODY;
+	if (service_is_bare(service))
+		return service->flags & SERVICE_SILENT ? ASKING_NOBODY : ASKING_REFUSED;
+	if (choice_find(draw, service, netns, sock))
+		return ASKING_BACKEND;
+	if (!draw_backend(draw, service)) { /* it is changed meanwhile */
+		service = bpf_map_lookup_elem(&services, &draw->service);
+		if (!service || service_is_bare(service) || !draw_backend(draw, service))
+			return ASKING_REFUSED;
+	}
+	choice_keep(draw, service, netns, sock);
+	return ASKING_BACKEND;
+}
+
+/* Whom a place stands for. `sock`: the cookie of one that is not connected. */
+static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const struct place *place,
+					      __u64 sock, struct place *backend, bool *serves)
+{
+	const struct service *service = service_find(&place->addr, place->port, ctx->protocol);
+	__u64 netns = bpf_get_netns_cookie(ctx);
+	struct draw draw = {
+		.service = { .addr = place->addr, .port = place->port, .protocol = ctx->protocol },
+	};
+	enum asking asking;
+
+	if (!service)
+		return client_is_host(netns) ? socket_publication(ctx, place, backend)
+					     : ASKING_NOBODY;
+	if (!client_known(netns))
+		return ASKING_NOBODY;
+	asking = socket_service(&draw, service, netns, sock);
+	*backend = draw.backend;
+	*serves = true;
+	return asking;
+}
+
+/* It connects anew, or is released. */
+static __always_inline void socket_leave(struct asked *asked, __u8 protocol)
+{
+	if (!asked->counted)
+		return;
+	asked->counted = 0;
+	serving_down(&asked->backend, protocol);
+}
+
+/* A socket may connect several times: each time it leaves whom it asked before. */
+static __always_inline enum asking socket_connect(struct bpf_sock_addr *ctx, struct place *place)
+{
+	struct asked asked = { .place = *place }, *before;
+	bool serves = false;
+	enum asking asking;
 
 	if (!ctx->sk)
-		return false;
-	if (!socket_backend(ctx, place, &asked.backend)) {
-		if (ctx->protocol == IPPROTO_UDP) /* connected anew, and elsewhere */
+		return ASKING_NOBODY;
+	before = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+	if (before)
+		socket_leave(before, ctx->protocol);
+	asking = socket_ask(ctx, place, 0, &asked.backend, &serves);
+	if (asking != ASKING_BACKEND) {
+		if (before)
 			bpf_sk_storage_delete(&sockets, ctx->sk);
-		return false;
+		return asking;
 	}
-	if (!bpf_sk_storage_get(&sockets, ctx->sk, &asked, BPF_SK_STORAGE_GET_F_CREATE))
-		return false;
+	if (!before)
+		before = bpf_sk_storage_get(&sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!before)
+		return serves ? ASKING_REFUSED : ASKING_NOBODY;
+	asked.counted = serves && serving_up(&asked.backend, ctx->protocol);
+	*before = asked;
 	*place = asked.backend;
-	return true;
+	return ASKING_BACKEND;
 }
 
-static __always_inline bool socket_send(struct bpf_sock_addr *ctx, struct place *place)
+static __always_inline enum asking socket_send(struct bpf_sock_addr *ctx, struct place *place)
 {
 	struct datagram_key key = { .cookie = bpf_get_socket_cookie(ctx) };
+	bool serves = false;
+	enum asking asking = socket_ask(ctx, place, key.cookie, &key.backend, &serves);
 
-	if (!socket_backend(ctx, place, &key.backend) ||
-	    bpf_map_update_elem(&datagrams, &key, place, BPF_ANY))
-		return false;
+	if (asking != ASKING_BACKEND)
+		return asking;
+	if (bpf_map_update_elem(&datagrams, &key, place, BPF_ANY))
+		return serves ? ASKING_REFUSED : ASKING_NOBODY;
 	*place = key.backend;
-	return true;
+	return ASKING_BACKEND;
+}
+
+/* Closed for good, in whatever way: the last descriptor is gone. */
+static __always_inline void socket_release(struct bpf_sock *sk)
+{
+	struct asked *asked = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+
+	if (asked)
+		socket_leave(asked, sk->protocol);
 }
 
 /* Who answers: what its owner named, where that stood for this backend. */

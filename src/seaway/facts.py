@@ -76,7 +76,9 @@ class View:
         Whatever comes to them or goes is found under each: it is enough to look at one of them, and
         where the fewest are the fewest changes come.
         """
-        fewest = min(values, key=lambda value: self.facts.count(kind, index, value))
+        fewest = values[0]
+        if len(values) > 1:
+            fewest = min(values, key=lambda value: self.facts.count(kind, index, value))
         self.looked.add((kind, index, fewest))
         return self.facts.common(kind, index, fewest, values)
 

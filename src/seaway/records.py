@@ -60,7 +60,7 @@ def fact_key(record: Value) -> str:
             return name
         case Block(prefix=prefix):
             return str(prefix)
-        case Endpoint(id=id) | Token(id=id):
+        case Endpoint(id=id) | Token(id=id) | Distant(id=id):
             return id
         case Service(network=network, name=name) | EndpointSlice(network=network, name=name):
             return f"{network}/{name}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from seaway.desired.transport.backends import (
     Candidate,
     Rules,
-    Whereabouts,
+    Situation,
     choose,
     lack,
     of_endpoint,
@@ -31,11 +31,11 @@ from seaway.model.services import (
 )
 
 HOSTS = {
-    "here": Whereabouts(zone="a"),
-    "near": Whereabouts(zone="a"),
-    "far": Whereabouts(zone="b"),
-    "lost": Whereabouts(zone="b", reached=False),
-    "drains": Whereabouts(zone="b", draining=True),
+    "here": Situation(zone="a"),
+    "near": Situation(zone="a"),
+    "far": Situation(zone="b"),
+    "lost": Situation(zone="b", reached=False),
+    "drains": Situation(zone="b", draining=True),
 }
 CONDITIONS: dict[str, dict[str, bool]] = {
     "ready": {},
@@ -190,7 +190,7 @@ def test_hints_count_where_all_that_is_ready_has_them(there: str, expected: str)
 
 
 def test_without_a_zone_of_its_own_a_host_knows_nothing_near() -> None:
-    nowhere = Rules("here", {"far": Whereabouts(zone="b")}, distribution="PreferSameZone")
+    nowhere = Rules("here", {"far": Situation(zone="b")}, distribution="PreferSameZone")
     assert 2 == len(choose(candidates("far:ready far:ready"), nowhere))
 
 

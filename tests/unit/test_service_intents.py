@@ -21,8 +21,16 @@ import clock
 from crowd import LONG, NET, Crowd, crowd_of
 from fakes_etcd import Fate
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound, SeawayError, Unsupported
-from seaway.model.facts import Cluster
-from seaway.model.requests import NewNetwork, NewService, Objects, Refs, ServiceChange
+from seaway.model.facts import Cluster, Network
+from seaway.model.requests import (
+    EndpointChange,
+    HostChange,
+    NewNetwork,
+    NewService,
+    Objects,
+    Refs,
+    ServiceChange,
+)
 from seaway.model.services import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, Vip
 
 PORTS = (ServicePort(port=80, target=8080),)
@@ -296,6 +304,49 @@ def test_a_service_is_changed_and_its_addresses_stay(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_what_services_ask_of_an_endpoint_changes_who_is_chosen(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.intents.create_service(new(families=(4,)))
+        for name in ("one", "two"):
+            await agent.attach(name, labels={"app": "web"}, name=name)
+
+        async def lost(**given: Any) -> list[tuple[bool, str]]:
+            await agent.intents.update_endpoint("one", EndpointChange(**given))
+            backends = agent.intents.service("web").backends
+            return [(b.chosen, b.why) for b in backends if b.name == "one"]
+
+        assert [(False, "it is not ready")] == await lost(ready=False)
+        assert [(False, "it terminates, and does not serve")] == await lost(terminating=True)
+        assert [(False, "it terminates")] == await lost(ready=True)
+        assert [(True, "it is ready")] == await lost(terminating=False, port_names={"a": 1})
+        assert [(False, "its weight is 0")] == await lost(weight=0)
+        for bad in ({}, {"weight": -1}, {"port_names": {"A": 1}}, {"port_names": {"a": 0}}):
+            before = agent.intents.endpoint("one").endpoint
+            with pytest.raises(Invalid):
+                await agent.intents.update_endpoint("one", EndpointChange(**bad))
+            assert before == agent.intents.endpoint("one").endpoint
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_drains_ends_what_is_on_it_and_its_zone_can_be_told(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.intents.create_service(new(families=(4,)))
+        await agent.attach("one", labels={"app": "web"}, name="one")
+        await agent.intents.drain("h", draining=True)
+        (backend,) = agent.intents.service("web").backends
+        assert (True, "it ends, but there are no others") == (backend.chosen, backend.why)
+
+        report = await agent.intents.update_host("h", HostChange(zone="a"))
+        assert "a" == report.host.zone
+        assert "" == (await agent.intents.update_host("h", HostChange(zone=""))).host.zone
+        for bad in (HostChange(), HostChange(zone="a b")):
+            with pytest.raises(Invalid):
+                await agent.intents.update_host("h", bad)
+
+    run(tmp_path, scenario)
+
+
 def test_a_name_is_one_services_or_its_network_must_be_said(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         await agent.intents.create_network(NewNetwork(name="db"))
@@ -366,6 +417,26 @@ def test_two_hosts_that_take_the_last_address_at_once_share_no_address(tmp_path:
             assert [Exhausted, Exhausted] == [type(e) for e in refused]
             assert_vips_agree(crowd)
             assert 6 == len(crowd.records(Service))
+        finally:
+            await crowd.stop()
+
+    clock.run(scenario())
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_a_network_that_goes_and_a_service_that_comes_one_is_refused(
+    tmp_path: Path, first: str
+) -> None:
+    async def scenario() -> None:
+        crowd = await cluster_of(tmp_path, "ab")
+        try:
+            a, b = (host.intents for host in crowd.hosts.values())
+            both = [a.remove_network(NET), b.create_service(new(network=NET))]
+            order = both if first == "a" else both[::-1]
+            done = await asyncio.gather(*order, return_exceptions=True)
+            assert 1 == sum(isinstance(e, Conflict | NotFound) for e in done)
+            assert len(crowd.records(Network)) == len(crowd.records(Service))
+            assert_vips_agree(crowd)
         finally:
             await crowd.stop()
 

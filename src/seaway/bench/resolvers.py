@@ -17,7 +17,7 @@ from typing import Final
 
 from seaway import names
 from seaway.bench.ours import NETWORK, attach
-from seaway.bench.systems import Place, make_netns, netns_path
+from seaway.bench.systems import Party, make_netns, netns_path
 from seaway.bench.traffic import pin
 from seaway.errors import SystemFailed
 from seaway.lab import LabHost
@@ -38,7 +38,7 @@ def asked() -> list[str]:
 class Asked:
     """A client, and where it asks."""
 
-    client: Place
+    client: Party
     server: Address
 
     def run(self, cpu: int, *options: str) -> str:
@@ -55,11 +55,11 @@ class Asked:
 
 
 @contextmanager
-def _container(host: LabHost) -> Iterator[tuple[Place, Address]]:
+def _container(host: LabHost) -> Iterator[tuple[Party, Address]]:
     """Who asks, and the address of all names."""
     host.start_agent()
     make_netns(host, "client", "server")
-    client = Place(netns_path(host, "client"), attach(host, "client", 4))
+    client = Party(netns_path(host, "client"), attach(host, "client", 4))
     aliases = [f"--alias=n{i}" for i in range(_NAMES)]
     yield client, attach(host, "server", 4, *aliases)
 

@@ -26,6 +26,9 @@ MAPS: Final = (
     "link_numbers",
     "publications",
     "origins",
+    "services",
+    "backends",
+    "clients",
     "flows",
     "inner_flows",
     "epochs",
@@ -34,6 +37,10 @@ MAPS: Final = (
     "drops",
     "sockets",
     "datagrams",
+    "serving",
+    "turns",
+    "affinities",
+    "associations",
     "scratches",
     "trains",
     "ways",
@@ -251,6 +258,15 @@ class Service(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class BackendKey(Record):
+    """bpf/lib/service.h"""
+
+    c_name, c_format = "backend_key", "=20sI"
+    service: bytes  # a port key
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Backend(Record):
     """bpf/lib/service.h"""
 
@@ -267,6 +283,8 @@ class Frontend:
 
     service: Service
     backends: tuple[Backend, ...]  # by their slots
+    # Seconds in which connections to a backend that left may end. No map has it.
+    drain: float = field(default=30.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

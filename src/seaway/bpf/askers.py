@@ -12,6 +12,7 @@ import errno
 import struct
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -26,13 +27,12 @@ from seaway.model.reports import Finding
 log = structlog.get_logger(__name__)
 
 _DESCRIPTOR = struct.Struct("=I")
-_ASKED = 40  # bytes of struct asked
 _LACKING = frozenset((errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT))
 
 
 @dataclass(frozen=True, slots=True)
 class Place(abi.Record):
-    """bpf/lib/socket.h"""
+    """bpf/lib/place.h"""
 
     c_name, c_format = "place", "=16s2sH"
     addr: bytes
@@ -44,9 +44,13 @@ class Place(abi.Record):
 class Asked(abi.Record):
     """bpf/lib/socket.h: the backend, and what its owner named."""
 
-    c_name, c_format = "asked", "=20s20s"
+    c_name, c_format = "asked", "=20s20sI"
     backend: bytes
     place: bytes
+    counted: int = 0  # of a service: among the connections of the backend
+
+
+ASKED: Final = struct.calcsize(Asked.c_format)  # bytes
 
 
 class Askers:
@@ -77,14 +81,14 @@ class Askers:
         self, inodes: Collection[int], astray: Callable[[Place, Place], bool]
     ) -> Iterator[int]:
         for inode, descriptor in sockets.borrowed(inodes):
-            found = syscall.lookup(self._storage, _DESCRIPTOR.pack(descriptor), _ASKED)
+            found = syscall.lookup(self._storage, _DESCRIPTOR.pack(descriptor), ASKED)
             if found is not None:
                 asked = Asked.unpack(found)
                 if astray(Place.unpack(asked.place), Place.unpack(asked.backend)):
                     yield inode
 
 
-def _connected(diag: Rtnl) -> Iterator[wire.DatagramSocket]:
+def _connected(diag: Rtnl) -> Iterator[wire.Socket]:
     for family in wire.FAMILIES:
         yield from filter(None, map(wire.parse_socket, diag.dump(*wire.list_connected(family))))
 

@@ -21,7 +21,7 @@ from seaway.model.publications import PROTOCOLS
 
 K = TypeVar("K")
 V = TypeVar("V")
-_U32 = struct.Struct("=I")
+_U32, _U64 = struct.Struct("=I"), struct.Struct("=Q")
 _FEW: Final = 64  # elements; more of them are read faster with all the others
 _MAPPED_BITS: Final = 96  # before the bits of a mapped IPv4 address
 
@@ -130,6 +130,11 @@ def _unpack_number(data: bytes) -> int:
     return number
 
 
+def _unpack_cookie(data: bytes) -> int:
+    cookie: int = _U64.unpack(data)[0]
+    return cookie
+
+
 def _unpack_pair(data: bytes) -> tuple[int, int]:
     found = abi.Connection.unpack(data)
     return found.source, found.target
@@ -138,6 +143,7 @@ def _unpack_pair(data: bytes) -> tuple[int, int]:
 ADDRESS: Final[Codec[Address]] = Codec(mapped, unmapped)
 PREFIX: Final[Codec[Prefix]] = Codec(_pack_prefix, _unpack_prefix)
 NUMBER: Final[Codec[int]] = Codec(_U32.pack, _unpack_number)
+COOKIE: Final[Codec[int]] = Codec(_U64.pack, _unpack_cookie)
 PAIR: Final[Codec[tuple[int, int]]] = Codec(lambda p: abi.Connection(*p).pack(), _unpack_pair)
 UNDERLAY: Final[Codec[abi.Underlay]] = Codec(abi.Underlay.pack, abi.Underlay.unpack)
 REMOTE: Final[Codec[abi.Remote]] = Codec(abi.Remote.pack, abi.Remote.unpack)
@@ -165,6 +171,7 @@ CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "link_numbers": (NUMBER, LINK),
     "publications": (PORT, PUBLICATION),
     "origins": (PORT, ORIGIN),
+    "clients": (COOKIE, NUMBER),
 }
 _JUDGED_BY: Final = frozenset(
     ("endpoints", "connections", "publications", "identities")

@@ -44,7 +44,10 @@ FILES: Final = {
 }
 PROGRAMS: Final = tuple(program for programs in FILES.values() for program in programs)
 STATE: Final = frozenset(
-    ("flows", "inner_flows", "epochs", "budgets", "fragments", "sockets", "datagrams", "dead")
+    (
+        *("flows", "inner_flows", "epochs", "budgets", "fragments", "dead"),
+        *("sockets", "datagrams", "serving", "turns", "affinities", "associations"),
+    )
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"
 

@@ -38,6 +38,7 @@ _SOCKET_HOOKS: Final = {  # BPF_CGROUP_INET4_CONNECT and the like
     "recvmsg6": 20,
     "getpeername4": 29,
     "getpeername6": 30,
+    "sock_release": 34,
 }
 _BEFORE: Final = 1 << 3  # BPF_F_BEFORE; before what, is not said: before all
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.transport import services
+from seaway.desired.transport.clients import COOKIE, cookies_of
 from seaway.desired.transport.naming import NAMED, names_of, names_of_service
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
@@ -20,6 +21,7 @@ INDEXES = (
     Index(Endpoint, "link", lambda e: (link_name(e.id),)),
     Index(Endpoint, "network", lambda e: (e.network,)),
     Index(Endpoint, "netns", lambda e: (e.netns_inode,)),
+    Index(Endpoint, COOKIE, cookies_of),
     Index(Endpoint, "name", lambda e: (e.name,)),
     Index(Endpoint, "container", lambda e: (e.container,)),
     Index(Endpoint, "publication", publications_of),
@@ -38,11 +40,10 @@ INDEXES = (
     Index(Peer, "underlay", lambda p: p.underlay),
     Index(Path, "hop", lambda p: {*p.nexts, p.backup} - {""}),
     Index(Path, services.REACHED, services.reached_of),
-    Index(Host, services.WHEREABOUTS, services.here_of),
-    Index(Peer, services.WHEREABOUTS, services.peer_of),
+    Index(Host, services.SITUATION, services.here_of),
+    Index(Peer, services.SITUATION, services.peer_of),
     Index(Endpoint, services.LABEL, services.labels_of),
     Index(Distant, services.LABEL, services.labels_of),
-    Index(Distant, "address", lambda d: d.addresses),
     Index(Service, services.PLACE, services.places_of),
     Index(Service, "network", lambda s: (s.network,)),
     Index(Service, "name", lambda s: (s.name,)),

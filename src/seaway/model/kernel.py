@@ -20,11 +20,15 @@ HOOKS: Final = {"ingress": "from_endpoint", "egress": "to_endpoint"}
 UPLINK_HOOKS: Final = {"ingress": "from_wire"}
 # Of the overlay's device.
 OVERLAY_HOOKS: Final = {"ingress": "from_overlay", "egress": "to_overlay"}
-# Of the host's sockets, in the root of its cgroups: programs are called as their hooks.
-SOCKET_HOOKS: Final = tuple(
-    f"{hook}{family}"
-    for hook in ("connect", "sendmsg", "recvmsg", "getpeername")
-    for family in (4, 6)
+# Of sockets, in the root of the host's cgroups: programs are called as their hooks. The first
+# counts down what the others count up.
+SOCKET_HOOKS: Final = (
+    "sock_release",
+    *(
+        f"{hook}{family}"
+        for hook in ("connect", "sendmsg", "recvmsg", "getpeername")
+        for family in (4, 6)
+    ),
 )
 DOCKER_CHAIN: Final = "DOCKER-USER"  # which Docker asks first, and leaves alone
 DOCKER_BRIDGES: Final = "DOCKER"  # which it asks about what goes to one of its bridges

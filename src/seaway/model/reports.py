@@ -241,7 +241,7 @@ class ServiceDetail(ServiceReport):
     backends: tuple[BackendReport, ...] = ()
 
 
-class Outcome(Value):
+class Applied(Value):
     """What became of one object of a file."""
 
     kind: str  # Service or EndpointSlice

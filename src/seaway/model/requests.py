@@ -109,6 +109,21 @@ class Publications(Value):
     ports: tuple[Publication, ...]
 
 
+class EndpointChange(Value):
+    """What services ask of an endpoint. None: as it is."""
+
+    weight: int | None = None
+    ready: bool | None = None
+    terminating: bool | None = None
+    port_names: dict[str, int] | None = None
+
+
+class HostChange(Value):
+    """None: as it is."""
+
+    zone: str | None = None  # empty: of none
+
+
 class NewService(Value):
     """A name, and virtual addresses (VIPs) in front of endpoints of its network.
 

@@ -24,13 +24,37 @@ _PORTS_MOST: Final = 100
 _ENDPOINTS_MOST: Final = 1000  # of one slice
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1035, 2.3.1
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?|")
 _SUBDOMAIN = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 )
 _PORT_NAME = re.compile(
     r"(?=.{1,15}\Z)(?!.*--)(?=.*[a-z])[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 )  # RFC 6335
+_PORT = re.compile(
+    r"(?:([A-Za-z0-9-]{1,63})=)?([0-9]{1,10})(?::([A-Za-z0-9-]{1,63}))?(?:/([A-Za-z0-9]{1,10}))?",
+    re.ASCII,
+)
 _APP_PROTOCOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,252}")
+
+
+def parse_port(text: str) -> ServicePort:
+    """Of [NAME=]PORT[:TARGET][/PROTOCOL]; the target is that port where none is said."""
+    found = _PORT.fullmatch(text)
+    if not found:
+        raise Invalid(
+            f"{_told(text)} is no port of a service",
+            "expected [NAME=]PORT[:TARGET][/PROTOCOL], e.g. 80, http=80:8080/tcp or dns=53:dns/udp",
+        )
+    name, port, target, protocol = found.groups()
+    made = ServicePort(
+        port=int(port),
+        target=int(port) if target is None else int(target) if target.isdecimal() else target,
+        protocol=(protocol or "tcp").lower(),
+        name=name or "",
+    )
+    check_ports([made])
+    return made
 
 
 def check_name(name: str) -> None:
@@ -161,6 +185,13 @@ def check_port_names(names: dict[str, int]) -> None:
 def check_weight(weight: int) -> None:
     if not 0 <= weight <= WEIGHT_MOST:
         raise Invalid(f"weight {weight} is out of range", f"expected 0 to {WEIGHT_MOST}")
+
+
+def check_zone(zone: str) -> None:
+    if not _ZONE.fullmatch(zone):
+        raise Invalid(
+            f"{_told(zone)} is no zone", "expected up to 63 letters, digits, '-', '_' and '.'"
+        )
 
 
 def check_affinity(seconds: int) -> None:

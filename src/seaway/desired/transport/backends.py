@@ -24,7 +24,7 @@ from seaway.model.services import (
 )
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """What may be a backend, with all that a choice looks at."""
 
     id: str  # of an endpoint; of a slice, its name and which of its endpoints
@@ -109,7 +109,7 @@ def _first_of_each(addresses: Iterable[Address]) -> dict[int, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Situation:
     """What there is to know of a host that candidates are on."""
 
     zone: str = ""
@@ -122,7 +122,7 @@ class Rules:
     """By what is chosen: where this is, and what the service wants."""
 
     here: str  # the name of this host
-    hosts: Mapping[str, Whereabouts]  # by name: those of all candidates, and this one
+    hosts: Mapping[str, Situation]  # by name: those of all candidates, and this one
     policy: TrafficPolicy = "Cluster"
     distribution: Distribution = ""
     publish_not_ready: bool = False
@@ -132,7 +132,7 @@ class Rules:
         return self.hosts[self.here].zone if self.here in self.hosts else ""
 
 
-_OUTSIDE: Final = Whereabouts()
+_OUTSIDE: Final = Situation()
 
 
 def choose(able: Sequence[Candidate], rules: Rules) -> list[Candidate]:

@@ -16,7 +16,7 @@ from seaway.bpf import abi
 from seaway.desired.transport.backends import (
     Candidate,
     Rules,
-    Whereabouts,
+    Situation,
     choose,
     lack,
     of_endpoint,
@@ -34,7 +34,7 @@ from seaway.model.services import Distant, EndpointSlice, Service, ServicePort, 
 LABEL: Final = "label"  # of endpoints, by network, key and value
 PLACE: Final = "place"  # of services, by PortKey
 OF_SERVICE: Final = "service"  # of slices, by network and name
-WHEREABOUTS: Final = "whereabouts"  # of this host (HERE) and of others (their names)
+SITUATION: Final = "situation"  # of this host (HERE) and of others (their names)
 REACHED: Final = "reached"  # hosts to which a path leads
 HERE: Final = ""
 
@@ -46,7 +46,7 @@ _ALGORITHMS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class VipPort:
     """One port of a service, at one of its addresses."""
 
     service: Service
@@ -54,11 +54,11 @@ class Place:
     family: int
 
 
-def places_of(service: Service) -> Mapping[abi.PortKey, Place]:
+def places_of(service: Service) -> Mapping[abi.PortKey, VipPort]:
     return {
-        abi.PortKey(mapped(address), port.port.to_bytes(2, "big"), PROTOCOLS[port.protocol]): Place(
-            service, port, address.version
-        )
+        abi.PortKey(
+            mapped(address), port.port.to_bytes(2, "big"), PROTOCOLS[port.protocol]
+        ): VipPort(service, port, address.version)
         for address in service.addresses
         for port in service.ports
     }
@@ -84,24 +84,24 @@ def candidates(service: Service, view: View) -> list[Candidate]:
 
 def rules(service: Service, policy: TrafficPolicy, found: Iterable[Candidate], view: View) -> Rules:
     """By which this host chooses among these. The name of a headless service is that of all."""
-    here, about = next(iter(view.parts(Host, WHEREABOUTS, HERE)), ("", Whereabouts()))
+    here, about = next(iter(view.parts(Host, SITUATION, HERE)), ("", Situation()))
     hosts = {here: about}
     for name in {candidate.host for candidate in found} - {here, ""}:
-        hosts[name] = _whereabouts(name, view)
+        hosts[name] = _situation(name, view)
     if service.headless:
         return Rules(here, hosts, publish_not_ready=service.publish_not_ready)
     return Rules(here, hosts, policy, service.distribution, service.publish_not_ready)
 
 
-def _whereabouts(host: str, view: View) -> Whereabouts:
+def _situation(host: str, view: View) -> Situation:
     reached = bool(view.parts(Path, REACHED, host))
-    for zone, draining in view.parts(Peer, WHEREABOUTS, host):
-        return Whereabouts(zone, draining, reached)
-    return Whereabouts(reached=reached)
+    for zone, draining in view.parts(Peer, SITUATION, host):
+        return Situation(zone, draining, reached)
+    return Situation(reached=reached)
 
 
-def here_of(host: Host) -> Mapping[str, tuple[str, Whereabouts]]:
-    return {HERE: (host.name, Whereabouts(host.zone, host.draining))}
+def here_of(host: Host) -> Mapping[str, tuple[str, Situation]]:
+    return {HERE: (host.name, Situation(host.zone, host.draining))}
 
 
 def peer_of(peer: Peer) -> Mapping[str, tuple[str, bool]]:
@@ -118,7 +118,7 @@ def slice_of(of: EndpointSlice) -> Mapping[tuple[str, str], list[Candidate]]:
 
 
 def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
-    places: list[Place] = view.parts(Service, PLACE, key)
+    places: list[VipPort] = view.parts(Service, PLACE, key)
     if not places:
         return None
     service, port, family = places[0].service, places[0].port, places[0].family
@@ -139,6 +139,7 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
             flags=flags,
         ),
         backends,
+        service.drain,
     )
 
 
@@ -149,11 +150,11 @@ def _elsewhere(able: list[Candidate], by: Rules) -> bool:
 def _backends(
     chosen: Iterable[Candidate], family: int, port: ServicePort
 ) -> tuple[abi.Backend, ...]:
-    """In the order of their addresses. One that is named twice is one, with the first's weight."""
+    """In the order of their addresses. One that is named twice is one, with the larger weight."""
     weights: dict[tuple[bytes, int], int] = {}
-    for candidate in sorted(chosen, key=lambda c: c.id):
+    for candidate in chosen:
         place = candidate.address(family), candidate.port(port)
-        weights.setdefault(place, candidate.weight)
+        weights[place] = max(weights.get(place, 0), candidate.weight)
     backends, upto = [], 0
     for (octets, number), weight in sorted(weights.items()):
         upto += weight

@@ -1,4 +1,4 @@
-"""Sockets of datagrams that are connected: SOCK_DIAG_BY_FAMILY (linux/inet_diag.h, sock_diag.h)."""
+"""Sockets that are connected: SOCK_DIAG_BY_FAMILY (linux/inet_diag.h, sock_diag.h)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import struct
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
-from seaway.kernel.messages.fields import ip, unpack
-from seaway.kernel.rtnl import Request
+from seaway.kernel.messages.fields import ip, u32, unpack
+from seaway.kernel.rtnl import Request, attributes, nested
 from seaway.model.addresses import Address
 
 PROTOCOL: Final = 4  # NETLINK_SOCK_DIAG
@@ -19,16 +19,22 @@ _REQUEST = struct.Struct("=BBBxI48s")  # family, protocol, extensions, states, w
 # family; which socket: its own port, the other's, its address, the other's, …; its inode
 _HEAD = struct.Struct("=B3x2s2s16s16s12s16xI")
 _CONNECTED = 1 << 1  # TCP_ESTABLISHED, of datagrams too
+# Of TCP besides: SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT.
+_OPEN = _CONNECTED | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8
 _NO_STATE = 0
 _ANY = bytes(48)
+# Of a request, and in what is told: what a map of the kind SK_STORAGE has of a socket.
+_REQ_STORAGES, _REQ_MAP, _STORAGES, _STORAGE, _VALUE = 2, 1, 20, 1, 3
 
 
-class DatagramSocket(NamedTuple):
+class Socket(NamedTuple):
     family: int
+    protocol: int
     id: bytes  # struct inet_diag_sockid: both ends, and the kernel's number for the socket
     target: Address
     port: int
     inode: int
+    stored: bytes  # in the map that was asked for; empty: nothing
 
 
 def list_connected(family: int) -> tuple[int, bytes]:
@@ -36,14 +42,23 @@ def list_connected(family: int) -> tuple[int, bytes]:
     return SOCK_DIAG_BY_FAMILY, _request(family, _CONNECTED, _ANY)
 
 
+def list_storing(family: int, protocol: int, port: int, storage: int) -> tuple[int, bytes]:
+    """The same of those that have this port for their target (0: any), with what a map (its
+    descriptor) stores of each.
+    """
+    which = bytes(2) + port.to_bytes(2, "big") + _ANY[4:]
+    stored = nested(_REQ_STORAGES, u32(_REQ_MAP, storage))
+    return SOCK_DIAG_BY_FAMILY, _request(family, _OPEN, which, protocol) + stored
+
+
 def list_none() -> tuple[int, bytes]:
     """Asks only whether anything can be asked."""
     return SOCK_DIAG_BY_FAMILY, _request(socket.AF_INET, _NO_STATE, _ANY)
 
 
-def destroy(found: DatagramSocket) -> Request:
+def destroy(found: Socket) -> Request:
     """Its owner learns it by an error (ECONNABORTED). ENOENT: it is gone."""
-    return Request(SOCK_DESTROY, 0, _request(found.family, _CONNECTED, found.id))
+    return Request(SOCK_DESTROY, 0, _request(found.family, _OPEN, found.id, found.protocol))
 
 
 def destroy_none() -> Request:
@@ -51,12 +66,12 @@ def destroy_none() -> Request:
     return Request(SOCK_DESTROY, 0, _request(socket.AF_INET, _CONNECTED, _ANY))
 
 
-def _request(family: int, states: int, which: bytes) -> bytes:
-    return _REQUEST.pack(family, socket.IPPROTO_UDP, 0, states, which)
+def _request(family: int, states: int, which: bytes, protocol: int = socket.IPPROTO_UDP) -> bytes:
+    return _REQUEST.pack(family, protocol, 0, states, which)
 
 
-def parse_socket(body: bytes) -> DatagramSocket | None:
-    """None for one of another family."""
+def parse_socket(body: bytes, protocol: int = socket.IPPROTO_UDP) -> Socket | None:
+    """Of a listing of that protocol. None for one of another family."""
     family, sport, dport, src, dst, rest, inode = unpack(_HEAD, body)
     target = ip(family, dst[:4] if family == socket.AF_INET else dst)
     if target is None:
@@ -64,4 +79,10 @@ def parse_socket(body: bytes) -> DatagramSocket | None:
     if isinstance(target, IPv6Address) and target.ipv4_mapped:
         target = target.ipv4_mapped
     which = b"".join((sport, dport, src, dst, rest))
-    return DatagramSocket(family, which, target, int.from_bytes(dport, "big"), inode)
+    port = int.from_bytes(dport, "big")
+    return Socket(family, protocol, which, target, port, inode, _stored(body))
+
+
+def _stored(body: bytes) -> bytes:
+    maps = attributes(attributes(body, _HEAD.size).get(_STORAGES, b""))
+    return attributes(maps.get(_STORAGE, b"")).get(_VALUE, b"")

@@ -1,0 +1,189 @@
+"""Sockets that a service led to a backend which is none any more: they are ended.
+
+Such a socket speaks with the backend itself, and nothing is looked at when it sends. So those of
+datagrams end at once, and connections when the service's time to drain is over: their owners get an
+error (ECONNABORTED), and ask again. What the hooks did not lead is left, whomever it speaks with.
+
+What a socket asked lies with it in the map `sockets`. Of streams the kernel tells it when it lists
+them (INET_DIAG_SK_BPF_STORAGES), of datagrams only to who has a descriptor: so one is borrowed
+(`sockets`). It lists one network namespace at a time: each client's is entered, but only while
+somebody has connections to such a backend (`serving`).
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from seaway.bpf import abi, syscall
+from seaway.bpf.askers import ASKED, Asked, Place
+from seaway.bpf.objects import DataPlane
+from seaway.bpf.table import Table
+from seaway.kernel import netns, sockets
+from seaway.kernel.messages import sockets as wire
+from seaway.kernel.rtnl import Request, Rtnl
+from seaway.model.publications import PROTOCOLS
+
+log = structlog.get_logger(__name__)
+
+_DRAIN: Final = 30.0  # seconds, of connections whose service is not known any more
+_EVERY: Final = 0  # port
+_UDP: Final = PROTOCOLS["udp"]
+_GONE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ESTALE, errno.ESRCH))
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """A port of a VIP, and what was a backend of it."""
+
+    service: abi.PortKey
+    backend: abi.PortKey
+
+
+Serves = Callable[[abi.PortKey, abi.PortKey], bool]
+Spaces = Callable[[], Iterable[tuple[str, int]]]  # network namespaces: paths and inodes
+
+
+class Partings:
+    """`spaces`: of the endpoints. That of the thread that calls is the host's."""
+
+    def __init__(
+        self, plane: DataPlane, spaces: Spaces, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._storage = plane.maps["sockets"]
+        self._serving = Table(plane.maps["serving"])
+        self._spaces = spaces
+        self._clock = clock
+        self._due: dict[Parting, float] = {}
+        self._counted: set[abi.PortKey] = set()  # backends that went: not, once nobody has any
+
+    def left(
+        self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float = _DRAIN
+    ) -> None:
+        """These are no backends of the service any more."""
+        at = self._clock() + (drain if service.protocol == PROTOCOLS["tcp"] else 0)
+        for backend in backends:
+            self._due[Parting(service, backend)] = at
+
+    @property
+    def due(self) -> float | None:
+        """In how many seconds `end` has something to do; None: nothing is known."""
+        times = list(self._due.values())
+        return max(0.0, min(times) - self._clock()) if times else None
+
+    def end(self, serves: Serves) -> int:
+        """The sockets whose time is over; how many. `serves`: whether it is a backend (again)."""
+        now = self._clock()
+        over = [parting for parting, at in list(self._due.items()) if at <= now]
+        for parting in over:
+            del self._due[parting]
+        gone = {p for p in over if not serves(p.service, p.backend)}
+        self._counted |= {p.backend for p in gone}
+        busy = {p for p in gone if self.connections(p.backend)}
+        ended = self._end_all(busy) if busy else 0
+        self._forget()
+        return ended
+
+    def find(self, serves: Serves) -> None:
+        """Those that parted while no agent was here: their time begins now."""
+        with ExitStack() as stack:
+            for _, _, parting in self._led({(p, _EVERY) for p in PROTOCOLS.values()}, stack):
+                if not serves(parting.service, parting.backend):
+                    self.left(parting.service, [parting.backend])
+
+    def connections(self, backend: abi.PortKey) -> int:
+        """How many sockets of this host have to it, by services."""
+        value = self._serving.element(backend.pack())
+        return int.from_bytes(value, sys.byteorder) if value else 0
+
+    def _end_all(self, busy: Collection[Parting]) -> int:
+        asked = {(p.backend.protocol, int.from_bytes(p.backend.port, "big")) for p in busy}
+        requests: dict[Rtnl, list[Request]] = defaultdict(list)
+        with ExitStack() as stack:
+            for diag, socket, parting in self._led(asked, stack):
+                if parting in busy:
+                    requests[diag].append(wire.destroy(socket))
+            told = [error for diag, sent in requests.items() for error in diag.request(sent)]
+        failed = [error for error in told if error and error.errno != errno.ENOENT]
+        if failed:
+            log.warning("sockets that asked a service are not ended", error=str(failed[0]))
+        return len(told) - len(failed)
+
+    def _led(
+        self, asked: Collection[tuple[int, int]], stack: ExitStack
+    ) -> Iterator[tuple[Rtnl, wire.Socket, Parting]]:
+        """Sockets that services led to one of these protocols and ports, each with whom to ask
+        about it: until the stack is closed.
+        """
+        speaking: list[tuple[Rtnl, wire.Socket]] = []
+        for diag in self._diags():
+            with ExitStack() as own:
+                own.enter_context(diag)
+                if found := list(_listed(diag, asked, self._storage)):
+                    speaking += ((diag, socket) for socket in found)
+                    stack.push(own.pop_all())
+        stored = self._borrowed({s.inode for _, s in speaking if s.protocol == _UDP})
+        for diag, socket in speaking:
+            if parting := _parting(socket.protocol, stored.get(socket.inode, socket.stored)):
+                yield diag, socket, parting
+
+    def _borrowed(self, inodes: Collection[int]) -> dict[int, bytes]:
+        """What is stored of sockets of datagrams: only their descriptors tell."""
+        found = {}
+        for inode, descriptor in sockets.borrowed(inodes):
+            key = descriptor.to_bytes(4, sys.byteorder)
+            found[inode] = syscall.lookup(self._storage, key, ASKED) or b""
+        return found
+
+    def _diags(self) -> Iterator[Rtnl]:
+        """In each namespace in turn. One that is gone has no sockets."""
+        for path, inode in ((None, 0), *self._spaces()):
+            try:
+                yield _opened(path, inode)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    log.warning("sockets of a client are not looked at", error=str(error))
+
+    def _forget(self) -> None:
+        """A backend that went is counted no more, once nobody has a connection to it."""
+        idle = {backend for backend in self._counted if not self.connections(backend)}
+        self._serving.delete([backend.pack() for backend in idle])
+        self._counted -= idle
+
+
+def _opened(path: str | None, inode: int) -> Rtnl:
+    def here() -> Rtnl:
+        return Rtnl(protocol=wire.PROTOCOL)
+
+    if path is None:
+        return here()
+    with netns.opened(path, inode) as space:
+        return netns.visit(space, here)
+
+
+def _listed(diag: Rtnl, asked: Collection[tuple[int, int]], storage: int) -> Iterator[wire.Socket]:
+    for family in wire.FAMILIES:
+        for protocol, port in asked:
+            for body in diag.dump(*wire.list_storing(family, protocol, port, storage)):
+                if socket := wire.parse_socket(body, protocol):
+                    yield socket
+
+
+def _parting(protocol: int, stored: bytes) -> Parting | None:
+    """None: no service led it."""
+    asked = Asked.unpack(stored) if len(stored) == ASKED else None
+    if asked is None or not asked.counted:
+        return None
+    service, backend = (Place.unpack(place) for place in (asked.place, asked.backend))
+    return Parting(
+        abi.PortKey(service.addr, service.port, protocol),
+        abi.PortKey(backend.addr, backend.port, protocol),
+    )

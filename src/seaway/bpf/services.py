@@ -1,0 +1,185 @@
+"""Services in the maps `services` and `backends`: each port of a VIP with all its backends.
+
+An agent without memory knows them for its own by their pins. A program may look between any two
+writes, and an agent may die there: a slot is there before the count that says so, and goes after
+it, the last one first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from struct import Struct
+from typing import Final
+
+from seaway.bpf import abi
+from seaway.bpf.objects import DataPlane
+from seaway.bpf.table import Table
+
+_FEW: Final = 1000  # services; more of them are read faster with all the others
+_PLACE: Final = 20  # bytes of a port key
+_SLOT: Final = Struct("=I")
+_BACKEND: Final = Struct(abi.Backend.c_format)
+_NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
+
+Frontends = Mapping[abi.PortKey, abi.Frontend]
+# A port of a VIP, what is no backend of it any more, and in how many seconds connections may end.
+Left = Callable[[abi.PortKey, Collection[abi.PortKey], float], None]
+
+
+class ServiceTarget:
+    """A target (`seaway.reconcile`). `left` is told which backends went."""
+
+    name = "services"
+
+    def __init__(self, plane: DataPlane, left: Left) -> None:
+        self._services = Table(plane.maps["services"])
+        self._backends = Table(plane.maps["backends"])
+        self._turns = Table(plane.maps["turns"])
+        self._left = left
+        self._drains: dict[abi.PortKey, float] = {}  # of those that this agent put
+        self._read: tuple[int, int] | None = None  # what was read last, by a digest
+        self._meant: dict[abi.PortKey, abi.Frontend] = {}
+        self._loose: dict[abi.PortKey, list[int]] = {}  # slots that no count has, as seen last
+
+    def read(self) -> dict[abi.PortKey, abi.Frontend]:
+        services, slots = dict(self._services.elements()), dict(self._backends.elements())
+        digest = hash(frozenset(services.items())), hash(frozenset(slots.items()))
+        if digest != self._read:
+            self._loose.clear()
+            self._meant = dict(self._frontends(services, slots))
+            self._read = digest
+        return self._meant
+
+    def look(self, keys: Collection[abi.PortKey]) -> Frontends:
+        if len(keys) > _FEW:
+            found = self.read()
+            return {key: found[key] for key in keys if key in found}
+        services: dict[bytes, bytes] = {}
+        slots: dict[bytes, bytes] = {}
+        for key in map(abi.PortKey.pack, keys):
+            if (value := self._services.element(key)) is not None:
+                services[key] = value
+            slots |= self._read_slots(key)
+        return dict(self._frontends(services, slots))
+
+    def put(self, objects: Frontends) -> dict[abi.PortKey, OSError]:
+        before = self.look(objects.keys())
+        loose = {key: self._loose.pop(key) for key in objects if key in self._loose}
+        failed = self._count(_shrinking(before, objects))
+        failed |= self._fill(before, {k: o for k, o in objects.items() if k not in failed})
+        failed |= self._count({k: o for k, o in objects.items() if k not in failed})
+        self._empty(
+            _slot_keys(key, _beyond(len(of.backends), _slots(before, key), loose.get(key, ())))
+            for key, of in objects.items()
+            if key not in failed
+        )
+        for key in objects.keys() - failed.keys():
+            self._drains[key] = objects[key].drain
+            self._tell(key, before, objects[key])
+        return failed
+
+    def delete(self, keys: set[abi.PortKey]) -> dict[abi.PortKey, OSError]:
+        before = self.look(keys)
+        packed = {key.pack(): key for key in keys}
+        failed = {packed[k]: e for k, e in self._services.delete(list(packed)).items()}
+        gone = keys - failed.keys()
+        self._empty(
+            _slot_keys(key, _beyond(0, _slots(before, key), self._loose.pop(key, ())))
+            for key in gone
+        )
+        self._turns.delete([key.pack() for key in gone])
+        for key in gone:
+            self._tell(key, before, None)
+            self._drains.pop(key, None)
+        return failed
+
+    def serves(self, service: abi.PortKey, backend: abi.PortKey) -> bool:
+        """Whether it is one of its backends now. May run in a thread."""
+        packed = service.pack()
+        value = self._services.element(packed)
+        count = abi.Service.unpack(value).backends if value else 0
+        place = backend.addr + backend.port
+        return any(v[: len(place)] == place for _, v in islice(self._read_slots(packed), count))
+
+    def _read_slots(self, service: bytes) -> Iterator[tuple[bytes, bytes]]:
+        slot = 0
+        while (value := self._backends.element(key := service + _SLOT.pack(slot))) is not None:
+            yield key, value
+            slot += 1
+
+    def _frontends(
+        self, services: Mapping[bytes, bytes], slots: Mapping[bytes, bytes]
+    ) -> Iterator[tuple[abi.PortKey, abi.Frontend]]:
+        """What stands in slots that no count has is told too: so it differs from what should be."""
+        found: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
+        for slot_key, backend in slots.items():
+            slot = _SLOT.unpack_from(slot_key, _PLACE)[0]
+            found[slot_key[:_PLACE]].append((slot, backend))
+        for packed in services.keys() | found.keys():
+            key, numbered = abi.PortKey.unpack(packed), sorted(found[packed])
+            value = services.get(packed)
+            service = abi.Service.unpack(value) if value else _NOBODY
+            loose = [slot for slot, _ in numbered if slot >= service.backends]
+            if loose:
+                self._loose[key] = loose
+            whole = len(numbered) == (numbered[-1][0] + 1 if numbered else 0)
+            backends = (abi.Backend(*_BACKEND.unpack(v)) for _, v in numbered)
+            yield key, abi.Frontend(service, tuple(backends) if whole else ())
+
+    def _count(self, objects: Frontends) -> dict[abi.PortKey, OSError]:
+        packed = {key.pack(): key for key in objects}
+        items = [(k, objects[key].service.pack()) for k, key in packed.items()]
+        return {packed[k]: error for k, error in self._services.update(items).items()}
+
+    def _fill(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, OSError]:
+        """Only slots that hold something else."""
+        items: list[tuple[bytes, bytes]] = []
+        for key, of in objects.items():
+            service, old = key.pack(), before[key].backends if key in before else ()
+            items += (
+                (service + _SLOT.pack(slot), _BACKEND.pack(b.addr, b.port, b.pad, b.upto))
+                for slot, b in enumerate(of.backends)
+                if slot >= len(old) or old[slot] != b
+            )
+        failed = self._backends.update(items)
+        return {abi.PortKey.unpack(k[:_PLACE]): error for k, error in failed.items()}
+
+    def _empty(self, slots: Iterable[list[bytes]]) -> None:
+        """What stays behind is seen when all is read next, and emptied then."""
+        self._backends.delete([key for keys in slots for key in keys])
+
+    def _tell(self, key: abi.PortKey, before: Frontends, now: abi.Frontend | None) -> None:
+        if key not in before:
+            return
+        gone = _places(key, before[key]) - (_places(key, now) if now else set())
+        if gone:
+            self._left(key, gone, self._drains.get(key, before[key].drain))
+
+
+def _shrinking(before: Frontends, objects: Frontends) -> Frontends:
+    return {
+        key: of
+        for key, of in objects.items()
+        if key in before and of.service.backends < before[key].service.backends
+    }
+
+
+def _slots(frontends: Frontends, key: abi.PortKey) -> int:
+    return len(frontends[key].backends) if key in frontends else 0
+
+
+def _beyond(count: int, before: int, loose: Iterable[int]) -> set[int]:
+    """The slots that nothing is to stand in."""
+    return {slot for slot in (*range(count, before), *loose) if slot >= count}
+
+
+def _slot_keys(service: abi.PortKey, slots: Collection[int]) -> list[bytes]:
+    """The last one first."""
+    packed = service.pack() if slots else b""
+    return [packed + _SLOT.pack(slot) for slot in sorted(slots, reverse=True)]
+
+
+def _places(service: abi.PortKey, frontend: abi.Frontend) -> set[abi.PortKey]:
+    return {abi.PortKey(b.addr, b.port, service.protocol) for b in frontend.backends}

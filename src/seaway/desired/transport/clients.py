@@ -1,0 +1,25 @@
+"""Who may ask services besides the host itself: the network namespaces of its endpoints."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from seaway.desired.network.endpoints import container_number
+from seaway.facts import Derivation, Source, View
+from seaway.model.facts import Endpoint
+
+COOKIE: Final = "cookie"  # an index of endpoints
+_HALF: Final = (1 << 32) - 1
+
+
+def cookies_of(endpoint: Endpoint) -> tuple[int, ...]:
+    return (endpoint.netns_cookie,) if endpoint.netns_cookie else ()
+
+
+def _client(cookie: int, view: View) -> int | None:
+    """All endpoints of one namespace are of one container, or at least of one that asks."""
+    numbers = [container_number(e) & _HALF for e in view.where(Endpoint, COOKIE, cookie)]
+    return min(numbers, default=None)
+
+
+CLIENTS = Derivation("clients", (Source(Endpoint, cookies_of),), _client)

@@ -1,0 +1,160 @@
+"""The target of services keeps its contract, and writes in an order that no program can mistake."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+import contracts
+from cast import World
+from seaway.bpf import abi
+from seaway.bpf.services import ServiceTarget
+from seaway.bpf.table import Table
+from seaway.model.addresses import mapped
+from serviced import frontend, port_key
+
+TCP, UDP = 6, 17
+ONE, TWO, THREE = (port_key(vip, 80, TCP) for vip in ("10.223.0.1", "fd00::ff:1", "10.223.0.2"))
+PLACES = [(f"10.208.0.{number}", 7000) for number in range(1, 9)]
+SOME = {ONE: frontend(PLACES[:3]), TWO: frontend([("fd00::1", 7)], (9,)), THREE: frontend([])}
+Left = list[tuple[abi.PortKey, Collection[abi.PortKey], float]]
+
+
+class OnStage:
+    """The target, called where its descriptors are."""
+
+    name = "services"
+
+    def __init__(self, world: World) -> None:
+        self.left: Left = []
+        self._place = world.place
+        self._target = world.place.run(ServiceTarget, world.plane, self._note)
+        self.tables = {n: Table(world.plane.maps[n]) for n in ("services", "backends", "turns")}
+        self.read, self.look = self._on_stage("read"), self._on_stage("look")
+        self.put, self.delete = self._on_stage("put"), self._on_stage("delete")
+        self.serves = self._on_stage("serves")
+
+    def _on_stage(self, method: str) -> Callable[..., Any]:
+        return lambda *arguments: self._place.run(getattr(self._target, method), *arguments)
+
+    def _note(self, *told: Any) -> None:
+        self.left.append(told)
+
+    def slots(self) -> set[tuple[bytes, int]]:
+        found = self._place.run(lambda: dict(self.tables["backends"].elements()))
+        return {(key[:20], int.from_bytes(key[20:], "little")) for key in found}
+
+
+@pytest.fixture
+def target(world):
+    made = OnStage(world)
+    made.delete(set(made.read()))
+    made.left.clear()
+    return made
+
+
+def test_objects_are_put_and_deleted_and_both_may_be_repeated(target):
+    contracts.puts_and_deletes(target, SOME)
+    assert set() == target.slots()
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 5])
+def test_another_value_takes_the_place_of_the_old(target, number):
+    contracts.changes_what_is_there(target, SOME, {ONE: frontend(PLACES[-number or 8 :])})
+    target.put({ONE: frontend(PLACES[:number])})
+    assert {(ONE.pack(), slot) for slot in range(number)} == {
+        found for found in target.slots() if found[0] == ONE.pack()
+    }
+
+
+@pytest.mark.parametrize("slot", [0, 1, 2])
+def test_a_slot_that_was_taken_away_is_put_back(target, slot):
+    key = ONE.pack() + slot.to_bytes(4, "little")
+    contracts.finds_and_repairs_drift(target, SOME, lambda: target.tables["backends"].delete([key]))
+
+
+def test_a_count_that_was_taken_away_or_changed_is_put_back(target):
+    services = target.tables["services"]
+    lower = abi.Service(1, 1, 0, abi.SERVICE_RANDOM, abi.SERVICE_EVEN)
+    for meddle in (
+        lambda: services.delete([ONE.pack()]),
+        lambda: services.update([(ONE.pack(), lower.pack())]),
+    ):
+        contracts.finds_and_repairs_drift(target, SOME, meddle)
+        target.delete(set(SOME))
+        assert set() == target.slots()
+
+
+def test_slots_that_a_dead_agent_left_are_seen_and_emptied(target):
+    """It lowered the count, or deleted the service, and came no further."""
+    for service in (ONE, port_key("10.223.9.9", 1, UDP)):
+        target.put(SOME)
+        items = [
+            (service.pack() + slot.to_bytes(4, "little"), SOME[ONE].backends[0].pack())
+            for slot in range(3, 6)
+        ]
+        target.tables["backends"].update(items)
+        found = target.read()
+        assert found.get(service) != SOME.get(service)
+        assert {} == target.delete(found.keys() - SOME.keys())
+        assert {} == target.put({k: v for k, v in SOME.items() if found[k] != v})
+        assert target.read() == SOME
+        assert 4 == len(target.slots())
+
+
+def test_who_left_is_told_and_who_came_or_weighs_otherwise_is_not(target):
+    target.put({ONE: frontend(PLACES[:4])})
+    target.put({ONE: frontend(PLACES[1:6], weights=(1, 2, 3, 4, 5))})
+    target.delete({ONE, TWO})
+
+    first, rest = ({port_key(*place, TCP) for place in part} for part in (PLACES[:1], PLACES[1:6]))
+    assert [(ONE, first, 30.0), (ONE, rest, 30.0)] == target.left
+
+
+def test_it_knows_who_is_a_backend(target):
+    target.put(SOME)
+    told = [target.serves(ONE, port_key(*place, TCP)) for place in PLACES[:4]]
+    assert [True, True, True, False] == told
+    assert not target.serves(port_key("10.223.9.9", 1, TCP), port_key(*PLACES[0], TCP))
+
+
+def test_turns_go_with_their_service(target):
+    target.put(SOME)
+    target.tables["turns"].update([(ONE.pack(), bytes(8)), (TWO.pack(), bytes(8))])
+    target.delete({ONE})
+    assert [TWO.pack()] == [key for key, _ in target.tables["turns"].elements()]
+
+
+def test_ten_thousand_services_are_written_in_a_second_of_this_cpu(target, tell):
+    """And one of them changed in ten milliseconds."""
+    places = [
+        (mapped(ip_address(0x0AD00000 + number)), (7000).to_bytes(2, "big"))
+        for number in range(1000)
+    ]
+    many = {}
+    for number in range(10_000):
+        chosen = (places[(number * 10 + slot) % 1000] for slot in range(10))
+        backends = tuple(abi.Backend(*place, 0, slot + 1) for slot, place in enumerate(chosen))
+        vip = mapped(ip_address(0x0ADF0000 + number))
+        service = abi.Service(10, 10, 0, abi.SERVICE_RANDOM, abi.SERVICE_EVEN)
+        many[abi.PortKey(vip, b"\0\x50", TCP)] = abi.Frontend(service, backends)
+    one = next(iter(many))
+    spent = {}
+    for name, work in {
+        "all": lambda: target.put(many),
+        "one": lambda: target.put({one: frontend(PLACES)}),
+        "read": target.read,
+    }.items():
+        start = time.thread_time(), time.process_time()
+        work()
+        spent[name] = time.process_time() - start[1]
+    tell(", ".join(f"{name}: {1000 * seconds:.1f} ms" for name, seconds in spent.items()))
+    assert many | {one: frontend(PLACES)} == target.read()
+    target.delete(set(many))
+    assert set() == target.slots()
+    assert spent["all"] < 1
+    assert spent["one"] < 0.01

@@ -1,0 +1,213 @@
+"""What becomes of the sockets that speak with a backend which left its service.
+
+The scene is that of `serviced`; a clock of the test's says when the time to drain is over.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dataplane import Container
+from seaway.bpf import abi
+from seaway.bpf.partings import Partings
+from serviced import (
+    BACKEND,
+    DATAGRAM,
+    PORT,
+    PROTOCOLS,
+    STREAM,
+    TCP,
+    UDP,
+    VIP,
+    Scene,
+    frontend,
+    port_key,
+    scenes,
+)
+
+FAMILIES = pytest.mark.parametrize("family", [4, 6])
+DRAIN = 30.0
+
+
+@pytest.fixture(scope="module")
+def stood() -> Iterator[Scene]:
+    with scenes() as made:
+        yield made
+
+
+@pytest.fixture
+def scene(stood: Scene) -> Iterator[Scene]:
+    stood.serve_by(stood.containers[1:2])
+    yield stood
+    stood.clear()
+    stood.clock.now += 1000
+    end(stood)
+
+
+def end(scene: Scene) -> int:
+    return scene.host.place.run(scene.partings.end, scene.services.serves)
+
+
+def asking(scene: Scene, who: Container | Path, family: int, kind: int) -> socket.socket:
+    """Somebody who is answered."""
+    client = scene.open(who, family, kind)
+    client.connect((VIP[family], PORT))
+    assert answered(client)
+    return client
+
+
+def answered(client: socket.socket) -> bool:
+    """Of a socket that was ended its owner is told."""
+    try:
+        client.send(b"q")
+        return bool(client.recv(100))
+    except OSError as error:
+        if error.errno not in {errno.ECONNABORTED, errno.EDESTADDRREQ, errno.EPIPE}:
+            raise
+        return False
+
+
+@FAMILIES
+def test_datagrams_end_at_once_of_containers_and_of_the_host(scene, family):
+    anna, _, carl = scene.containers
+    with (
+        closing(asking(scene, anna, family, DATAGRAM)) as one,
+        closing(asking(scene, scene.home, family, DATAGRAM)) as two,
+    ):
+        scene.serve_by([carl])
+        assert 2 == end(scene)
+        assert [False, False] == [answered(one), answered(two)]
+        one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # read, as an owner reads it
+        one.connect((VIP[family], PORT))
+        assert answered(one)
+
+
+def test_a_mapped_address_ends_alike(scene):
+    with closing(scene.open(scene.containers[0], 6, DATAGRAM)) as client:
+        client.connect((f"::ffff:{VIP[4]}", PORT))
+        assert answered(client)
+        scene.serve_by(scene.containers[2:])
+        assert 1 == end(scene)
+        assert not answered(client)
+
+
+@FAMILIES
+def test_a_connection_lives_until_its_time_to_drain_is_over(scene, family):
+    anna, bert, carl = scene.containers
+    with closing(asking(scene, anna, family, STREAM)) as client:
+        scene.serve_by([carl])
+        assert (0, 0.0) == (end(scene), scene.partings.due and 0.0)
+        scene.clock.now += DRAIN - 1
+        assert (0, 1.0) == (end(scene), scene.partings.due)
+        assert answered(client)
+        assert 1 == scene.connections(bert.address(family), BACKEND, TCP)
+        scene.clock.now += 1
+        assert 1 == end(scene)
+        assert not answered(client)
+
+
+def test_a_backend_that_is_one_again_keeps_its_connections(scene):
+    anna, bert, carl = scene.containers
+    with closing(asking(scene, anna, 4, STREAM)) as client:
+        scene.serve_by([carl])
+        scene.serve_by([bert, carl])
+        scene.clock.now += DRAIN
+        assert 0 == end(scene)
+        assert answered(client)
+
+
+def test_a_service_that_goes_takes_its_connections_along(scene):
+    with closing(asking(scene, scene.containers[0], 4, STREAM)) as client:
+        scene.clear_services()
+        scene.clock.now += DRAIN
+        assert 1 == end(scene)
+        assert not answered(client)
+
+
+def test_only_who_asked_that_service_ends(scene):
+    """Not who speaks with the backend itself, nor who came by another service."""
+    anna, bert, carl = scene.containers
+    other = port_key(VIP[4], PORT + 1, UDP)
+    scene.serve({other: frontend([(bert.address(4), BACKEND)])})
+    with (
+        closing(asking(scene, anna, 4, DATAGRAM)) as gone,
+        closing(scene.open(anna, 4, DATAGRAM)) as direct,
+        closing(scene.open(anna, 4, DATAGRAM)) as by_another,
+    ):
+        direct.connect((bert.address(4), BACKEND))
+        by_another.connect((VIP[4], PORT + 1))
+        scene.serve_by([carl])
+        assert 1 == end(scene)
+        assert [False, True, True] == [answered(c) for c in (gone, direct, by_another)]
+
+
+def test_nobody_is_looked_for_where_nobody_asked(scene):
+    """Else each change of a service would go through all namespaces."""
+
+    def spaces() -> Iterator[tuple[str, int]]:
+        raise AssertionError
+        yield
+
+    bert = scene.containers[1]
+    partings = scene.host.place.run(Partings, scene.host.plane, spaces, scene.clock)
+    service, backend = (port_key(a, p, UDP) for a, p in ((VIP[4], PORT), (bert.address(4), 1)))
+    partings.left(service, [backend])
+    assert 0 == scene.host.place.run(partings.end, lambda *_: False)
+
+
+def test_what_went_while_no_agent_was_here_has_its_time_from_now_on(scene):
+    anna, _, carl = scene.containers
+    with (
+        closing(asking(scene, anna, 4, STREAM)) as stream,
+        closing(asking(scene, anna, 4, DATAGRAM)) as datagrams,
+    ):
+        scene.serve_by([carl])
+        run = scene.host.place.run
+        partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock)
+        run(partings.find, scene.services.serves)
+        assert 1 == run(partings.end, scene.services.serves)
+        assert [True, False] == [answered(stream), answered(datagrams)]
+        scene.clock.now += DRAIN
+        assert 1 == run(partings.end, scene.services.serves)
+        assert not answered(stream)
+
+
+@pytest.mark.parametrize("kind", [STREAM, DATAGRAM])
+def test_a_backend_that_went_is_counted_no_more_when_the_last_one_is_closed(scene, kind):
+    anna, bert, carl = scene.containers
+    place = port_key(bert.address(4), BACKEND, PROTOCOLS[kind])
+    client = asking(scene, anna, 4, kind)
+    scene.serve_by([carl])
+    scene.clock.now += DRAIN
+    assert 1 == end(scene)
+    assert scene.table("serving").element(place.pack()) is not None
+    client.close()
+    end(scene)
+    assert scene.table("serving").element(place.pack()) is None
+
+
+def test_a_namespace_that_is_gone_holds_back_none(scene):
+    anna, _, carl = scene.containers
+    (path, inode), *_ = scene.spaces
+    spaces = [("/run/netns/nowhere", 7), (path, inode + 1), (path, inode)]
+    run = scene.host.place.run
+    partings = run(Partings, scene.host.plane, lambda: spaces, scene.clock)
+    with closing(asking(scene, anna, 4, DATAGRAM)) as client:
+        scene.serve_by([carl])
+        run(partings.find, scene.services.serves)
+        assert 1 == run(partings.end, scene.services.serves)
+        assert not answered(client)
+
+
+def test_weights_and_algorithms_that_change_end_nothing(scene):
+    anna, bert, _ = scene.containers
+    with closing(asking(scene, anna, 4, DATAGRAM)) as client:
+        scene.serve_by([bert], weights=(5,), algorithm=abi.SERVICE_LEAST, affinity=9)
+        assert scene.partings.due is None
+        assert answered(client)

@@ -1,0 +1,243 @@
+"""Services, asked by real sockets: whom they reach, and whom they take for who answers.
+
+The scene is that of `serviced`.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from seaway.bpf import abi
+from serviced import (
+    BACKEND,
+    DATAGRAM,
+    PORT,
+    PROTOCOLS,
+    STREAM,
+    TCP,
+    UDP,
+    VIP,
+    Scene,
+    frontend,
+    place_of,
+    port_key,
+    scenes,
+)
+from waiting import wait
+
+# As a socket names the VIP: its own family, that of the VIP, and how it is written.
+WAYS = {
+    "v4": (4, 4, VIP[4]),
+    "v6": (6, 6, VIP[6]),
+    "mapped": (6, 4, f"::ffff:{VIP[4]}"),
+}
+ALL_WAYS = pytest.mark.parametrize("way", WAYS)
+Ask = Callable[[socket.socket, str], tuple[str, str]]
+
+
+def stream(client: socket.socket, vip: str) -> tuple[str, str]:
+    client.connect((vip, PORT))
+    client.sendall(b"q")
+    return client.recv(100).decode(), client.getpeername()[0]
+
+
+def connected(client: socket.socket, vip: str) -> tuple[str, str]:
+    client.connect((vip, PORT))
+    client.send(b"q")
+    answer, sender = client.recvfrom(100)
+    assert sender[:2] == client.getpeername()[:2] == (vip, PORT)
+    return answer.decode(), sender[0]
+
+
+def datagram(client: socket.socket, vip: str) -> tuple[str, str]:
+    client.sendto(b"q", (vip, PORT))
+    answer, sender = client.recvfrom(100)
+    assert PORT == sender[1]
+    return answer.decode(), sender[0]
+
+
+ASKS = pytest.mark.parametrize(
+    ("kind", "ask"),
+    [(STREAM, stream), (DATAGRAM, connected), (DATAGRAM, datagram)],
+    ids=["stream", "connected", "datagram"],
+)
+
+
+@pytest.fixture(scope="module")
+def stood() -> Iterator[Scene]:
+    with scenes() as made:
+        yield made
+
+
+@pytest.fixture
+def scene(stood: Scene) -> Iterator[Scene]:
+    yield stood
+    stood.clear()
+
+
+@ALL_WAYS
+@ASKS
+def test_a_container_is_answered_by_a_backend_and_takes_it_for_the_vip(scene, way, kind, ask):
+    anna, bert, _ = scene.containers
+    scene.serve_by([bert])
+    own, family, vip = WAYS[way]
+    with scene.open(anna, own, kind) as client:
+        assert (f"2 {anna.address(family)}", vip) == ask(client, vip)
+
+
+@ALL_WAYS
+@ASKS
+def test_the_host_asks_services_too(scene, way, kind, ask):
+    scene.serve_by(scene.containers[1:2])
+    own, family, vip = WAYS[way]
+    with scene.open(scene.home, own, kind) as client:
+        assert (f"2 {scene.host.own[family]}", vip) == ask(client, vip)
+
+
+@ALL_WAYS
+@ASKS
+def test_a_container_reaches_itself_by_a_service(scene, way, kind, ask):
+    anna, *_ = scene.containers
+    scene.serve_by([anna])
+    own, family, vip = WAYS[way]
+    with scene.open(anna, own, kind) as client:
+        assert (f"1 {anna.address(family)}", vip) == ask(client, vip)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_socket_of_a_namespace_that_is_no_clients_is_left_alone(scene, family):
+    """Its packets go to the VIP itself, which nobody has."""
+    scene.serve_by(scene.containers)
+    lost = scene.host.drops(scene.stranger).get("no_endpoint", 0)
+    with scene.open(scene.stranger, family, STREAM) as client, pytest.raises(OSError, match="No r"):
+        client.connect((VIP[family], PORT))
+    with scene.open(scene.stranger, family, DATAGRAM) as client:
+        client.sendto(b"q", (VIP[family], PORT))
+        client.connect((VIP[family], PORT))
+        assert scene.asked(client) is None
+    assert wait(lambda: scene.host.drops(scene.stranger).get("no_endpoint", 0) >= lost + 2)
+
+
+def test_a_port_that_the_service_has_not_is_left_alone(scene):
+    scene.serve_by(scene.containers)
+    with scene.open(scene.containers[0], 4, DATAGRAM) as client:
+        client.connect((VIP[4], PORT + 1))
+        assert scene.asked(client) is None
+
+
+@ALL_WAYS
+@ASKS
+@pytest.mark.parametrize("weights", [(), (0, 0)], ids=["no backends", "no weight"])
+def test_a_service_without_a_backend_refuses_at_once(scene, way, kind, ask, weights):
+    scene.serve_by(scene.containers[: len(weights)], weights=weights)
+    own, _, vip = WAYS[way]
+    with scene.open(scene.containers[0], own, kind) as client:
+        client.setblocking(False)
+        with pytest.raises(ConnectionRefusedError):
+            ask(client, vip)
+        assert scene.asked(client) is None
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_who_asks_a_silent_service_hears_nothing(scene, family):
+    scene.serve_by([], flags=abi.SERVICE_SILENT)
+    anna = scene.containers[0]
+    before = scene.host.drops(anna).get("silent", 0)
+    with scene.open(anna, family, STREAM) as client:
+        client.setblocking(False)
+        assert errno.EINPROGRESS == client.connect_ex((VIP[family], PORT))
+        assert wait(lambda: scene.host.drops(anna).get("silent", 0) > before)
+        assert ([], [], []) == select.select([client], [client], [client], 0)
+    with scene.open(anna, family, DATAGRAM) as client:
+        before = scene.host.drops(anna)["silent"]
+        client.sendto(b"q", (VIP[family], PORT))
+        assert wait(lambda: scene.host.drops(anna)["silent"] > before)
+
+
+def test_a_socket_of_datagrams_stays_with_its_backend_while_that_is_one(scene):
+    scene.serve_by(scene.containers)
+    with scene.open(scene.containers[0], 4, DATAGRAM) as client:
+        told = {datagram(client, VIP[4])[0] for _ in range(40)}
+        (first,) = told
+        left = [c for c in scene.containers if not first.startswith(f"{c.number} ")]
+        scene.serve_by(left)
+        (second,) = {datagram(client, VIP[4])[0] for _ in range(40)}
+        assert first != second
+        scene.serve_by(scene.containers)  # whose slots are other ones now
+        assert {second} == {datagram(client, VIP[4])[0] for _ in range(40)}
+
+
+def test_a_connection_is_counted_until_its_socket_is_closed(scene):
+    anna, bert, _ = scene.containers
+    scene.serve_by([bert])
+    for kind in (STREAM, DATAGRAM):
+        for family in (4, 6):
+            place = bert.address(family), BACKEND, PROTOCOLS[kind]
+            with scene.open(anna, family, kind) as client:
+                client.connect((VIP[family], PORT))
+                assert 1 == scene.connections(*place)
+                with client.dup():
+                    client.close()
+                    assert 1 == scene.connections(*place)
+            assert 0 == scene.connections(*place)
+
+
+def test_a_socket_that_connects_again_is_counted_once_and_where_it_went_last(scene):
+    anna, bert, carl = scene.containers
+    scene.serve_by([bert])
+    there, elsewhere = ((c.address(4), BACKEND, UDP) for c in (bert, carl))
+    with scene.open(anna, 4, DATAGRAM) as client:
+        for _ in range(3):
+            client.connect((VIP[4], PORT))
+            assert 1 == scene.connections(*there)
+        scene.serve_by([carl])
+        client.connect((VIP[4], PORT))
+        assert (0, 1) == (scene.connections(*there), scene.connections(*elsewhere))
+        client.connect((bert.address(4), BACKEND))
+        assert (0, 0) == (scene.connections(*there), scene.connections(*elsewhere))
+        assert (bert.address(4), BACKEND) == client.getpeername()
+
+
+def test_a_stream_that_is_refused_and_tries_again_is_counted_once(scene):
+    anna, bert, _ = scene.containers
+    closed = (bert.address(4), BACKEND + 1)
+    scene.serve({port_key(VIP[4], PORT, TCP): frontend([closed])})
+    with scene.open(anna, 4, STREAM) as client:
+        client.settimeout(None)
+        for _ in range(3):
+            assert errno.ECONNREFUSED == client.connect_ex((VIP[4], PORT))
+            assert 1 == scene.connections(*closed, TCP)
+        assert errno.ECONNREFUSED == client.connect_ex(closed)
+        assert 0 == scene.connections(*closed, TCP)
+
+
+@pytest.mark.parametrize("kind", [STREAM, DATAGRAM])
+def test_a_client_that_is_killed_is_counted_no_more(scene, kind):
+    anna, bert, _ = scene.containers
+    scene.serve_by([bert])
+    place = bert.address(4), BACKEND, PROTOCOLS[kind]
+    client = scene.open(anna, 4, kind)
+    client.connect((VIP[4], PORT))
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[client.fileno()]) as holder:
+        client.close()
+        assert 1 == scene.connections(*place)
+        holder.kill()
+    assert wait(lambda: scene.connections(*place) == 0)
+
+
+def test_a_backend_of_a_published_port_is_not_counted(scene):
+    """It is one as long as the port is published, and nobody chooses."""
+    (bert,) = scene.containers[1:2]
+    key = abi.PortKey(*place_of("127.0.0.1", 8080), UDP)
+    scene.host.put("publications", {key: abi.Publication(*place_of(bert.address(4), BACKEND))})
+    with scene.open(scene.home, 4, DATAGRAM) as client:
+        client.connect(("127.0.0.1", 8080))
+        asked = scene.asked(client)
+        assert asked is not None
+        assert 0 == asked.counted == scene.connections(bert.address(4), BACKEND, UDP)
