@@ -132,9 +132,11 @@ class Hosts:
     def __getitem__(self, name: str) -> Container:
         return self.containers[name]
 
-    def attach(self, host: LabHost, name: str, network: str = "default") -> Container:
+    def attach(
+        self, host: LabHost, name: str, network: str = "default", *options: str
+    ) -> Container:
         host.run("ip", "netns", "add", name)
-        host.seaway("attach", name, "--network", network, "--name", name)
+        host.seaway("attach", name, "--network", network, "--name", name, *options)
         self.containers[name] = Container(host, name)
         return self.containers[name]
 
@@ -220,6 +222,26 @@ def test_a_query_gets_the_names_of_the_askers_networks_alone(hosts):
     for name in ("anna", "greta", "carl"):
         told = host.run("dig", "+short", f"@{RESOLVER}", name).split()
         assert hosts.addresses(name)[:1] == told
+
+
+def test_a_service_is_found_on_both_hosts_by_its_names_and_ports(hosts):
+    first, second = hosts.lab.hosts
+    for host, name in ((first, "web-1"), (second, "web-2")):
+        hosts.attach(host, name, "default", "--label", "app=web")
+    made = ("service", "create", "web", "--port", "http=80:8080", "--selector", "app=web")
+    service = json.loads(second.seaway(*made, "-o", "json"))["service"]
+    v4 = next(a for a in service["addresses"] if "." in a)
+    tasks = sorted(hosts.addresses(name)[0] for name in ("web-1", "web-2"))
+
+    for by in ("anna", "carl"):
+        assert wait(lambda by=by: [v4] == hosts[by].dig("web"))
+        assert [v4] == hosts[by].dig("web.default.svc.cluster.local")
+        assert tasks == hosts[by].dig("tasks.web")
+        assert ["web.default.seaway."] == hosts[by].dig("-x", v4)
+        assert ["0 1 80 web.default.seaway."] == hosts[by].dig("_http._tcp.web", "SRV")
+    first.seaway("detach", "web-1")
+    for by in ("anna", "carl"):
+        assert wait(lambda by=by: tasks != hosts[by].dig("tasks.web"))
 
 
 def test_nothing_but_names_is_there_at_its_address(hosts):
