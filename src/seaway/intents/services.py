@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from seaway import admission
+from seaway.desired.transport.naming import told_of
 from seaway.desired.transport.services import Judged, judged
 from seaway.errors import Invalid
 from seaway.facts import View
@@ -51,14 +52,16 @@ class ServiceIntents(ObjectIntents):
         if self.facts.get(Service, f"{new.network}/{new.name}"):
             raise there_already(new)
         await self._apply_objects(Objects(services=(new,)), fresh=True)
-        return self._service_report(self._service(f"{new.network}/{new.name}"))
+        service = self._service(f"{new.network}/{new.name}")
+        await self.convergence.settle(told_of(service))
+        return self._service_report(service)
 
     async def update_service(self, ref: str, change: ServiceChange) -> ServiceReport:
         given = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
         if not given:
             raise Invalid("nothing to change was given", "expected e.g. selector or ports")
         service = await self.decide(lambda: self._update_service(ref, given))
-        await self.convergence.settle()
+        await self.convergence.settle(told_of(service))
         return self._service_report(service)
 
     async def _update_service(self, ref: str, given: dict[str, object]) -> Service:
@@ -85,12 +88,13 @@ class ServiceIntents(ObjectIntents):
 
     async def remove_service(self, ref: str) -> None:
         """Its addresses are free then; what its slices name stays."""
-        await self.decide(lambda: self._remove_service(ref))
-        await self.convergence.settle()
+        service = await self.decide(lambda: self._remove_service(ref))
+        await self.convergence.settle(told_of(service))
 
-    async def _remove_service(self, ref: str) -> None:
+    async def _remove_service(self, ref: str) -> Service:
         service = self._service(ref)
         await self.records.commit((), [service, *self._vips(service.addresses)])
+        return service
 
 
 def _backend(one: Judged) -> BackendReport:

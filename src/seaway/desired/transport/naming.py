@@ -44,6 +44,11 @@ def names_of_service(service: Service) -> frozenset[Key]:
     return frozenset({own, *((service.network, reverse(a)) for a in service.addresses)})
 
 
+def told_of(service: Service) -> list[tuple[str, Hashable]]:
+    """What the resolver is told of it."""
+    return [("names", key) for key in names_of_service(service)]
+
+
 def told_keys(endpoint: Endpoint) -> list[tuple[str, Hashable]]:
     """What the resolver is told of it. It goes without, if need be."""
     keys: list[tuple[str, Hashable]] = [("names", key) for key in names_of(endpoint)]
