@@ -140,8 +140,18 @@ class Scene:
         place = Place.unpack(asked.backend)
         return place.addr, place.port
 
+    def end_parted(self) -> int:
+        """The sockets whose time is over."""
+        return self.host.place.run(self.partings.end, self.services.serves)
+
     def connections(self, address: str, port: int, protocol: int) -> int:
         return self.partings.connections(port_key(address, port, protocol))
+
+
+def answer(client: socket.socket) -> str:
+    """Of the server that a socket is connected to."""
+    client.send(b"q")
+    return client.recv(100).decode()
 
 
 def place_of(address: str, port: int) -> tuple[bytes, bytes]:

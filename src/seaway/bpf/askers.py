@@ -42,7 +42,7 @@ class Place(abi.Record):
 
 @dataclass(frozen=True, slots=True)
 class Asked(abi.Record):
-    """bpf/lib/socket.h: the backend, and what its owner named."""
+    """bpf/lib/asker.h: the backend, and what its owner named."""
 
     c_name, c_format = "asked", "=20s20sI"
     backend: bytes
