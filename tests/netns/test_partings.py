@@ -201,6 +201,24 @@ def test_a_namespace_that_is_gone_holds_back_none(scene):
         assert not answered(client)
 
 
+def test_a_namespace_that_cannot_be_entered_now_is_tried_again(scene, tmp_path):
+    anna, _, carl = scene.containers
+    here = [(str(tmp_path / "loop"), 7)]
+    (tmp_path / "loop").symlink_to("loop")
+    run = scene.host.place.run
+    partings = run(Partings, scene.host.plane, lambda: here, scene.clock)
+    with closing(asking(scene, anna, 4, DATAGRAM)) as client:
+        gone = port_key(scene.containers[1].address(4), BACKEND, UDP)
+        scene.serve_by([carl])
+        partings.left(port_key(VIP[4], PORT, UDP), [gone])
+        assert 0 == run(partings.end, scene.services.serves)
+        here[:] = scene.spaces
+        assert 1.0 == partings.due
+        scene.clock.now += 1
+        assert 1 == run(partings.end, scene.services.serves)
+        assert not answered(client)
+
+
 def test_weights_and_algorithms_that_change_end_nothing(scene):
     anna, bert, _ = scene.containers
     with closing(asking(scene, anna, 4, DATAGRAM)) as client:
