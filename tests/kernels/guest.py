@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -224,6 +225,17 @@ def hosts_carry_each_others_packets() -> None:
                 assert transfer(ends[0], end, family, megabytes=1), family
 
 
+def services_keep_backends_level() -> None:
+    """What this kernel's verifier took for dead must not be cut out of the program (draw.h)."""
+    with scenes(2) as scene, ExitStack() as stack:
+        scene.serve_by(scene.containers, algorithm=abi.SERVICE_LEAST)
+        for _ in range(20):
+            client = stack.enter_context(scene.open(scene.home, 4, serviced.DATAGRAM))
+            client.connect((serviced.VIP[4], serviced.PORT))
+        places = [(c.address(4), serviced.BACKEND, serviced.UDP) for c in scene.containers]
+        assert [10, 10] == [scene.connections(*place) for place in places]
+
+
 def containers_ask_services() -> None:
     """By each algorithm; they are refused at once without a backend, and ended when it went."""
     with scenes(2) as scene:
@@ -265,6 +277,7 @@ STEPS: list[Callable[[], None]] = [
     device_of_a_vrf_is_an_uplink,
     hosts_carry_each_others_packets,
     containers_ask_services,
+    services_keep_backends_level,
 ]
 
 
