@@ -24,7 +24,7 @@ from seaway import __version__
 from seaway.api.hosts import HostServer, Patience
 from seaway.api.routes import Doors
 from seaway.bootstrap import Plan, initialise
-from seaway.cluster.calls import Calls, Others, Place
+from seaway.cluster.calls import AgentAddress, Calls, Others
 from seaway.cluster.passing import Passing
 from seaway.intents import Intents
 from seaway.model.addresses import parse_address
@@ -104,8 +104,8 @@ class Cluster:
     def _address(self) -> str:
         return f"192.0.2.{len(self.nodes) + 1}"
 
-    def place(self, of: str) -> Place:
-        return Place(loopback(self.nodes[of].address), port=self.port)
+    def place(self, of: str) -> AgentAddress:
+        return AgentAddress(loopback(self.nodes[of].address), port=self.port)
 
     async def first(self, name: str = "one") -> Node:
         address, path = self._address(), self.path / name

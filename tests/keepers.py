@@ -11,11 +11,12 @@ from typing import Any
 from fakes_etcd import FakeEtcd, FakeEtcdStore
 from seaway.facts import Facts
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Network, Peer, Value
+from seaway.model.services import Distant
 from seaway.records import Records, fact_key
 from seaway.store.base import Store
 from seaway.store.remembering import Remembering
 
-KINDS = (Cluster, Host, Peer, Network, Block, Endpoint)
+KINDS = (Cluster, Host, Peer, Network, Block, Endpoint, Distant)
 HOSTS = ("a", "b")
 LONG = 60.0  # seconds: all is known by then
 

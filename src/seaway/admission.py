@@ -26,7 +26,7 @@ from seaway.desired.transport.publications import (
 )
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
-from seaway.model import forms
+from seaway.model import forms, service_forms
 from seaway.model.addresses import ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Endpoint, HostAddresses, Network, Publication
 from seaway.model.publications import HeldPort, checked, in_ranges
@@ -118,6 +118,8 @@ def endpoint_form(request: NewEndpoint) -> None:
         forms.check_endpoint(request.name)
     forms.check_aliases(request.aliases)
     forms.check_labels(request.labels)
+    service_forms.check_port_names(request.port_names)
+    service_forms.check_weight(request.weight)
 
 
 def publications_form(ports: Iterable[Publication]) -> tuple[Publication, ...]:

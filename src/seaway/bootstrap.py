@@ -25,10 +25,10 @@ from seaway.errors import Conflict, Exhausted, Invalid
 from seaway.facts import Facts
 from seaway.model.addresses import Address, ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Host, Network
+from seaway.names import DEFAULT_NETWORK
 from seaway.records import Records
 from seaway.store.base import Store
 
-DEFAULT_NETWORK = "default"
 _SHORTEST, _LONGEST = {4: 8, 6: 16}, {4: 20, 6: 56}  # of a pool
 
 

@@ -17,6 +17,7 @@ from seaway.model import codec
 from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
 from seaway.model.reports import (
+    Applied,
     BlockReport,
     DrainReport,
     EndpointReport,
@@ -26,10 +27,13 @@ from seaway.model.reports import (
     NetworkReport,
     NewTokenReport,
     RouteReport,
+    ServiceDetail,
+    ServiceReport,
     Status,
     TokenReport,
 )
 from seaway.model.routing import RoutedReport
+from seaway.model.services import EndpointSlice
 from seaway.model.trace import TraceReport
 from seaway.model.wire import CniAnswer, CniCall, ErrorReport
 from seaway.store import file
@@ -39,11 +43,17 @@ if TYPE_CHECKING:
 
     from seaway.model.addresses import Address
     from seaway.model.requests import (
+        EndpointChange,
+        HostChange,
         NetworkChange,
         NewEndpoint,
         NewNetwork,
+        NewService,
         NewToken,
+        Objects,
         Publications,
+        Refs,
+        ServiceChange,
     )
 
 T = TypeVar("T")
@@ -97,14 +107,16 @@ class Client:
         self._call("DELETE", _path("networks", name))
 
     def endpoints(self, network: str | None = None) -> list[EndpointReport]:
-        query = "" if network is None else "?" + urlencode({"network": network})
-        return self._get("/v1/endpoints" + query, list[EndpointReport])
+        return self._get("/v1/endpoints" + _of(network), list[EndpointReport])
 
     def endpoint(self, ref: str) -> EndpointReport:
         return self._get(_path("endpoints", ref), EndpointReport)
 
     def attach(self, new: NewEndpoint) -> Endpoint:
         return codec.decode(self._call("POST", "/v1/endpoints", new), Endpoint)
+
+    def update_endpoint(self, ref: str, change: EndpointChange) -> Endpoint:
+        return codec.decode(self._call("PATCH", _path("endpoints", ref), change), Endpoint)
 
     def detach(self, ref: str) -> None:
         self._call("DELETE", _path("endpoints", ref))
@@ -115,6 +127,30 @@ class Client:
     def unpublish(self, ref: str, ports: Publications) -> Endpoint:
         answer = self._call("POST", _path("endpoints", ref, "unpublish"), ports)
         return codec.decode(answer, Endpoint)
+
+    def services(self, network: str | None = None) -> list[ServiceReport]:
+        return self._get("/v1/services" + _of(network), list[ServiceReport])
+
+    def service(self, ref: str) -> ServiceDetail:
+        return self._get(_path("services", ref), ServiceDetail)
+
+    def create_service(self, new: NewService) -> ServiceReport:
+        return codec.decode(self._call("POST", "/v1/services", new), ServiceReport)
+
+    def update_service(self, ref: str, change: ServiceChange) -> ServiceReport:
+        return codec.decode(self._call("PATCH", _path("services", ref), change), ServiceReport)
+
+    def remove_service(self, ref: str) -> None:
+        self._call("DELETE", _path("services", ref))
+
+    def slices(self, network: str | None = None) -> list[EndpointSlice]:
+        return self._get("/v1/slices" + _of(network), list[EndpointSlice])
+
+    def apply(self, objects: Objects) -> list[Applied]:
+        return codec.decode(self._call("POST", "/v1/apply", objects), list[Applied])
+
+    def delete(self, refs: Refs) -> list[Applied]:
+        return codec.decode(self._call("POST", "/v1/delete", refs), list[Applied])
 
     def links(self) -> RoutedReport:
         return self._get("/v1/links", RoutedReport)
@@ -148,11 +184,15 @@ class Client:
     def hosts(self) -> list[HostReport]:
         return self._get("/v1/hosts", list[HostReport])
 
+    def update_host(self, name: str, change: HostChange) -> HostReport:
+        return codec.decode(self._call("PATCH", _path("hosts", name), change), HostReport)
+
     def remove_host(self, name: str, *, force: bool) -> None:
         self._call("DELETE", _path("hosts", name) + _forced(force=force))
 
-    def drain_host(self, name: str) -> DrainReport:
-        return codec.decode(self._call("PUT", _path("hosts", name, "drain")), DrainReport)
+    def drain_host(self, name: str, *, force: bool = False) -> DrainReport:
+        path = _path("hosts", name, "drain") + _forced(force=force)
+        return codec.decode(self._call("PUT", path), DrainReport)
 
     def drained_host(self, name: str) -> DrainReport:
         return self._get(_path("hosts", name, "drain"), DrainReport)
@@ -223,6 +263,10 @@ def _absent(socket: Path) -> SeawayError:
 
 def _path(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _of(network: str | None) -> str:
+    return "" if network is None else "?" + urlencode({"network": network})
 
 
 def _forced(*, force: bool) -> str:

@@ -8,7 +8,7 @@ that it brings into being. Level-triggered and pure: no I/O, and no order of eve
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -70,6 +70,18 @@ class View:
         self.looked.add((kind, index, value))
         return self.facts.parts(kind, index, value)
 
+    def common(self, kind: type, index: str, values: Sequence[Hashable]) -> list[Any]:
+        """As `parts`, of what is found under all of these values, in no order.
+
+        Whatever comes to them or goes is found under each: it is enough to look at one of them, and
+        where the fewest are the fewest changes come.
+        """
+        fewest = values[0]
+        if len(values) > 1:
+            fewest = min(values, key=lambda value: self.facts.count(kind, index, value))
+        self.looked.add((kind, index, fewest))
+        return self.facts.common(kind, index, fewest, values)
+
     def all(self, kind: type[F]) -> list[F]:
         self.looked.add((kind, _ALL))
         return self.facts.all(kind)
@@ -121,6 +133,16 @@ class Facts:
     def parts(self, kind: type, index: str, value: Hashable) -> list[Any]:
         """As `where`, of an index that gives a mapping: what that holds for each fact."""
         return self.where(kind, index, value)
+
+    def common(
+        self, kind: type, index: str, first: Hashable, values: Sequence[Hashable]
+    ) -> list[Any]:
+        """What is found under all of these values, of which one is the `first`; in no order."""
+        found = self._found.get((kind, index, first), {})
+        if len(values) == 1 or not found:
+            return list(found.values())
+        others = [self._found.get((kind, index, v), {}) for v in values if v != first]
+        return [part for key, part in found.items() if all(key in other for other in others)]
 
     def change(self, kind: type, key: Hashable, new: Fact | None) -> None:
         """Learn a fact, or (None) forget it."""

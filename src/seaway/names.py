@@ -11,6 +11,7 @@ from pathlib import Path
 LINK_PREFIX = "swy"  # host side of an endpoint's veth: prefix + 11 digits of the endpoint's id
 OVERLAY_DEVICE = "swyoverlay"  # the VXLAN device, once there are other hosts
 ROUTE_PROTOCOL = 83  # rtm_protocol of our routes, ifa_proto of our addresses ('S')
+DEFAULT_NETWORK = "default"  # that a cluster begins with, and who names none is in
 NFT_TABLE = "seaway"  # family inet
 RULE_COMMENT = "seaway"  # of our rules in chains of others
 PIN_FOLDER = Path("/sys/fs/bpf/seaway")

@@ -7,6 +7,7 @@ the kernel that a restart would not know of.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
@@ -27,6 +28,7 @@ from seaway.model.facts import (
     Token,
     Value,
 )
+from seaway.model.services import Distant, EndpointSlice, Service, Vip
 from seaway.store.base import Commit, Missed, Moment, Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
@@ -37,7 +39,13 @@ _FOLDERS: dict[str, type[Value]] = {
     "endpoints": Endpoint,
     "before": Before,
     "tokens": Token,
+    "services": Service,
+    "slices": EndpointSlice,
+    "vips": Vip,
 }
+_ELSEWHERE: dict[type[Value], type[Value]] = {Host: Peer, Endpoint: Distant}  # on other hosts
+_OF_NETWORKS = frozenset({Service, EndpointSlice})  # a name is unique in its network
+_FOLDER_OF = {kind: folder for folder, kind in _FOLDERS.items()} | {Peer: "hosts"}
 _MEND = "use the version that wrote it, or: seaway restore FILE --replace"
 
 log = structlog.get_logger(__name__)
@@ -52,8 +60,12 @@ def fact_key(record: Value) -> str:
             return name
         case Block(prefix=prefix):
             return str(prefix)
-        case Endpoint(id=id) | Token(id=id):
+        case Endpoint(id=id) | Token(id=id) | Distant(id=id):
             return id
+        case Service(network=network, name=name) | EndpointSlice(network=network, name=name):
+            return f"{network}/{name}"
+        case Vip(address=address):
+            return str(address)
     raise TypeError(f"{type(record).__name__} is no record")
 
 
@@ -61,22 +73,14 @@ def store_key(record: Value) -> str:
     """Under which key a record lies in the store."""
     match record:
         case Cluster():
-            key = "cluster"
-        case Host(name=name):
-            key = f"hosts/{name}"
-        case Network(name=name):
-            key = f"networks/{name}"
+            return "cluster"
         case Block(prefix=prefix):
-            key = f"blocks/{str(prefix).replace('/', '-')}"
+            name = str(prefix).replace("/", "-")
         case Endpoint(host=host, id=id):
-            key = f"endpoints/{host}/{id}"
-        case Before(host=host):
-            key = f"before/{host}"
-        case Token(id=id):
-            key = f"tokens/{id}"
+            name = f"{host}/{id}"
         case _:
-            raise TypeError(f"{type(record).__name__} is no record")
-    return key
+            name = fact_key(record)
+    return f"{_FOLDER_OF[type(record)]}/{name}"
 
 
 def parse(key: str, data: bytes) -> Value:
@@ -94,15 +98,36 @@ def parse(key: str, data: bytes) -> Value:
 
 
 def as_fact(record: Value, host: str) -> Value | None:
-    """What a record is to this host (empty: the only one): other hosts are peers to it, and what is
-    attached there is their own affair.
+    """What a record is to this host (empty: the only one): other hosts are peers to it, and of what
+    is attached there it knows what services and names are made of.
     """
     match record:
         case Host(name=name) if host and name != host:
             return Peer(**structs.asdict(record))
-        case Endpoint(host=other) | Before(host=other) if host and other != host:
+        case Endpoint(host=other) if host and other != host:
+            return distant(record)
+        case Before(host=other) if host and other != host:
             return None
     return record
+
+
+def distant(endpoint: Endpoint) -> Distant:
+    """An endpoint as other hosts know it. There may be very many: what they have in common is one
+    string for all.
+    """
+    return Distant(
+        id=endpoint.id,
+        name=endpoint.name,
+        network=sys.intern(endpoint.network),
+        host=sys.intern(endpoint.host),
+        addresses=tuple(interface.ip for interface in endpoint.addresses),
+        labels={sys.intern(k): sys.intern(v) for k, v in endpoint.labels.items()},
+        aliases=endpoint.aliases,
+        port_names={sys.intern(name): port for name, port in endpoint.port_names.items()},
+        weight=endpoint.weight,
+        ready=endpoint.ready,
+        terminating=endpoint.terminating,
+    )
 
 
 def as_host(record: Host) -> Host:
@@ -117,10 +142,12 @@ def _place(key: str, host: str) -> tuple[type[Value], str] | None:
     folder, *path = key.split("/")
     kind, name = _FOLDERS.get(folder), path[-1] if path else folder
     elsewhere = bool(host and path and path[0] != host)
-    if kind is None or (elsewhere and kind in {Endpoint, Before}):
+    if kind is None or (elsewhere and kind is Before):
         return None
-    if kind is Host and elsewhere:
-        return Peer, name
+    if elsewhere and kind in _ELSEWHERE:
+        return _ELSEWHERE[kind], name
+    if kind in _OF_NETWORKS:
+        return kind, "/".join(path)
     return kind, name.replace("-", "/") if kind is Block else name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
 from cast import World
 from seaway.bpf import abi
@@ -87,6 +88,20 @@ def test_the_dead_are_those_that_were_told_last(world, failover):
     assert {3, 4} == dead(world)
     world.place.run(failover.dead, set())
     assert set() == dead(world)
+
+
+def test_what_somebody_else_did_to_the_dead_is_put_back_and_named(world, failover):
+    world.place.run(failover.dead, {"b", "c"})
+    table = Table(world.plane.maps["dead"])
+    world.place.run(table.delete, [bytes([2, 0, 0, 0])])
+    world.place.run(
+        table.update, [(bytes([4, 0, 0, 0]), bytes(4)), (bytes([9, 0, 0, 0]), bytes(4))]
+    )
+    with structlog.testing.capture_logs() as logs:
+        world.place.run(failover.dead, {"b", "c"})
+        world.place.run(failover.dead, {"b"})
+    assert [["9", "b", "d"]] == [entry["keys"] for entry in logs]
+    assert {2} == dead(world)
 
 
 def test_where_no_program_was_loaded_yet_nothing_is_written(tmp_path):

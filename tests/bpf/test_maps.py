@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -10,10 +11,15 @@ import pytest
 
 import contracts
 from cast import ANNA, BERT, World
-from seaway.bpf import maps
+from seaway.bpf import abi, maps
 from seaway.bpf.maps import MapTarget
 from seaway.bpf.table import Table
+from seaway.model.addresses import mapped
+from stage import underlay
 
+OTHER = underlay([IPv4Address("192.0.2.9")])
+BACKEND, PORT = mapped(IPv4Address("10.208.0.2")), (8080).to_bytes(2)
+PUBLISHED = abi.Publication(BACKEND, PORT)
 SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
     "endpoints": (
         {IPv4Address("10.0.0.1"): ANNA.record, IPv6Address("fd00::1"): BERT.record},
@@ -33,6 +39,50 @@ SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
     ),
     "connections": ({(1, 2): 1, (2, 1): 1}, 2),
     "identities": ({ip_network("192.0.2.1/32"): 1, ip_network("2001:db8::/32"): 300}, 3),
+    "underlays": ({0: underlay([IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")])}, OTHER),
+    "tunnels": ({7: 1, 8: 1}, 2),
+    "members": (
+        {
+            IPv4Address("192.0.2.2"): abi.Member(2, abi.MEMBER_RELAYS),
+            IPv6Address("2001:db8::2"): abi.Member(2, abi.MEMBER_RELAYS),
+        },
+        abi.Member(3),
+    ),
+    "next_hops": (
+        {
+            2: abi.NextHop(mapped(IPv4Address("192.0.2.2")), 2, abi.NEXT_HOP_OVERLAY, 7),
+            3: abi.NextHop(mapped(IPv6Address("2001:db8::3")), 3, abi.NEXT_HOP_OVERLAY, 7),
+        },
+        abi.NextHop(mapped(IPv4Address("192.0.2.9")), 2, abi.NEXT_HOP_DIRECT, 7),
+    ),
+    "paths": (
+        {2: abi.Path(2), 3: abi.Path(2, 4, 4, 5, 6), 3 | abi.PATH_LATENCY: abi.Path(5)},
+        abi.Path(9, 2),
+    ),
+    "remotes": (
+        {
+            ip_network("10.8.1.0/26"): abi.Remote(2, 1),
+            ip_network("10.8.1.7/32"): abi.Remote(3, 1),
+            ip_network("fd00::100/122"): abi.Remote(2, 1, abi.REMOTE_OPEN),
+            ip_network("fd00:f::2/128"): abi.Remote(2, 0, abi.REMOTE_HOST),
+        },
+        abi.Remote(4, 2, abi.REMOTE_LATENCY),
+    ),
+    "link_numbers": (
+        {2: abi.LinkNumber(1 << 60, 2), 3: abi.LinkNumber(2, 3)},
+        abi.LinkNumber(3, 2),
+    ),
+    "publications": (
+        {
+            abi.PortKey(mapped(IPv4Address("192.0.2.1")), PORT, 6): PUBLISHED,
+            abi.PortKey(bytes(16), PORT, 17): PUBLISHED,
+        },
+        replace(PUBLISHED, flags=abi.PUBLICATION_SOLE),
+    ),
+    "origins": (
+        {abi.PortKey(BACKEND, PORT, 6): abi.Origin(mapped(IPv4Address("192.0.2.1")), PORT)},
+        abi.Origin(bytes(16), bytes(2)),
+    ),
 }
 
 
@@ -62,6 +112,10 @@ def target(world, request):
     found = OnStage(world, request.param)
     found.delete(set(found.read()))
     return found
+
+
+def test_no_map_is_left_out():
+    assert maps.CODECS.keys() == SAMPLES.keys()
 
 
 def test_objects_are_put_and_deleted_and_both_may_be_repeated(target):

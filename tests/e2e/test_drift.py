@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
 import pytest
+from tests.damage import change_entry, delete, delete_entry, plant_entry
 from tests.evidence import MAPS, Evidence, differences, ifindex_of, opened
 from tests.hooks import watched
 
@@ -28,10 +29,8 @@ from libcni import Runtime
 from seaway import names
 from seaway.bpf import syscall, tcx
 from seaway.bpf.syscall import Buffer
-from seaway.bpf.table import Table
 from seaway.lab import LabHost
 from seaway.model.addresses import mapped
-from seaway.model.differences import named
 from seaway.model.kernel import HOOKS
 
 WITHIN = 10.0  # seconds, where the machine is ours
@@ -146,7 +145,7 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_deleted(by_hand, sha
     by_hand.within = WITHIN if sharp else LATE
     before, expected = by_hand.evidence.all(), set()
     for name in MAPS:
-        expected.add((name, _delete_entry(by_hand.evidence, name)))
+        expected.add((name, delete_entry(by_hand.evidence, name)))
     by_hand.host.run("nft", "delete", "table", "inet", names.NFT_TABLE)
     expected |= {("nft", "table"), ("attachments", f"{by_hand.links['b']} egress")}
     _take_program(by_hand, "b", "egress")
@@ -162,7 +161,7 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_deleted(by_hand, sha
 def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_changed(by_hand):
     before, expected = by_hand.evidence.all(), set()
     for name in MAPS:
-        expected.add((name, _change_entry(by_hand.evidence, name)))
+        expected.add((name, change_entry(by_hand.evidence, name)))
     handle = _rule_handle(by_hand.host)
     table = ("inet", names.NFT_TABLE)
     by_hand.host.run("nft", "delete", "rule", *table, "postrouting", "handle", handle)
@@ -183,7 +182,7 @@ def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_changed(by_hand):
 def test_what_nobody_tells_of_is_found_by_sweeps_when_it_is_planted(by_hand):
     before, expected = by_hand.evidence.all(), set()
     for name in MAPS:
-        expected.add((name, _plant_entry(by_hand.evidence, name)))
+        expected.add((name, plant_entry(by_hand.evidence, name)))
     table = ("inet", names.NFT_TABLE)
     by_hand.host.run("nft", "add", "rule", *table, "forward", "counter", "accept")
     expected |= {("nft", "table"), ("attachments", f"{by_hand.links['b']} ingress")}
@@ -235,8 +234,8 @@ def test_a_check_has_put_back_what_is_missing_of_the_host_and_waits_for_no_sweep
     harms = {
         "nft": lambda: by_hand.host.run(*table),
         "attachments": lambda: _take_program(by_hand, "d", "egress"),
-        "publications": lambda: _delete_entry(by_hand.evidence, "publications"),
-        "endpoints": lambda: _delete(by_hand.evidence, "endpoints", mapped(address)),
+        "publications": lambda: delete_entry(by_hand.evidence, "publications"),
+        "endpoints": lambda: delete(by_hand.evidence, "endpoints", mapped(address)),
     }
     for target, harm in harms.items():
         harm()
@@ -326,50 +325,6 @@ def _wait_for_sweeps(by_hand: Scene, count: int) -> None:
 
 
 # ── Damage ──
-
-
-def _entries(evidence: Evidence, name: str) -> tuple[bytes, bytes]:
-    with opened(evidence.map(name)) as fd:
-        return min(Table(fd).elements())
-
-
-def _delete_entry(evidence: Evidence, name: str) -> str:
-    key, _ = _entries(evidence, name)
-    _delete(evidence, name, key)
-    return _named(name, key)
-
-
-def _delete(evidence: Evidence, name: str, key: bytes) -> None:
-    with opened(evidence.map(name)) as fd:
-        assert {} == Table(fd).delete([key])
-
-
-def _change_entry(evidence: Evidence, name: str) -> str:
-    key, value = _entries(evidence, name)
-    with opened(evidence.map(name)) as fd:
-        assert {} == Table(fd).update([(key, bytes([value[0] ^ 1]) + value[1:])])
-    return _named(name, key)
-
-
-def _plant_entry(evidence: Evidence, name: str) -> str:
-    """Under a key that nothing of ours has."""
-    key, value = _entries(evidence, name)
-    planted = {
-        "endpoints": bytes(10) + b"\xff\xff" + bytes((10, 99, 0, 1)),
-        "interfaces": struct.pack("=I", 99999),
-        "connections": struct.pack("=II", 77, 78),
-    }.get(name, struct.pack("=I", 128) + bytes(10) + b"\xff\xff" + bytes((10, 99, 0, 1)))
-    assert len(key) == len(planted)
-    with opened(evidence.map(name)) as fd:
-        assert {} == Table(fd).update([(planted, value)])
-    return _named(name, planted)
-
-
-def _named(name: str, key: bytes) -> str:
-    """The key as the agent tells it."""
-    from seaway.bpf import maps  # noqa: PLC0415
-
-    return named(maps.CODECS[name][0].unpack(key))
 
 
 def _rule_handle(host: LabHost) -> str:

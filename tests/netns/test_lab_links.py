@@ -5,10 +5,12 @@ host1 ── host2 ── host3      the wire passes nothing between host1 and h
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import combinations
 
 import pytest
 
@@ -105,6 +107,43 @@ def test_a_link_loses_what_it_is_told_to(lab):
     assert is_cut_off(lab, 1, 2)
     change(1, 2, "loss", "0")
     assert reaches(lab, 1, 2)
+
+
+def test_a_link_loses_a_part_of_what_it_carries_each_way(lab):
+    change(1, 2, "loss", "30")
+    pings = ("ping", "-nqc300", "-i0.002", "-W1", str(lab.hosts[1].address4))
+    told = lab.hosts[0].call(*pings).stdout
+    change(1, 2, "loss", "0")
+    assert (
+        35 < float(re.findall(r"([\d.]+)% packet loss", told)[0]) < 67
+    )  # 51 % of those that return
+
+
+def test_a_link_carries_no_more_than_it_is_told_to(lab):
+    change(1, 2, "rate", "8")
+    server, client = lab.hosts[1], lab.hosts[0]
+    with server.popen("iperf3", "-s", "-1", stdout=-3) as listening:
+        try:
+            server.wait_for("iperf3", lambda: "5201" in server.run("ss", "-ltn"))
+            blast = ("-u", "-b", "40M", "-l", "1000", "-t", "3")
+            told = client.run("iperf3", "-c", str(server.address4), *blast, "-J", timeout=60)
+        finally:
+            listening.kill()
+    change(1, 2, "rate", "0")
+    end = json.loads(told)["end"]["sum"]
+    carried = 8 * end["bytes"] * (1 - end["lost_percent"] / 100) / 1e6
+    assert 8 * 2.5 < carried < 8 * 4.5, end  # what one second carries may pass at once besides
+
+
+@pytest.mark.parametrize(
+    ("topology", "linked"),
+    [("star", {(1, 2), (1, 3), (1, 4)}), ("sites", {(1, 2), (3, 4), (1, 3)})],
+)
+def test_hosts_of_a_named_topology_see_each_other_by_it_alone(topology, linked):
+    with labs.passing(topology, hosts=4, topology=topology) as made:
+        for one, other in combinations(range(1, 5), 2):
+            look = reaches if (one, other) in linked else is_cut_off
+            assert look(made, one, other), (one, other)
 
 
 def test_hosts_may_be_linked_that_were_not(lab):

@@ -69,9 +69,9 @@ class Trio:
         for container in self.containers:
             flush(container)
 
-    def have(self, encapsulation: str) -> None:
+    def have(self, encapsulation: str = "always", **changed: int) -> None:
         for host in self.hosts:
-            host.have(encapsulation=encapsulation)
+            host.have(encapsulation=encapsulation, **changed)
         self.settle()
         for one, other in permutations(self.hosts, 2):  # as their probes do all the time
             one.place.shell(f"ping -c1 -w10 {other.record.underlay[0]}")
@@ -139,6 +139,25 @@ def test_the_cluster_says_whether_packets_go_as_they_are(reached, encapsulation)
             assert 1500 - (added if encapsulation == "always" else 0) == reached.largest(family)
     finally:
         reached.have("always")
+
+
+def test_a_cluster_may_have_another_port_and_identifier_and_change_them(reached):
+    anna, _, carl = reached.containers
+    usual = {"overlay_port": OVERLAY_PORT, "overlay_id": OVERLAY_ID}
+    try:
+        for port, number in ((4790, 42), (8472, (1 << 24) - 1)):
+            reached.have(overlay_port=port, overlay_id=number)
+            for family in BOTH:
+                assert exchange(anna, carl, family)
+                assert reached.largest(family) in {1450, 1430}
+                assert transfer(anna, carl, family, 2)
+            assert port.to_bytes(2) == reached.hosts[0].held("underlays")[0].port
+            sockets = reached.hosts[0].place.shell("ss -Hlun")
+            assert f":{port} " in sockets
+            assert f":{OVERLAY_PORT} " not in sockets
+    finally:
+        reached.have(**usual)
+    assert all(exchange(anna, carl, family) for family in BOTH)
 
 
 @pytest.mark.parametrize("encapsulation", ["auto", "never"])

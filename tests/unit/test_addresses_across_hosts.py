@@ -142,6 +142,27 @@ def test_when_all_addresses_are_taken_everybody_is_told_so(tmp_path):
     run(tmp_path, scenario)
 
 
+def test_a_host_that_drains_lends_nothing(tmp_path):
+    async def scenario(crowd, a, b, c):
+        await a.attach("1")
+        await c.attach("1")
+        await b.intents.drain("a", draining=True)
+        await clock.passes(1)
+        (of_c,) = (x.prefix for x in whole(crowd.records(Block)) if x.host == "c")
+        lent = [await b.attach(str(n)) for n in range(3)]
+        assert all(address in of_c for address in addresses(lent))
+        (of_a,) = (x.prefix for x in whole(crowd.records(Block)) if x.host == "a")
+        with pytest.raises(Exhausted):
+            await b.attach("more", addresses=(of_a[9],))
+        await b.intents.drain("a", draining=False)
+        await clock.passes(1)
+        assert [of_a[9]] == addresses([await b.attach("more", addresses=(of_a[9],))])
+        await settled(crowd)
+        assert_none_lost(crowd)
+
+    run(tmp_path, scenario, "10.9.0.0/25")
+
+
 def test_two_that_borrow_of_each_other_do_not_wait_for_each_other(tmp_path):
     async def scenario(crowd, a, b, _c):
         await a.attach("1")

@@ -43,6 +43,8 @@ DESCRIBED = {
     if method != "parameters" and path != "/v1/openapi.yaml"
 }
 PORT = {"host_port": 8080, "container_port": 80, "protocol": "udp", "host_ip": "192.0.2.1"}
+SERVICE_PORT = {"port": 80, "target": "http"}
+SLICE = {"name": "x", "network": "web", "service": "s", "family": 4}
 PUBLISH = "/v1/endpoints/a/publish"
 BLUE = {"netns": "blue", "network": "default"}
 CHANGES = "/v1/store/changes?now=1&since={revision}&mark={mark}"
@@ -61,8 +63,17 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("POST", "/v1/endpoints"): ({}, {"netns": "blue", "network": "web", "name": "a"}),
     ("POST", "/v1/endpoints/{ref}/publish"): ({"ref": "web%2Fa"}, {"ports": [PORT]}),
     ("POST", "/v1/endpoints/{ref}/unpublish"): ({"ref": "web%2Fa"}, {"ports": [PORT]}),
+    ("PATCH", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, {"ready": False}),
     ("GET", "/v1/endpoints"): ({}, None),
     ("GET", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, None),
+    ("POST", "/v1/services"): ({}, {"name": "s", "network": "web", "ports": [SERVICE_PORT]}),
+    ("GET", "/v1/services"): ({}, None),
+    ("GET", "/v1/services/{ref}"): ({"ref": "web%2Fs"}, None),
+    ("PATCH", "/v1/services/{ref}"): ({"ref": "s"}, {"affinity": 10}),
+    ("POST", "/v1/apply"): ({}, {"services": [], "slices": [SLICE]}),
+    ("GET", "/v1/slices"): ({}, None),
+    ("POST", "/v1/delete"): ({}, {"slices": ["web/x"]}),
+    ("DELETE", "/v1/services/{ref}"): ({"ref": "web%2Fs"}, None),
     ("GET", "/v1/status"): ({}, None),
     ("GET", "/v1/backup"): ({}, None),
     ("GET", "/v1/links"): ({}, None),
@@ -87,6 +98,7 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ),
     ("GET", "/v1/hosts"): ({}, None),
     ("PUT", "/v1/hosts/{host}/certificate"): ({"host": "two"}, {"request": ""}),
+    ("PATCH", "/v1/hosts/{host}"): ({"host": "two"}, {"zone": "a"}),
     ("PUT", "/v1/hosts/{host}/drain"): ({"host": "two"}, None),
     ("GET", "/v1/hosts/{host}/drain"): ({"host": "two"}, None),
     ("GET", "/v1/hosts/{host}/relay"): ({"host": "two"}, None),
@@ -288,6 +300,11 @@ def test_the_description_itself_is_served(agent):
         (("POST", PUBLISH, {"ports": []}), 400, "Invalid", "no port was given"),
         (("POST", PUBLISH, {"ports": [PORT]}), 404, "NotFound", "there is no endpoint 'a'"),
         (("POST", PUBLISH, {"ports": ["8080:80"]}), 400, "Undecodable", "at `$.ports[0]`"),
+        (("POST", "/v1/services", {"name": "s"}), 400, "Invalid", "service 's' has no port"),
+        (("POST", "/v1/services", {"nmae": "s"}), 400, "Undecodable", "unknown field `nmae`"),
+        (("GET", "/v1/services/s"), 404, "NotFound", "there is no service 's'"),
+        (("GET", "/v1/services?network=s"), 404, "NotFound", "there is no network 's'"),
+        (("POST", "/v1/delete", {"slices": ["a/b"]}), 404, "NotFound", "there is no slice 'a/b'"),
         (("PUT", "/v1/status"), 400, "Invalid", "PUT /v1/status is not offered"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seaway.errors import Undecodable
-from seaway.model import codec, facts, reports, requests
+from seaway.model import codec, facts, reports, requests, services
 from seaway.model.addresses import Address, Interface, Prefix
 
 addresses = st.ip_addresses()
@@ -30,7 +30,7 @@ st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
 
 KINDS = [
     kind
-    for module in (facts, requests, reports)
+    for module in (facts, services, requests, reports)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
     if kind.__module__ == module.__name__ and msgspec.structs.fields(kind)

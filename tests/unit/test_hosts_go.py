@@ -18,6 +18,7 @@ from seaway.errors import Conflict, Forbidden, NotFound
 from seaway.model.facts import Block, Path, Peer
 from seaway.model.reports import RelayReport, UseReport
 from seaway.model.requests import NewToken
+from seaway.model.routing import Apart
 from seaway.records import store_key
 from seaway.store.base import Changed, Item, Snapshot
 from seaway.upkeep import Upkeep
@@ -44,6 +45,22 @@ def test_a_host_that_drains_may_go_once_nobody_sends_through_it(tmp_path):
 
         facts.change(Path, "three", Path(host="three", via="three"))
         assert (await three.intents.drained("two")).ready
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_alone_connects_others_drains_only_by_force(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        await cluster.join("two")
+        apart = Apart(groups=(("one",), ("five", "four", "six", "three")))
+        one.intents.surroundings.told["apart"] = apart
+        words = "only through host 'two' do one and five, four and 2 more reach each other"
+        with pytest.raises(Conflict, match=words):
+            await one.intents.drain("two", draining=True)
+        assert not one.intents.relay("two").draining
+        await one.intents.drain("two", draining=True, force=True)
+        assert (await one.intents.drain("two", draining=True)).draining  # to wait on
 
     run(tmp_path, scenario)
 

@@ -18,7 +18,7 @@ from tests.clusters import records, run
 from seaway.errors import Conflict, Forbidden, Invalid, Unavailable, Unsupported
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Peer, Token
-from seaway.model.requests import NewToken
+from seaway.model.requests import NewNetwork, NewToken
 from seaway.trust.folder import Folder
 
 
@@ -112,6 +112,33 @@ def test_a_host_that_does_not_fit_is_refused_and_nothing_is_changed(tmp_path, sa
             await cluster.ask_to_join(name, token, **given)
         assert before == await records(cluster)
         assert [] == one.intents.facts.all(Peer)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("reached", "words"),
+    [
+        ("192.168.77.128/25", "network 'own' with 192.168.77.0/24 of the cluster overlaps"),
+        ("172.30.0.0/24", "the service subnet 172.30.0.0/16 of the cluster overlaps"),
+        ("2001:db8:7::40/122", "network 'own' with 2001:db8:7::/112 of the cluster overlaps"),
+    ],
+)
+def test_who_reaches_elsewhere_what_the_cluster_has_outside_its_pools_is_refused(
+    tmp_path, reached, words
+):
+    async def scenario(cluster):
+        one = await cluster.first()
+        subnets = ip_network("192.168.77.0/24"), ip_network("2001:db8:7::/112")
+        await one.intents.create_network(NewNetwork(name="own", subnets=subnets))
+        (record,) = one.intents.facts.all(Cluster)
+        services = (ip_network("172.30.0.0/16"),)
+        await one.intents.records.commit([replace(record, service_subnets=services)])
+        token = await cluster.token()
+        bad, good = (ForeignPrefix(ip_network(prefix)) for prefix in (reached, "192.0.2.0/24"))
+        with pytest.raises(Conflict, match=words):
+            await cluster.ask_to_join("new", token, foreign=(good, bad))
+        await cluster.ask_to_join("new", token, foreign=(good,))
 
     run(tmp_path, scenario)
 

@@ -15,6 +15,7 @@ from seaway.model.backup import Backup
 from seaway.model.facts import Block, Endpoint, Network
 from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
 from seaway.model.reports import (
+    Applied,
     BlockReport,
     DrainReport,
     EndpointReport,
@@ -25,19 +26,28 @@ from seaway.model.reports import (
     NewTokenReport,
     RelayReport,
     RouteReport,
+    ServiceDetail,
+    ServiceReport,
     Status,
     TokenReport,
     UseReport,
 )
 from seaway.model.requests import (
+    EndpointChange,
+    HostChange,
     Loan,
     NetworkChange,
     NewEndpoint,
     NewNetwork,
+    NewService,
     NewToken,
+    Objects,
     Publications,
+    Refs,
+    ServiceChange,
 )
 from seaway.model.routing import RoutedReport
+from seaway.model.services import EndpointSlice
 from seaway.model.store import Changes, Committed, Committing, Stored
 from seaway.model.trace import Step, Traced, TraceReport, from_query, parse_target
 from seaway.model.wire import CniAnswer, CniCall
@@ -168,6 +178,13 @@ ROUTES = (
         answers=EndpointReport,
     ),
     Route(
+        "PATCH",
+        "/v1/endpoints/{ref}",
+        lambda to, call: to.intents.update_endpoint(call.path["ref"], call.body),
+        takes=EndpointChange,
+        answers=Endpoint,
+    ),
+    Route(
         "DELETE",
         "/v1/endpoints/{ref}",
         lambda to, call: to.intents.detach(call.path["ref"]),
@@ -185,6 +202,60 @@ ROUTES = (
         lambda to, call: to.intents.unpublish(call.path["ref"], call.body),
         takes=Publications,
         answers=Endpoint,
+    ),
+    Route(
+        "GET",
+        "/v1/services",
+        lambda to, call: to.intents.services(call.query.get("network")),
+        answers=list[ServiceReport],
+        query=("network",),
+    ),
+    Route(
+        "POST",
+        "/v1/services",
+        lambda to, call: to.intents.create_service(call.body),
+        takes=NewService,
+        answers=ServiceReport,
+        created=True,
+    ),
+    Route(
+        "GET",
+        "/v1/services/{ref}",
+        lambda to, call: to.intents.service(call.path["ref"]),
+        answers=ServiceDetail,
+    ),
+    Route(
+        "PATCH",
+        "/v1/services/{ref}",
+        lambda to, call: to.intents.update_service(call.path["ref"], call.body),
+        takes=ServiceChange,
+        answers=ServiceReport,
+    ),
+    Route(
+        "DELETE",
+        "/v1/services/{ref}",
+        lambda to, call: to.intents.remove_service(call.path["ref"]),
+    ),
+    Route(
+        "GET",
+        "/v1/slices",
+        lambda to, call: to.intents.slices(call.query.get("network")),
+        answers=list[EndpointSlice],
+        query=("network",),
+    ),
+    Route(
+        "POST",
+        "/v1/apply",
+        lambda to, call: to.intents.apply(call.body),
+        takes=Objects,
+        answers=list[Applied],
+    ),
+    Route(
+        "POST",
+        "/v1/delete",
+        lambda to, call: to.intents.remove_objects(call.body),
+        takes=Refs,
+        answers=list[Applied],
     ),
     Route("GET", "/v1/links", lambda to, _: to.intents.links(), answers=RoutedReport),
     Route(
@@ -256,6 +327,13 @@ ROUTES = (
     ),
     Route("GET", "/v1/hosts", lambda to, _: to.intents.hosts(), answers=list[HostReport]),
     Route(
+        "PATCH",
+        "/v1/hosts/{host}",
+        lambda to, call: to.intents.update_host(call.path["host"], call.body),
+        takes=HostChange,
+        answers=HostReport,
+    ),
+    Route(
         "DELETE",
         "/v1/hosts/{host}",
         lambda to, call: to.intents.remove_host(call.path["host"], force="force" in call.query),
@@ -270,8 +348,11 @@ ROUTES = (
     Route(
         "PUT",
         "/v1/hosts/{host}/drain",
-        lambda to, call: to.intents.drain(call.path["host"], draining=True),
+        lambda to, call: to.intents.drain(
+            call.path["host"], draining=True, force="force" in call.query
+        ),
         answers=DrainReport,
+        query=("force",),
     ),
     Route(
         "DELETE",

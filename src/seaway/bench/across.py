@@ -9,7 +9,7 @@ from functools import partial
 
 from seaway.bench.ours import attach
 from seaway.bench.spans import MTU, Hosts
-from seaway.bench.systems import Pair, Place, host_netns, make_netns, netns_path
+from seaway.bench.systems import Pair, Party, host_netns, make_netns, netns_path
 from seaway.lab import LabHost, part
 
 NETWORK = "bench"
@@ -66,6 +66,6 @@ def _knows_network(host: LabHost) -> bool:
     return NETWORK in host.seaway("network", "ls", "--output=json")
 
 
-def _attached(host: LabHost, name: str, family: int) -> Place:
+def _attached(host: LabHost, name: str, family: int) -> Party:
     make_netns(host, name)
-    return Place(netns_path(host, name), attach(host, name, family, f"--network={NETWORK}"))
+    return Party(netns_path(host, name), attach(host, name, family, f"--network={NETWORK}"))

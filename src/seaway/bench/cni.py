@@ -18,7 +18,7 @@ from seaway.bench.plugins import Caller, calling
 from seaway.bench.ports import PORTS
 from seaway.bench.systems import (
     Pair,
-    Place,
+    Party,
     host_address,
     host_netns,
     make_netns,
@@ -88,9 +88,9 @@ class ReferencePlugin:
         client, server = (self._place(host, name, family) for name in ("client", "server"))
         yield Pair(client, server, host_netns(host))
 
-    def _place(self, host: LabHost, name: str, family: int) -> Place:
+    def _place(self, host: LabHost, name: str, family: int) -> Party:
         given = add(host, name, configuration(self.program.name, family))["ips"]
-        return Place(netns_path(host, name), of_family((ip["address"] for ip in given), family))
+        return Party(netns_path(host, name), of_family((ip["address"] for ip in given), family))
 
     def attaching(self, host: LabHost) -> AbstractContextManager[Caller]:
         return calling(host, self.program, configuration(self.program.name))
@@ -105,11 +105,11 @@ class Portmap:
         return lacking("bridge", "host-local", "portmap")
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Place]:
+    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
         make_netns(host, "server")
         first = configuration("bridge", family)
         add(host, "server", chained(first, add(host, "server", first)))
-        yield Place(netns_path(host, "server"), host_address(host, family))
+        yield Party(netns_path(host, "server"), host_address(host, family))
 
 
 def chained(first: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seaway.bench.ports import PUBLISH
-from seaway.bench.systems import Pair, Place, host_address, host_netns, of_family
+from seaway.bench.systems import Pair, Party, host_address, host_netns, of_family
 from seaway.errors import SystemFailed
 from seaway.lab import LabHost
 
@@ -53,7 +53,7 @@ class DockerPublished:
         return lacking()
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Place]:
+    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
         start(host, family, *NAT[family], *self.options)
         server = container(host, "server", family, *PUBLISH)
         yield server._replace(address=host_address(host, family))
@@ -114,7 +114,7 @@ def image() -> bytes:
 
 def container(
     host: LabHost, name: str, family: int, *options: str, network: str = "bridge"
-) -> Place:
+) -> Party:
     idle = ("/bin/busybox", "sleep", "1000000")
     how = ("--detach", f"--network={network}", f"--name={name}", *options)
     host.run("docker", "run", *how, IMAGE, *idle)
@@ -123,4 +123,4 @@ def container(
         "{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}"
     )
     pid, *addresses = host.run("docker", "inspect", f"--format={form}", name).split()
-    return Place(f"/proc/{host.pid}/root/proc/{pid}/ns/net", of_family(addresses, family))
+    return Party(f"/proc/{host.pid}/root/proc/{pid}/ns/net", of_family(addresses, family))

@@ -14,7 +14,7 @@ from seaway.bench import race
 from seaway.bench.clients import NETWORKS
 from seaway.bench.options import Options
 from seaway.bench.results import Result
-from seaway.bench.systems import Pair, Place, Publisher, host_address, host_netns
+from seaway.bench.systems import Pair, Party, Publisher, host_address, host_netns
 from seaway.lab import LabHost
 
 CASE = "ingress"
@@ -36,7 +36,7 @@ def run(systems: Sequence[Publisher], options: Options) -> Result:
 def _pair(system: Publisher, hosts: tuple[LabHost, ...], family: int) -> Iterator[Pair]:
     """The random clients are behind the client's host, as the world is behind a router."""
     host, outside = hosts
-    client = Place(host_netns(outside), host_address(outside, family))
+    client = Party(host_netns(outside), host_address(outside, family))
     way = ("via", str(client.address))
     host.run("ip", f"-{family}", "route", "add", str(NETWORKS[family]), *way)
     with system.publishing(host, family) as server:

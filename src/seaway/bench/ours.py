@@ -11,7 +11,7 @@ from seaway.bench.plugins import Caller, calling
 from seaway.bench.ports import PUBLISH
 from seaway.bench.systems import (
     Pair,
-    Place,
+    Party,
     host_address,
     host_netns,
     make_netns,
@@ -37,13 +37,13 @@ class Seaway:
         host.start_agent()
         make_netns(host, "client", "server")
         client, server = (
-            Place(netns_path(host, name), attach(host, name, family))
+            Party(netns_path(host, name), attach(host, name, family))
             for name in ("client", "server")
         )
         yield Pair(client, server, host_netns(host))
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Place]:
+    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
         host.start_agent()
         make_netns(host, "server")
         yield publish(host, "server", family)
@@ -69,7 +69,7 @@ class SeawayTracked:
     def running(self, host: LabHost, family: int) -> Iterator[Pair]:
         host.start_agent()
         make_netns(host, "client", "server")
-        client = Place(netns_path(host, "client"), attach(host, "client", family))
+        client = Party(netns_path(host, "client"), attach(host, "client", family))
         yield Pair(client, publish(host, "server", family), host_netns(host))
 
 
@@ -78,7 +78,7 @@ def attach(host: LabHost, name: str, family: int, *options: str) -> Address:
     return of_family(json.loads(host.seaway("attach", *place, *options))["addresses"], family)
 
 
-def publish(host: LabHost, name: str, family: int) -> Place:
+def publish(host: LabHost, name: str, family: int) -> Party:
     """Attach a container whose ports are the host's too, and ask it by those."""
     attach(host, name, family, *PUBLISH)
-    return Place(netns_path(host, name), host_address(host, family))
+    return Party(netns_path(host, name), host_address(host, family))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Protocol
 
-from seaway.bench.systems import Pair, Place, host_address, host_netns, make_netns, netns_path
+from seaway.bench.systems import Pair, Party, host_address, host_netns, make_netns, netns_path
 from seaway.lab import LabHost
 from seaway.model.addresses import parse_address
 
@@ -37,7 +37,7 @@ class Underlay:
 
     @contextmanager
     def spanning(self, hosts: Hosts, family: int) -> Iterator[Pair]:
-        client, server = (Place(host_netns(h), host_address(h, family)) for h in hosts)
+        client, server = (Party(host_netns(h), host_address(h, family)) for h in hosts)
         yield Pair(client, server, host_netns(hosts[-1]))
 
 
@@ -55,7 +55,7 @@ class _OfKernel(ABC):
         for number, host in enumerate(hosts, 1):
             self._set_up(host, number, hosts[2 - number])
         client, server = (
-            Place(netns_path(host, "end"), parse_address(address))
+            Party(netns_path(host, "end"), parse_address(address))
             for host, address in zip(hosts, self.addresses[family], strict=True)
         )
         yield Pair(client, server, host_netns(hosts[-1]))

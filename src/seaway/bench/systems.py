@@ -12,7 +12,7 @@ from seaway.lab import LabHost
 from seaway.model.addresses import Address
 
 
-class Place(NamedTuple):
+class Party(NamedTuple):
     """One end: a network namespace, by a path that the machine can open, and the address that
     others ask it by: its own, or its host's where its ports are published.
     """
@@ -26,8 +26,8 @@ class Place(NamedTuple):
 
 
 class Pair(NamedTuple):
-    client: Place
-    server: Place
+    client: Party
+    server: Party
     host: str  # the network namespace of the server's host, where flows may be tracked
 
     def speaks(self) -> bool:
@@ -52,7 +52,7 @@ class Publisher(Protocol):
     def missing(self) -> str:
         """What this machine lacks to run it; empty if nothing."""
 
-    def publishing(self, host: LabHost, family: int) -> AbstractContextManager[Place]:
+    def publishing(self, host: LabHost, family: int) -> AbstractContextManager[Party]:
         """Set it up on a host of its own, with a server that others ask by the host's address."""
 
 
@@ -116,7 +116,7 @@ class Veth:
             host.run("ip", "-n", name, "addr", "add", v6, "dev", "eth0", "nodad")
             host.run("ip", "-n", name, "link", "set", "eth0", "up")
         client, server = (
-            Place(netns_path(host, name), of_family(own, family)) for name, own in self.ends.items()
+            Party(netns_path(host, name), of_family(own, family)) for name, own in self.ends.items()
         )
         yield Pair(client, server, host_netns(host))
 
@@ -130,5 +130,5 @@ class BareHost:
         return ""
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Place]:
-        yield Place(host_netns(host), host_address(host, family))
+    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
+        yield Party(host_netns(host), host_address(host, family))

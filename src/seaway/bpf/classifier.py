@@ -1,6 +1,6 @@
 """Programs attached the way that every kernel has: cls_bpf filters on a clsact qdisc.
 
-Ours are known by handle, priority and protocol (`Place`), which others do not choose by accident.
+Ours are known by handle, priority and protocol (`FilterId`), which others do not choose by chance.
 Of several at one priority the latest runs first: so another's beside ours is found, and taken
 away when ours is attached again. All of one device goes in one batch, which takes the kernel a
 fraction of a millisecond; a TCX link takes it 16 (docs/decisions/attach.md).
@@ -39,7 +39,7 @@ _REMEMBERED: Final = 64
 _ALL_PROTOCOLS: Final = 0x0300  # ETH_P_ALL, in network order
 
 
-class Place(NamedTuple):
+class FilterId(NamedTuple):
     """By which a filter is known on its hook."""
 
     handle: int = 1
@@ -50,10 +50,10 @@ class Place(NamedTuple):
         return self.priority << 16 | _ALL_PROTOCOLS
 
 
-_OURS: Final = Place()  # on devices that are ours alone
+_OURS: Final = FilterId()  # on devices that are ours alone
 
 
-def _filter(ifindex: int, hook: str, place: Place) -> bytes:
+def _filter(ifindex: int, hook: str, place: FilterId) -> bytes:
     head = _HEAD.pack(0, ifindex, place.handle, _PARENTS[hook], place.info)
     return head + attribute(_KIND, b"bpf\0")
 
@@ -67,7 +67,7 @@ def delete_qdisc(ifindex: int) -> Request:
     return Request(_DELQDISC, 0, _HEAD.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0))
 
 
-def new_filter(ifindex: int, hook: str, program: Program, place: Place = _OURS) -> Request:
+def new_filter(ifindex: int, hook: str, program: Program, place: FilterId = _OURS) -> Request:
     """In place of the one that is there, atomically, or anew."""
     options = nested(
         _OPTIONS,
@@ -80,7 +80,7 @@ def new_filter(ifindex: int, hook: str, program: Program, place: Place = _OURS) 
     )
 
 
-def delete_filter(ifindex: int, hook: str, place: Place = _OURS) -> Request:
+def delete_filter(ifindex: int, hook: str, place: FilterId = _OURS) -> Request:
     return Request(_DELTFILTER, 0, _filter(ifindex, hook, place))
 
 
@@ -101,7 +101,7 @@ def parse_filter(body: bytes) -> tuple[int, int]:
 class Classifier:
     """Over one netlink socket."""
 
-    def __init__(self, rtnl: Rtnl, place: Place = _OURS) -> None:
+    def __init__(self, rtnl: Rtnl, place: FilterId = _OURS) -> None:
         self._rtnl = rtnl
         self._place = place
         self._parsed: dict[bytes, tuple[int, int]] = {}  # the kernel says the same of many devices

@@ -1,6 +1,7 @@
 """The maps by which packets go another way at once, as `routed` writes them: it needs no agent.
 
-`dead` is its own: one entry, and every path that begins with that link goes on by its backup.
+`dead` is its own: one entry, and every path that begins with that link goes on by its backup. So
+it is `routed` that looks after that map, and names what somebody else has changed in it.
 `paths` the agent writes too, from what `routed` tells it, the same a moment later. Both are found
 by their pins, of whatever layout: an upgrade has two for a while.
 """
@@ -34,6 +35,7 @@ class Failover:
     def __init__(self, pins: File = PIN_FOLDER) -> None:
         self._pins = pins
         self._numbers: Mapping[str, int] = {}
+        self._buried: dict[File, set[bytes]] = {}  # by map: what was written last
 
     def know(self, numbers: Mapping[str, int]) -> None:
         self._numbers = numbers
@@ -45,10 +47,10 @@ class Failover:
         bit = LATENCY if turn.routing == "latency" else 0
         paths = dict(filter(None, (self._path(path, bit) for path in turn.paths)))
         gone = {_U32.pack(self._numbers[h] | bit) for h in turn.gone if h in self._numbers}
-        for table in self._tables("*/paths"):
+        for _, table in self._tables("*/paths"):
             if table.value_size != _PATH:
                 continue  # of a build to which a path was something else
-            there = dict(table.elements())
+            there = dict(table.elements()) if gone or turn.whole else {}
             known = {_U32.pack(number | bit) for number in self._numbers.values() if turn.whole}
             untold = {key: _untold(key, there) for key in there.keys() & (gone | known)}
             _told(table.update(list((untold | paths).items())))
@@ -63,21 +65,29 @@ class Failover:
         return _U32.pack(host | bit), value.pack()
 
     def dead(self, hosts: Collection[str]) -> None:
-        """The links to these are dead, and to no other ones."""
+        """The links to these are dead, and to no other ones. To be said again now and then."""
         wanted = {_U32.pack(self._numbers[host]) for host in hosts if host in self._numbers}
-        for table in self._tables(f"{STATE_PINS}/dead-*"):
+        for pin, table in self._tables(f"{STATE_PINS}/dead-*"):
             there = {key for key, _ in table.elements()}
+            if drift := there ^ self._buried.get(pin, there):
+                hosts = sorted(map(self._called, drift))
+                log.warning("drift", target="dead", keys=hosts)
             _told(table.update([(key, _DEAD) for key in wanted - there]))
             _told(table.delete(list(there - wanted)))
+            self._buried[pin] = wanted
 
-    def _tables(self, pattern: str) -> Iterator[Table]:
+    def _called(self, key: bytes) -> str:
+        number = _U32.unpack(key)[0]
+        return next((name for name, n in self._numbers.items() if n == number), str(number))
+
+    def _tables(self, pattern: str) -> Iterator[tuple[File, Table]]:
         for pin in sorted(self._pins.glob(pattern)):
             try:
                 descriptor = syscall.pinned(pin)
             except FileNotFoundError:  # the agent retired it
                 continue
             with syscall.closing(descriptor):
-                yield Table(descriptor)
+                yield pin, Table(descriptor)
 
 
 def _untold(key: bytes, there: Mapping[bytes, bytes]) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from seaway.bpf import swap, syscall, tcx
-from seaway.bpf.classifier import Classifier, Place
+from seaway.bpf.classifier import Classifier, FilterId
 from seaway.bpf.objects import DataPlane
 from seaway.kernel.messages import link as wire
 from seaway.kernel.rtnl import Rtnl
@@ -23,7 +23,7 @@ from seaway.model.kernel import Uplink
 from seaway.names import LINK_PREFIX
 
 HOOK: Final = "ingress"
-PLACE: Final = Place(handle=0x5357, priority=0x5357)  # "SW"; behind most others
+PLACE: Final = FilterId(handle=0x5357, priority=0x5357)  # "SW"; behind most others
 _DEVICE = struct.Struct("=I")  # how a link tells where it is (swap.held)
 
 

@@ -29,6 +29,15 @@ from seaway.cli.endpoint import LINES
 @click.option(
     "-p", "--publish", multiple=True, metavar="MAPPING", help="A port of the host. May be repeated."
 )
+@click.option(
+    "--port-name",
+    multiple=True,
+    metavar="NAME=PORT",
+    help="A name of a port, for services. May be repeated.",
+)
+@click.option(
+    "--weight", type=int, default=1, show_default=True, help="Its share of a service. 0: none."
+)
 @click.option("--mac", default="", help="[default: made from the address]")
 @click.option("--mtu", type=int, default=0, help="[default: the network's]")
 @click.option("--default-route/--no-default-route", default=True, help="Through this interface.")
@@ -49,6 +58,7 @@ def attach(netns: str, output: str, **given: Any) -> None:
         labels=options.pairs(given.pop("label")),
         aliases=tuple(options.items(given.pop("alias"))),
         ports=options.ports(given.pop("publish")),
+        port_names=options.port_names(given.pop("port_name")),
         **given,
     )
     client = options.agent()

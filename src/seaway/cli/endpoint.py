@@ -8,6 +8,7 @@ import click
 
 from seaway import names
 from seaway.cli import options, show
+from seaway.errors import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,12 @@ def _ports(report: EndpointReport) -> list[str]:
     from seaway.model.publications import in_ranges  # noqa: PLC0415, help must not pay for it
 
     return in_ranges(report.endpoint.ports)
+
+
+def _condition(report: EndpointReport) -> str:
+    """As services see it."""
+    ready = "ready" if report.endpoint.ready else "not ready"
+    return f"{ready}, terminating" if report.endpoint.terminating else ready
 
 
 COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
@@ -45,6 +52,9 @@ LINES: dict[str, Callable[[EndpointReport], Any]] = {
     "mac": lambda r: r.endpoint.mac,
     "mtu": lambda r: r.endpoint.mtu,
     "labels": lambda r: r.endpoint.labels,
+    "own ports": lambda r: r.endpoint.port_names,
+    "weight": lambda r: r.endpoint.weight,
+    "is": _condition,
     "identity": lambda r: r.endpoint.identity,
     "container": lambda r: r.endpoint.container,
     "interface": lambda r: r.endpoint.interface,
@@ -57,7 +67,7 @@ LINES: dict[str, Callable[[EndpointReport], Any]] = {
 
 @click.group()
 def endpoint() -> None:
-    """List and inspect endpoints, and publish their ports."""
+    """List, inspect and change endpoints, and publish their ports."""
 
 
 @endpoint.command()
@@ -100,3 +110,20 @@ def unpublish(endpoint: str, mapping: tuple[str, ...]) -> None:
 
     options.agent().unpublish(endpoint, Publications(ports=options.ports(mapping)))
     click.echo(f"endpoint {endpoint} publishes {', '.join(mapping)} no more")
+
+
+@endpoint.command()
+@click.argument("endpoint", shell_complete=options.complete_endpoint)
+@click.option("--ready/--not-ready", default=None, help="For connections of services.")
+@click.option("--terminating/--not-terminating", default=None, help="Its connections end.")
+@click.option("--weight", type=int, help="Its share of a service. 0: none.")
+@click.option("--port-name", multiple=True, metavar="NAME=PORT", help="In place of those it has.")
+def update(endpoint: str, port_name: tuple[str, ...], **given: Any) -> None:
+    """Change what services ask of an endpoint of this host; its connections go on."""
+    from seaway.model.requests import EndpointChange  # noqa: PLC0415
+
+    names = options.port_names(port_name) if port_name else None
+    if names is None and all(value is None for value in given.values()):
+        raise Invalid("nothing to change was given", "see: seaway endpoint update --help")
+    made = options.agent().update_endpoint(endpoint, EndpointChange(port_names=names, **given))
+    click.echo(f"endpoint {made.network}/{made.name} is changed")

@@ -32,6 +32,7 @@ COLUMNS: dict[str, Callable[[HostReport], Any]] = {
     "IS": _state,
     "ADDRESSES": lambda r: r.host.addresses,
     "REACHED AT": lambda r: r.host.underlay,
+    "ZONE": lambda r: r.host.zone,
     "VIA": lambda r: r.via,
     "BLOCKS": lambda r: r.blocks,
     "ENDPOINTS": lambda r: r.endpoints,
@@ -40,7 +41,7 @@ COLUMNS: dict[str, Callable[[HostReport], Any]] = {
 
 @click.group()
 def host() -> None:
-    """List, drain and remove hosts of the cluster."""
+    """List, change, drain and remove hosts of the cluster."""
 
 
 @host.command()
@@ -52,9 +53,25 @@ def ls(output: str) -> None:
 
 @host.command()
 @click.argument("name", shell_complete=options.complete_host)
+@click.option("--zone", required=True, help="In which services prefer what is near; '': none.")
+def update(name: str, zone: str) -> None:
+    """Change a host of the cluster."""
+    from seaway.model.requests import HostChange  # noqa: PLC0415, help must not pay for it
+
+    made = options.agent().update_host(name, HostChange(zone=zone))
+    click.echo(
+        f"host {made.host.name} is in zone {made.host.zone}"
+        if zone
+        else f"host {name} is in no zone"
+    )
+
+
+@host.command()
+@click.argument("name", shell_complete=options.complete_host)
 @click.option("--undo", is_flag=True, help="Have it take endpoints and relay again.")
+@click.option("--force", is_flag=True, help="Also if others reach each other by it alone.")
 @click.option("--within", default="60s", show_default=True, help="How long to wait: 90s, 5m.")
-def drain(name: str, within: str, *, undo: bool) -> None:
+def drain(name: str, within: str, *, undo: bool, force: bool) -> None:
     """Have a host take no new endpoint and relay no more; return when it may go.
 
     What runs on it goes on.
@@ -66,7 +83,7 @@ def drain(name: str, within: str, *, undo: bool) -> None:
         agent.undrain_host(name)
         click.echo(f"host {name} is in use again")
         return
-    told = agent.drain_host(name)
+    told = agent.drain_host(name, force=force)
     while not told.ready:
         if time.monotonic() > deadline:
             raise Unavailable(f"host {name} drains, but {_waiting(told)}", "repeat to wait on")
@@ -81,7 +98,7 @@ def _waiting(told: DrainReport) -> str:
     if told.relay_of:
         words.append(f"{', '.join(told.relay_of)} still send through it")
     if told.unheard:
-        words.append(f"{', '.join(told.unheard)} did not say that they do not")
+        words.append(f"of {', '.join(told.unheard)} it is not known whether they send through it")
     return "; ".join(words)
 
 

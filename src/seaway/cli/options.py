@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _COMPLETION_TIMEOUT = 1.0  # seconds: nobody waits longer for a tabulator
+_DIGITS = 10
 
 output = click.option(
     "-o",
@@ -68,6 +69,19 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def port_names(texts: Iterable[str]) -> dict[str, int]:
+    """Of NAME=PORT options."""
+    found: dict[str, int] = {}
+    for text in items(texts):
+        name, _, port = text.partition("=")
+        if not (name and port.isascii() and port.isdecimal() and len(port) < _DIGITS):
+            raise Invalid(f"'{text}' names no port", "expected NAME=PORT, e.g. http=8080")
+        if name in found:
+            raise Invalid(f"the port name '{name}' is given twice", "give it once")
+        found[name] = int(port)
+    return found
+
+
 def items(texts: Iterable[str]) -> list[str]:
     """Of options that may be repeated or hold several values with commas between."""
     return [item.strip() for text in texts for item in text.split(",") if item.strip()]
@@ -92,6 +106,14 @@ def complete_endpoint(
 ) -> list[CompletionItem]:
     reports = _ask(ctx, lambda client: client.endpoints())
     refs = (f"{report.endpoint.network}/{report.endpoint.name}" for report in reports)
+    return _beginning(incomplete, refs)
+
+
+def complete_service(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    reports = _ask(ctx, lambda client: client.services())
+    refs = (f"{report.service.network}/{report.service.name}" for report in reports)
     return _beginning(incomplete, refs)
 
 

@@ -33,7 +33,7 @@ class Unreached(Unavailable):
 
 
 @dataclass(frozen=True)
-class Place:
+class AgentAddress:
     """Where an agent answers. `host` is its name; empty: any host of the cluster will do."""
 
     address: str  # an address or a name, perhaps with a port
@@ -74,7 +74,12 @@ class Calls:
             self._session = None
 
     async def call(
-        self, to: Place, method: str, path: str, body: object = None, answers: type[T] | Any = bytes
+        self,
+        to: AgentAddress,
+        method: str,
+        path: str,
+        body: object = None,
+        answers: type[T] | Any = bytes,
     ) -> T | Any:
         """What it answers, decoded; `bytes` leaves it as it came."""
         if self._session is None:
@@ -122,7 +127,7 @@ class Others:
         within = [*((a, _CONNECT) for a in host.underlay), *((a, _INSIDE) for a in host.addresses)]
         for address, seconds in within:
             try:
-                place = Place(str(address), host.name, self._port, seconds)
+                place = AgentAddress(str(address), host.name, self._port, seconds)
                 return await calls.call(place, method, path, body, answers)
             except Unreached as error:
                 unreached.append(error.message)
@@ -136,7 +141,7 @@ class Others:
         self.keeper.must_hold()
         if self._unknown is None:
             self._unknown = Calls(self.keeper.contexts.asking_any)
-        place = Place(at, port=self._port)
+        place = AgentAddress(at, port=self._port)
         return await self._unknown.call(place, method, path, body, answers)
 
     def _known(self) -> Calls:
@@ -150,13 +155,13 @@ class Others:
                 await calls.close()
 
 
-def _told(to: Place, status: int, kind: str, answer: bytes) -> SeawayError:
+def _told(to: AgentAddress, status: int, kind: str, answer: bytes) -> SeawayError:
     if kind == "application/json":
         return codec.decode(answer, ErrorReport).error.error()
     return SeawayError(f"the agent of {to} met a defect (HTTP {status})", "its log has more")
 
 
-def _unreachable(to: Place, error: BaseException) -> SeawayError:
+def _unreachable(to: AgentAddress, error: BaseException) -> SeawayError:
     cause: BaseException = error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
@@ -177,7 +182,7 @@ def _unreachable(to: Place, error: BaseException) -> SeawayError:
     )
 
 
-def _not_believed(to: Place, cause: ssl.SSLCertVerificationError) -> tuple[str, str]:
+def _not_believed(to: AgentAddress, cause: ssl.SSLCertVerificationError) -> tuple[str, str]:
     if cause.verify_code == _EXPIRED:
         return (
             f"the certificate of {to} has expired",
@@ -190,7 +195,7 @@ def _not_believed(to: Place, cause: ssl.SSLCertVerificationError) -> tuple[str, 
     return f"who answers for {to} is not of our cluster", "is the address still its own?"
 
 
-def _not_accepted(to: Place, cause: ssl.SSLError) -> tuple[str, str]:
+def _not_accepted(to: AgentAddress, cause: ssl.SSLError) -> tuple[str, str]:
     why = {
         "SSLV3_ALERT_CERTIFICATE_EXPIRED": "has expired",
         "TLSV1_ALERT_UNKNOWN_CA": "is of another CA",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
+from seaway.desired.transport import services
 from seaway.desired.transport.clients import COOKIE, cookies_of
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
-from seaway.model.facts import Attached, Block, Endpoint, Network, Path, Peer
+from seaway.model.facts import Attached, Block, Endpoint, Host, Network, Path, Peer
+from seaway.model.services import Distant, EndpointSlice, Service, Vip
 from seaway.names import link_name
 
 INDEXES = (
@@ -33,4 +35,15 @@ INDEXES = (
     Index(Peer, "address", lambda p: p.addresses),
     Index(Peer, "underlay", lambda p: p.underlay),
     Index(Path, "hop", lambda p: {*p.nexts, p.backup} - {""}),
+    Index(Path, services.REACHED, services.reached_of),
+    Index(Host, services.SITUATION, services.here_of),
+    Index(Peer, services.SITUATION, services.peer_of),
+    Index(Endpoint, services.LABEL, services.labels_of),
+    Index(Distant, services.LABEL, services.labels_of),
+    Index(Service, services.PLACE, services.places_of),
+    Index(Service, "network", lambda s: (s.network,)),
+    Index(Service, "name", lambda s: (s.name,)),
+    Index(EndpointSlice, services.OF_SERVICE, services.slice_of),
+    Index(EndpointSlice, "network", lambda s: (s.network,)),
+    Index(Vip, "family", lambda v: (v.address.version,)),
 )

@@ -13,6 +13,7 @@ from seaway.intents.health import HealthIntents
 from seaway.intents.hosts import HostIntents
 from seaway.intents.joining import JoiningIntents
 from seaway.intents.networks import NetworkIntents
+from seaway.intents.services import ServiceIntents
 from seaway.intents.tokens import TokenIntents
 from seaway.intents.tracing import TraceIntents
 
@@ -27,5 +28,6 @@ class Intents(
     HostIntents,
     JoiningIntents,
     TokenIntents,
+    ServiceIntents,
 ):
     """All of them, over one desk."""

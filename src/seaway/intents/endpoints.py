@@ -182,6 +182,8 @@ class EndpointIntents(PublicationIntents, TakingIntents):
             labels=request.labels,
             aliases=request.aliases,
             ports=request.ports,
+            port_names=request.port_names,
+            weight=request.weight,
             door=request.door,
             door_network=request.door_network,
             identity=IDENTITY_FIRST,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -12,13 +12,18 @@ import structlog
 from msgspec.structs import replace
 
 from seaway.cluster import joining, reclaiming
-from seaway.errors import Conflict, NotFound, SeawayError
+from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
 from seaway.intents.voters import VoterIntents
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Path, Peer
 from seaway.model.reports import DrainReport, HostReport, RelayReport
+from seaway.model.requests import HostChange
+from seaway.model.routing import Apart, Question
 from seaway.model.seats import client_url
+from seaway.model.service_forms import check_zone
 from seaway.records import as_host, parse, store_key
 from seaway.store.base import Changed, Snapshot
+
+_NAMED = 2  # hosts of a group
 
 log = structlog.get_logger(__name__)
 
@@ -73,13 +78,42 @@ class HostIntents(VoterIntents):
         """Peers as the hosts that they are, as they are told outside."""
         return [self.here, *map(as_host, self.facts.all(Peer))]
 
+    async def update_host(self, name: str, change: HostChange) -> HostReport:
+        """Its zone: services that prefer what is near look at it."""
+        if change.zone is None:
+            raise Invalid("nothing to change was given", "expected zone")
+        check_zone(change.zone)
+        await self.decide(lambda: self._set_zone(name, change.zone or ""))
+        await self.convergence.settle()
+        return next(report for report in await self.hosts() if report.host.name == name)
+
+    async def _set_zone(self, name: str, zone: str) -> None:
+        await self.records.commit([replace(as_host(self._host(name)), zone=zone)])
+
     # Drain
 
-    async def drain(self, name: str, *, draining: bool) -> DrainReport:
-        """No new endpoint there, no relay any more; what runs there goes on. Or all of it again."""
+    async def drain(self, name: str, *, draining: bool, force: bool = False) -> DrainReport:
+        """No new endpoint there, no relay any more; what runs there goes on. Or all of it again.
+
+        `Conflict`: only it connects others, unless forced.
+        """
+        if draining and not force and not self._host(name).draining:
+            await self._refuse_apart(name)
         await self.decide(lambda: self._set_draining(name, draining=draining))
         await self.convergence.settle()
         return await self.drained(name)
+
+    async def _refuse_apart(self, name: str) -> None:
+        try:
+            apart = await self.surroundings.ask_routed(Question(ask="apart", to=name), Apart)
+        except Unavailable:  # nobody knows; a host that is to go may be why
+            return
+        if apart.groups:
+            one, other = (_few(group) for group in apart.groups[:2])
+            raise Conflict(
+                f"only through host '{name}' do {one} and {other} reach each other",
+                "connect them otherwise first; or cut them off, by --force",
+            )
 
     async def _set_draining(self, name: str, *, draining: bool) -> None:
         host = self._host(name)
@@ -207,3 +241,10 @@ class HostIntents(VoterIntents):
         """Keys of blocks of hosts that are no more, as far as facts tell."""
         hosts = {host.name for host in self._everyone()}
         return (store_key(b) for b in self.facts.all(Block) if b.host not in hosts)
+
+
+def _few(hosts: Sequence[str]) -> str:
+    """In words, however many."""
+    if len(hosts) <= _NAMED:
+        return " and ".join(hosts)
+    return f"{', '.join(hosts[:_NAMED])} and {len(hosts) - _NAMED} more"

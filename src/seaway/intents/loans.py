@@ -51,6 +51,11 @@ class LoanIntents(Desk):
         network = admission.network(self.facts, loan.network)
         if network.leaving:
             raise Conflict(f"network '{network.name}' is being removed", "use another one")
+        if self.here.draining:
+            raise Exhausted(
+                f"host '{self.host.name}' is draining, and lends no address",
+                f"ask for one of another host's, or: seaway host drain {self.host.name} --undo",
+            )
         if loan.first == loan.last:
             self._refuse_held(loan.first)
         address = self.allocator.take_between(network, loan.first, loan.last)

@@ -18,6 +18,9 @@ from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Endpoint, Network, Peer
 from seaway.model.reports import NetworkMade, NetworkReport, UseReport
 from seaway.model.requests import NetworkChange, NewNetwork
+from seaway.model.services import EndpointSlice, Service
+
+_TOLD = 5  # of a long list
 
 
 class NetworkIntents(Desk):
@@ -135,9 +138,18 @@ class NetworkIntents(Desk):
     def _refuse_own(self, network: Network) -> None:
         if endpoints := self.facts.where(Endpoint, "network", network.name):
             _refuse(network.name, [e.name for e in endpoints])
+        services = self.facts.where(Service, "network", network.name)
+        slices = self.facts.where(EndpointSlice, "network", network.name)
+        if names := [*(s.name for s in services), *(f"slice {s.name}" for s in slices)]:
+            raise Conflict(
+                f"network '{network.name}' has services: {', '.join(names[:_TOLD])}",
+                "remove them first: seaway service rm, or seaway delete -f FILE",
+            )
 
     async def _refuse_used(self, name: str) -> None:
-        """On other hosts, as they say."""
+        """On other hosts, as they say; and services, which any host may have made meanwhile."""
+        if self.facts.number(Peer):
+            await self.records.reload()
         owners = {block.host for block in self.facts.where(Block, "network", name)}
         peers = [peer for peer in self.facts.all(Peer) if peer.name in owners]
         answers = await self.ask_all(peers, f"/v1/networks/{name}/use", UseReport)
@@ -177,7 +189,7 @@ class NetworkIntents(Desk):
 
 
 def _refuse(network: str, endpoints: list[str], where: str = "") -> NoReturn:
-    names = ", ".join(endpoints[:5])
+    names = ", ".join(endpoints[:_TOLD])
     raise Conflict(
         f"network '{network}' has {len(endpoints)} endpoints{where}: {names}", "detach them first"
     )

@@ -17,7 +17,7 @@ import msgspec
 from seaway.errors import Invalid, NotFound
 
 WHOLE: Final = 10_000  # parts of all packets, of which so many are lost
-_BURST: Final = 64  # kilobytes that pass at once, whatever the rate
+_BURST: Final = 64  # kilobytes that pass at once, besides what the rate gives in a second
 _MOST_DELAY, _MOST_RATE = 10_000.0, 100_000.0  # ms, Mbit/s
 
 Quality = Literal["up", "down", "loss", "delay", "rate"]

@@ -20,15 +20,17 @@ MOST_HOSTS = 200
 INTERNET = ("203.0.113.1/32", "2001:db8:ffff::1/128")
 
 
-class Place(NamedTuple):
+class WireAddresses(NamedTuple):
     """The addresses of one host on the wire."""
 
     address4: IPv4Interface
     address6: IPv6Interface
 
 
-def place(number: int) -> Place:
-    return Place(IPv4Interface(NETWORK4.format(number)), IPv6Interface(NETWORK6.format(number)))
+def place(number: int) -> WireAddresses:
+    return WireAddresses(
+        IPv4Interface(NETWORK4.format(number)), IPv6Interface(NETWORK6.format(number))
+    )
 
 
 def build(wire: int) -> None:
@@ -36,7 +38,7 @@ def build(wire: int) -> None:
     _ip(wire, "link add wire type bridge mcast_snooping 0", "link set wire up")
 
 
-def connect(wire: int, host: int, port: str, where: Place, mac: str = "") -> None:
+def connect(wire: int, host: int, port: str, where: WireAddresses, mac: str = "") -> None:
     """Give the host of process `host` its uplink eth0, whose other end is `port` of the bridge.
     `mac`: that it has; empty: any.
     """

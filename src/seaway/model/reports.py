@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seaway.model.addresses import Address, Prefix
 from seaway.model.facts import Endpoint, Host, Network, Value
+from seaway.model.services import Service
 
 
 class Drops(Value):
@@ -212,3 +213,38 @@ class RouteReport(Value):
     backup: str = ""  # the next hop if the first is dead
     detours: tuple[Detour, ...] = ()
     holes: tuple[BlackHole, ...] = ()  # on the way
+
+
+class BackendReport(Value):
+    """One that may be a backend of a service, and whether this host chooses it."""
+
+    port: str  # of the service, as 80/tcp; empty: it has none
+    address: Address | None  # None: it has none of that family
+    target: int  # port; 0: it has none of that name
+    name: str  # the endpoint's; of one that a slice names, SLICE/NUMBER
+    host: str  # empty: not known
+    weight: int
+    chosen: bool
+    why: str  # it is, or is not
+
+
+class ServiceReport(Value):
+    """A service, as this host sees it."""
+
+    service: Service
+    known: int  # endpoints that are selected, or named by slices
+    chosen: int  # of those, as many as get new connections to its first port
+    warnings: tuple[str, ...] = ()
+
+
+class ServiceDetail(ServiceReport):
+    backends: tuple[BackendReport, ...] = ()
+
+
+class Applied(Value):
+    """What became of one object of a file."""
+
+    kind: str  # Service or EndpointSlice
+    name: str  # NETWORK/NAME
+    did: str  # created, changed, unchanged or removed
+    warnings: tuple[str, ...] = ()

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from seaway.model.addresses import Address, Interface, Prefix
 from seaway.model.facts import ExtraRoute, Publication, Routing, Value
+from seaway.model.services import (
+    Algorithm,
+    Distribution,
+    EndpointSlice,
+    Service,
+    ServicePort,
+    TrafficPolicy,
+)
+from seaway.names import DEFAULT_NETWORK
 
 
 class NewNetwork(Value):
@@ -86,6 +97,8 @@ class NewEndpoint(Value):
     labels: dict[str, str] = {}
     aliases: tuple[str, ...] = ()
     ports: tuple[Publication, ...] = ()
+    port_names: dict[str, int] = {}  # of its own ports, for services that name one
+    weight: int = 1  # its share of new connections of a service; 0: none
     door: str = "cli"
     door_network: str = ""
 
@@ -94,3 +107,75 @@ class Publications(Value):
     """Ports of the host to be published for an endpoint, or to be taken back: all or none."""
 
     ports: tuple[Publication, ...]
+
+
+class EndpointChange(Value):
+    """What services ask of an endpoint. None: as it is."""
+
+    weight: int | None = None
+    ready: bool | None = None
+    terminating: bool | None = None
+    port_names: dict[str, int] | None = None
+
+
+class HostChange(Value):
+    """None: as it is."""
+
+    zone: str | None = None  # empty: of none
+
+
+class NewService(Value):
+    """A name, and virtual addresses (VIPs) in front of endpoints of its network.
+
+    `addresses` asks for certain VIPs, at most one of each family; the others are given.
+    """
+
+    name: str
+    network: str = DEFAULT_NETWORK
+    ports: tuple[ServicePort, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    families: tuple[int, ...] = ()  # of its VIPs; empty: those of its network
+    single: bool = False  # then: only the first of them
+    selector: dict[str, str] = {}
+    headless: bool = False
+    external_name: str = ""
+    algorithm: Algorithm = "random"
+    affinity: int = 0
+    internal_policy: TrafficPolicy = "Cluster"
+    distribution: Distribution = ""
+    publish_not_ready: bool = False
+    drain: float = 30.0
+
+
+def request_of(service: Service) -> NewService:
+    """What asks for exactly this service."""
+    told = msgspec.structs.asdict(service)
+    given = {name: told[name] for name in NewService.__struct_fields__ if name in told}
+    return NewService(**given, families=tuple(a.version for a in service.addresses))
+
+
+class ServiceChange(Value):
+    """None: as it is. Its addresses stay."""
+
+    ports: tuple[ServicePort, ...] | None = None
+    selector: dict[str, str] | None = None
+    algorithm: Algorithm | None = None
+    affinity: int | None = None
+    internal_policy: TrafficPolicy | None = None
+    distribution: Distribution | None = None
+    publish_not_ready: bool | None = None
+    drain: float | None = None
+
+
+class Objects(Value):
+    """What a file of manifests asks for, all of it or nothing."""
+
+    services: tuple[NewService, ...] = ()
+    slices: tuple[EndpointSlice, ...] = ()
+
+
+class Refs(Value):
+    """Services and slices, as NETWORK/NAME."""
+
+    services: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()

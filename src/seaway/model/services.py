@@ -84,7 +84,7 @@ class EndpointSlice(Value):
     endpoints: tuple[SliceEndpoint, ...] = ()
 
 
-class Distant(Value):
+class Distant(Value, gc=False):
     """An endpoint of another host, as far as services and names need it. Key: its id."""
 
     id: str

@@ -21,7 +21,7 @@ from seaway.errors import Undecodable
 from seaway.model import codec
 from seaway.model.facts import Value
 from seaway.model.reports import BlackHole
-from seaway.model.routing import Numbers, Orders, Question, RoutedReport, Routes, Told, Turn
+from seaway.model.routing import Apart, Numbers, Orders, Question, RoutedReport, Routes, Told, Turn
 from seaway.presence import alone
 from seaway.routed import memory
 from seaway.routed.core import Core
@@ -52,7 +52,9 @@ class Outlet(Protocol):
         """The first of a routing is whole."""
 
     def dead(self, hosts: Collection[str]) -> None:
-        """The links to these are dead, and no other one is."""
+        """The links to these are dead, and no other one is. It is said again now and then, so that
+        an outlet may look after itself.
+        """
 
 
 async def serve(places: Places, outlets: Sequence[Outlet], senses: Senses) -> None:
@@ -216,9 +218,12 @@ class Daemon:
         """At once: packets need not wait for other paths."""
         dead = self._core.dead()
         if self._known.is_set() and dead != self._dead:
-            self._dead = dead
-            for outlet in self._outlets:
-                outlet.dead(dead)
+            self._bury(dead)
+
+    def _bury(self, dead: set[str]) -> None:
+        self._dead = dead
+        for outlet in self._outlets:
+            outlet.dead(dead)
 
     async def _look(self, file: OrdersFile) -> None:
         """At what does not change often."""
@@ -231,6 +236,8 @@ class Daemon:
             if self._credentials.renew():
                 log.info("another certificate")
             self._core.choose()
+            if self._dead is not None:
+                self._bury(self._dead)
             self._tell_numbers()
             self._log_holes()
             self._write_told()
@@ -325,6 +332,8 @@ class Daemon:
                 return [core.numbers()]
             case "routes":
                 return [Routes(routes=core.router.explain(question.routing, question.to))]
+            case "apart":
+                return [Apart(groups=core.router.apart(question.to))]
         return [self._report()]
 
     def _report(self) -> RoutedReport:

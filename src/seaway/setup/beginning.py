@@ -174,7 +174,7 @@ def put_files(say: Say, *, cni: bool) -> None:
         say(f"wrote {files.PLUGIN}")
     if kept := files.set_aside():
         say(f"warning: {files.CONFLIST} was none of ours, and is kept as {kept}")
-    if written := files.put_conflist(bootstrap.DEFAULT_NETWORK):
+    if written := files.put_conflist(names.DEFAULT_NETWORK):
         say(f"wrote {written}")
         before = [path.name for path in files.other_conflists() if path < written]
         if before:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from seaway import __version__, names
 from seaway.cluster import joining, membership, stores
-from seaway.cluster.calls import Calls, Place
+from seaway.cluster.calls import AgentAddress, Calls
 from seaway.daemons import AGENT
 from seaway.errors import Conflict, Forbidden, Invalid, SeawayError, Unavailable
 from seaway.kernel import host, underlay
@@ -90,7 +90,7 @@ def _digest(authority: bytes) -> str:
 
 async def _ask(wish: Wish, folder: Folder, *, again: bool) -> Joined:
     """Believe nobody before he has proved to be of the token's cluster."""
-    place = Place(wish.at)
+    place = AgentAddress(wish.at)
     async with Calls(contexts.blind()) as calls:
         ground: Ground = await calls.call(place, "GET", "/v1/join", None, Ground)
     _check(wish, ground)

@@ -23,7 +23,7 @@ from seaway.names import OVERLAY_DEVICE
 _HOW: Final[dict[Carried, str]] = {"overlay": "encapsulated", "direct": "direct", "wire": "routed"}
 
 
-class Place(NamedTuple):
+class Spot(NamedTuple):
     """Where something is decided."""
 
     at: str
@@ -37,8 +37,8 @@ class Onward(NamedTuple):
     packet: Traced
 
 
-STACK: Final = Place("routes")
-FIREWALL: Final = Place("nftables")
+STACK: Final = Spot("routes")
+FIREWALL: Final = Spot("nftables")
 
 
 class Ground:
@@ -52,7 +52,7 @@ class Ground:
         self.steps: list[Step] = []
         self.onward: Onward | None = None
 
-    def step(self, place: Place, decision: Any, why: str, **more: Any) -> None:
+    def step(self, place: Spot, decision: Any, why: str, **more: Any) -> None:
         packet, more = self.packet, {"device": place.device} | more
         self.steps.append(
             Step(
@@ -67,7 +67,7 @@ class Ground:
             )
         )
 
-    def drop(self, place: Place, reason: str, why: str) -> None:
+    def drop(self, place: Spot, reason: str, why: str) -> None:
         self.step(place, "drop", why, reason=reason)
 
     # Names
@@ -110,23 +110,23 @@ class Ground:
         both_open = bool(remote.flags & endpoint.flags & abi.ENDPOINT_OPEN)
         return self.bond(remote.network, endpoint.network, both_open=both_open)
 
-    def isolated(self, place: Place, networks: Iterable[int]) -> None:
+    def isolated(self, place: Spot, networks: Iterable[int]) -> None:
         names = " and ".join(map(self.network_name, networks))
         self.drop(place, "isolated", f"{names} are closed to each other")
 
     # Into an endpoint, as arrive.h and deliver.h have it
 
-    def used_up(self, place: Place) -> bool:
+    def used_up(self, place: Spot) -> bool:
         if self.packet.ttl > 1:
             return False
         self.drop(place, "ttl_exceeded", "it has visited as many hosts as it may")
         return True
 
-    def deliver(self, place: Place, endpoint: abi.Endpoint, why: str) -> None:
+    def deliver(self, place: Spot, endpoint: abi.Endpoint, why: str) -> None:
         name = self.endpoint_name(endpoint)
         self.step(place, "deliver", why, to=name, mtu=endpoint.mtu)
 
-    def to_published(self, place: Place, payer: int = 0) -> bool:
+    def to_published(self, place: Spot, payer: int = 0) -> bool:
         """Whether it is for a published port (published.h). `payer`: the device of the endpoint
         that asks; 0: somebody outside, or another host.
         """
@@ -143,7 +143,7 @@ class Ground:
             self.deliver(place, backend, "it has this port")
         return True
 
-    def translate(self, place: Place, found: abi.Publication, backend: abi.Endpoint) -> None:
+    def translate(self, place: Spot, found: abi.Publication, backend: abi.Endpoint) -> None:
         port, address = int.from_bytes(found.port, "big"), unmapped(found.backend)
         why = f"a published port of {self.endpoint_name(backend)}"
         to = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
@@ -152,7 +152,7 @@ class Ground:
 
     # To another host, as way.h and convey.h have it
 
-    def convey(self, place: Place, key: int, *, hop: bool = True, relayed: bool = False) -> None:
+    def convey(self, place: Spot, key: int, *, hop: bool = True, relayed: bool = False) -> None:
         """By this path. `hop`: passed on as by a router; `relayed`: for another host."""
         choice, number = self.tables.choice(key), key & ~abi.PATH_LATENCY
         if choice.hop is None:
@@ -168,10 +168,10 @@ class Ground:
         mtu = lead.mtu - (OVERHEAD[to.version] if carried == "overlay" else 0)
         ttl, sender = self.packet.ttl - hop, self._own(to)
         packet = replace(self.packet, ttl=ttl, carried=carried, carrier=sender)
-        place = Place(place.at, lead.device)
+        place = Spot(place.at, lead.device)
         self.send(place, self.host_name(choice.hop.host), packet, self._why_there(choice, key), mtu)
 
-    def send(self, place: Place, host: str, packet: Traced, why: str, mtu: int) -> None:
+    def send(self, place: Spot, host: str, packet: Traced, why: str, mtu: int) -> None:
         """`packet`: as it comes there."""
         self.step(place, "send", why, to=host, how=_HOW[packet.carried], mtu=mtu)
         self.onward = Onward(host, packet)
@@ -216,7 +216,9 @@ class Ground:
         shared = "; flows are shared with " if choice.others else ""
         shared += " and ".join(self.host_name(other.host) for other in choice.others)
         if choice.spared:
-            return f"the link to {via} is dead: the backup of the path to {name}{shared}"
+            is_backup = choice.hop is not None and choice.hop.host == path.backup
+            spare = "the backup of the path" if is_backup else "one that is as near"
+            return f"the link to {via} is dead: {spare} to {name}{shared}"
         why = "no relay is needed" if via == name else f"the next hop to {name}"
         told = self.facts.get(Path, path_key(name, "latency" if key != number else "hops"))
         told_else = f"; routing tells of {told.via}" if told and told.via != via else ""
@@ -224,7 +226,7 @@ class Ground:
 
     # To nobody
 
-    def odd(self, place: Place, *, link_local: bool) -> bool:
+    def odd(self, place: Spot, *, link_local: bool) -> bool:
         """Whether the destination is one to which nothing is passed on."""
         there = self.packet.destination
         if is_group(there):
@@ -237,7 +239,7 @@ class Ground:
             return False
         return True
 
-    def nobody(self, place: Place) -> None:
+    def nobody(self, place: Spot) -> None:
         """Drift is told: an endpoint that is recorded, but that the maps do not have."""
         here = self.facts.where(Endpoint, "address", self.packet.destination)
         lost = [f"endpoint {e.network}/{e.name} is missing in the kernel's maps" for e in here]
@@ -253,9 +255,7 @@ class Ground:
         elif lead.local:
             self.step(STACK, "host", "an address of this host")
         elif lead.device == OVERLAY_DEVICE:
-            self.drop(
-                Place("to_overlay", lead.device), "not_here", "no other host has this address"
-            )
+            self.drop(Spot("to_overlay", lead.device), "not_here", "no other host has this address")
         else:
             self._leave(lead, source)
 
@@ -264,7 +264,7 @@ class Ground:
             why = f"network {source.name} hides behind its host"
             self.step(FIREWALL, "masquerade", why, to=str(lead.source or ""))
             self.packet = replace(self.packet, source=lead.source or self.packet.source)
-        place = Place(STACK.at, lead.device)
+        place = Spot(STACK.at, lead.device)
         for peer in self.facts.where(Peer, "underlay", self.packet.destination):
             if self.packet.ttl <= 1:
                 self.drop(place, "", "it has visited as many hosts as it may")

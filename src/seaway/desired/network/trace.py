@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from seaway.bpf import abi
-from seaway.desired.network.onward import FIREWALL, STACK, Ground, Onward, Place, path_of
+from seaway.desired.network.onward import FIREWALL, STACK, Ground, Onward, Spot, path_of
 from seaway.desired.network.tables import Tables, is_internal
 from seaway.facts import Facts
 from seaway.model.addresses import Address, unmapped
@@ -17,9 +17,9 @@ from seaway.model.facts import Attached, Endpoint, Network
 from seaway.model.trace import Step, Traced
 from seaway.names import OVERLAY_DEVICE, link_name
 
-_WIRE: Final = Place("from_wire")
-_OVERLAY: Final = Place("from_overlay", OVERLAY_DEVICE)
-_TO_OVERLAY: Final = Place("to_overlay", OVERLAY_DEVICE)
+_WIRE: Final = Spot("from_wire")
+_OVERLAY: Final = Spot("from_overlay", OVERLAY_DEVICE)
+_TO_OVERLAY: Final = Spot("to_overlay", OVERLAY_DEVICE)
 
 
 class Walked(NamedTuple):
@@ -54,7 +54,7 @@ class Walk(Ground):
     # from_endpoint
 
     def from_endpoint(self, sender: Endpoint) -> None:
-        place = Place("from_endpoint", link_name(sender.id))
+        place = Spot("from_endpoint", link_name(sender.id))
         source, tables = self._source(place, sender), self.tables
         if source is None:
             return
@@ -67,7 +67,7 @@ class Walk(Ground):
         else:
             self._elsewhere(place, source)
 
-    def _source(self, place: Place, sender: Endpoint) -> abi.Endpoint | None:
+    def _source(self, place: Spot, sender: Endpoint) -> abi.Endpoint | None:
         """What the maps know of who sends; None: it is refused."""
         attached = self.facts.get(Attached, sender.id)
         ifindex = attached.ifindex if attached else 0
@@ -80,14 +80,14 @@ class Walk(Ground):
         self.drop(place, reason, why)
         return None
 
-    def _here(self, place: Place, source: abi.Endpoint, endpoint: abi.Endpoint) -> None:
+    def _here(self, place: Spot, source: abi.Endpoint, endpoint: abi.Endpoint) -> None:
         why = self.bond_here(source, endpoint)
         if not why:
             self.isolated(place, (source.network, endpoint.network))
         elif not self.used_up(place):
             self.deliver(place, endpoint, why)
 
-    def _to_remote(self, place: Place, source: abi.Endpoint, remote: abi.Remote) -> None:
+    def _to_remote(self, place: Spot, source: abi.Endpoint, remote: abi.Remote) -> None:
         if not self.bond_there(remote, source):
             self.isolated(place, (source.network, remote.network))
         elif remote.flags & abi.REMOTE_HOST and source.flags & abi.ENDPOINT_HOST_CLOSED:
@@ -95,11 +95,11 @@ class Walk(Ground):
         elif not self.used_up(place):
             self.convey(place, path_of(remote))
 
-    def _closed(self, place: Place, source: abi.Endpoint) -> None:
+    def _closed(self, place: Spot, source: abi.Endpoint) -> None:
         why = f"{self.network_name(source.network)} has no access to hosts"
         self.drop(place, "host_closed", why)
 
-    def _elsewhere(self, place: Place, source: abi.Endpoint) -> None:
+    def _elsewhere(self, place: Spot, source: abi.Endpoint) -> None:
         there, tables = self.packet.destination, self.tables
         closed = bool(source.flags & abi.ENDPOINT_HOST_CLOSED)
         if self.odd(place, link_local=bool(source.flags & abi.ENDPOINT_LINK_LOCAL)):
@@ -139,7 +139,7 @@ class Walk(Ground):
     def _socket(self) -> None:
         """Whose address is translated once, when it connects."""
         packet, tables = self.packet, self.tables
-        place = Place(f"connect{packet.destination.version}")
+        place = Spot(f"connect{packet.destination.version}")
         look = tables.published if is_internal(packet.destination) else tables.publication
         found = look(packet.destination, packet.port, packet.protocol)
         backend = tables.endpoint(unmapped(found.backend)) if found else None
@@ -154,7 +154,7 @@ class Walk(Ground):
             link_name(attached.endpoint)
             for attached in self.facts.where(Attached, "ifindex", endpoint.ifindex)
         ]
-        place = Place("to_endpoint", names[0] if names else "")
+        place = Spot("to_endpoint", names[0] if names else "")
         self.deliver(place, endpoint, "from the host's own stack")
 
     def _to_overlay(self, remote: abi.Remote) -> None:

@@ -1,0 +1,248 @@
+"""`seaway service`: names and virtual addresses in front of endpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seaway.cli import options, show
+from seaway.errors import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seaway.model.reports import BackendReport, ServiceReport
+    from seaway.model.services import ServicePort
+
+
+def _ports(report: ServiceReport) -> list[str]:
+    return [_port(port) for port in report.service.ports]
+
+
+def _port(port: ServicePort) -> str:
+    name = f"{port.name}=" if port.name else ""
+    return f"{name}{port.port}:{port.target}/{port.protocol}"
+
+
+def _addresses(report: ServiceReport) -> Any:
+    service = report.service
+    if service.external_name:
+        return service.external_name
+    return "headless" if service.headless else service.addresses
+
+
+COLUMNS: dict[str, Callable[[ServiceReport], Any]] = {
+    "NETWORK": lambda r: r.service.network,
+    "NAME": lambda r: r.service.name,
+    "ADDRESSES": _addresses,
+    "PORTS": _ports,
+    "BACKENDS": lambda r: f"{r.chosen} of {r.known}",
+    "SELECTOR": lambda r: r.service.selector,
+}
+LINES: dict[str, Callable[[ServiceReport], Any]] = {
+    "network": lambda r: r.service.network,
+    "name": lambda r: r.service.name,
+    "addresses": _addresses,
+    "ports": _ports,
+    "selector": lambda r: r.service.selector,
+    "algorithm": lambda r: r.service.algorithm,
+    "affinity": lambda r: f"{r.service.affinity} s" if r.service.affinity else "none",
+    "internal policy": lambda r: r.service.internal_policy,
+    "distribution": lambda r: r.service.distribution or "everywhere",
+    "not ready ones": lambda r: r.service.publish_not_ready,
+    "drain": lambda r: f"{r.service.drain:g} s",
+    "backends": lambda r: f"{r.chosen} of {r.known}",
+    "warnings": lambda r: r.warnings,
+}
+BACKENDS: dict[str, Callable[[BackendReport], Any]] = {
+    "PORT": lambda b: b.port,
+    "BACKEND": lambda b: b.address or "",
+    "TARGET": lambda b: b.target or "",
+    "NAME": lambda b: b.name,
+    "HOST": lambda b: b.host,
+    "WEIGHT": lambda b: b.weight,
+    "CHOSEN": lambda b: b.chosen,
+    "WHY": lambda b: b.why,
+}
+_NEAR = {"nothing": "", "zone": "PreferSameZone", "node": "PreferSameNode"}
+_ALGORITHMS = ["random", "round-robin", "least-connections"]
+
+
+_KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, what, usually
+    (
+        ("--port", "-p"),
+        {
+            "multiple": True,
+            "metavar": "PORT",
+            "help": "[NAME=]PORT[:TARGET][/PROTOCOL]. May be repeated.",
+        },
+        "",
+    ),
+    (
+        ("--selector", "-l"),
+        {
+            "multiple": True,
+            "metavar": "KEY=VALUE",
+            "help": "A label of its backends. May be repeated.",
+        },
+        "",
+    ),
+    (
+        ("--algorithm",),
+        {"type": click.Choice(_ALGORITHMS), "help": "How one is chosen for a connection."},
+        "random",
+    ),
+    (
+        ("--affinity",),
+        {"metavar": "TIME", "help": "How long a client keeps his backend: 90s, 30m; 0s: not."},
+        "0s",
+    ),
+    (
+        ("--internal-policy",),
+        {
+            "type": click.Choice(["Cluster", "Local"]),
+            "help": "Backends of all hosts, or of the client's own.",
+        },
+        "Cluster",
+    ),
+    (
+        ("--prefer",),
+        {
+            "type": click.Choice(list(_NEAR)),
+            "help": "Backends that are near, where there are some.",
+        },
+        "nothing",
+    ),
+    (
+        ("--publish-not-ready/--no-publish-not-ready",),
+        {"default": None, "help": "Take backends that are not ready, too."},
+        "no",
+    ),
+    (
+        ("--drain",),
+        {"metavar": "TIME", "help": "How long connections to one that goes may last."},
+        "30s",
+    ),
+)
+
+
+def knobs(*, new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that a service is made with and that can be changed later."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for names, given, usual in reversed(_KNOBS):
+            default = f" [default: {usual}]" if new and usual else ""
+            command = click.option(*names, **given | {"help": given["help"] + default})(command)
+        return command
+
+    return add
+
+
+def _given(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was said of the knobs, in the words of the model."""
+    from seaway.model.durations import parse_duration  # noqa: PLC0415, help must not pay for it
+    from seaway.model.service_forms import parse_port  # noqa: PLC0415
+
+    given = {k: v for k, v in asked.items() if v is not None and v != ()}
+    if "port" in given:
+        given["ports"] = tuple(parse_port(text) for text in options.items(given.pop("port")))
+    if "selector" in given:
+        given["selector"] = options.pairs(given["selector"])
+    if "prefer" in given:
+        given["distribution"] = _NEAR[given.pop("prefer")]
+    if "affinity" in given:
+        given["affinity"] = int(parse_duration(given["affinity"]))
+    if "drain" in given:
+        given["drain"] = parse_duration(given["drain"])
+    return given
+
+
+@click.group()
+def service() -> None:
+    """Make, change and remove services, and see who stands behind them."""
+
+
+@service.command()
+@click.argument("name")
+@click.option(
+    "--network",
+    default="default",
+    show_default=True,
+    shell_complete=options.complete_network,
+    help="That of its backends.",
+)
+@knobs(new=True)
+@click.option("--address", multiple=True, help="A certain one of a service subnet, if free.")
+@click.option(
+    "--family",
+    type=click.Choice(["4", "6"]),
+    multiple=True,
+    help="Of its addresses. [default: those of its network]",
+)
+@click.option("--headless", is_flag=True, help="Its name is that of all its backends.")
+@click.option("--external-name", default="", metavar="NAME", help="It is another name of that.")
+@options.output
+def create(name: str, output: str, **asked: Any) -> None:
+    """Make a service: a name, and virtual addresses, in front of endpoints.
+
+    Its backends are the endpoints of its network that have all labels of the selector; without one,
+    those that its slices name (see: seaway apply).
+    """
+    from seaway.model.addresses import parse_address  # noqa: PLC0415
+    from seaway.model.requests import NewService  # noqa: PLC0415
+
+    addresses = tuple(parse_address(text) for text in options.items(asked.pop("address")))
+    families = tuple(int(family) for family in asked.pop("family"))
+    new = NewService(name=name, addresses=addresses, families=families, **_given(asked))
+    made = options.agent().create_service(new)
+    options.warn(made.warnings)
+    if output != "table":
+        show.document(made, output)
+        return
+    shown = _addresses(made)
+    told = shown if isinstance(shown, str) else ", ".join(map(str, shown))
+    click.echo(f"service {made.service.network}/{made.service.name}: {told}")
+
+
+@service.command()
+@click.option("--network", shell_complete=options.complete_network, help="Only of this one.")
+@options.output
+def ls(network: str | None, output: str) -> None:
+    """List services, with how many of their backends this host chooses."""
+    show.listing(options.agent().services(network), COLUMNS, output)
+
+
+@service.command()
+@click.argument("service", shell_complete=options.complete_service)
+@options.output
+def inspect(service: str, output: str) -> None:
+    """Show all of one service, and why each backend is chosen or is not: NAME or NETWORK/NAME."""
+    found = options.agent().service(service)
+    show.one(found, LINES, output)
+    if output == "table" and found.backends:
+        click.echo()
+        show.listing(found.backends, BACKENDS, output)
+
+
+@service.command()
+@click.argument("service", shell_complete=options.complete_service)
+@knobs(new=False)
+def update(service: str, **asked: Any) -> None:
+    """Change a service; ports and selector that are given take the place of all that there are."""
+    from seaway.model.requests import ServiceChange  # noqa: PLC0415
+
+    given = _given(asked)
+    if not given:
+        raise Invalid("nothing to change was given", "see: seaway service update --help")
+    made = options.agent().update_service(service, ServiceChange(**given))
+    options.warn(made.warnings)
+    click.echo(f"service {made.service.network}/{made.service.name} is changed")
+
+
+@service.command()
+@click.argument("service", shell_complete=options.complete_service)
+def rm(service: str) -> None:
+    """Remove a service; its backends stay."""
+    options.agent().remove_service(service)
+    click.echo(f"service {service} is removed")

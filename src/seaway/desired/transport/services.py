@@ -1,0 +1,208 @@
+"""What services ask of the data plane: at each port of a virtual address, who is behind it.
+
+Every host derives it by itself from the same records. A service is found by its places, and what
+may be its backends by their labels, so that one changed endpoint makes only those services stale
+that select it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from seaway.bpf import abi
+from seaway.desired.transport.backends import (
+    Candidate,
+    Rules,
+    Situation,
+    choose,
+    lack,
+    of_endpoint,
+    of_slice,
+    why,
+    why_not,
+)
+from seaway.facts import Derivation, Source, View
+from seaway.model.addresses import mapped
+from seaway.model.facts import Endpoint, Host, Path, Peer
+from seaway.model.publications import PROTOCOLS
+from seaway.model.services import Distant, EndpointSlice, Service, ServicePort, TrafficPolicy
+
+# Indexes of facts.
+LABEL: Final = "label"  # of endpoints, by network, key and value
+PLACE: Final = "place"  # of services, by PortKey
+OF_SERVICE: Final = "service"  # of slices, by network and name
+SITUATION: Final = "situation"  # of this host (HERE) and of others (their names)
+REACHED: Final = "reached"  # hosts to which a path leads
+HERE: Final = ""
+
+_ALGORITHMS: Final = {
+    "random": abi.SERVICE_RANDOM,
+    "round-robin": abi.SERVICE_ROUND_ROBIN,
+    "least-connections": abi.SERVICE_LEAST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VipPort:
+    """One port of a service, at one of its addresses."""
+
+    service: Service
+    port: ServicePort
+    family: int
+
+
+def places_of(service: Service) -> Mapping[abi.PortKey, VipPort]:
+    return {
+        abi.PortKey(
+            mapped(address), port.port.to_bytes(2, "big"), PROTOCOLS[port.protocol]
+        ): VipPort(service, port, address.version)
+        for address in service.addresses
+        for port in service.ports
+    }
+
+
+def labels_of(endpoint: Endpoint | Distant) -> Mapping[tuple[str, str, str], Candidate]:
+    """Each leads to the same candidate, so that a change of anything else is none to services."""
+    if not endpoint.labels:
+        return {}
+    candidate = of_endpoint(endpoint)
+    return {(endpoint.network, key, value): candidate for key, value in endpoint.labels.items()}
+
+
+def candidates(service: Service, view: View) -> list[Candidate]:
+    """All that are named or selected, whatever may be said against them; in no order."""
+    if service.selector:
+        labels = [(service.network, key, value) for key, value in service.selector.items()]
+        here: list[Candidate] = view.common(Endpoint, LABEL, labels)
+        return here + view.common(Distant, LABEL, labels)
+    slices = view.parts(EndpointSlice, OF_SERVICE, (service.network, service.name))
+    return [candidate for of in slices for candidate in of]
+
+
+def rules(service: Service, policy: TrafficPolicy, found: Iterable[Candidate], view: View) -> Rules:
+    """By which this host chooses among these. The name of a headless service is that of all."""
+    here, about = next(iter(view.parts(Host, SITUATION, HERE)), ("", Situation()))
+    hosts = {here: about}
+    for name in {candidate.host for candidate in found} - {here, ""}:
+        hosts[name] = _situation(name, view)
+    if service.headless:
+        return Rules(here, hosts, publish_not_ready=service.publish_not_ready)
+    return Rules(here, hosts, policy, service.distribution, service.publish_not_ready)
+
+
+def _situation(host: str, view: View) -> Situation:
+    reached = bool(view.parts(Path, REACHED, host))
+    for zone, draining in view.parts(Peer, SITUATION, host):
+        return Situation(zone, draining, reached)
+    return Situation(reached=reached)
+
+
+def here_of(host: Host) -> Mapping[str, tuple[str, Situation]]:
+    return {HERE: (host.name, Situation(host.zone, host.draining))}
+
+
+def peer_of(peer: Peer) -> Mapping[str, tuple[str, bool]]:
+    return {peer.name: (peer.zone, peer.draining)}
+
+
+def reached_of(path: Path) -> Mapping[str, bool]:
+    """Which way it is reached is nothing to services."""
+    return {path.host: True}
+
+
+def slice_of(of: EndpointSlice) -> Mapping[tuple[str, str], list[Candidate]]:
+    return {(of.network, of.service): of_slice(of)}
+
+
+def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
+    places: list[VipPort] = view.parts(Service, PLACE, key)
+    if not places:
+        return None
+    service, port, family = places[0].service, places[0].port, places[0].family
+    able = [c for c in candidates(service, view) if not lack(c, family, port)]
+    by = rules(service, service.internal_policy, able, view)
+    backends = _backends(choose(able, by), family, port)
+    flags = 0
+    if not backends and service.internal_policy == "Local" and _elsewhere(able, by):
+        flags = abi.SERVICE_SILENT
+    elif len({after - before for before, after in pairwise((0, *(b.upto for b in backends)))}) == 1:
+        flags = abi.SERVICE_EVEN
+    return abi.Frontend(
+        abi.Service(
+            backends=len(backends),
+            weight=backends[-1].upto if backends else 0,
+            affinity=service.affinity,
+            algorithm=_ALGORITHMS[service.algorithm],
+            flags=flags,
+        ),
+        backends,
+        service.drain,
+    )
+
+
+def _elsewhere(able: list[Candidate], by: Rules) -> bool:
+    return bool(choose(able, Rules(by.here, by.hosts, "Cluster", "", by.publish_not_ready)))
+
+
+def _backends(
+    chosen: Iterable[Candidate], family: int, port: ServicePort
+) -> tuple[abi.Backend, ...]:
+    """In the order of their addresses. One that is named twice is one, with the larger weight."""
+    weights: dict[tuple[bytes, int], int] = {}
+    for candidate in chosen:
+        place = candidate.address(family), candidate.port(port)
+        weights[place] = max(weights.get(place, 0), candidate.weight)
+    backends, upto = [], 0
+    for (octets, number), weight in sorted(weights.items()):
+        upto += weight
+        backends.append(abi.Backend(octets, number.to_bytes(2, "big"), 0, upto))
+    return tuple(backends)
+
+
+SERVICES = Derivation("services", (Source(Service, places_of),), _frontend)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What may be a backend of one port of a service, in one family: is it one, and why?"""
+
+    port: ServicePort | None  # None: a headless service has none
+    family: int
+    candidate: Candidate
+    lost: str  # why it is not; empty: it is
+    why: str = ""  # it is
+
+
+def judged(service: Service, view: View, *, first: bool = False) -> list[Judged]:
+    """All that may be backends, as this host sees them; `first`: for one port and family alone."""
+    if service.external_name:
+        return []
+    found = sorted(candidates(service, view), key=lambda c: c.id)
+    families = [address.version for address in service.addresses]
+    if not families:
+        families = [family for family in (4, 6) if any(c.address(family) for c in found)]
+    ports = service.ports or (None,)
+    return [
+        one
+        for port in ports[: 1 if first else None]
+        for family in families[: 1 if first else None]
+        for one in _judge(service, found, (port, family), view)
+    ]
+
+
+def _judge(
+    service: Service, found: list[Candidate], of: tuple[ServicePort | None, int], view: View
+) -> Iterator[Judged]:
+    port, family = of
+    lacks = [lack(candidate, family, port) for candidate in found]
+    able = [candidate for candidate, lost in zip(found, lacks, strict=True) if not lost]
+    by = rules(service, service.internal_policy, able, view)
+    chosen = {candidate.id for candidate in choose(able, by)}
+    for candidate, lost in zip(found, lacks, strict=True):
+        if candidate.id in chosen:
+            yield Judged(port, family, candidate, "", why(candidate, by))
+        else:
+            yield Judged(port, family, candidate, lost or why_not(candidate, by))

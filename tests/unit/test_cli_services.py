@@ -1,0 +1,191 @@
+"""Services on the command line: what is printed, and what of bad input is said.
+
+click ── client ── unix socket ── aiohttp ── intents ── a fake kernel
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from tests.serving import Served, served
+
+from seaway.cli.root import root
+
+Seaway = Callable[..., str]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Served]:
+    """An agent that answers, on a host with two namespaces."""
+    with served(tmp_path) as running:
+        running.agent.host.namespaces |= {"/run/netns/blue": 7, "/run/netns/green": 8}
+        yield running
+
+
+@pytest.fixture
+def seaway(host: Served) -> Seaway:
+    """Runs a command, which ends with the expected status; what it printed, or its complaint."""
+
+    def run(*words: str, status: int = 0, given: str = "") -> str:
+        result = CliRunner().invoke(root, ["--socket", str(host.socket), *words], input=given)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert status == result.exit_code, result.stderr
+        return result.stderr if status > 1 else result.stdout
+
+    return run
+
+
+def rows(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) -> None:
+    assert "service default/web: 10.223.0.7\n" == seaway(
+        *("service", "create", "web", "--address", "10.223.0.7", "--family", "4"),
+        *("--selector", "app=web", "--port", "80:http,", "--prefer", "zone", "--affinity", "1m"),
+    )
+    seaway("attach", "blue", "--label", "app=web", "--port-name", "http=8080", "--weight", "3")
+    seaway("attach", "green", "--label", "app=web")
+
+    assert [
+        ["NETWORK", "NAME", "ADDRESSES", "PORTS", "BACKENDS", "SELECTOR"],
+        ["default", "web", "10.223.0.7", "80:http/tcp", "1", "of", "2", "app=web"],
+    ] == rows(seaway("service", "ls"))
+    told = seaway("service", "inspect", "web")
+    assert "distribution     PreferSameZone" in told
+    assert ["PORT", "BACKEND", "TARGET", "NAME", "HOST", "WEIGHT", "CHOSEN", "WHY"] in rows(told)
+    assert "80/tcp  10.208.0.1  8080    blue   h     3       yes     it is ready" in told
+    assert "no      it has no port 'http' of tcp" in told
+    found = json.loads(seaway("service", "inspect", "default/web", "-o", "json"))
+    assert [True, False] == [b["chosen"] for b in found["backends"]]
+
+    seaway("endpoint", "update", "blue", "--not-ready", "--port-name", "http=8081")
+    assert "is         not ready" in seaway("endpoint", "inspect", "blue")
+    assert "8081" in seaway("service", "inspect", "web")
+    assert "endpoint default/blue is changed\n" == seaway("endpoint", "update", "blue", "--ready")
+    assert "host h is in zone a\n" == seaway("host", "update", "h", "--zone", "a")
+
+    changed = seaway("service", "update", "web", "--port", "80:9", "--drain", "2m")
+    assert "service default/web is changed\n" == changed
+    (listed,) = yaml.safe_load(seaway("service", "ls", "--network", "default", "-o", "yaml"))
+    assert (2, 120.0) == (listed["chosen"], listed["service"]["drain"])
+    assert "service web is removed\n" == seaway("service", "rm", "web")
+    assert [] == json.loads(seaway("service", "ls", "-o", "json"))
+
+
+def test_services_without_addresses_say_what_they_are(seaway: Seaway) -> None:
+    assert "service default/a: headless\n" == seaway("service", "create", "a", "--headless")
+    assert "service default/b: mx.example.org\n" == seaway(
+        "service", "create", "b", "--external-name", "mx.example.org"
+    )
+    made = json.loads(seaway("service", "create", "c", "-p", "80", "-o", "json"))
+    assert ["no slice names a backend"] == made["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        ("service create web", 2, "service 'web' has no port (give one, e.g. 80:8080/tcp"),
+        ("service create web -p 80:", 2, "'80:' is no port of a service (expected [NAME=]PORT"),
+        ("service create web -p 0", 2, "port 0 of a service is out of range (expected 1 to 65535"),
+        ("service create web -p 80/sctp", 2, "SCTP is not offered for services"),
+        ("service create web -p 80 -l app", 2, "'app' is no label (expected KEY=VALUE)"),
+        ("service create web -p 80 --address x", 2, "'x' is no IP address"),
+        ("service create web -p 80 --address 192.0.2.1", 2, "not in a service subnet of this clu"),
+        ("service create web -p 80 --network no", 3, "there is no network 'no' (known: default)"),
+        ("service create web -p 80 --drain soon", 2, "'soon' is no span of time"),
+        ("service create web -p 80 --prefer far", 2, "Invalid value for '--prefer'"),
+        ("service inspect web", 3, "there is no service 'web' (see: seaway service ls)"),
+        ("service rm web", 3, "there is no service 'web'"),
+        ("service update web", 2, "nothing to change was given"),
+        ("service update web -p 80", 3, "there is no service 'web'"),
+        ("attach blue --port-name http", 2, "'http' names no port (expected NAME=PORT"),
+        ("attach blue --port-name Http=1", 2, "'Http' is no name of a port of an endpoint"),
+        ("attach blue --port-name http=99999", 2, "port 99999 of 'http' is out of range"),
+        ("attach blue --weight 65536", 2, "weight 65536 is out of range (expected 0 to 65535)"),
+        ("endpoint update blue", 2, "nothing to change was given"),
+        ("endpoint update blue --ready", 3, "there is no endpoint 'blue'"),
+        ("host update h --zone a/b", 2, "'a/b' is no zone"),
+        ("host update other --zone a", 3, "there is no host 'other'"),
+        ("apply", 2, "Missing option '-f' / '--file'"),
+        ("apply -f /nowhere", 2, "file '/nowhere' cannot be read: No such file or directory"),
+        ("apply -f /", 2, "file '/' cannot be read: Is a directory"),
+        ("apply -f -", 2, "there is no object in it"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line_and_changes_nothing(
+    host: Served, seaway: Seaway, words: str, status: int, told: str
+) -> None:
+    before: Any = host.state()
+    complaint = seaway(*words.split(), status=status)
+
+    assert told in complaint
+    assert 1 == complaint.count("\n")
+    assert before == host.state()
+
+
+SHOP = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.223.0.7, ipFamilies: [IPv4], ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [192.0.2.1]}]
+"""
+
+
+def test_a_file_is_applied_shown_applied_again_and_deleted(seaway: Seaway, tmp_path: Path) -> None:
+    shop = tmp_path / "shop.yaml"
+    shop.write_text(SHOP)
+    assert [
+        ["KIND", "NAME", "DID"],
+        ["Service", "default/web", "created"],
+        ["EndpointSlice", "default/web-1", "created"],
+    ] == rows(seaway("apply", "-f", str(shop)))
+    assert [
+        ["KIND", "NAME", "ADDRESSES"],
+        ["Service", "default/web", "10.223.0.7"],
+        ["EndpointSlice", "default/web-1", "192.0.2.1"],
+    ] == rows(seaway("get"))
+
+    shown = seaway("get", "-f", str(shop), "-o", "yaml")
+    again = json.loads(seaway("apply", "-f", "-", "-o", "json", given=shown))
+    assert ["unchanged", "unchanged"] == [outcome["did"] for outcome in again]
+    gone = json.loads(seaway("delete", "-f", str(shop), "-o", "json"))
+    assert ["removed", "removed"] == [outcome["did"] for outcome in gone]
+    assert "there is no service 'default/web'" in seaway("delete", "-f", str(shop), status=3)
+    assert [] == json.loads(seaway("get", "-o", "json"))["items"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("targetPort", "targetPrt", "document 1: unknown field 'spec.ports[0].targetPrt'"),
+        ("kind: Service", "kind: Ingress", "kind 'Ingress' of 'v1' is not served"),
+        ("192.0.2.1", "10.223.0.7", "10.223.0.7 is a virtual address of services"),
+        ("192.0.2.1", "127.0.0.1", "document 2: 127.0.0.1 is a loopback address"),
+        ("port: 80,", "port: 0,", "document 1: port 0 of a service is out of range"),
+        ("clusterIP: 10", "type: LoadBalancer, clusterIP: 10", "'spec.type: LoadBalancer' is not"),
+    ],
+)
+def test_of_a_file_that_is_wrong_anywhere_nothing_is_done(
+    host: Served, seaway: Seaway, old: str, new: str, told: str
+) -> None:
+    before: Any = host.state()
+    complaint = seaway("apply", "-f", "-", given=SHOP.replace(old, new), status=2)
+
+    assert told in complaint
+    assert 1 == complaint.count("\n")
+    assert before == host.state()
