@@ -29,6 +29,7 @@ from seaway.bpf.partings import Partings
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.table import Table
+from seaway.desired.network.networks import SERVICES
 from seaway.kernel import netns
 from seaway.lab import cgroups
 from seaway.model.addresses import mapped
@@ -139,8 +140,18 @@ class Scene:
         place = Place.unpack(asked.backend)
         return place.addr, place.port
 
+    def end_parted(self) -> int:
+        """The sockets whose time is over."""
+        return self.host.place.run(self.partings.end, self.services.serves)
+
     def connections(self, address: str, port: int, protocol: int) -> int:
         return self.partings.connections(port_key(address, port, protocol))
+
+
+def answer(client: socket.socket) -> str:
+    """Of the server that a socket is connected to."""
+    client.send(b"q")
+    return client.recv(100).decode()
 
 
 def place_of(address: str, port: int) -> tuple[bytes, bytes]:
@@ -159,7 +170,7 @@ def scenes(number: int = 3) -> Iterator[Scene]:
     ):
         host: Host = raise_host()
         containers = tuple(host.add(make(), n + 1) for n in range(number))
-        host.put("subnets", dict.fromkeys(VIPS, 0))
+        host.put("subnets", dict.fromkeys(VIPS, SERVICES))
         host.put("clients", {cookie(c): c.number for c in containers})
         hooks = host.place.run(SocketTarget, host.plane, group)
         assert {} == host.place.run(hooks.put, {hook: SocketHook(hook) for hook in SOCKET_HOOKS})

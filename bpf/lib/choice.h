@@ -71,7 +71,7 @@ static __noinline bool choice_holds(struct draw *draw, const struct service *ser
 {
 	if (!draw || !service || !choice)
 		return false;
-	draw->found = false;
+	draw->found = draw_nothing(service);
 	draw->backend = choice->backend;
 	if (choice->slot < service->backends && choice_at(draw, choice->slot))
 		return draw->found;

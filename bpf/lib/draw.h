@@ -36,14 +36,22 @@ struct draw {
 	__u32 slot;
 	__u32 even;
 	struct place backend;
-	bool found;
+	__u32 found;
 };
+
+/* Zero, and no verifier knows it: the flag is nobody's. Kernels before 6.7 go through a callback of
+ * bpf_loop once, and cut out what cannot be with what it begins with.
+ */
+static __always_inline __u32 draw_nothing(const struct service *service)
+{
+	return service->flags >> 15;
+}
 
 static __always_inline void draw_take(struct draw *draw, const struct backend *backend, __u32 slot)
 {
 	draw->backend = backend_place(backend);
 	draw->slot = slot;
-	draw->found = true;
+	draw->found = 1;
 }
 
 /* Uniform below a bound, but for what 2^32 has over: less than 1 in 4,000 of any weight up to a
@@ -80,7 +88,7 @@ static __always_inline void draw_weighted(struct draw *draw, const struct servic
 					  __u32 at)
 {
 	draw->at = at;
-	draw->low = 0;
+	draw->low = draw_nothing(service);
 	draw->high = service->backends;
 	bpf_loop(DRAW_STEPS, draw_halve, draw, 0);
 }
@@ -158,9 +166,8 @@ static __noinline bool draw_backend(struct draw *draw, const struct service *ser
 {
 	if (!draw || !service)
 		return false;
-	draw->found = false;
-	draw->before = draw->equal = draw->weight = 0;
-	draw->connections = 0;
+	draw->found = draw->before = draw->equal = draw->weight = draw_nothing(service);
+	draw->connections = draw->found;
 	draw->even = service->flags & SERVICE_EVEN;
 	if (service->algorithm == SERVICE_LEAST)
 		bpf_loop(service->backends, draw_least_slot, draw, 0);

@@ -10,6 +10,7 @@
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "asker.h"
 #include "choice.h"
 #include "client.h"
 #include "draw.h"
@@ -24,34 +25,6 @@ enum asking {
 	ASKING_BACKEND,
 	ASKING_REFUSED, /* at once: ECONNREFUSED */
 };
-
-/* Of a connected socket: dies with it. */
-struct asked {
-	struct place backend;
-	struct place place; /* that its owner named */
-	__u32 counted;	    /* in `serving` */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct asked);
-} sockets SEC(".maps");
-
-/* Of datagrams from a socket that is not connected: it may ask many. */
-struct datagram_key {
-	__u64 cookie;
-	struct place backend;
-	__u32 pad;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct datagram_key);
-	__type(value, struct place);
-} datagrams SEC(".maps");
 
 /* Of a place that is the host's own: one of its addresses, its loopback, or the unspecified address,
  * which means the loopback.
@@ -161,7 +134,7 @@ static __always_inline enum asking socket_send(struct bpf_sock_addr *ctx, struct
 
 	if (asking != ASKING_BACKEND)
 		return asking;
-	if (bpf_map_update_elem(&datagrams, &key, place, BPF_ANY))
+	if (!datagram_note(&key, place))
 		return serves ? ASKING_REFUSED : ASKING_NOBODY;
 	*place = key.backend;
 	return ASKING_BACKEND;

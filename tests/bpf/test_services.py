@@ -148,10 +148,11 @@ def test_ten_thousand_services_are_written_in_a_second_of_this_cpu(target, tell)
         "all": lambda: target.put(many),
         "one": lambda: target.put({one: frontend(PLACES)}),
         "read": target.read,
+        "again": target.read,
     }.items():
-        start = time.thread_time(), time.process_time()
+        start = time.process_time()
         work()
-        spent[name] = time.process_time() - start[1]
+        spent[name] = time.process_time() - start
     tell(", ".join(f"{name}: {1000 * seconds:.1f} ms" for name, seconds in spent.items()))
     assert many | {one: frontend(PLACES)} == target.read()
     target.delete(set(many))

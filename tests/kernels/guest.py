@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -29,6 +30,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import asking
 from seaway import names
+from seaway.bpf import abi
 from seaway.bpf.objects import PROGRAMS
 from seaway.client import Client
 from seaway.errors import SeawayError
@@ -40,7 +42,9 @@ from seaway.setup import service
 
 sys.path.append(str(Path(__file__).parents[1]))  # of the tests
 
+import serviced
 from namespaces import namespaces
+from serviced import scenes
 from talk import exchange, transfer
 from wired import wires
 
@@ -51,7 +55,7 @@ HAS_TCX = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
 PING_WITHIN = 5  # seconds
 ANSWER_WITHIN = 60.0  # seconds
 MODPROBE = str(Path(__file__).with_name("modprobe"))
-SLOW = ("nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "inet_diag", "udp_diag")
+SLOW = ("nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "inet_diag", "tcp_diag", "udp_diag")
 TELLING = str(Path(__file__).parents[1] / "telling.py")
 FAR = Path("/run/netns/far")
 PUBLIC, OUTSIDE = ("198.51.100.1", "2001:db8:100::1"), ("198.51.100.7", "2001:db8:100::7")
@@ -221,6 +225,43 @@ def hosts_carry_each_others_packets() -> None:
                 assert transfer(ends[0], end, family, megabytes=1), family
 
 
+def services_keep_backends_level() -> None:
+    """What this kernel's verifier took for dead must not be cut out of the program (draw.h)."""
+    with scenes(2) as scene, ExitStack() as stack:
+        scene.serve_by(scene.containers, algorithm=abi.SERVICE_LEAST)
+        for _ in range(20):
+            client = stack.enter_context(scene.open(scene.home, 4, serviced.DATAGRAM))
+            client.connect((serviced.VIP[4], serviced.PORT))
+        places = [(c.address(4), serviced.BACKEND, serviced.UDP) for c in scene.containers]
+        assert [10, 10] == [scene.connections(*place) for place in places]
+
+
+def containers_ask_services() -> None:
+    """By each algorithm; they are refused at once without a backend, and ended when it went."""
+    with scenes(2) as scene:
+        anna, bert = scene.containers
+        for algorithm in (abi.SERVICE_RANDOM, abi.SERVICE_ROUND_ROBIN, abi.SERVICE_LEAST):
+            scene.serve_by([bert], algorithm=algorithm, affinity=60)
+            for family in (4, 6):
+                with scene.open(anna, family, serviced.STREAM) as stream:
+                    stream.connect((serviced.VIP[family], serviced.PORT))
+                    assert stream.getpeername()[0] == serviced.VIP[family]
+                    assert serviced.answer(stream).startswith("2 ")
+                    assert scene.connections(bert.address(family), serviced.BACKEND, serviced.TCP)
+        with (
+            scene.open(anna, 4, serviced.STREAM) as stream,
+            scene.open(anna, 6, serviced.DATAGRAM) as datagrams,
+        ):
+            for client, family in ((stream, 4), (datagrams, 6)):
+                client.connect((serviced.VIP[family], serviced.PORT))
+                assert serviced.answer(client).startswith("2 ")
+            scene.serve_by([])
+            scene.clock.now += 30
+            assert 2 == scene.end_parted()
+            refused = datagrams.connect_ex((serviced.VIP[6], serviced.PORT))
+            assert errno.ECONNREFUSED == refused
+
+
 STEPS: list[Callable[[], None]] = [
     agent_becomes_ready,
     every_program_is_loaded,
@@ -235,6 +276,8 @@ STEPS: list[Callable[[], None]] = [
     socket_of_the_host_ends_with_its_port,
     device_of_a_vrf_is_an_uplink,
     hosts_carry_each_others_packets,
+    containers_ask_services,
+    services_keep_backends_level,
 ]
 
 

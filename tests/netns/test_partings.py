@@ -47,11 +47,7 @@ def scene(stood: Scene) -> Iterator[Scene]:
     yield stood
     stood.clear()
     stood.clock.now += 1000
-    end(stood)
-
-
-def end(scene: Scene) -> int:
-    return scene.host.place.run(scene.partings.end, scene.services.serves)
+    stood.end_parted()
 
 
 def asking(scene: Scene, who: Container | Path, family: int, kind: int) -> socket.socket:
@@ -81,7 +77,7 @@ def test_datagrams_end_at_once_of_containers_and_of_the_host(scene, family):
         closing(asking(scene, scene.home, family, DATAGRAM)) as two,
     ):
         scene.serve_by([carl])
-        assert 2 == end(scene)
+        assert 2 == scene.end_parted()
         assert [False, False] == [answered(one), answered(two)]
         one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # read, as an owner reads it
         one.connect((VIP[family], PORT))
@@ -93,7 +89,7 @@ def test_a_mapped_address_ends_alike(scene):
         client.connect((f"::ffff:{VIP[4]}", PORT))
         assert answered(client)
         scene.serve_by(scene.containers[2:])
-        assert 1 == end(scene)
+        assert 1 == scene.end_parted()
         assert not answered(client)
 
 
@@ -102,13 +98,13 @@ def test_a_connection_lives_until_its_time_to_drain_is_over(scene, family):
     anna, bert, carl = scene.containers
     with closing(asking(scene, anna, family, STREAM)) as client:
         scene.serve_by([carl])
-        assert (0, 0.0) == (end(scene), scene.partings.due and 0.0)
+        assert (0, 0.0) == (scene.end_parted(), scene.partings.due and 0.0)
         scene.clock.now += DRAIN - 1
-        assert (0, 1.0) == (end(scene), scene.partings.due)
+        assert (0, 1.0) == (scene.end_parted(), scene.partings.due)
         assert answered(client)
         assert 1 == scene.connections(bert.address(family), BACKEND, TCP)
         scene.clock.now += 1
-        assert 1 == end(scene)
+        assert 1 == scene.end_parted()
         assert not answered(client)
 
 
@@ -118,7 +114,7 @@ def test_a_backend_that_is_one_again_keeps_its_connections(scene):
         scene.serve_by([carl])
         scene.serve_by([bert, carl])
         scene.clock.now += DRAIN
-        assert 0 == end(scene)
+        assert 0 == scene.end_parted()
         assert answered(client)
 
 
@@ -126,7 +122,7 @@ def test_a_service_that_goes_takes_its_connections_along(scene):
     with closing(asking(scene, scene.containers[0], 4, STREAM)) as client:
         scene.clear_services()
         scene.clock.now += DRAIN
-        assert 1 == end(scene)
+        assert 1 == scene.end_parted()
         assert not answered(client)
 
 
@@ -143,7 +139,7 @@ def test_only_who_asked_that_service_ends(scene):
         direct.connect((bert.address(4), BACKEND))
         by_another.connect((VIP[4], PORT + 1))
         scene.serve_by([carl])
-        assert 1 == end(scene)
+        assert 1 == scene.end_parted()
         assert [False, True, True] == [answered(c) for c in (gone, direct, by_another)]
 
 
@@ -185,10 +181,10 @@ def test_a_backend_that_went_is_counted_no_more_when_the_last_one_is_closed(scen
     client = asking(scene, anna, 4, kind)
     scene.serve_by([carl])
     scene.clock.now += DRAIN
-    assert 1 == end(scene)
+    assert 1 == scene.end_parted()
     assert scene.table("serving").element(place.pack()) is not None
     client.close()
-    end(scene)
+    scene.end_parted()
     assert scene.table("serving").element(place.pack()) is None
 
 
@@ -201,6 +197,24 @@ def test_a_namespace_that_is_gone_holds_back_none(scene):
     with closing(asking(scene, anna, 4, DATAGRAM)) as client:
         scene.serve_by([carl])
         run(partings.find, scene.services.serves)
+        assert 1 == run(partings.end, scene.services.serves)
+        assert not answered(client)
+
+
+def test_a_namespace_that_cannot_be_entered_now_is_tried_again(scene, tmp_path):
+    anna, _, carl = scene.containers
+    here = [(str(tmp_path / "loop"), 7)]
+    (tmp_path / "loop").symlink_to("loop")
+    run = scene.host.place.run
+    partings = run(Partings, scene.host.plane, lambda: here, scene.clock)
+    with closing(asking(scene, anna, 4, DATAGRAM)) as client:
+        gone = port_key(scene.containers[1].address(4), BACKEND, UDP)
+        scene.serve_by([carl])
+        partings.left(port_key(VIP[4], PORT, UDP), [gone])
+        assert 0 == run(partings.end, scene.services.serves)
+        here[:] = scene.spaces
+        assert 1.0 == partings.due
+        scene.clock.now += 1
         assert 1 == run(partings.end, scene.services.serves)
         assert not answered(client)
 

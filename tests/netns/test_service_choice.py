@@ -7,6 +7,7 @@ The thresholds of chi-squared are those that chance passes once in a million tim
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -177,3 +178,29 @@ def test_each_use_of_an_affinity_gives_it_its_whole_time_again(scene):
     chosen(scene, 1)
     ((_, value),) = affinities.elements()
     assert until <= int.from_bytes(value[-LAST:], sys.byteorder) <= until + 60
+
+
+@pytest.mark.parametrize("algorithm", [abi.SERVICE_RANDOM, abi.SERVICE_ROUND_ROBIN])
+def test_nobody_is_refused_while_backends_come_and_go(scene, algorithm):
+    """Each look of a program falls between two writes of the target."""
+    scene.serve_places(TEN, algorithm=algorithm)
+    stop = threading.Event()
+    told: list[int] = []
+
+    def ask() -> None:
+        with scene.open(scene.containers[0], 4, DATAGRAM) as client:
+            while not stop.is_set():
+                told.append(client.connect_ex((VIP[4], PORT)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for step in range(400):
+            places = TEN[: 1 + step * 7 % 10]
+            weights = [1 + (step * 3 + n) % 5 for n in range(len(places))] if step % 3 else ()
+            scene.serve_places(places, weights=weights, algorithm=algorithm)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert len(told) > 100
+    assert {0} == set(told)

@@ -27,7 +27,8 @@ from seaway.model.reports import Finding
 log = structlog.get_logger(__name__)
 
 _DESCRIPTOR = struct.Struct("=I")
-_LACKING = frozenset((errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT))
+# What a kernel says that ends no sockets, or not of this kind; or the socket is gone.
+LACKING = frozenset((errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Place(abi.Record):
 
 @dataclass(frozen=True, slots=True)
 class Asked(abi.Record):
-    """bpf/lib/socket.h: the backend, and what its owner named."""
+    """bpf/lib/asker.h: the backend, and what its owner named."""
 
     c_name, c_format = "asked", "=20s20sI"
     backend: bytes
@@ -74,7 +75,7 @@ class Askers:
                 failed = [e for e in diag.request(requests) if e and e.errno != errno.ENOENT]
         except OSError as error:
             failed = [error]
-        if any(error.errno not in _LACKING for error in failed):
+        if any(error.errno not in LACKING for error in failed):
             log.warning("sockets that asked a published port are not ended", error=str(failed[0]))
 
     def _led(
@@ -110,7 +111,7 @@ def _ends_sockets() -> bool:
             diag.dump(*wire.list_none())
             (refusal,) = diag.request([wire.destroy_none()])
     except OSError as error:
-        if error.errno not in _LACKING:
+        if error.errno not in LACKING:
             raise
         return False
     return refusal is not None and refusal.errno == errno.ENOENT

@@ -23,7 +23,7 @@ from typing import Final
 
 import structlog
 
-from seaway.bpf import abi, syscall
+from seaway.bpf import abi, askers, syscall
 from seaway.bpf.askers import ASKED, Asked, Place
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
@@ -35,6 +35,7 @@ from seaway.model.publications import PROTOCOLS
 log = structlog.get_logger(__name__)
 
 _DRAIN: Final = 30.0  # seconds, of connections whose service is not known any more
+_AGAIN: Final = 1.0  # seconds, after which what went wrong is tried again
 _EVERY: Final = 0  # port
 _UDP: Final = PROTOCOLS["udp"]
 _GONE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ESTALE, errno.ESRCH))
@@ -63,6 +64,7 @@ class Partings:
         self._spaces = spaces
         self._clock = clock
         self._due: dict[Parting, float] = {}
+        self._missed = False  # whether the last look passed one over
         self._counted: set[abi.PortKey] = set()  # backends that went: not, once nobody has any
 
     def left(
@@ -89,6 +91,8 @@ class Partings:
         self._counted |= {p.backend for p in gone}
         busy = {p for p in gone if self.connections(p.backend)}
         ended = self._end_all(busy) if busy else 0
+        if self._missed:
+            self._due |= dict.fromkeys(busy, now + _AGAIN)
         self._forget()
         return ended
 
@@ -112,10 +116,9 @@ class Partings:
                 if parting in busy:
                     requests[diag].append(wire.destroy(socket))
             told = [error for diag, sent in requests.items() for error in diag.request(sent)]
-        failed = [error for error in told if error and error.errno != errno.ENOENT]
-        if failed:
-            log.warning("sockets that asked a service are not ended", error=str(failed[0]))
-        return len(told) - len(failed)
+        for error in filter(None, told):
+            self._pass_over(error)
+        return told.count(None)
 
     def _led(
         self, asked: Collection[tuple[int, int]], stack: ExitStack
@@ -124,12 +127,16 @@ class Partings:
         about it: until the stack is closed.
         """
         speaking: list[tuple[Rtnl, wire.Socket]] = []
-        for diag in self._diags():
-            with ExitStack() as own:
-                own.enter_context(diag)
-                if found := list(_listed(diag, asked, self._storage)):
-                    speaking += ((diag, socket) for socket in found)
-                    stack.push(own.pop_all())
+        self._missed = False
+        for path, inode in ((None, 0), *self._spaces()):
+            try:
+                with ExitStack() as own:
+                    diag = own.enter_context(_opened(path, inode))
+                    if found := list(_listed(diag, asked, self._storage)):
+                        speaking += ((diag, socket) for socket in found)
+                        stack.push(own.pop_all())
+            except OSError as error:
+                self._pass_over(error)
         stored = self._borrowed({s.inode for _, s in speaking if s.protocol == _UDP})
         for diag, socket in speaking:
             if parting := _parting(socket.protocol, stored.get(socket.inode, socket.stored)):
@@ -143,14 +150,11 @@ class Partings:
             found[inode] = syscall.lookup(self._storage, key, ASKED) or b""
         return found
 
-    def _diags(self) -> Iterator[Rtnl]:
-        """In each namespace in turn. One that is gone has no sockets."""
-        for path, inode in ((None, 0), *self._spaces()):
-            try:
-                yield _opened(path, inode)
-            except OSError as error:
-                if error.errno not in _GONE:
-                    log.warning("sockets of a client are not looked at", error=str(error))
+    def _pass_over(self, error: OSError) -> None:
+        """A namespace that is gone has no sockets; some kernels end none."""
+        if error.errno not in _GONE | askers.LACKING:
+            log.warning("sockets that asked a service are not ended", error=str(error))
+            self._missed = True
 
     def _forget(self) -> None:
         """A backend that went is counted no more, once nobody has a connection to it."""

@@ -10,6 +10,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import Final
 
 from seaway.bpf import syscall
@@ -29,6 +30,19 @@ class Table:
         self.value_size = copies * size
 
     def elements(self) -> Iterator[tuple[bytes, bytes]]:
+        for keys, values in self._chunks():
+            yield from zip(_cut(keys, self._key), _cut(values, self.value_size), strict=True)
+
+    def digest(self) -> bytes:
+        """Of all elements as they lie there: the same, as long as nobody wrote."""
+        found = blake2b(digest_size=16)
+        for keys, values in self._chunks():
+            found.update(keys)
+            found.update(values)
+        return found.digest()
+
+    def _chunks(self) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values of some elements after the other."""
         keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self.value_size)
         here, there = Buffer(_TOKEN), Buffer(_TOKEN)
         start, failure = 0, 0
@@ -42,11 +56,7 @@ class Table:
             )
             if failure not in {0, errno.ENOENT}:
                 raise OSError(failure, os.strerror(failure))
-            yield from zip(
-                _cut(keys.content(0, count * self._key), self._key),
-                _cut(values.content(0, count * self.value_size), self.value_size),
-                strict=True,
-            )
+            yield keys.content(0, count * self._key), values.content(0, count * self.value_size)
             here, there = there, here
             start = here.address
 

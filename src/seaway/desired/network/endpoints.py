@@ -12,11 +12,13 @@ from hashlib import blake2b
 
 from seaway.bpf import abi
 from seaway.desired.network import overlay
+from seaway.desired.network.networks import is_of_services
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import EVERYWHERE, Address, Prefix, host_prefix
 from seaway.model.facts import (
     Attached,
     Block,
+    Cluster,
     Endpoint,
     ExtraRoute,
     Host,
@@ -162,7 +164,7 @@ def _destinations(fact: Endpoint) -> Iterable[Prefix]:
 
 def _route(dst: Prefix, view: View) -> Route | None:
     """To an endpoint through its veth, to what another host has by the overlay; to the rest of a
-    subnet of ours: unreachable.
+    subnet of ours, and to VIPs: unreachable.
     """
     if dst.prefixlen == dst.max_prefixlen:
         for endpoint in view.where(Endpoint, "address", dst.network_address):
@@ -171,7 +173,7 @@ def _route(dst: Prefix, view: View) -> Route | None:
             return Route(dst, link_name(endpoint.id), _source(dst, view))
     if overlay.holder(dst, view) and view.get(Overlay, "host"):
         return Route(dst, OVERLAY_DEVICE, _source(dst, view))
-    if view.where(Network, "subnet", dst):
+    if view.where(Network, "subnet", dst) or is_of_services(dst, view):
         return Route(dst, "")
     return None
 
@@ -190,6 +192,7 @@ ROUTES = Derivation(
     (
         Source(Endpoint, _destinations),
         Source(Network, lambda n: n.subnets),
+        Source(Cluster, lambda c: c.service_subnets),
         Source(Block, lambda b: [b.prefix]),
         Source(Peer, lambda p: map(host_prefix, p.addresses)),
     ),

@@ -10,14 +10,28 @@ from seaway.model.addresses import Prefix
 from seaway.model.facts import Cluster, Network, Peer
 from seaway.model.kernel import Masquerade
 
+SERVICES = 0xFFFFFFFF  # instead of a network's number: VIPs, which no endpoint has
+
+
+def is_of_services(prefix: Prefix, view: View) -> bool:
+    return any(prefix in cluster.service_subnets for cluster in view.all(Cluster))
+
 
 def _subnet(prefix: Prefix, view: View) -> int | None:
+    """What goes to a VIP itself, past the hooks of sockets, goes nowhere."""
     for network in view.where(Network, "subnet", prefix):
         return network.number
-    return None
+    return SERVICES if is_of_services(prefix, view) else None
 
 
-SUBNETS = Derivation("subnets", (Source(Network, lambda network: network.subnets),), _subnet)
+SUBNETS = Derivation(
+    "subnets",
+    (
+        Source(Network, lambda network: network.subnets),
+        Source(Cluster, lambda cluster: cluster.service_subnets),
+    ),
+    _subnet,
+)
 
 
 def _pairs(network: Network) -> Iterable[tuple[int, int]]:
