@@ -282,6 +282,21 @@ def test_another_machine_of_the_same_name_is_refused(tmp_path):
     run(tmp_path, scenario)
 
 
+def test_a_host_that_asks_again_is_reached_where_it_says_now(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        token = await cluster.token()
+        first = await cluster.ask_to_join("two", token, underlay=(ip_address("192.0.2.7"),))
+        mended = await cluster.ask_to_join("two", token, underlay=(ip_address("192.0.2.8"),))
+        assert first.host.number == mended.host.number
+        (peer,) = one.intents.facts.all(Peer)
+        assert (ip_address("192.0.2.8"),) == mended.host.underlay == peer.underlay
+        with pytest.raises(Conflict, match="is where host 'one'"):
+            await cluster.ask_to_join("two", token, underlay=one.intents.here.underlay)
+
+    run(tmp_path, scenario)
+
+
 def test_numbers_and_addresses_are_never_used_again(tmp_path):
     async def scenario(cluster):
         one = await cluster.first()
