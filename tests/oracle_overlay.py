@@ -175,7 +175,7 @@ class OverlayOracle(Oracle):
         if not self._follows(packet):
             return {"drop"}
         if not fits(packet, gso, receiver.record.mtu):
-            word = told(packet) if packet.whole else "host"
+            word = told(packet) if packet.whole else self._noted(packet, "host")
         else:
             word = "forward"
         return {word, "drop"} if packet.later else {word}
