@@ -28,6 +28,15 @@ def voters(host: LabHost) -> list[str]:
     return [report.host.name for report in placed.client(host).hosts() if report.voter]
 
 
+def shown_serial(host: LabHost, of: LabHost, port: int) -> int:
+    """Of the certificate that one who asks from this host is shown there."""
+    asks = (
+        f"openssl s_client -connect {of.address4}:{port} -CAfile {_CA} -cert {_HOST} -key {_HOST}"
+    )
+    told = host.run("sh", "-c", f"{asks} 2>&1 < /dev/null | openssl x509 -noout -serial")
+    return int(told.partition("=")[2], 16)
+
+
 def pid_of_etcd(host: LabHost) -> str:
     return host.read(names.ETCD_PID_FILE).strip()
 

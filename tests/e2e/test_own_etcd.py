@@ -19,12 +19,16 @@ from tests.voters import (
     members,
     networks,
     pid_of_etcd,
+    shown_serial,
     voters,
 )
 
 import placed
 from seaway import names
 from seaway.lab.hosts import SEAWAY
+from seaway.trust.certificates import Identity
+from seaway.trust.folder import Folder
+from seaway.trust.keeper import Keeper
 
 
 def told(host, *words):
@@ -118,6 +122,30 @@ def met(host):
     """With whom its `routed` has a session, and itself."""
     links = placed.client(host).links().links
     return sorted([host.name, *(link.host for link in links if link.up and link.session)])
+
+
+def test_a_renewed_certificate_is_shown_by_etcd_and_no_session_ends(hosts):
+    one, two, _ = hosts
+    before, ended = pid_of_etcd(one), one.read(names.ROUTED_LOG_FILE).count("session ended")
+    new = renewed(one)
+    assert {new} == {shown_serial(two, one, p) for p in (names.ETCD_PORT, names.ETCD_PEER_PORT)}
+    assert dict.fromkeys(names_of(hosts), True) == members(one)
+    one.wait_for("routed", lambda: "another certificate" in one.read(names.ROUTED_LOG_FILE))
+    assert names_of(hosts) == met(one)
+    assert ended == one.read(names.ROUTED_LOG_FILE).count("session ended")
+    two.run("kill", "-KILL", pid_of_etcd(two))  # so members meet anew
+    two.wait_for("its store", lambda: is_created(two, "new") and members(two))
+    assert before == pid_of_etcd(one)
+
+
+def renewed(host):
+    """The serial number of the certificate that it has now, as by its agent."""
+    keeper = Keeper(Folder(placed.inside(host, names.TRUST_FOLDER)))
+    was = keeper.certificate()
+    identity = Identity(was.cluster, was.host, tuple(was.addresses))
+    keeper.take(keeper.sign(keeper.renewal(), identity))
+    assert was.serial != keeper.certificate().serial
+    return keeper.certificate().serial
 
 
 def test_one_of_three_is_missed_by_nobody(hosts):
