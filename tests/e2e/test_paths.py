@@ -240,7 +240,7 @@ def test_a_trace_tells_the_hosts_that_packets_visit(ring, one):
 @pytest.mark.parametrize("end", ["host1", "host3"])
 def test_a_dead_link_is_gone_around_in_time_and_taken_again(ring, one, heart, end, judge):
     """Where the near end died there is a backup; where it died elsewhere, there is none."""
-    assert wait(lambda: time.monotonic() - one.turns[-1][0] > CALM, 60), one.vias
+    assert wait(lambda: is_calm(one), 60), one.vias
     used = one.vias["hops"]["host3"]
     (other,) = {"host2", "host4"} - {used}
     shared = is_shared(ring)
@@ -257,6 +257,10 @@ def test_a_dead_link_is_gone_around_in_time_and_taken_again(ring, one, heart, en
         felt = outage_of(ring, heart, end, other)  # the heart's packets took the other one
         assert wait(lambda: is_restored(ring, one), 60), one.vias
     judge(end, told, felt)
+
+
+def is_calm(one: Follower) -> bool:
+    return time.monotonic() - one.turns[-1][0] > CALM
 
 
 def outage_of(ring: Ring, heart: Runner, end: str, relay: str) -> float:
@@ -370,26 +374,33 @@ def test_nothing_of_it_is_taken_for_a_change_by_others(ring):
         assert (0, ()) == (status.drift_total, status.failures), host.name
 
 
-TUNNEL_MAPS = ("tunnels", "members", "next_hops", "paths", "remotes", "link_numbers")
+TUNNEL_MAPS = ("tunnels", "members", "next_hops", "paths", "remotes")
 ROUTES = ("ip", "-4", "route", "show", "proto", str(names.ROUTE_PROTOCOL), "dev")
 
 
 def held(evidence: Evidence) -> dict[str, dict[str, str]]:
     """But where paths lead, which may turn as links' times change."""
-    found = {name: evidence.elements(name) for name in (*TUNNEL_MAPS, "underlays")}
+    maps = (*TUNNEL_MAPS, "underlays", "link_numbers")
+    found = {name: evidence.elements(name) for name in maps}
     return found | {"paths": dict.fromkeys(found["paths"], "")}
 
 
 @whole
-def test_what_somebody_does_to_the_overlay_by_hand_is_put_back_and_named(ring, heart):
+def test_what_somebody_does_to_the_overlay_by_hand_is_put_back_and_named(ring, one, heart):
     host1, evidence = ring["host1"], Evidence(ring["host1"])
     before = held(evidence)
     for harm in (delete_entry, change_entry, plant_entry):
+        assert wait(lambda: is_calm(one), 60)  # what is told anew is no drift
         expected = {(name, harm(evidence, name)) for name in TUNNEL_MAPS}
         if harm is change_entry:
             expected.add(("underlays", harm(evidence, "underlays")))
-        assert wait(lambda all_of_it=expected: all_of_it <= drift(host1), 60), expected
+        found = wait(lambda all_of_it=expected: all_of_it <= drift(host1), 60)
+        assert found, (harm, expected - drift(host1))
         assert wait(lambda: before == held(evidence), 60)
+    for harm in (delete_entry, change_entry):  # the link is dead meanwhile
+        number = ("link_numbers", harm(evidence, "link_numbers"))
+        assert wait(lambda number=number: number in drift(host1), 60)
+        assert wait(lambda: before == held(evidence) and is_whole(one.vias["hops"]), 60)
     outage(heart)
 
     route, *_ = host1.run(*ROUTES, names.OVERLAY_DEVICE).split()

@@ -307,6 +307,15 @@ def test_what_moves_a_little_is_announced_once(seed):
     assert said == announced(world)
 
 
+def test_the_first_answers_of_a_new_link_may_be_late_and_are_not_what_is_believed_of_it():
+    """They wait until the kernel knows the neighbour."""
+    world = World(DEFAULT, lambda now: 0.5 if now < 1.0 else 0.04)
+    world.run(0.8)
+    assert announced(world).cost > 160_000
+    world.run(1.7)
+    assert 40_000 == pytest.approx(announced(world).cost, rel=0.2)
+
+
 def test_a_longer_way_is_announced_when_it_lasts():
     world = World(DEFAULT, lambda now: 0.001 if now < 10.0 or 20.0 < now < 21.2 else 0.003)
     world.run(9.0)

@@ -22,6 +22,7 @@ STEP: Final = 1.25  # each step is so much more than the one before
 FIRST: Final = 100  # microseconds: the lowest step. What is below is noise of the hosts
 BAND: Final = 1.0  # steps that the measure may be off what is announced
 LASTS: Final = 3  # looks in a row that it has to be further off
+YOUNG: Final = 30  # probes of a link that is new, of which the first may wait: one look will do
 WINDOW: Final = 256  # probes that loss is measured by
 ENOUGH: Final = 128  # of them, to judge by one that is lost
 LATELY: Final = 64  # of them the latest, where what is new must count at once
@@ -170,7 +171,8 @@ class Quality:
         less = cost < -BAND and loaded
         self._off = self._off + 1 if less == self._less else 1
         self._less = less
-        if self._off < (self._hold if less else LASTS):
+        lasts = LASTS if self._count > YOUNG else 1
+        if self._off < (self._hold if less else lasts):
             return False
         self._off = 0
         worst = max(self._lately, key=lambda figures: figures.cost)
