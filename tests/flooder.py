@@ -23,11 +23,12 @@ MANY = {"old": 20_000, "forged": 100}  # messages of a session
 
 
 def messages(keys: HostKeys, victim: str, what: str) -> Iterator[bytes]:
-    """From before all that the victim said, or what it never did."""
+    """From before all that the victim said, or what it never did; signed by us, or so it looks."""
+    signature = keys.sign(victim.encode())
     for number in range(MANY[what]):
         sequence = number if what == "old" else LAST - number
         body = encode(Signed(sequence, LinkState(victim)))
-        data = encode(Announcement(body, keys.sign(body), 0, keys.credential))
+        data = encode(Announcement(body, signature, 0, keys.credential))
         yield len(data).to_bytes(4) + data
 
 
