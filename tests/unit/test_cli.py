@@ -473,6 +473,23 @@ def test_a_black_hole_is_told_with_the_link_and_with_the_path_that_has_it(host, 
     assert [("link", "warning", words)] == [(f.check, f.level, f.found) for f in found]
 
 
+@pytest.mark.parametrize(
+    ("drops", "told"),
+    [
+        ({"no_probe": 1}, ["refused of what came by UDP 8481: no_probe 1"]),
+        ({"probe_number": 999, "isolated": 5}, []),
+        (
+            {"probe_number": 1000, "no_probe": 2},
+            ["refused of what came by UDP 8481: no_probe 2, probe_number 1000"],
+        ),
+    ],
+)
+def test_the_doctor_tells_what_was_refused_at_the_port_of_probes(host, drops, told):
+    host.agent.host.counted |= {(7, reason): packets for reason, packets in drops.items()}
+    found = [f.found for f in health.findings(Client(host.socket))]
+    assert told == [words for words in found if "refused" in words]
+
+
 def test_a_host_that_is_not_reached_is_listed_as_such(host, seaway):
     join(host)
     lost = Detour(via="c", path=(), lost="the link is down, says c")

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from seaway import __version__
 from seaway.cluster import joining
+from seaway.desired.network.underlays import check_underlay
 from seaway.errors import Forbidden, Unavailable
 from seaway.intents.desk import Desk
 from seaway.model.facts import Cluster, Host, Peer, Token
@@ -79,6 +80,7 @@ class JoiningIntents(Desk):
         cluster = self.facts.get(Cluster, "cluster")
         assert cluster is not None
         joining.check_foreign(self.facts, cluster, request.foreign)
+        check_underlay(self.facts, cluster, request.name, request.underlay)
         host = joining.new_host(cluster, request, key, control=token.control)
         counted = replace(cluster, next_host=cluster.next_host + 1)
         await self.records.commit([host, counted, replace(token, used=token.used + 1)])
