@@ -348,6 +348,38 @@ def test_a_summary_is_told_once_a_session():
     assert WRONG[0] + 1 == net.floods["b"].counts["repeated"]
 
 
+def test_a_summary_without_an_end_ends_the_session_and_fills_no_memory():
+    net = line("a", "b", "c")
+    net.cut("b", "c")
+    net.connect("b", "c")
+    parts = (
+        Summary(tuple(Known(f"x{part}-{n}", 1, b"x") for n in range(500)), last=False)
+        for part in range(1000)
+    )
+    heard = sum(1 for _ in takewhile(bool, (hear(net, "b", "c", part) for part in parts)))
+
+    assert WRONG[0] + 2 == heard
+    assert {} == net.floods["b"]._sessions["c"]._theirs
+
+
+def test_who_knows_of_many_hosts_that_are_no_members_here_yet_is_heard_to_the_end():
+    net = line("a", "b", "c")
+    net.cut("b", "c")
+    net.connect("b", "c")
+    for part in range(10):
+        known = tuple(Known(f"x{part}-{n}", 1, b"x") for n in range(500))
+        assert hear(net, "b", "c", Summary(known, last=part == 9))
+    sent = [decode(data) for data in net.floods["b"].send("c", net.now, 99)]
+
+    assert 3 == sum(isinstance(message, Announcement) for message in sent)
+
+
+def test_who_asks_for_hosts_that_nobody_knows_is_sent_nothing():
+    net = line("a", "b", "c")
+    assert hear(net, "b", "c", Ask(tuple(f"x{n}" for n in range(500))))
+    assert not net.floods["b"].waits("c")
+
+
 def test_of_a_host_that_announces_all_the_time_the_last_is_passed_on_and_not_each():
     net = line("a", "b")
     for number in range(200):

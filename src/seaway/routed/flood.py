@@ -171,10 +171,10 @@ class Flood:
             case Announcement():
                 return self._hear(session, message, now), 1.0
             case Summary():
-                whole = session.compare(message, self.entries)
-                return "" if whole else "repeated", 1.0
+                fits = session.compare(message, self.entries, self._members)
+                return "" if fits else "repeated", 1.0
             case Ask(hosts=hosts):
-                session.asked(hosts)
+                session.asked(hosts, self.entries)
                 return "asked", SHARE * len(hosts)
 
     def _hear(self, session: Session, message: Announcement, now: float) -> str:

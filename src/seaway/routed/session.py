@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from itertools import islice
 
 from seaway.routed.budget import Budget
@@ -12,6 +12,7 @@ from seaway.routed.messages import CHUNK, Announcement, Ask, Known, Message, Sum
 
 USELESS = (10_000, 200)  # messages that say nothing new, at once and more each second
 WRONG = (20, 1)  # messages that nobody who means well would send
+MORE = 2  # parts of a summary than all members need: they may know of more
 
 
 class Session:
@@ -26,6 +27,7 @@ class Session:
         self._asked: dict[str, None] = {}
         self._credentials: dict[str, bytes] = {}  # that the other end was sent
         self._theirs: dict[str, Known] | None = {}  # none: all of their summary is here
+        self._parts = 0  # of it
 
     def want(self, host: str) -> None:
         """What this host announced last is new there."""
@@ -38,21 +40,25 @@ class Session:
         """For what this host announced last."""
         self._asked[host] = None
 
-    def asked(self, hosts: Iterable[str]) -> None:
+    def asked(self, hosts: Iterable[str], entries: Mapping[str, Entry]) -> None:
         for host in hosts:
-            self._credentials.pop(host, None)
-            self.want(host)
+            if host in entries:
+                self._credentials.pop(host, None)
+                self.want(host)
 
-    def compare(self, summary: Summary, entries: Mapping[str, Entry]) -> bool:
-        """Their summary, a part at a time: what is newer here is due. False: they sent it twice."""
+    def compare(self, summary: Summary, entries: Mapping[str, Entry], members: Set[str]) -> bool:
+        """Their summary, a part at a time: what is newer here is due. Of who is no member nothing
+        is kept. False: they sent it twice, or there is no end of it.
+        """
         if self._theirs is None:
             return False
-        self._theirs |= {known.host: known for known in summary.known}
+        self._parts += 1
+        self._theirs |= {known.host: known for known in summary.known if known.host in members}
         if summary.last:
             theirs, self._theirs = self._theirs, None
             for host, entry in entries.items():
                 (self.want if _lacks(theirs.get(host), entry) else self.has)(host)
-        return True
+        return self._parts <= len(members) // CHUNK + MORE
 
     @property
     def waits(self) -> bool:
