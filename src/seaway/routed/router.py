@@ -63,8 +63,9 @@ class Router:
         return Turn(routing=routing, paths=paths, gone=gone)
 
     def whole(self, routing: Routing) -> Turn:
-        """All paths."""
-        found: Mapping[str, Route] = self._routes[routing].found
+        """All paths; none of a routing that is not asked for any more."""
+        routes = self._routes.get(routing)
+        found: Mapping[str, Route] = routes.found if routes else {}
         paths = tuple(route.path(host, routing) for host, route in sorted(found.items()))
         return Turn(routing=routing, paths=paths, whole=True)
 
