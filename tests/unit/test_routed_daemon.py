@@ -65,8 +65,8 @@ async def listening(
     async with asyncio.TaskGroup() as group:
         senses = Senses(Still(), Still())
         daemon = Daemon(places, Begun(given, outlets, senses, asyncio.Event()), group)
-        async with await daemon._sessions.listen(HERE, 0) as server:
-            yield daemon, server.sockets[0].getsockname()[1]
+        async with daemon._sessions.listen(HERE, 0) as port:
+            yield daemon, port
         for task in daemon.tasks:
             task.cancel()
 

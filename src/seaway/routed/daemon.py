@@ -149,7 +149,7 @@ class Daemon:
         """Who asks is answered once there is something to tell: none of the paths of before is to
         be taken back because it is not known yet.
         """
-        async with await self._sessions.listen():
+        async with self._sessions.listen():
             await self._known.wait()
             async with await self._desk.listen():
                 await asyncio.Event().wait()
