@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Set
 from itertools import islice
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from seaway.routed.budget import Budget
 from seaway.routed.database import Entry
@@ -15,11 +18,25 @@ WRONG = (20, 1)  # messages that nobody who means well would send
 MORE = 2  # parts of a summary than all members need: they may know of more
 
 
+class Early(NamedTuple):
+    """What came before it was its host's turn. Nobody has looked yet whose signature that is."""
+
+    sequence: int
+    message: Announcement
+    born: float
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """As that of an `Entry`."""
+        return self.sequence, self.message.body
+
+
 class Session:
     """With a neighbour. What is due is a set of hosts: of each its last announcement is sent."""
 
     def __init__(self, peer: str, entries: Mapping[str, Entry]) -> None:
         self.peer = peer
+        self.over = False  # it is to be closed
         self.useless = Budget(*USELESS)
         self.wrong = Budget(*WRONG)
         self._summary = _in_chunks([entry.known() for entry in entries.values()])
@@ -28,6 +45,7 @@ class Session:
         self._credentials: dict[str, bytes] = {}  # that the other end was sent
         self._theirs: dict[str, Known] | None = {}  # none: all of their summary is here
         self._parts = 0  # of it
+        self.early: dict[str, Early] = {}  # of hosts that announce too often: the newest from here
 
     def want(self, host: str) -> None:
         """What this host announced last is new there."""
@@ -39,6 +57,14 @@ class Session:
     def ask(self, host: str) -> None:
         """For what this host announced last."""
         self._asked[host] = None
+
+    def put_off(self, host: str, early: Early) -> None:
+        """Keep the newest, and the credential that came with an earlier one."""
+        before = self.early.get(host)
+        if before is None or before.order < early.order:
+            credential = early.message.credential or (before.message.credential if before else b"")
+            message = replace(early.message, credential=credential)
+            self.early[host] = early._replace(message=message)
 
     def asked(self, hosts: Iterable[str], entries: Mapping[str, Entry]) -> None:
         for host in hosts:
