@@ -80,6 +80,7 @@ class Core:
         self.prober.timing = TIMINGS[orders.probes]
         self._keys.know({member.name: member.key for member in orders.members})
         self.flood.admit(frozenset(self._numbers))
+        self.router.place(ordered.underlays(orders))
         return self.router.use(orders.routings)
 
     def restore(self, entries: Iterable[Entry]) -> None:
