@@ -49,8 +49,8 @@ def test_what_one_refuses_the_others_are_told_and_it_later_as_a_whole():
 
     full.full = False
     outlets.turn(turn("d"))  # of the rest it does not know yet
-    outlets.again(lambda routing: turn("d", whole=True, routing=routing))
-    outlets.again(lambda routing: turn("e", whole=True, routing=routing))
+    outlets.again(0.0, lambda routing: turn("d", whole=True, routing=routing))
+    outlets.again(99.0, lambda routing: turn("e", whole=True, routing=routing))
     assert [turn("d"), turn("d", whole=True)] == full.turns
     assert [turn("b", whole=True), turn("d")] == good.turns
 
@@ -67,3 +67,16 @@ def test_what_is_refused_is_told_once_until_it_is_taken():
         shelf.full = True
         outlets.dead({"c"})
     assert 2 == len(logs)
+
+
+def test_what_is_refused_for_long_is_said_more_and_more_seldom():
+    outlets, asked = Outlets([Shelf(full=True)]), []
+
+    def whole(routing: Routing) -> Turn:
+        asked.append(routing)
+        return turn("b", whole=True)
+
+    outlets.turn(turn("b"))
+    for half in range(240):
+        outlets.again(half / 2, whole)
+    assert 5 < len(asked) < 15

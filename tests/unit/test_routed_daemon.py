@@ -156,8 +156,7 @@ class Full:
         raise OSError("full")
 
 
-def test_an_outlet_that_refuses_all_ends_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("seaway.routed.daemon.KEEP", 0.5)
+def test_an_outlet_that_refuses_all_ends_nothing(tmp_path):
     authority, full = Authority(), Full()
     given = orders(authority.host("b"))
 

@@ -222,6 +222,7 @@ class Daemon:
             self._core.choose()
             if self._dead is not None:
                 self._bury(self._dead)
+            self._outlets.again(self._now(), self._core.router.whole)
             self._tell_numbers()
             self._log_holes()
             self._write_told()
@@ -229,7 +230,6 @@ class Daemon:
             self._sessions.dial_missing(self._now())
             if self._now() - kept >= KEEP:
                 kept = self._now()
-                self._outlets.again(self._core.router.whole)
                 self.keep()
             await asyncio.sleep(SLOW)
 

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from seaway.model.facts import Routing
 from seaway.model.routing import Turn
+
+PAUSE: Final = 0.5  # seconds before what was refused is said again, twice as long each time,
+LONG: Final = 15.0  # up to this
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +41,8 @@ class Outlets:
         self._outlets = outlets
         self._owed: set[tuple[int, Routing]] = set()  # which of them lacks something of which
         self._told: dict[tuple[int, str], str] = {}  # what is refused, in the log
+        self._pause = PAUSE
+        self._due = 0.0
 
     def know(self, numbers: Mapping[str, int]) -> None:
         for outlet in self._outlets:
@@ -51,10 +56,16 @@ class Outlets:
         for place, outlet in enumerate(self._outlets):
             self._tries(place, "dead", partial(outlet.dead, hosts))
 
-    def again(self, whole: Callable[[Routing], Turn]) -> None:
-        """Whoever refused a turn is told all of that routing: to be called now and then."""
+    def again(self, now: float, whole: Callable[[Routing], Turn]) -> None:
+        """Whoever refused a turn is told all of that routing: to be called now and then. `now` is
+        in seconds, and never goes back.
+        """
+        if not self._owed or now < self._due:
+            return
         for place, routing in sorted(self._owed):
             self._turn(place, whole(routing))
+        self._pause = min(2 * self._pause, LONG) if self._owed else PAUSE
+        self._due = now + self._pause
 
     def _turn(self, place: int, turn: Turn) -> None:
         if not self._tries(place, turn.routing, partial(self._outlets[place].turn, turn)):
