@@ -42,7 +42,8 @@ class Failover:
 
     def turn(self, turn: Turn) -> None:
         """What is not told stays, unless the turn is whole. Hosts of which `routed` does not know
-        are new, or gone: their paths are the agent's, who knew of it first.
+        are new: their paths are the agent's, who knew of it first. So he does of those that are
+        gone: what he has taken away is not written again.
         """
         bit = LATENCY if turn.routing == "latency" else 0
         paths = dict(filter(None, (self._path(path, bit) for path in turn.paths)))
@@ -50,10 +51,11 @@ class Failover:
         for _, table in self._tables("*/paths"):
             if table.value_size != _PATH:
                 continue  # of a build to which a path was something else
-            there = dict(table.elements()) if gone or turn.whole else {}
+            there = dict(table.elements())
             known = {_U32.pack(number | bit) for number in self._numbers.values() if turn.whole}
             untold = {key: _untold(key, there) for key in there.keys() & (gone | known)}
-            _told(table.update(list((untold | paths).items())))
+            told = {key: path for key, path in paths.items() if key in there}
+            _told(table.update(list((untold | told).items())))
 
     def _path(self, path: Path, bit: int) -> tuple[bytes, bytes] | None:
         """None: of a host that is none any more."""
