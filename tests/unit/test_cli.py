@@ -473,6 +473,23 @@ def test_a_black_hole_is_told_with_the_link_and_with_the_path_that_has_it(host, 
     assert [("link", "warning", words)] == [(f.check, f.level, f.found) for f in found]
 
 
+@pytest.mark.parametrize(
+    ("path", "level", "end"),
+    [(("c", "b"), "off", "; reached through c"), ((), "warning", ""), (("b",), "warning", "")],
+)
+def test_doctor_warns_of_a_link_that_is_down_where_nothing_leads_around(host, path, level, end):
+    join(host)
+    link = LinkReport(host="b", up=False, rtt=0.0, loss=0.0, cost=0, session=False)
+    route = RouteReport(host="b", routing="hops", path=path)
+    host.agent.host.told |= {
+        "routes": Routes(routes=(route,)),
+        "status": RoutedReport(host="h", links=(link,), hosts=2),
+    }
+    found = [f for f in health.of_links(Client(host.socket)) if f.check == "link"]
+    words = f"b does not answer by UDP 8481{end}"
+    assert [(level, words)] == [(f.level, f.found) for f in found]
+
+
 def test_a_host_that_is_not_reached_is_listed_as_such(host, seaway):
     join(host)
     lost = Detour(via="c", path=(), lost="the link is down, says c")
