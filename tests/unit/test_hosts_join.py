@@ -181,6 +181,16 @@ def test_tokens_that_do_not_hold_let_nobody_in(tmp_path):
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(("ttl", "told"), [(0, "so short a time"), (4e7, "so long a time")])
+def test_a_token_holds_for_a_second_to_a_year(tmp_path, ttl, told):
+    async def scenario(cluster):
+        await cluster.first()
+        with pytest.raises(Invalid, match=told):
+            await cluster.token(ttl=ttl)
+
+    run(tmp_path, scenario)
+
+
 def test_who_guesses_tokens_has_to_wait_also_behind_another_host(tmp_path):
     async def scenario(cluster):
         await cluster.first()
