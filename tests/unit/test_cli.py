@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from tests.serving import served
 
 from seaway import __version__
+from seaway.cli.host import may_go
 from seaway.cli.root import COMMANDS, root
 from seaway.client import Client
 from seaway.model.facts import Attached, Peer
@@ -310,6 +311,18 @@ def test_every_listing_can_be_had_as_table_json_and_yaml():
         ("ipam", "check"),
         ("lab", "status"),
     }
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "told"),
+    [
+        (0, "host2 may go"),
+        (1, "host2 may go; 1 endpoint still runs on it"),
+        (2, "host2 may go; 2 endpoints still run on it"),
+    ],
+)
+def test_a_host_that_is_drained_is_told_with_what_still_runs_there(endpoints, told):
+    assert told == may_go("host2", endpoints)
 
 
 def test_the_version_is_printed():
