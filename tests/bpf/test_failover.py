@@ -19,10 +19,15 @@ MOST = 65536  # entries of `dead`
 NUMBERS = {"b": 2, "c": 3, "d": 4}
 
 
+OWN = {number: abi.Path(number) for number in NUMBERS.values()}  # each is its own next hop
+
+
 @pytest.fixture
 def failover(world: World) -> Failover:
+    """Where the agent has written how each host is reached as long as nobody tells."""
     made = Failover(world.pins)
     made.know(NUMBERS)
+    world.place.run(world.targets["paths"].put, OWN)
     world.place.run(made.dead, ())
     return made
 
@@ -43,23 +48,23 @@ def turn(world: World, failover: Failover, *told: Path, **more: object) -> None:
 def test_paths_turn_and_what_is_not_told_stays(world, failover):
     turn(world, failover, Path(host="b", via="b"), Path(host="c", via="b", backup="d"))
     turn(world, failover, Path(host="c", via="d"))
-    assert {2: abi.Path(2), 3: abi.Path(4)} == paths(world)
+    assert OWN | {3: abi.Path(4)} == paths(world)
     turn(world, failover, gone=("c",))
-    assert {2: abi.Path(2), 3: abi.Path(3)} == paths(world)
+    assert OWN == paths(world)
 
 
 def test_flows_are_shared_over_those_next_hops_that_are_known(world, failover):
     turn(world, failover, Path(host="b", via="b", backup="d", equal=("c", "z", "d")))
-    assert {2: abi.Path(2, 4, 3, 4)} == paths(world)
+    assert OWN | {2: abi.Path(2, 4, 3, 4)} == paths(world)
     turn(world, failover, Path(host="b", via="b", backup="d"))
-    assert {2: abi.Path(2, 4)} == paths(world)
+    assert OWN | {2: abi.Path(2, 4)} == paths(world)
 
 
 def test_a_host_of_which_a_whole_turn_tells_no_path_is_its_own_next_hop(world, failover):
     """As the agent has it, who would take another one for somebody else's doing."""
     turn(world, failover, Path(host="b", via="d"), Path(host="c", via="b"))
     turn(world, failover, Path(host="d", via="d"), whole=True)
-    assert {2: abi.Path(2), 3: abi.Path(3), 4: abi.Path(4)} == paths(world)
+    assert OWN == paths(world)
 
 
 def test_of_hosts_that_it_does_not_know_a_whole_turn_takes_nothing(world, failover):
@@ -67,22 +72,33 @@ def test_of_hosts_that_it_does_not_know_a_whole_turn_takes_nothing(world, failov
     turn(world, failover, Path(host="b", via="d"), Path(host="c", via="b"))
     failover.know({"b": 2})
     turn(world, failover, whole=True)
-    assert {2: abi.Path(2), 3: abi.Path(2)} == paths(world)
+    assert OWN | {3: abi.Path(2)} == paths(world)
 
 
 def test_without_the_path_of_least_time_that_of_fewest_hops_will_do(world, failover):
     turn(world, failover, Path(host="b", via="d"))
+    world.place.run(world.targets["paths"].put, {LATENCY | 2: abi.Path(4)})
     latency = Path(host="b", via="c", routing="latency")
     world.place.run(failover.turn, Turn(routing="latency", paths=(latency,)))
-    assert {2: abi.Path(4), LATENCY | 2: abi.Path(3)} == paths(world)
+    assert OWN | {2: abi.Path(4), LATENCY | 2: abi.Path(3)} == paths(world)
     world.place.run(failover.turn, Turn(routing="latency", paths=(), gone=("b", "c")))
-    assert {2: abi.Path(4), LATENCY | 2: abi.Path(4)} == paths(world)
+    assert OWN | {2: abi.Path(4), LATENCY | 2: abi.Path(4)} == paths(world)
 
 
 def test_what_is_told_of_no_member_is_left_out(world, failover):
     known = Path(host="b", via="b", backup="z")
     turn(world, failover, known, Path(host="z", via="b"), Path(host="c", via="z"), gone=("y",))
-    assert {2: abi.Path(2)} == paths(world)
+    assert OWN == paths(world)
+
+
+def test_of_a_host_that_the_agent_has_taken_away_no_path_is_written_again(world, failover):
+    """It left; `routed` finds that a moment later, and its link is dead already. What would be
+    written then the agent would take for somebody else's doing.
+    """
+    world.place.run(world.targets["paths"].delete, {2})
+    turn(world, failover, Path(host="b", via="c"), Path(host="c", via="d"))
+    turn(world, failover, Path(host="b", via="d"), gone=("c",), whole=True)
+    assert {3: abi.Path(3), 4: abi.Path(4)} == paths(world)
 
 
 def test_the_dead_are_those_that_were_told_last(world, failover):

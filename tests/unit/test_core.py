@@ -13,7 +13,7 @@ from fakes_keys import FakeKeys
 from seaway.model.facts import Path
 from seaway.model.reports import BlackHole
 from seaway.model.routing import Member, Orders
-from seaway.routed.core import SETTLING, Core
+from seaway.routed.core import LATELY, SETTLING, Core
 from seaway.routed.messages import Ask, Summary, encode
 from seaway.routed.neighbours import PROBED
 from seaway.routed.packet import ANSWER, FORMAT, HEADERS, QUESTION, Packet, decode
@@ -398,6 +398,27 @@ def test_nobody_else_can_answer_for_a_host():
         core.flood.receive("b", encode(message), world.now)
     assert {"asked", "repeated"} <= core.flood.counts.keys()
     assert {"forged": 1, "no probe": 1, "of others": 3, "repeated": 1} == core.wrong()
+
+
+def test_an_answer_of_a_host_that_left_is_nobodys_forgery_for_a_while():
+    world = World("abc", lambda *_: True)
+    world.run(SETTLING + 2)
+    core = world.hosts["a"].core
+    number = core._keys.number("c")
+    left = world.hosts.pop("c")
+    core.obey(world.orders(world.hosts["a"]))
+    answer = Packet(ANSWER, 1, 3, number, 7).encode()
+    core.hear(answer, str(left.address), world.now)
+    assert (1, {}) == (core.refused["of who left"], core.wrong())
+    core.hear(answer, str(left.address), world.now + LATELY + 1)
+    assert {"of others": 1} == core.wrong()
+
+
+def test_an_answer_of_a_host_whose_key_is_not_known_yet_is_no_forgery():
+    world = World("ab", lambda *_: True)
+    core = world.hosts["a"].core
+    core.hear(Packet(ANSWER, 1, 2, 3, 4).encode(), "10.0.0.2", world.now)
+    assert (1, {}) == (core.refused["of no key yet"], core.wrong())
 
 
 def test_what_it_knows_is_told_of_each_routing_that_is_asked_for():

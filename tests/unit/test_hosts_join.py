@@ -15,10 +15,12 @@ import pytest
 from msgspec.structs import replace
 from tests.clusters import records, run
 
+from seaway.cluster.calls import Unreached
 from seaway.errors import Conflict, Forbidden, Invalid, Unavailable, Unsupported
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Peer, Token
 from seaway.model.requests import NewNetwork, NewToken
+from seaway.setup.joining import unfinished
 from seaway.trust.folder import Folder
 
 
@@ -197,6 +199,16 @@ def test_tokens_that_do_not_hold_let_nobody_in(tmp_path):
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(("ttl", "told"), [(0, "so short a time"), (4e7, "so long a time")])
+def test_a_token_holds_for_a_second_to_a_year(tmp_path, ttl, told):
+    async def scenario(cluster):
+        await cluster.first()
+        with pytest.raises(Invalid, match=told):
+            await cluster.token(ttl=ttl)
+
+    run(tmp_path, scenario)
+
+
 def test_who_guesses_tokens_has_to_wait_also_behind_another_host(tmp_path):
     async def scenario(cluster):
         await cluster.first()
@@ -207,10 +219,19 @@ def test_who_guesses_tokens_has_to_wait_also_behind_another_host(tmp_path):
             for _ in range(5):
                 with pytest.raises(Forbidden):
                     await cluster.ask_to_join("three", wrong, at)
-            with pytest.raises(Unavailable, match="too many wrong join tokens"):
+            with pytest.raises(Unavailable, match="too many wrong join tokens") as error:
                 await cluster.ask_to_join("three", good, at)
+            assert unfinished(error.value).hint.startswith("try again in ")
 
     run(tmp_path, scenario)
+
+
+def test_a_join_that_nobody_answered_is_to_be_repeated():
+    error = unfinished(Unreached("192.0.2.1 does not answer", "is it up?"))
+    assert ("192.0.2.1 does not answer", "repeat the command: what was begun is finished") == (
+        error.message,
+        error.hint,
+    )
 
 
 def test_a_join_whose_answer_was_lost_is_finished_by_the_same_command(tmp_path):

@@ -47,7 +47,8 @@ class Failover:
 
     def turn(self, turn: Turn) -> None:
         """What is not told stays, unless the turn is whole. Hosts of which `routed` does not know
-        are new, or gone: their paths are the agent's, who knew of it first.
+        are new: their paths are the agent's, who knew of it first. So he does of those that are
+        gone: what he has taken away is not written again.
         """
         bit = LATENCY if turn.routing == "latency" else 0
         paths = dict(filter(None, (self._path(path, bit) for path in turn.paths)))
@@ -57,9 +58,9 @@ class Failover:
         def write(pin: File, table: Table) -> Failed:
             if table.value_size != _PATH:
                 return {}  # of a build to which a path was something else
-            there = dict(table.elements()) if gone or turn.whole else {}
+            there = dict(table.elements())
             untold = {key: _untold(key, there) for key in there.keys() & (gone | known)}
-            wanted = untold | paths
+            wanted = untold | {key: path for key, path in paths.items() if key in there}
             failed = table.update(list(wanted.items()))
             self._tell_refused(pin, wanted.keys(), failed)
             return failed

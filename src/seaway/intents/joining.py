@@ -178,7 +178,8 @@ class JoiningIntents(Desk):
             else:
                 return answer
         told = "; ".join(unreached) or "none is known"
-        raise Unavailable(f"no control host answers this one: {told}", "see: seaway host ls")
+        hint = "see: seaway host ls; once one does, repeat what was asked"
+        raise Unavailable(f"no control host answers host '{self.host.name}': {told}", hint)
 
     def _control(self) -> Iterable[Peer]:
         return (peer for peer in self.facts.all(Peer) if peer.control)

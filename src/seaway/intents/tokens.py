@@ -39,7 +39,9 @@ class TokenIntents(Desk):
     async def create_token(self, request: NewToken) -> NewTokenReport:
         """Those that have expired go at the same time."""
         if not 1 <= request.ttl <= _MOST_TTL:
-            raise Invalid("a token cannot hold for that long", "expected 1 second to 366 days")
+            span = "short" if request.ttl < 1 else "long"
+            told = f"a token cannot hold for so {span} a time"
+            raise Invalid(told, "expected 1 second to 366 days")
         if request.uses < 0:
             raise Invalid("a token cannot be used less than never", "0: as often as one likes")
         alone = not self.trust.whole

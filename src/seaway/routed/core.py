@@ -28,8 +28,9 @@ from seaway.routed.talk import QUIET, Talk
 HELD = 64  # hosts whose link failed that are probed for that
 SETTLING = 2.0  # seconds after its start in which a host announces nothing unless it knows better
 YOUNG = 10.0  # and in which it takes up links as they were before
+LATELY = 120.0  # seconds in which answers of a host that left may still come
 # Faults of probes that nobody who means well makes; "replayed" may be late, "unanswered question"
-# come before the program that answers:
+# come before the program that answers, "of who left" and "of no key yet" as hosts leave and join:
 FORGED: Final = frozenset({"no probe", "of others", "forged"})
 Room = Callable[[Address], int]  # bytes of the largest packet that is sent there; 0: not known
 TIMINGS: Mapping[str, Timing] = {"default": DEFAULT, "fast": FAST}
@@ -65,6 +66,8 @@ class Core:
         self._room = room
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
+        self._left: dict[int, float] = {}  # numbers of hosts that did, and when that was heard
+        self._now = 0.0
         self._began: float | None = None
         self.settled = False  # it announced, so its neighbours know it as it is
         self._ordered = True  # or chosen anew, since it announced last
@@ -76,6 +79,8 @@ class Core:
         self.addresses = ordered.addresses(orders)
         self.ring = ordered.ring(orders)
         self._numbers = {member.name: member.number for member in orders.members}
+        self._left = {n: left for n, left in self._left.items() if self._now - left < LATELY}
+        self._left |= dict.fromkeys(self._hosts.keys() - {*self._numbers.values()}, self._now)
         self._hosts = {number: name for name, number in self._numbers.items()}
         self.prober.timing = TIMINGS[orders.probes]
         self._keys.know({member.name: member.key for member in orders.members})
@@ -121,6 +126,7 @@ class Core:
 
     def tick(self, now: float) -> Iterator[tuple[Address, bytes]]:
         """Once an interval of the prober, after all datagrams: what is to be sent."""
+        self._now = now
         if self._began is None:
             self._began = now
         probes = self.prober.tick(now)
@@ -204,10 +210,13 @@ class Core:
         if packet.kind != ANSWER:
             return "unanswered question"  # the program that answers is not there
         host = self._hosts.get(packet.target, "")
+        if not host and at - self._left.get(packet.target, -LATELY) < LATELY:
+            return "of who left"
         if packet.source != self.orders.number or str(self.addresses.get(host)) != address:
             return "of others"
-        if packet.number != self._keys.number(host):
-            return "forged"
+        number = self._keys.number(host)
+        if packet.number != number:
+            return "of no key yet" if number is None else "forged"
         return "" if self.prober.answer(packet.stamp, host, at) else "replayed"
 
     def wrong(self) -> dict[str, int]:

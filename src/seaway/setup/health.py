@@ -186,10 +186,10 @@ def of_links(client: Client) -> Iterator[Finding]:
         found = ", ".join(f"{fault} {times}" for fault, times in report.refused.items())
         advice = "somebody there is no host of this cluster, or not as it should be; see its log"
         yield _warning("routed", f"refused of what came in: {found}", advice)
+    around = _around(client) if any(not link.up for link in report.links) else {}
     for link in report.links:
         if not link.up:
-            found = f"{link.host} does not answer by UDP {ROUTED_PORT}"
-            yield _warning("link", found, "is it on, and does nothing between drop that?")
+            yield _down(link.host, around.get(link.host, ""))
         elif not link.session:
             found = f"{link.host} does not speak by TCP {ROUTED_PORT}"
             yield _warning("link", found, "see its log, or: seaway doctor there")
@@ -205,6 +205,25 @@ def _of_probes(status: Status) -> Iterator[Finding]:
         found = f"refused of what came by UDP {ROUTED_PORT}: {', '.join(told)}"
         advice = "somebody there is no host of this cluster, or not as it should be: docs/drops.md"
         yield _warning("routed", found, advice)
+
+
+def _around(client: Client) -> dict[str, str]:
+    """The next hop to each host to which a path leads."""
+    try:
+        return {route.host: route.path[0] for route in client.routes() if route.path}
+    except Unavailable:  # it ended meanwhile
+        return {}
+
+
+def _down(name: str, relay: str) -> Finding:
+    """A link without an answer; hosts that do not see each other need none where others relay."""
+    found = f"{name} does not answer by UDP {ROUTED_PORT}"
+    if relay in ("", name):
+        return _warning("link", found, "is it on, and does nothing between drop that?")
+    advice = "if they should see each other: what drops that on the way?"
+    return Finding(
+        check="link", level="off", found=f"{found}; reached through {relay}", advice=advice
+    )
 
 
 def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:

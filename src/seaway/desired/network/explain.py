@@ -211,7 +211,7 @@ class Journey:
     def _longer(self, length: Length, best: Length, more: float) -> str:
         """Than the way that is taken, by so much of what the routing counts."""
         if self._chart.routing == "latency":
-            return f"it costs {more / 2:.0f} us more"
+            return f"it costs {more / 2000:g} ms more"
         if length.hops > best.hops:
             return f"hops: {length.hops // 2}, not {best.hops // 2}"
-        return f"its round trip takes {(length.rtt - best.rtt) / 2:.0f} us more"
+        return f"its round trip takes {(length.rtt - best.rtt) / 2000:g} ms more"
