@@ -66,11 +66,11 @@ static __always_inline long tunnel_key_v6(struct __sk_buff *skb, struct bpf_tunn
 }
 
 /* The device encapsulates what we cannot, and tells the host's sockets of a smaller MTU. */
-static __noinline int by_device(struct __sk_buff *skb, __u32 path)
+static __noinline int by_device(struct __sk_buff *skb, const struct packet *pkt, __u32 path)
 {
 	struct bpf_tunnel_key key = { .tunnel_ttl = VXLAN_TTL };
 	const struct underlay *here = underlay_find();
-	const struct way *way = way_to(skb, path);
+	const struct way *way = way_to(skb, pkt, path);
 	struct mac to = settings_mac(&settings.overlay_mac);
 	int err;
 
@@ -108,7 +108,7 @@ static __always_inline int decide(struct __sk_buff *skb)
 		return err;
 	verdict = convey(skb, &pkt, remote_path(dst), false);
 	if (verdict == CONVEY_NOT || verdict == -DROP_TOO_BIG)
-		return by_device(skb, remote_path(dst));
+		return by_device(skb, &pkt, remote_path(dst));
 	return verdict;
 }
 

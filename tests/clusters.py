@@ -174,7 +174,7 @@ class Cluster:
         shared = store or PeerStore(member.host, member.through, others.ask_at)
         own = store or Remembering(shared, SqliteStore(path / "cache.db"), member.host)
         agent = await agents.build(own, member, keeper, others, shared)
-        passing = Passing(member.host, shared, parse)
+        passing = Passing(member.host, shared, parse, keeps=store is not None)
         doors = Doors(agent.intents, _no_cni, passing)
         server = HostServer(doors, keeper, loopback(address), self.port, self.patience)
         works = [agent.intents.convergence.run, server.serve, passing.run]

@@ -76,7 +76,7 @@ static __always_inline int convey_encapsulated(struct __sk_buff *skb, const stru
  */
 static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
 {
-	struct way *way = way_to(skb, path);
+	struct way *way = way_to(skb, pkt, path);
 	bool direct, carry;
 
 	if (!way || !pkt)

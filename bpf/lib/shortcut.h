@@ -99,7 +99,7 @@ static __always_inline int carrier_readdress(struct __sk_buff *skb, const struct
 static __always_inline int shortcut_onward(struct __sk_buff *skb, const struct carrier *outer,
 					   const struct packet *pkt, __u32 host)
 {
-	struct way *way = way_to(skb, host);
+	struct way *way = way_to(skb, pkt, host);
 	int err;
 
 	if (!way || !(way->flags & NEXT_HOP_OVERLAY) || pkt->ttl <= 1 ||

@@ -22,7 +22,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 4 * WAY_HOSTS);
+	__uint(max_entries, 6 * WAY_HOSTS);
 	__type(key, __u32);
 	__type(value, struct way);
 } ways SEC(".maps");
@@ -100,15 +100,19 @@ static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 h
 	return true;
 }
 
+/* Hosts and shares apart. Of the shares those of either routing are half a part from each other: few
+ * networks need both.
+ */
 static __always_inline __u32 way_place(__u32 key)
 {
-	__u32 place = key % WAY_HOSTS;
+	__u32 share = path_share(key), host = key & ((1u << PATH_SHARE) - 1);
 
 	if (key & WAY_NEIGHBOUR)
-		return place + WAY_HOSTS;
-	if (path_share(key)) /* all in one part, with hosts and shares apart */
-		return (key + (key >> 22)) % WAY_HOSTS + 3 * WAY_HOSTS;
-	return key & PATH_LATENCY ? place + 2 * WAY_HOSTS : place;
+		return host % WAY_HOSTS + WAY_HOSTS;
+	if (share)
+		return (host + (key & PATH_LATENCY ? WAY_HOSTS / 2 : 0)) % WAY_HOSTS +
+		       (2 + share) * WAY_HOSTS;
+	return host % WAY_HOSTS + (key & PATH_LATENCY ? 2 * WAY_HOSTS : 0);
 }
 
 /* To a host, by its number with whatever else says how. NULL: there is none. */
@@ -124,28 +128,60 @@ static __always_inline struct way *way_by(struct __sk_buff *skb, __u32 key)
 	return way_renew(skb, way, key, tick) ? way : NULL;
 }
 
-/* A flow stays on its share. Each host shares otherwise, as a relay gets the flows of one alone. */
-static __always_inline __u32 way_share(struct __sk_buff *skb, __u32 shares)
+static __always_inline __u32 way_mix(__u32 hash, __u32 word)
+{
+	hash ^= word * 0xcc9e2d51;
+	hash = hash << 13 | hash >> 19;
+	return hash * 5 + 0xe6546b64;
+}
+
+static __always_inline __u32 way_mix_addr(__u32 hash, const struct addr *addr)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		hash = way_mix(hash, addr->words[i]);
+	return hash;
+}
+
+/* A flow stays on its share, carried or not: its own addresses and ports say which (MurmurHash3). Each
+ * host mixes itself in, as a relay gets the flows of one share alone. Of a packet in parts only the
+ * first has ports.
+ */
+static __noinline __u32 way_share(const struct packet *pkt, __u32 shares)
 {
 	const struct underlay *here = underlay_find();
-	__u32 hash = bpf_get_hash_recalc(skb);
+	__u32 hash = 0;
 
-	if (here)
-		hash ^= here->v4.words[3] ^ here->v6.words[3];
-	return (hash * 0x9e3779b1 >> 16) % shares;
+	if (!pkt || !here)
+		return 0;
+	hash = way_mix_addr(hash, &here->v4);
+	hash = way_mix_addr(hash, &here->v6);
+	hash = way_mix_addr(hash, &pkt->src);
+	hash = way_mix_addr(hash, &pkt->dst);
+	if (!(pkt->flags & PACKET_FRAGMENT))
+		hash = way_mix(hash, (__u32)pkt->src_port << 16 | pkt->dst_port);
+	hash = way_mix(hash, pkt->protocol);
+	hash ^= hash >> 16;
+	hash *= 0x85ebca6b;
+	hash ^= hash >> 13;
+	hash *= 0xc2b2ae35;
+	hash ^= hash >> 16;
+	return (__u64)hash * shares >> 32;
 }
 
 /* By a path, for this packet; where flows are shared, by its flow's own next hop, which may be written
  * as well: what goes by each counts for that. NULL: no way leads there.
  */
-static __always_inline struct way *way_to(struct __sk_buff *skb, __u32 path)
+static __always_inline struct way *way_to(struct __sk_buff *skb, const struct packet *pkt,
+					  __u32 path)
 {
 	struct way *first = way_by(skb, path), *other;
 	__u32 share;
 
 	if (!first || first->shares == 1)
 		return first;
-	share = way_share(skb, first->shares);
+	share = way_share(pkt, first->shares);
 	if (!share)
 		return first;
 	other = way_by(skb, path | share << PATH_SHARE);

@@ -22,7 +22,7 @@ from seaway.desired.network.blocks import (
     reserved_length,
 )
 from seaway.desired.network.underlays import as_foreign, check_underlay
-from seaway.errors import Conflict, Exhausted, Invalid
+from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model.addresses import Address, ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Host, Network
@@ -38,6 +38,7 @@ class Plan:
     """What `init` was asked for, and what it must know of the host."""
 
     host: str
+    cluster: str = ""  # of which it is known to be a host, by that name; empty: it is not known
     pools: tuple[Prefix, ...] = ()  # empty: the first free one of the documented list, and a ULA
     service_subnets: tuple[Prefix, ...] = ()
     foreign: tuple[ForeignPrefix, ...] = ()
@@ -90,6 +91,8 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
 def _known_host(facts: Facts, plan: Plan) -> Host:
     """Of this name; or the only one, should the machine's name be another one by now."""
     host = facts.get(Host, plan.host)
+    if host is None and plan.cluster:
+        raise removed(plan.host, plan.cluster)
     if host is None:
         hosts = facts.all(Host)
         if len(hosts) != 1:
@@ -99,6 +102,14 @@ def _known_host(facts: Facts, plan: Plan) -> Host:
             )
         (host,) = hosts
     return host
+
+
+def removed(host: str, cluster: str) -> NotFound:
+    """Of a host whose record is gone."""
+    return NotFound(
+        f"host '{host}' was removed from its cluster {cluster}",
+        "take what is left off it by: seaway leave --force; what runs on it goes on meanwhile",
+    )
 
 
 def _cluster(plan: Plan) -> Cluster:

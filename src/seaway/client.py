@@ -151,8 +151,9 @@ class Client:
     def remove_host(self, name: str, *, force: bool) -> None:
         self._call("DELETE", _path("hosts", name) + _forced(force=force))
 
-    def drain_host(self, name: str) -> DrainReport:
-        return codec.decode(self._call("PUT", _path("hosts", name, "drain")), DrainReport)
+    def drain_host(self, name: str, *, force: bool = False) -> DrainReport:
+        path = _path("hosts", name, "drain") + _forced(force=force)
+        return codec.decode(self._call("PUT", path), DrainReport)
 
     def drained_host(self, name: str) -> DrainReport:
         return self._get(_path("hosts", name, "drain"), DrainReport)

@@ -175,18 +175,20 @@ def test_of_a_carriers_class_of_traffic_we_relay_the_congestion_bits_alone(beyon
 
 @FAMILIES
 def test_what_we_relay_is_shared_by_flow_as_well(beyond, family):
-    """By the carrier's source port, which tells flows apart."""
+    """As it is known by what is carried: whatever carries it, and however it comes."""
     flows = range(60)
     beyond.path(FAR, LONE, FAR)
-    packet = frame_of(inner(family, NORTH, FAR.address(family), datagram()))
 
-    def went(flow: int) -> Beyond:
-        found = portless(beyond.from_wire(sends(NORTH, packet, port=0xC000 + flow)))
+    def went(flow: int, more: int = 0) -> Beyond:
+        words = UDP(sport=1000 + flow, dport=7) / b"x"
+        packet = frame_of(inner(family, NORTH, FAR.address(family), words))
+        frame = sends(NORTH, packet, port=0xC000 + flow + more)
+        found = portless(beyond.from_wire(frame))
         return next(host for host in (LONE, FAR) if found == goes(host, hopped(packet)))
 
     before = [went(flow) for flow in flows]
     assert min(before.count(LONE), before.count(FAR)) > len(flows) // 5
-    assert before == [went(flow) for flow in flows]
+    assert before == [went(flow, 100) for flow in flows]
 
 
 @FAMILIES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6ExtHdrFragment
@@ -48,10 +50,12 @@ from cast import (
     segment,
     sent,
 )
-from edge import UPLINK_MTU, WIRE, WIRE_MAC
+from edge import PUBLIC, UPLINK_MTU, WIRE, WIRE_MAC
 from seaway.bpf import abi
 from seaway.names import OVERLAY_MAC
+from stage import underlay
 from waiting import wait
+from ways import look_anew
 
 # From an endpoint
 
@@ -229,6 +233,27 @@ def test_flows_are_shared_over_next_hops_that_are_as_near(beyond, family):
     for dead in (NORTH, SOUTH):
         beyond.bury(dead)
     assert [LONE] * len(FLOWS) == [went(flow) for flow in FLOWS]
+
+
+@FAMILIES
+@pytest.mark.parametrize("change", [(0, 0, 0, 1), (0, 0, 1, 0), (1, 0, 0, 0)])
+def test_each_host_shares_otherwise(beyond, family, change):
+    """Else a relay, which gets the flows of one share, would give all of them to one next hop."""
+    beyond.path(FAR, NORTH, LONE)
+    own = ip_address(PUBLIC[4]).packed
+    other = ip_address(bytes(a ^ b for a, b in zip(own, change, strict=True)))
+
+    def north(at: object) -> set[int]:
+        beyond.place.run(beyond.targets["underlays"].put, {0: underlay([at])})
+        look_anew()
+        flows = {
+            flow: sent(family, FAR.address(family)) / UDP(sport=1000 + flow) for flow in range(200)
+        }
+        return {f for f, frame in flows.items() if Ether(beyond.send(frame).frame).dst == NORTH.mac}
+
+    here, there = north(ip_address(PUBLIC[4])), north(other)
+    for flows in (here, set(range(200)) - here):
+        assert len(flows) // 4 < len(flows & there) < 3 * len(flows) // 4
 
 
 @FAMILIES

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes_store import FakeStore
 
 from seaway.bootstrap import Initialised, Plan, initialise
-from seaway.errors import Conflict, Invalid
+from seaway.errors import Conflict, Invalid, NotFound
 from seaway.model.addresses import ForeignPrefix
 
 POOL = ip_network("10.208.0.0/12")
@@ -108,3 +108,20 @@ def begin(tmp_path: Path, plan: Plan) -> Initialised:
             await store.close()
 
     return asyncio.run(scenario())
+
+
+def test_a_host_that_was_removed_is_not_the_one_that_is_left(tmp_path: Path) -> None:
+    """Its own name is known; who never was told of another one may have been renamed."""
+
+    async def scenario() -> None:
+        store = FakeStore(tmp_path / "store.db")
+        try:
+            begun = await initialise(store, Plan("one"))
+            known = Plan("two", cluster=begun.cluster.id)
+            with pytest.raises(NotFound, match="host 'two' was removed from its cluster"):
+                await initialise(store, known)
+            assert begun.host == (await initialise(store, Plan("two"))).host
+        finally:
+            await store.close()
+
+    asyncio.run(scenario())

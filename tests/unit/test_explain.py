@@ -146,3 +146,32 @@ def test_nothing_leads_to_a_host_that_is_not_known():
     assert RouteReport(host="x", routing="latency", path=()) == told_of(
         agreed([("a", "b", 1)]), "x"
     )
+
+
+# ── what one host alone connects ──
+
+
+def reached(told: Sequence[LinkState]) -> set[tuple[str, str]]:
+    """Pairs of which the first finds a path to the other."""
+    hosts = [state.host for state in told]
+    return {(host, end) for host in hosts for end in chart(host, told, "hops").found}
+
+
+@given(worlds())
+@calm
+def test_hosts_are_told_apart_where_one_that_relays_no_more_would_part_them(told):
+    before = reached(told)
+    for state in told:
+        idle = [replace(other, relay=other.relay and other is not state) for other in told]
+        lost = {pair for pair in before - reached(idle) if state.host not in pair}
+        groups = chart(state.host, told, "hops").apart(state.host)
+        assert bool(lost) == bool(groups)
+        for one, other in permutations(groups, 2):
+            assert any({pair[0]} <= {*one} and {pair[1]} <= {*other} for pair in lost)
+
+
+def test_the_one_in_the_middle_connects_both_sides():
+    told = agreed([("a", "b", 1), ("b", "c", 1), ("b", "d", 1), ("d", "c", 1)])
+    assert (("a",), ("c", "d")) == chart("a", told, "hops").apart("b")
+    assert () == chart("a", told, "hops").apart("c")
+    assert () == chart("a", told, "hops").apart("nobody")

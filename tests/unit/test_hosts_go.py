@@ -18,6 +18,7 @@ from seaway.errors import Conflict, Forbidden, NotFound
 from seaway.model.facts import Block, Path, Peer
 from seaway.model.reports import RelayReport, UseReport
 from seaway.model.requests import NewToken
+from seaway.model.routing import Apart
 from seaway.records import store_key
 from seaway.store.base import Changed, Item, Snapshot
 from seaway.upkeep import Upkeep
@@ -42,14 +43,24 @@ def test_a_host_that_drains_may_go_once_nobody_sends_through_it(tmp_path):
         told = await three.intents.drained("two")
         assert (("one",), ()) == (told.relay_of, told.unheard)
 
-        facts.change(Path, "three", None)
-        told = await three.intents.drained("two")
-        assert (True, True) == (told.ready, ("one", "three") in told.cut)
-        assert "two" not in {name for pair in told.cut for name in pair}
-
         facts.change(Path, "three", Path(host="three", via="three"))
-        told = await three.intents.drained("two")
-        assert (True, False) == (told.ready, ("one", "three") in told.cut)
+        assert (await three.intents.drained("two")).ready
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_alone_connects_others_drains_only_by_force(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        await cluster.join("two")
+        apart = Apart(groups=(("one",), ("five", "four", "six", "three")))
+        one.intents.surroundings.told["apart"] = apart
+        words = "only through host 'two' do one and five, four and 2 more reach each other"
+        with pytest.raises(Conflict, match=words):
+            await one.intents.drain("two", draining=True)
+        assert not one.intents.relay("two").draining
+        await one.intents.drain("two", draining=True, force=True)
+        assert (await one.intents.drain("two", draining=True)).draining  # to wait on
 
     run(tmp_path, scenario)
 
@@ -287,6 +298,33 @@ def test_the_last_control_host_and_the_host_itself_are_not_removed_by_mistake(tm
             await two.intents.remove_host("one", force=False)
         with pytest.raises(NotFound, match=r"no host 'none' \(known: one, two\)"):
             await two.intents.remove_host("none", force=False)
+
+    run(tmp_path, scenario)
+
+
+def test_who_keeps_the_records_of_all_is_removed_by_nobody(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        three = await cluster.join("three", at="two")
+        for host in (two, three):
+            with pytest.raises(Conflict, match="records of the whole cluster are on host 'one'"):
+                await host.intents.remove_host("one", force=True)
+        assert ["one", "two", "three"] == [r.host.name for r in await two.intents.hosts()]
+        await one.intents.create_token(NewToken())
+
+    run(tmp_path, scenario)
+
+
+def test_all_that_a_removal_would_lose_is_told_at_once(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        await one.agent.attach("web")
+        words = "has 1 endpoints: .*; and it is the last control host"
+        with pytest.raises(Conflict, match=words) as refused:
+            await two.intents.remove_host("one", force=False)
+        assert "first detach them, and have another one join by" in refused.value.hint
 
     run(tmp_path, scenario)
 

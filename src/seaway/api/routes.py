@@ -270,8 +270,11 @@ ROUTES = (
     Route(
         "PUT",
         "/v1/hosts/{host}/drain",
-        lambda to, call: to.intents.drain(call.path["host"], draining=True),
+        lambda to, call: to.intents.drain(
+            call.path["host"], draining=True, force="force" in call.query
+        ),
         answers=DrainReport,
+        query=("force",),
     ),
     Route(
         "DELETE",

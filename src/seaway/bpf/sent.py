@@ -62,7 +62,7 @@ class Sent:
                 if data is None:
                     return
                 if data.strip(b"\0"):  # most places are empty
-                    yield from (way for way in _SENT.iter_unpack(data) if way[0])
+                    yield from (way for way in _SENT.iter_unpack(data) if way[0] and way[1])
 
 
 def _possible(text: str) -> int:

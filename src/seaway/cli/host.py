@@ -53,8 +53,9 @@ def ls(output: str) -> None:
 @host.command()
 @click.argument("name", shell_complete=options.complete_host)
 @click.option("--undo", is_flag=True, help="Have it take endpoints and relay again.")
+@click.option("--force", is_flag=True, help="Also if others reach each other by it alone.")
 @click.option("--within", default="60s", show_default=True, help="How long to wait: 90s, 5m.")
-def drain(name: str, within: str, *, undo: bool) -> None:
+def drain(name: str, within: str, *, undo: bool, force: bool) -> None:
     """Have a host take no new endpoint and relay no more; return when it may go.
 
     What runs on it goes on.
@@ -66,7 +67,7 @@ def drain(name: str, within: str, *, undo: bool) -> None:
         agent.undrain_host(name)
         click.echo(f"host {name} is in use again")
         return
-    told = agent.drain_host(name)
+    told = agent.drain_host(name, force=force)
     while not told.ready:
         if time.monotonic() > deadline:
             raise Unavailable(f"host {name} drains, but {_waiting(told)}", "repeat to wait on")
@@ -74,8 +75,6 @@ def drain(name: str, within: str, *, undo: bool) -> None:
         told = agent.drained_host(name)
     left = f"; {told.endpoints} endpoints still run on it" if told.endpoints else ""
     click.echo(f"host {name} may go{left}")
-    for one, other in told.cut:
-        click.echo(f"warning: without it {one} has no path to {other}", err=True)
 
 
 def _waiting(told: DrainReport) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -12,13 +12,16 @@ import structlog
 from msgspec.structs import replace
 
 from seaway.cluster import joining, reclaiming
-from seaway.errors import Conflict, NotFound, SeawayError
+from seaway.errors import Conflict, NotFound, SeawayError, Unavailable
 from seaway.intents.voters import VoterIntents
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Path, Peer
 from seaway.model.reports import DrainReport, HostReport, RelayReport
+from seaway.model.routing import Apart, Question
 from seaway.model.seats import client_url
 from seaway.records import as_host, parse, store_key
 from seaway.store.base import Changed, Snapshot
+
+_NAMED = 2  # hosts of a group
 
 log = structlog.get_logger(__name__)
 
@@ -75,11 +78,28 @@ class HostIntents(VoterIntents):
 
     # Drain
 
-    async def drain(self, name: str, *, draining: bool) -> DrainReport:
-        """No new endpoint there, no relay any more; what runs there goes on. Or all of it again."""
+    async def drain(self, name: str, *, draining: bool, force: bool = False) -> DrainReport:
+        """No new endpoint there, no relay any more; what runs there goes on. Or all of it again.
+
+        `Conflict`: only it connects others, unless forced.
+        """
+        if draining and not force and not self._host(name).draining:
+            await self._refuse_apart(name)
         await self.decide(lambda: self._set_draining(name, draining=draining))
         await self.convergence.settle()
         return await self.drained(name)
+
+    async def _refuse_apart(self, name: str) -> None:
+        try:
+            apart = await self.surroundings.ask_routed(Question(ask="apart", to=name), Apart)
+        except Unavailable:  # nobody knows; a host that is to go may be why
+            return
+        if apart.groups:
+            one, other = (_few(group) for group in apart.groups[:2])
+            raise Conflict(
+                f"only through host '{name}' do {one} and {other} reach each other",
+                "connect them otherwise first; or cut them off, by --force",
+            )
 
     async def _set_draining(self, name: str, *, draining: bool) -> None:
         host = self._host(name)
@@ -90,17 +110,15 @@ class HostIntents(VoterIntents):
     async def drained(self, name: str) -> DrainReport:
         """As every host says."""
         host = self._host(name)
-        relay_of, unheard, cut = [], [], []
+        relay_of, unheard = [], []
         peers, path = self.facts.all(Peer), f"/v1/hosts/{name}/relay"
         for peer, told in (await self.ask_all(peers, path, RelayReport)).items():
             if isinstance(told, SeawayError) or told.draining != host.draining:
                 unheard.append(peer)
-                continue
-            cut += [(peer, lost) for lost in told.lost if name not in {peer, lost}]
-            relay_of += [peer] * told.relay
-        here = self.relay(name)
-        cut += [(self.host.name, lost) for lost in here.lost if name not in {self.host.name, lost}]
-        relay_of += [self.host.name] * here.relay
+            elif told.relay:
+                relay_of.append(peer)
+        if self.relay(name).relay:
+            relay_of.append(self.host.name)
         known = await self._known()
         return DrainReport(
             host=name,
@@ -108,16 +126,12 @@ class HostIntents(VoterIntents):
             relay_of=tuple(sorted(relay_of)),
             unheard=tuple(sorted(unheard)),
             endpoints=len(known.endpoints(name)),
-            cut=tuple(sorted(cut)),
         )
 
     def relay(self, name: str) -> RelayReport:
         """What this host itself knows of it."""
-        paths = self.facts.all(Path)
-        through = any(name in path.nexts and name != path.host for path in paths)
-        lost = {peer.name for peer in self.facts.all(Peer)} - {path.host for path in paths}
-        draining = self._host(name).draining
-        return RelayReport(draining=draining, relay=through, lost=tuple(sorted(lost)))
+        through = any(name in p.nexts and name != p.host for p in self.facts.all(Path))
+        return RelayReport(draining=self._host(name).draining, relay=through)
 
     def _host(self, name: str) -> Host:
         host = joining.known_host(self.facts, name)
@@ -175,17 +189,20 @@ class HostIntents(VoterIntents):
         log.info("host removed", host=name, number=host.number)
 
     def _refuse_harm(self, host: Host, known: _Known) -> None:
+        """With all that would be lost by it."""
+        harms, hints = [], []
         if endpoints := known.endpoints(host.name):
-            raise Conflict(
-                f"host '{host.name}' has {len(endpoints)} endpoints: {self._named(known, host)}",
-                "detach them first, or give --force and cut them off",
-            )
+            harms.append(f"has {len(endpoints)} endpoints: {self._named(known, host)}")
+            hints.append("detach them")
         if host.control and not any(h.control for h in self._everyone() if h.name != host.name):
-            raise Conflict(
-                f"host '{host.name}' is the last control host: without it no host can join, and no "
-                "certificate is renewed",
-                "first have another one join by: seaway token create --control; or give --force",
+            harms.append(
+                "is the last control host: without it no host can join, and no certificate is "
+                "renewed"
             )
+            hints.append("have another one join by: seaway token create --control")
+        if harms:
+            hint = f"first {', and '.join(hints)}; or give --force and lose it"
+            raise Conflict(f"host '{host.name}' {'; and it '.join(harms)}", hint)
 
     def _named(self, known: _Known, host: Host) -> str:
         keys = known.endpoints(host.name)
@@ -213,3 +230,10 @@ class HostIntents(VoterIntents):
         """Keys of blocks of hosts that are no more, as far as facts tell."""
         hosts = {host.name for host in self._everyone()}
         return (store_key(b) for b in self.facts.all(Block) if b.host not in hosts)
+
+
+def _few(hosts: Sequence[str]) -> str:
+    """In words, however many."""
+    if len(hosts) <= _NAMED:
+        return " and ".join(hosts)
+    return f"{', '.join(hosts[:_NAMED])} and {len(hosts) - _NAMED} more"

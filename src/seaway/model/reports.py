@@ -83,7 +83,6 @@ class RelayReport(Value):
 
     draining: bool  # it knows that it does
     relay: bool  # it still sends to others through it
-    lost: tuple[str, ...] = ()  # hosts to which it knows no path
 
 
 class DrainReport(Value):
@@ -94,7 +93,6 @@ class DrainReport(Value):
     relay_of: tuple[str, ...]  # hosts that still send to others through it
     unheard: tuple[str, ...]  # hosts that did not answer, or do not know of it yet
     endpoints: int
-    cut: tuple[tuple[str, str], ...] = ()  # hosts of which the first knows no path to the other
 
     @property
     def ready(self) -> bool:

@@ -43,8 +43,8 @@ class Question(Value):
     one for each change; the others by one.
     """
 
-    ask: Literal["paths", "numbers", "routes", "status"]
-    to: str = ""  # routes: one host; empty: all
+    ask: Literal["paths", "numbers", "routes", "status", "apart"]
+    to: str = ""  # routes: one host; empty: all. apart: the host without which
     routing: Routing = "hops"  # routes
 
 
@@ -97,3 +97,9 @@ class RoutedReport(Value):
 
 class Routes(Value):
     routes: tuple[RouteReport, ...]
+
+
+class Apart(Value):
+    """Hosts that reach those of another group through one host alone; empty: there are none."""
+
+    groups: tuple[tuple[str, ...], ...] = ()

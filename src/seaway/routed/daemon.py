@@ -21,7 +21,7 @@ from seaway.errors import Undecodable
 from seaway.model import codec
 from seaway.model.facts import Value
 from seaway.model.reports import BlackHole
-from seaway.model.routing import Numbers, Orders, Question, RoutedReport, Routes, Told, Turn
+from seaway.model.routing import Apart, Numbers, Orders, Question, RoutedReport, Routes, Told, Turn
 from seaway.presence import alone
 from seaway.routed import memory
 from seaway.routed.core import Core
@@ -332,6 +332,8 @@ class Daemon:
                 return [core.numbers()]
             case "routes":
                 return [Routes(routes=core.router.explain(question.routing, question.to))]
+            case "apart":
+                return [Apart(groups=core.router.apart(question.to))]
         return [self._report()]
 
     def _report(self) -> RoutedReport:

@@ -72,6 +72,13 @@ class Router:
     def routings(self) -> list[Routing]:
         return list(self._routes)
 
+    def apart(self, without: str) -> tuple[tuple[str, ...], ...]:
+        """Groups of hosts that only this one connects. No routing makes a difference."""
+        routing = next(iter(self._routes), None)
+        if routing is None:
+            return ()
+        return Chart(self._topology, self._routes[routing], routing).apart(without)
+
     def explain(self, routing: Routing, to: str) -> tuple[RouteReport, ...]:
         """The way to this host, or to all of which there is one; empty: not for this routing."""
         if routing not in self._routes:

@@ -65,6 +65,28 @@ class Chart:
         for one, other in pairwise((self.host, *path)):
             yield from holes_between(self.links, one, other)
 
+    def apart(self, without: str) -> tuple[tuple[str, ...], ...]:
+        """Groups of hosts that only this one connects; empty: it connects none."""
+        groups: list[set[str]] = []
+        relays = without in self.graph and self.graph.relays(without)
+        for host in sorted(self.near(without)) if relays else ():
+            if not any(host in group for group in groups):
+                groups.append(self._reached(host, without))
+        return tuple(tuple(sorted(group)) for group in groups) if len(groups) > 1 else ()
+
+    def _reached(self, start: str, without: str) -> set[str]:
+        """From one host, by relays but this one; with the host itself."""
+        seen: set[Node] = {start, without}
+        waiting: list[Node] = [start]
+        while waiting:
+            for node in self._away[waiting.pop()]:
+                if node in seen:
+                    continue
+                seen.add(node)
+                if isinstance(node, Hub) or self.graph.relays(node):
+                    waiting.append(node)
+        return {str(node) for node in seen if not isinstance(node, Hub)} - {without}
+
     def mentioned(self) -> set[str]:
         """With whom this host has a link, if one asks either end."""
         ours = self.links.words(self.host).keys()

@@ -216,7 +216,9 @@ class Ground:
         shared = "; flows are shared with " if choice.others else ""
         shared += " and ".join(self.host_name(other.host) for other in choice.others)
         if choice.spared:
-            return f"the link to {via} is dead: the backup of the path to {name}{shared}"
+            is_backup = choice.hop is not None and choice.hop.host == path.backup
+            spare = "the backup of the path" if is_backup else "one that is as near"
+            return f"the link to {via} is dead: {spare} to {name}{shared}"
         why = "no relay is needed" if via == name else f"the next hop to {name}"
         told = self.facts.get(Path, path_key(name, "latency" if key != number else "hops"))
         told_else = f"; routing tells of {told.via}" if told and told.via != via else ""

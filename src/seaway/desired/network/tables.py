@@ -25,7 +25,7 @@ class Choice(NamedTuple):
 
     path: abi.Path | None
     hop: abi.NextHop | None = None  # of the first share of its flows; None: nowhere
-    spared: bool = False  # the path's own is dead: it is the backup
+    spared: bool = False  # the path's own is dead: it is another one
     others: tuple[abi.NextHop, ...] = ()  # by which its other flows go
 
 
