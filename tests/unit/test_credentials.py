@@ -87,7 +87,7 @@ def test_a_session_goes_on_and_the_next_shows_the_renewed_certificate(tmp_path, 
     async def scenario() -> None:
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             ends = {name: End(name, tmp_path / name, group) for name in "ab"}
-            async with await ends["b"].sessions.listen(ADDRESS):
+            async with ends["b"].sessions.listen(ADDRESS):
                 await renew(ends, renewed, authority)
             for end in ends.values():
                 end.end()
