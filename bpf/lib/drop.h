@@ -41,6 +41,7 @@ enum drop_reason {
 	DROP_NO_PATH,	    /* no live link leads to the host of the address: unreachable */
 	DROP_PROBE_NUMBER,  /* a probe that does not know the number of its link */
 	DROP_NO_MAC,	    /* for a next hop whose MAC the kernel is asked for: comes too early */
+	DROP_NO_PROBE,	    /* to the port of probes, and none */
 };
 
 struct drop_key {

@@ -21,6 +21,7 @@ from seaway.desired.network.blocks import (
     last_of,
     reserved_length,
 )
+from seaway.desired.network.underlays import as_foreign, check_underlay
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model.addresses import Address, ForeignPrefix, Prefix
@@ -70,6 +71,7 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
             )
         host = _known_host(facts, plan)
         told = replace(host, underlay=plan.underlay or host.underlay)
+        check_underlay(facts, cluster, host.name, plan.underlay)
         carries = replace(cluster, **plan.carrying)
         changed = [now for now, old in ((told, host), (carries, cluster)) if now != old]
         if changed:
@@ -111,13 +113,14 @@ def removed(host: str, cluster: str) -> NotFound:
 
 
 def _cluster(plan: Plan) -> Cluster:
-    pools = plan.pools or (_free_pool(plan.foreign), _unique_local())
+    foreign = (*plan.foreign, *as_foreign(plan.underlay, plan.host))
+    pools = plan.pools or (_free_pool(foreign), _unique_local())
     for i, pool in enumerate(pools):
-        _check_pool(pool, pools[:i], plan.foreign)
+        _check_pool(pool, pools[:i], foreign)
     services = plan.service_subnets or tuple(last_of(p, reserved_length(p), 1) for p in pools)
     for subnet in services:
         check_unicast(subnet, "service subnet")
-        if plan.service_subnets and (other := in_the_way(subnet, plan.foreign)):
+        if plan.service_subnets and (other := in_the_way(subnet, foreign)):
             raise Conflict(f"service subnet {subnet} overlaps {other}")
     return Cluster(
         id=secrets.token_hex(8),

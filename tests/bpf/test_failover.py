@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import pytest
 import structlog
 
@@ -12,6 +15,7 @@ from seaway.bpf.table import Table
 from seaway.model.facts import Path
 from seaway.model.routing import Turn
 
+MOST = 65536  # entries of `dead`
 NUMBERS = {"b": 2, "c": 3, "d": 4}
 
 
@@ -118,6 +122,59 @@ def test_what_somebody_else_did_to_the_dead_is_put_back_and_named(world, failove
         world.place.run(failover.dead, {"b"})
     assert [["9", "b", "d"]] == [entry["keys"] for entry in logs]
     assert {2} == dead(world)
+
+
+def keys(first: int, last: int) -> list[bytes]:
+    return [number.to_bytes(4, "little") for number in range(first, last)]
+
+
+@pytest.fixture
+def fill(world: World) -> Iterator[Callable[[], None]]:
+    """`dead`, so that no other entry fits."""
+    table, others = Table(world.plane.maps["dead"]), keys(1000, 1000 + MOST)
+
+    def fill() -> None:
+        assert {} == world.place.run(table.update, [(key, bytes(4)) for key in others])
+
+    yield fill
+    world.place.run(table.delete, others)
+
+
+def test_what_a_map_refused_is_told_by_key_and_is_nobodys_drift_once_it_fits(world, failover, fill):
+    fill()
+    with structlog.testing.capture_logs() as logs:
+        with pytest.raises(OSError, match="too long"):
+            world.place.run(failover.dead, {"b", "c"})
+        told = {entry["key"] for entry in logs if "a map refuses" == entry["event"]}
+        assert {"b", "c"} == told
+        world.place.run(failover.dead, {"b", "c"})
+    assert {2, 3} == dead(world)
+    assert ["drift"] == [entry["event"] for entry in logs if "key" not in entry]  # of the others
+
+
+def test_what_a_map_refuses_again_and_again_is_told_once(world, failover, fill):
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            fill()
+            with pytest.raises(OSError, match="too long"):
+                world.place.run(failover.dead, {"b"})
+            assert set() == dead(world)
+    assert 1 == sum("a map refuses" == entry["event"] for entry in logs)
+
+
+def test_a_map_that_cannot_be_opened_is_told_and_the_others_are_written(world, failover):
+    broken = [world.pins / "0" / "paths", world.pins / "state" / "dead-0"]
+    for folder in broken:
+        world.place.run(partial(folder.mkdir, parents=True))
+    try:
+        with pytest.raises(PermissionError):
+            turn(world, failover, Path(host="b", via="d"))
+        with pytest.raises(PermissionError):
+            world.place.run(failover.dead, {"c"})
+        assert ({2: abi.Path(4)}, {3}) == (paths(world), dead(world))
+    finally:
+        for folder in (*broken, world.pins / "0"):
+            world.place.run(folder.rmdir)
 
 
 def test_where_no_program_was_loaded_yet_nothing_is_written(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,21 @@ def test_a_pool_around_an_address_of_the_host_is_refused(tmp_path: Path) -> None
     own = ForeignPrefix(ip_network("10.208.0.11/32"), "an address of this host", yields=False)
     with pytest.raises(Conflict, match=r"overlaps 10\.208\.0\.11/32, an address of this host"):
         begin(tmp_path, Plan("h", pools=(POOL,), foreign=(own,)))
+
+
+def test_a_pool_around_where_other_hosts_reach_this_one_is_refused(tmp_path: Path) -> None:
+    """Also where that is no address of the host itself: it may be translated on the way."""
+    reached = (ip_address("10.208.0.11"), ip_address("2001:db8::1"))
+    words = r"overlaps 10\.208\.0\.11/32, where host 'h' is reached"
+    with pytest.raises(Conflict, match=words):
+        begin(tmp_path, Plan("h", pools=(POOL,), underlay=reached))
+    begun = begin(tmp_path, Plan("h", underlay=reached))
+    assert ip_network("10.112.0.0/12") == begun.cluster.pools[0]
+
+    with pytest.raises(Conflict, match=r"10\.112\.0\.7 is in the pool 10\.112\.0\.0/12"):
+        begin(tmp_path, Plan("h", underlay=(begun.cluster.pools[0][7],)))
+    moved = begin(tmp_path, Plan("h", underlay=reached[1:]))
+    assert reached[1:] == moved.host.underlay
 
 
 @pytest.mark.parametrize(

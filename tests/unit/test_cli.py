@@ -487,6 +487,23 @@ def test_a_black_hole_is_told_with_the_link_and_with_the_path_that_has_it(host, 
 
 
 @pytest.mark.parametrize(
+    ("drops", "told"),
+    [
+        ({"no_probe": 1}, ["refused of what came by UDP 8481: no_probe 1"]),
+        ({"probe_number": 999, "isolated": 5}, []),
+        (
+            {"probe_number": 1000, "no_probe": 2},
+            ["refused of what came by UDP 8481: no_probe 2, probe_number 1000"],
+        ),
+    ],
+)
+def test_the_doctor_tells_what_was_refused_at_the_port_of_probes(host, drops, told):
+    host.agent.host.counted |= {(7, reason): packets for reason, packets in drops.items()}
+    found = [f.found for f in health.findings(Client(host.socket))]
+    assert told == [words for words in found if "refused" in words]
+
+
+@pytest.mark.parametrize(
     ("path", "level", "end"),
     [(("c", "b"), "off", "; reached through c"), ((), "warning", ""), (("b",), "warning", "")],
 )

@@ -9,7 +9,7 @@ from contextlib import suppress
 from seaway.cluster import joining
 from seaway.errors import Invalid, NotFound
 from seaway.intents.desk import Desk
-from seaway.model.facts import Cluster, Token
+from seaway.model.facts import Token
 from seaway.model.reports import NewTokenReport, TokenReport
 from seaway.model.requests import NewToken
 from seaway.trust import tokens
@@ -72,10 +72,8 @@ class TokenIntents(Desk):
         """A host that is alone becomes the first control host of its cluster."""
         if self.trust.whole:
             return
-        cluster = self.facts.get(Cluster, "cluster")
-        assert cluster is not None
         underlay = self.surroundings.underlay()
-        begun = joining.first_control_host(self.here, cluster, self.trust, underlay)
+        begun = joining.first_control_host(self.facts, self.here, self.trust, underlay)
         await self.records.commit([begun])
 
     async def revoke_token(self, token: str) -> None:

@@ -174,6 +174,7 @@ def reboot(host: LabHost) -> None:
     finally:
         os.close(disk)
     _connect(lab, host, pid, mac)
+    wiring.renew(FOLDER / lab.name, _wire(lab.name))
 
 
 def run(name: str, host: str, argv: list[str]) -> int:

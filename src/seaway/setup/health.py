@@ -40,6 +40,8 @@ _NARROW = (
     "a device on the way has a smaller MTU and tells nobody: mend it, or lower the MTU of the "
     "uplinks of both hosts below that; see docs/cluster.md, 'Large packets'"
 )
+# Refused packets to tell of, by reason, and from how many on: some are noise while a host joins.
+_STRANGE = {"no_probe": 1, "probe_number": 1000}
 PORTS = f"by UDP and TCP {ROUTED_PORT}"
 
 
@@ -148,6 +150,7 @@ def _agent(client: Client) -> Iterator[Finding]:
         yield from _shadowed(client.networks())
         yield from _published(client.endpoints())
         yield from of_links(client)
+        yield from _of_probes(status)
 
 
 def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
@@ -192,6 +195,16 @@ def of_links(client: Client) -> Iterator[Finding]:
             yield _warning("link", found, "see its log, or: seaway doctor there")
         for hole in link.holes:
             yield _warning("link", hole.told(), _NARROW)
+
+
+def _of_probes(status: Status) -> Iterator[Finding]:
+    """What the programs refused before `routed` saw it."""
+    counts = {drops.reason: drops.packets for drops in status.drops}
+    told = [f"{r} {counts[r]}" for r, least in _STRANGE.items() if counts.get(r, 0) >= least]
+    if told:
+        found = f"refused of what came by UDP {ROUTED_PORT}: {', '.join(told)}"
+        advice = "somebody there is no host of this cluster, or not as it should be: docs/drops.md"
+        yield _warning("routed", found, advice)
 
 
 def _around(client: Client) -> dict[str, str]:

@@ -210,11 +210,11 @@ async def _begin_trust(source: Store, member: Membership) -> Host:
     facts, keeper = Facts(()), Keeper()
     records = Records(source, facts, member.host)
     await records.load()
-    host, cluster = facts.get(Host, member.host), facts.get(Cluster, "cluster")
-    if host is None or cluster is None:
+    host = facts.get(Host, member.host)
+    if host is None or facts.get(Cluster, "cluster") is None:
         raise Conflict(f"there is no host '{member.host}' in this host's store", "seaway init")
     if not keeper.whole:
-        host = joining.first_control_host(host, cluster, keeper, underlay.default())
+        host = joining.first_control_host(facts, host, keeper, underlay.default())
         await records.commit([host])
     return host
 
