@@ -475,12 +475,14 @@ def test_a_black_hole_is_told_with_the_link_and_with_the_path_that_has_it(host, 
     hole = BlackHole(source="h", target="b", size=1500)
     words = "packets of 1500 bytes and more do not pass from h to b"
     link = LinkReport(host="b", up=True, rtt=0.4, loss=0.0, cost=400, session=True, holes=(hole,))
-    route = RouteReport(host="b", routing="hops", path=("b",), hops=1, holes=(hole,))
+    route = RouteReport(
+        host="b", routing="hops", path=("b",), hops=1, holes=(hole,), unmeasured=("c - b",)
+    )
     host.agent.host.told |= {
         "routes": Routes(routes=(route,)),
         "status": RoutedReport(host="h", links=(link,), hosts=2),
     }
-    assert words in seaway("route", "ls")
+    assert f"{words}; not measured: c - b" in seaway("route", "ls")
     assert f"link: b is up, 0.4 ms; {words}" in seaway("status").splitlines()
     found = [f for f in health.of_links(Client(host.socket)) if f.level != "ok"]
     assert [("link", "warning", words)] == [(f.check, f.level, f.found) for f in found]

@@ -130,6 +130,15 @@ def test_a_black_hole_is_told_on_the_way_and_as_what_is_wrong_with_a_detour():
         assert (BlackHole(source="y", target="a", size=1500),) == told_of(told, "y", routing).holes
 
 
+def test_a_link_that_is_taken_for_granted_is_told_as_not_measured():
+    """All are in one segment; d has just joined, and nobody but c has probed it yet."""
+    links = [("a", "b", 1), ("b", "c", 1), ("c", "d", 1)]
+    told = agreed(links, **dict.fromkeys("abcd", ("s",)))
+    report = told_of(told, "d", "hops")
+    assert (("d",), ("a - d",)) == (report.path, report.unmeasured)
+    assert () == told_of(agreed(links), "d", "hops").unmeasured
+
+
 def test_a_host_that_drains_is_told_to_pass_nothing_on():
     told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "z", 9)])
     told = [replace(state, relay=state.host != "b") for state in told]
