@@ -9,6 +9,7 @@
 #include "lib/answer.h"
 #include "lib/asked.h"
 #include "lib/convey.h"
+#include "lib/cut.h"
 #include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
@@ -72,7 +73,7 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 		return -DROP_TTL_EXCEEDED;
 	if (!packet_fits(skb, pkt, dst->mtu)) {
 		pkt->mtu = dst->mtu;
-		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : TC_ACT_OK; /* the stack cuts */
+		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : fragment_cut(pkt);
 	}
 	if (dst->flags & ENDPOINT_PUBLISHED)
 		flow_make_way(pkt);
@@ -105,7 +106,7 @@ static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
 	verdict = convey(skb, pkt, remote_path(dst), true);
-	return verdict == CONVEY_NOT ? TC_ACT_OK : verdict;
+	return verdict == CONVEY_NOT ? fragment_cut(pkt) : verdict;
 }
 
 /* To an address of ours that no endpoint has. What asks a service without a backend comes here only

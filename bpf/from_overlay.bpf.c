@@ -8,6 +8,7 @@
 #include "lib/addr.h"
 #include "lib/arrive.h"
 #include "lib/convey.h"
+#include "lib/cut.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
 #include "lib/fragment.h"
@@ -78,8 +79,10 @@ static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
 
 	if (pkt->ttl <= 1)
 		return -DROP_TTL_EXCEEDED;
+	if (pkt->flags & PACKET_FRAGMENT)
+		fragment_follow(pkt); /* if its first went elsewhere, nothing is known against it */
 	verdict = convey(skb, pkt, remote_path(dst), true);
-	return verdict == CONVEY_NOT ? TC_ACT_OK : verdict;
+	return verdict == CONVEY_NOT ? fragment_cut(pkt) : verdict;
 }
 
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)

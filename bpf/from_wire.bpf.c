@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* tc ingress of an uplink: what comes from outside. Only what other hosts send for our endpoints, what
- * is for a published port, what claims to come from an endpoint, and what asks whether a link is up is
- * ours to decide; all else goes on to the host's stack as it came.
+ * is for a published port, what claims to come from an endpoint, and what asks or tells whether a link is
+ * up is ours to decide; all else goes on to the host's stack as it came.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -50,7 +50,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 		return arrive_direct(skb, pkt, remote);
 	if (subnet_find(&pkt->src))
 		return -DROP_SPOOFED_ADDRESS; /* ours are all inside */
-	verdict = link_answer(skb, pkt);
+	verdict = link_hear(skb, pkt);
 	if (verdict != NO_PROBE)
 		return verdict;
 	if (pkt->flags & PACKET_FRAGMENT && fragment_follow(pkt))

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from seaway.trust.certificates import load_key
+
 DAY = dt.timedelta(days=1)
 _SIGNS = x509.KeyUsage(
     digital_signature=False,
@@ -61,9 +63,9 @@ class Authority:
             )
         )
 
-    def host(self, name: str, *, expired: bool = False) -> bytes:
-        """Key and certificate, PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def host(self, name: str, *, expired: bool = False, like: bytes = b"") -> bytes:
+        """Key and certificate, PEM. `like`: of the key that is in this."""
+        key = ec.generate_private_key(ec.SECP256R1()) if not like else load_key(like)
         uri = x509.UniformResourceIdentifier(f"seaway://{self._cluster}/hosts/{name}")
         builder = self._builder(name, key.public_key()).add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name), uri]), critical=False

@@ -98,11 +98,17 @@ class Cluster:
         self.path = path
         self.port = _free_port()
         self.nodes: dict[str, Node] = {}
+        self._elsewhere: list[str] = []  # that are here by name alone
         self.patience = Patience()
         self._stack = stack
 
     def _address(self) -> str:
         return f"192.0.2.{len(self.nodes) + 1}"
+
+    def _address_elsewhere(self, name: str) -> str:
+        if name not in self._elsewhere:
+            self._elsewhere.append(name)
+        return f"192.0.2.{9 + self._elsewhere.index(name)}"
 
     def place(self, of: str) -> AgentAddress:
         return AgentAddress(loopback(self.nodes[of].address), port=self.port)
@@ -127,9 +133,12 @@ class Cluster:
         return await self._start(member, address)
 
     async def ask_to_join(
-        self, name: str, token: str, at: str = "one", address: str = "192.0.2.9", **said: Any
+        self, name: str, token: str, at: str = "one", address: str = "", **said: Any
     ) -> Joined:
-        """The part of it that speaks with a host of the cluster."""
+        """The part of it that speaks with a host of the cluster; by itself for who is at no place
+        here, and says where he is reached or is given an address.
+        """
+        address = address or self._address_elsewhere(name)
         folder = Folder(self.path / name / "trust")
         place, parsed = self.place(at), tokens.parse(token)
         async with Calls(contexts.blind()) as calls:
@@ -165,7 +174,7 @@ class Cluster:
         shared = store or PeerStore(member.host, member.through, others.ask_at)
         own = store or Remembering(shared, SqliteStore(path / "cache.db"), member.host)
         agent = await agents.build(own, member, keeper, others, shared)
-        passing = Passing(member.host, shared, parse)
+        passing = Passing(member.host, shared, parse, keeps=store is not None)
         doors = Doors(agent.intents, _no_cni, passing)
         server = HostServer(doors, keeper, loopback(address), self.port, self.patience)
         works = [agent.intents.convergence.run, server.serve, passing.run]

@@ -20,6 +20,16 @@ _FLOW = str(Path(__file__).with_name("flow.py"))
 _UDEVD = "/lib/systemd/systemd-udevd"
 
 
+def refuse_unasked(host: LabHost) -> None:
+    """As ufw leaves a host: nobody gets in or through but by answers, and by ICMP."""
+    for program, icmp in (("iptables-nft", "icmp"), ("ip6tables-nft", "icmpv6")):
+        for base in ("FORWARD", "INPUT"):
+            host.run(program, "-P", base, "DROP")
+        answers = ("-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED")
+        for match in (("-i", "lo"), answers, ("-p", icmp)):
+            host.run(program, "-A", "INPUT", *match, "-j", "ACCEPT")
+
+
 def chain(host: LabHost, program: str, name: str) -> list[str]:
     """The rules of a chain of the filter table; empty where there is none."""
     listed = host.call(program, "-w", "-S", name).stdout.splitlines()

@@ -46,6 +46,7 @@ class Packet:
     whole: bool = True  # must not be cut
     fragment: tuple[object, ...] | None = None
     later: bool = False
+    cut: bool = False  # its first is to be, for which the others are needed
     kind: tuple[int, int] | None = None  # type and code of ICMP
     ports: tuple[int, int] = (0, 0)  # of TCP and UDP; `kind` of ICMP
     body: bytes = b""
@@ -158,13 +159,14 @@ class Oracle:
     hosts: Collection[Address] = HOSTS
     routed: Collection[Prefix] = ()  # by the host
     firsts: dict[tuple[object, ...], tuple[int, tuple[int, int]]] = field(default_factory=dict)
+    cut: set[tuple[object, ...]] = field(default_factory=set)  # of these, by the host's stack
 
     def from_endpoint(self, frame: bytes, gso: int) -> set[str]:
         """The words that may be said: host, forward, answer, drop."""
         packet = self.admits(frame, gso)
         if isinstance(packet, str):
             return {packet}
-        words = {self._onward(packet, HOLDERS[packet.src], gso)}
+        words = {self._noted(packet, self._onward(packet, HOLDERS[packet.src], gso))}
         return words | {"drop"} if packet.later else words  # the kernel may forget a first
 
     def to_endpoint(self, frame: bytes, gso: int, came_by: int) -> set[str]:
@@ -214,9 +216,17 @@ class Oracle:
         if packet.later:
             first = self.firsts.get(packet.fragment)
             packet.protocol, packet.ports = first or (0, (0, 0))
+            packet.cut = packet.fragment in self.cut
             return first is not None
         self.firsts[packet.fragment] = packet.protocol, packet.ports
+        self.cut.discard(packet.fragment)
         return True
+
+    def _noted(self, packet: Packet, word: str) -> str:
+        """Whom the stack gets to cut it, it needs the others of."""
+        if packet.fragment and not packet.later and word == "host":
+            self.cut.add(packet.fragment)
+        return word
 
     def _onward(self, packet: Packet, sender: Actor, gso: int) -> str:
         receiver = HOLDERS.get(packet.dst)
@@ -249,7 +259,7 @@ def onto(packet: Packet, sender: Actor, receiver: Actor, gso: int) -> str:
 def fits(packet: Packet, gso: int, mtu: int) -> bool:
     """Whole, or in the pieces that it will be cut into."""
     pieces = gso == 0xFFFF or (gso > 0 and packet.header + gso <= mtu)
-    return packet.length <= mtu or pieces
+    return not packet.cut and (packet.length <= mtu or pieces)
 
 
 def told(packet: Packet) -> str:

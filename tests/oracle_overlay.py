@@ -139,6 +139,8 @@ class OverlayOracle(Oracle):
         via = WAYS.get(there[0]) if there else None
         if not via or via.family != outer.version or packet.ttl <= 1:
             return "host"
+        if packet.fragment and not packet.whole:
+            return "host"
         return "relay" if fits(packet, gso, room(via)) else "host"
 
     def from_overlay(self, frame: bytes, gso: int) -> set[str]:
@@ -160,10 +162,18 @@ class OverlayOracle(Oracle):
         if receiver:
             return self._arrives(packet, receiver, gso, host, own)
         if there:
-            return {told(packet) if packet.ttl <= 1 else carried_on(packet, there[0], gso)}
+            return self._onward_from(packet, there[0], gso)
         if packet.dst in self.hosts:
             return {"host"}
         return {told(packet)} if within(packet.dst, SUBNETS) else {"drop"}
+
+    def _onward_from(self, packet: Packet, host: Beyond, gso: int) -> set[str]:
+        """A later fragment goes to the stack behind its first, unless the kernel forgot that."""
+        if packet.ttl <= 1:
+            return {told(packet)}
+        self._follows(packet)
+        words = {self._noted(packet, carried_on(packet, host, gso))}
+        return words | {"carry"} if packet.cut else words
 
     def _arrives(
         self, packet: Packet, receiver: Actor, gso: int, host: Beyond, own: bool
@@ -175,7 +185,7 @@ class OverlayOracle(Oracle):
         if not self._follows(packet):
             return {"drop"}
         if not fits(packet, gso, receiver.record.mtu):
-            word = told(packet) if packet.whole else "host"
+            word = told(packet) if packet.whole else self._noted(packet, "host")
         else:
             word = "forward"
         return {word, "drop"} if packet.later else {word}

@@ -147,7 +147,7 @@ class PublishedOracle(Oracle):
 
     def _onto(self, packet: Packet, receiver: Actor, gso: int) -> Said:
         sender, record = HOLDERS[packet.src], receiver.record
-        word = onto(packet, sender, receiver, gso)
+        word = self._noted(packet, onto(packet, sender, receiver, gso))
         if word == "answer" and packet.ttl > 1 and reaches(sender, receiver):
             return Said(word, tells=(*TOO_BIG[packet.version], record.mtu))
         if word == "answer":

@@ -76,6 +76,17 @@ class Ring:
         for what in whats:
             assert wait(lambda what=what: not self.pid(host, what)), (host.name, what)
 
+    def device(self, host: LabHost, how: str) -> None:
+        """Of all its links, `up` or `down`."""
+        host.run("ip", "link", "set", "eth0", how)
+        if how == "up":  # who manages a device does that too
+            own = f"fe80::{host.address4.packed[-1]}/64"
+            host.run("ip", "addr", "replace", own, "dev", "eth0", "nodad")
+
+    def vias(self, host: LabHost) -> dict[str, str]:
+        """By each other host: through whom it is reached."""
+        return {r.host.name: r.via for r in placed.client(host).hosts() if not r.here}
+
     def attach(self, host: LabHost) -> None:
         """A container, and where it is."""
         host.run("ip", "netns", "add", CONTAINER)

@@ -247,6 +247,17 @@ class Cluster:
         finally:
             _end(process)
 
+    @contextmanager
+    def flooding(self, one: str, other: str, victim: str, what: str) -> Iterator[None]:
+        """In the place of its `routed` a host says of the victim what is `old`, or `forged`."""
+        host, target = self[one], self[other]
+        words = (str(host.folder), other, str(target.address), victim, what)
+        process = host.run(sys.executable, str(HERE / "flooder.py"), *words)
+        try:
+            yield
+        finally:
+            _end(process)
+
     def drop(self, one: str, sender: str, what: str) -> None:
         """Of what the sender sends it by their wire, in the words of nft; nobody is told."""
         device = self[one].links[sender]

@@ -149,14 +149,7 @@ class Storm:
 
     def _device(self, host: LabHost, how: str) -> None:
         off = self._off - {host.name} if how == "up" else self._off | {host.name}
-        own = f"fe80::{host.address4.packed[-1]}/64"
-
-        def work() -> None:
-            host.run("ip", "link", "set", "eth0", how)
-            if how == "up":  # who manages a device does that too
-                host.run("ip", "addr", "replace", own, "dev", "eth0", "nodad")
-
-        self._change(work, self._cut, off)
+        self._change(partial(self.ring.device, host, how), self._cut, off)
 
     # ── processes ──
 

@@ -7,6 +7,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include "asked.h"
+#include "cut.h"
 #include "direct.h"
 #include "drop.h"
 #include "endpoint.h"
@@ -58,6 +59,6 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt,
 	}
 	pkt->mtu = dst->mtu;
 	if (!packet_fits(skb, pkt, pkt->mtu))
-		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : TC_ACT_OK; /* the stack cuts */
+		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : fragment_cut(pkt);
 	return arrive_at_once(skb, pkt, dst);
 }

@@ -19,7 +19,8 @@ struct ports {
 	__be16 src;
 	__be16 dst;
 	__u8 protocol; /* extension headers may stand before it, in the first fragment alone */
-	__u8 pad[3];
+	__u8 cut;      /* by the host's stack, which needs the others for it */
+	__u8 pad[2];
 };
 
 struct {
@@ -29,18 +30,23 @@ struct {
 	__type(value, struct ports);
 } fragments SEC(".maps");
 
-static __always_inline int fragment_follow(struct packet *pkt)
+static __always_inline struct fragment_key fragment_key(const struct packet *pkt)
 {
-	struct ports *first, ports = {
-		.src = pkt->src_port,
-		.dst = pkt->dst_port,
-		.protocol = pkt->protocol,
-	};
-	struct fragment_key key = {
+	return (struct fragment_key){
 		.src = pkt->src,
 		.dst = pkt->dst,
 		.id = pkt->fragment,
 		.protocol = pkt->fragment_protocol,
+	};
+}
+
+static __always_inline int fragment_follow(struct packet *pkt)
+{
+	struct fragment_key key = fragment_key(pkt);
+	struct ports *first, ports = {
+		.src = pkt->src_port,
+		.dst = pkt->dst_port,
+		.protocol = pkt->protocol,
 	};
 
 	if (!(pkt->flags & PACKET_LATER)) {
@@ -53,5 +59,7 @@ static __always_inline int fragment_follow(struct packet *pkt)
 	pkt->src_port = first->src;
 	pkt->dst_port = first->dst;
 	pkt->protocol = first->protocol;
+	if (first->cut)
+		pkt->flags |= PACKET_CUT;
 	return 0;
 }

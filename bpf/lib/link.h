@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Links to other hosts: whoever knows the number of one is answered that it is up. See probe.h. */
+/* Links to other hosts: whoever knows the number of one is answered that it is up, and heard. See
+ * probe.h.
+ */
 #pragma once
 
 #include <linux/bpf.h>
@@ -12,9 +14,11 @@
 #include "checksum.h"
 #include "cursor.h"
 #include "drop.h"
+#include "identity.h"
 #include "packet.h"
 #include "probe.h"
 #include "reply.h"
+#include "underlay.h"
 
 #define NO_PROBE  0x10003 /* no verdict: it is none of these */
 #define PROBE_TTL 64
@@ -34,25 +38,41 @@ struct {
 	__type(value, struct link_number);
 } link_numbers SEC(".maps");
 
-static __always_inline bool link_is_asked(const struct packet *pkt)
+/* Also the first of several fragments: the others come to nothing without it. */
+static __always_inline bool link_is_meant(const struct packet *pkt)
+{
+	return pkt->protocol == IPPROTO_UDP && !(pkt->flags & PACKET_LATER) &&
+	       pkt->dst_port == bpf_htons(PROBE_PORT);
+}
+
+static __always_inline bool link_is_whole(const struct packet *pkt)
 {
 	__u32 head = pkt->ethertype == IS_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 
-	return pkt->protocol == IPPROTO_UDP && !(pkt->flags & PACKET_FRAGMENT) &&
-	       pkt->dst_port == bpf_htons(PROBE_PORT) && pkt->transport == ETH_HLEN + head &&
+	return !(pkt->flags & PACKET_FRAGMENT) && pkt->transport == ETH_HLEN + head &&
 	       pkt->payload + sizeof(struct probe) <= ETH_HLEN + pkt->length;
 }
 
-/* Zero, or the reason to refuse it. */
-static __always_inline int link_judge(const struct probe *probe)
+/* Zero, or the reason to refuse it. `here` and `there`: which of its numbers are those of this host
+ * and of the other end.
+ */
+static __always_inline int link_judge(const struct probe *probe, __be32 here, __be32 there)
 {
-	__u32 from = bpf_ntohl(probe->from);
-	const struct link_number *known = bpf_map_lookup_elem(&link_numbers, &from);
+	__u32 other = bpf_ntohl(there);
+	const struct link_number *known = bpf_map_lookup_elem(&link_numbers, &other);
 
-	if (!known || known->to != bpf_ntohl(probe->to) ||
+	if (!known || known->to != bpf_ntohl(here) ||
 	    known->number != bpf_be64_to_cpu(probe->number))
 		return -DROP_PROBE_NUMBER;
 	return 0;
+}
+
+/* What has no business at this port. On a host that is alone the port may be anybody's. */
+static __always_inline int link_refuse(const struct packet *pkt)
+{
+	if (underlay_find() && identity_of(&pkt->dst) == IDENTITY_HOST)
+		return -DROP_NO_PROBE;
+	return NO_PROBE;
 }
 
 static __always_inline int link_turn_ipv4(struct cursor *cursor)
@@ -132,21 +152,11 @@ static __always_inline int link_sum(struct __sk_buff *skb, const struct packet *
 				   now, flags | BPF_F_MARK_MANGLED_0 | sizeof(__be16));
 }
 
-/* NO_PROBE: it goes on. */
-static __noinline int link_answer(struct __sk_buff *skb, const struct packet *pkt)
+static __always_inline int link_answer(struct __sk_buff *skb, const struct packet *pkt)
 {
 	__u8 answer = PROBE_ANSWER;
-	struct probe asked;
-	int err, length;
+	int length = link_shorten(skb, pkt) ?: link_turn(skb, pkt);
 
-	if (!link_is_asked(pkt) || bpf_skb_load_bytes(skb, pkt->payload, &asked, sizeof(asked)))
-		return NO_PROBE;
-	if (asked.magic != bpf_htonl(PROBE_MAGIC) || asked.kind != PROBE_QUESTION)
-		return NO_PROBE;
-	err = link_judge(&asked) ?: link_shorten(skb, pkt);
-	if (err)
-		return err;
-	length = link_turn(skb, pkt);
 	if (length < 0)
 		return length;
 	if (link_sum(skb, pkt, bpf_htons(PROBE_QUESTION << 8), bpf_htons(PROBE_ANSWER << 8), 0) ||
@@ -156,4 +166,21 @@ static __noinline int link_answer(struct __sk_buff *skb, const struct packet *pk
 				sizeof(answer), 0))
 		return -DROP_NO_REPLY;
 	return reply_on_wire(skb, pkt);
+}
+
+/* NO_PROBE: it goes on. TC_ACT_OK: to `routed`. */
+static __noinline int link_hear(struct __sk_buff *skb, const struct packet *pkt)
+{
+	struct probe probe;
+
+	if (!link_is_meant(pkt))
+		return NO_PROBE;
+	if (!link_is_whole(pkt) || bpf_skb_load_bytes(skb, pkt->payload, &probe, sizeof(probe)) ||
+	    probe.magic != bpf_htonl(PROBE_MAGIC))
+		return link_refuse(pkt);
+	if (probe.kind == PROBE_QUESTION)
+		return link_judge(&probe, probe.to, probe.from) ?: link_answer(skb, pkt);
+	if (probe.kind == PROBE_ANSWER)
+		return link_judge(&probe, probe.from, probe.to);
+	return link_refuse(pkt);
 }

@@ -23,6 +23,7 @@
 #define PACKET_OPENS	  32  /* TCP: the first packet of a connection */
 #define PACKET_ACCEPTS	  64  /* TCP: the first answer to that */
 #define PACKET_REMOTE	  128 /* came from another host */
+#define PACKET_CUT	  256 /* a later fragment, whose first the host's stack has, to cut it */
 
 #define GSO_BY_FRAGS	  0xffff /* SCTP's: its pieces were cut to the sender's MTU */
 
@@ -55,12 +56,16 @@ static __always_inline bool packet_is_neighbour(const struct packet *pkt)
 	       type <= ND_REDIRECT;
 }
 
-/* A packet that the kernel has yet to cut (GSO) counts by its pieces. */
+/* A packet that the kernel has yet to cut (GSO) counts by its pieces. What follows a fragment that did
+ * not fit does not either: the stack may put a datagram together before it cuts it, so it gets all.
+ */
 static __always_inline bool packet_fits(const struct __sk_buff *skb, const struct packet *pkt,
 					__u32 mtu)
 {
 	__u32 size = skb->gso_size;
 
+	if (pkt->flags & PACKET_CUT)
+		return false;
 	if (pkt->length <= mtu || size == GSO_BY_FRAGS)
 		return true;
 	return size && pkt->payload - ETH_HLEN + size <= mtu;

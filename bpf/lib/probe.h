@@ -7,17 +7,21 @@
  *
  * Questions are answered by from_wire (link.h), so that a host answers while its processes are dead:
  *
- *  1. It is a question if it is whole (no fragment), has no IP options or extension headers, goes to
- *     PROBE_PORT, and has the magic and the kind. What has not is none of a prober's business; an
- *     answer goes on to the host's stack.
+ *  1. It is a probe if it is whole (no fragment), has no IP options or extension headers, goes to
+ *     PROBE_PORT, and has the magic and one of the two kinds.
  *  2. It is refused and counted unless `to` is this host's number and `number` is that of the link
  *     to the host `from`: only the two ends know it, and no two links have the same. The agent fills
- *     in what `routed` knows (src/seaway/desired/network/numbers.py).
+ *     in what `routed` knows (src/seaway/desired/network/numbers.py). So is an answer, in which the
+ *     two have the places that they had in the question: unless `from` is this host's number and
+ *     `number` that of the link to the host `to`. Else it goes on to the host's stack.
  *  3. The answer is the question, sent back by the device that it came from, without its zeroes: MACs,
  *     addresses and ports change places, the TTL is 64 again, the kind is PROBE_ANSWER. All else stays
  *     as it is. So what is tried is the way of the question alone: the other end tries its own. Of the
  *     UDP checksum the word with the kind makes a difference, by PROBE_ANSWER - PROBE_QUESTION in its
  *     high byte, and the length, twice; a checksum of zero (IPv4) stays zero.
+ *  4. What is no probe, but goes to PROBE_PORT of an address of this host by UDP, is refused and
+ *     counted on a host with others beside it (underlay.h): the port is its prober's, and whoever
+ *     fills the room of that socket would have answers thrown away, so links be taken for dead.
  *
  * The stamp is of the prober's own and never twice the same: who sends an answer again, or invents
  * one, is found out there. All fields are in network byte order.

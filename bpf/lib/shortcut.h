@@ -102,6 +102,8 @@ static __always_inline int shortcut_onward(struct __sk_buff *skb, const struct c
 	struct way *way = way_to(skb, pkt, host);
 	int err;
 
+	if ((pkt->flags & (PACKET_FRAGMENT | PACKET_WHOLE)) == PACKET_FRAGMENT)
+		return NO_SHORTCUT; /* its first may be one that the stack has to cut */
 	if (!way || !(way->flags & NEXT_HOP_OVERLAY) || pkt->ttl <= 1 ||
 	    addr_is_mapped(&way->to) != (outer->ethertype == IS_IPV4))
 		return NO_SHORTCUT;

@@ -18,6 +18,7 @@ from seaway.desired.network.blocks import (
     free_subnet,
     in_the_way,
 )
+from seaway.desired.network.underlays import as_foreign
 from seaway.desired.transport.publications import (
     Claim,
     host_addresses,
@@ -28,7 +29,7 @@ from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model import forms, service_forms
 from seaway.model.addresses import ForeignPrefix, Prefix
-from seaway.model.facts import Cluster, Endpoint, HostAddresses, Network, Publication
+from seaway.model.facts import Cluster, Endpoint, Host, HostAddresses, Network, Peer, Publication
 from seaway.model.publications import HeldPort, checked, in_ranges
 from seaway.model.requests import NewEndpoint, NewNetwork
 
@@ -64,7 +65,7 @@ def subnets(
     assert cluster is not None
     ours = [p for n in facts.all(Network) for p in n.subnets]
     ours += cluster.service_subnets + cluster.host_subnets
-    foreign = list(foreign)
+    foreign = [*foreign, *_reached(facts)]
     if request.subnets:
         for i, subnet in enumerate(request.subnets):
             check_unicast(subnet)
@@ -81,6 +82,12 @@ def subnets(
         )
     used = ours + [f.prefix for f in foreign if any(in_the_way(p, [f]) for p in cluster.pools)]
     return tuple(_from_pools(cluster, family, used) for family in families)
+
+
+def _reached(facts: Facts) -> Iterator[ForeignPrefix]:
+    """Where hosts are; this one too, as it may have another address there than it knows."""
+    for host in (*facts.all(Host), *facts.all(Peer)):
+        yield from as_foreign(host.underlay, host.name)
 
 
 def _check_family(subnet: Prefix, families: Sequence[int]) -> None:

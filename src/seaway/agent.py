@@ -20,6 +20,7 @@ from seaway import names
 from seaway.api.hosts import HostServer
 from seaway.api.routes import Doors
 from seaway.api.server import Server
+from seaway.bootstrap import removed
 from seaway.bpf import abi, maps, objects
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
@@ -258,7 +259,7 @@ def _started(intents: Intents, vigil: Vigil, plane: DataPlane, opened: Stores) -
     vigil.look()
     convergence, upkeep, voter = intents.convergence, Upkeep(intents), Voter(intents)
     adopted = convergence.adopt()
-    passing = Passing(intents.host.name, opened.shared, parse)
+    passing = Passing(intents.host.name, opened.shared, parse, keeps=opened.shared is opened.own)
 
     def learnt() -> None:
         convergence.ask()
@@ -294,10 +295,7 @@ async def _member(store: Store) -> Membership:
 def _this_host(facts: Facts, member: Membership) -> Host:
     host = facts.get(Host, member.host)
     if host is None:
-        raise NotFound(
-            f"host '{member.host}' was removed from its cluster {member.cluster}",
-            "take what is left off it by: seaway leave --force; what runs on it goes on meanwhile",
-        )
+        raise removed(member.host, member.cluster)
     return host
 
 

@@ -109,6 +109,13 @@ def adapted(backup: Backup, here: Here) -> Restored:
     return Restored(cluster, tuple(records), released, here.name)
 
 
+def own(endpoints: Iterable[Endpoint], host: str) -> list[Endpoint]:
+    """Those of the host that is replaced: those of others go on, whatever is restored here.
+    `host`: as it was called; empty: it is alone.
+    """
+    return [e for e in endpoints if host in ("", e.host)]
+
+
 def _refuse_name(found: Iterable[Value], backup: Backup, here: Here) -> None:
     others = {r.name for r in found if isinstance(r, Host)} - {backup.host}
     if here.name in others:

@@ -21,7 +21,8 @@ from seaway.desired.network.blocks import (
     last_of,
     reserved_length,
 )
-from seaway.errors import Conflict, Exhausted, Invalid
+from seaway.desired.network.underlays import as_foreign, check_underlay
+from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model.addresses import Address, ForeignPrefix, Prefix
 from seaway.model.facts import Cluster, Host, Network
@@ -37,6 +38,7 @@ class Plan:
     """What `init` was asked for, and what it must know of the host."""
 
     host: str
+    cluster: str = ""  # of which it is known to be a host, by that name; empty: it is not known
     pools: tuple[Prefix, ...] = ()  # empty: the first free one of the documented list, and a ULA
     service_subnets: tuple[Prefix, ...] = ()
     foreign: tuple[ForeignPrefix, ...] = ()
@@ -69,6 +71,7 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
             )
         host = _known_host(facts, plan)
         told = replace(host, underlay=plan.underlay or host.underlay)
+        check_underlay(facts, cluster, host.name, plan.underlay)
         carries = replace(cluster, **plan.carrying)
         changed = [now for now, old in ((told, host), (carries, cluster)) if now != old]
         if changed:
@@ -88,6 +91,8 @@ async def initialise(store: Store, plan: Plan) -> Initialised:
 def _known_host(facts: Facts, plan: Plan) -> Host:
     """Of this name; or the only one, should the machine's name be another one by now."""
     host = facts.get(Host, plan.host)
+    if host is None and plan.cluster:
+        raise removed(plan.host, plan.cluster)
     if host is None:
         hosts = facts.all(Host)
         if len(hosts) != 1:
@@ -99,14 +104,23 @@ def _known_host(facts: Facts, plan: Plan) -> Host:
     return host
 
 
+def removed(host: str, cluster: str) -> NotFound:
+    """Of a host whose record is gone."""
+    return NotFound(
+        f"host '{host}' was removed from its cluster {cluster}",
+        "take what is left off it by: seaway leave --force; what runs on it goes on meanwhile",
+    )
+
+
 def _cluster(plan: Plan) -> Cluster:
-    pools = plan.pools or (_free_pool(plan.foreign), _unique_local())
+    foreign = (*plan.foreign, *as_foreign(plan.underlay, plan.host))
+    pools = plan.pools or (_free_pool(foreign), _unique_local())
     for i, pool in enumerate(pools):
-        _check_pool(pool, pools[:i], plan.foreign)
+        _check_pool(pool, pools[:i], foreign)
     services = plan.service_subnets or tuple(last_of(p, reserved_length(p), 1) for p in pools)
     for subnet in services:
         check_unicast(subnet, "service subnet")
-        if plan.service_subnets and (other := in_the_way(subnet, plan.foreign)):
+        if plan.service_subnets and (other := in_the_way(subnet, foreign)):
             raise Conflict(f"service subnet {subnet} overlaps {other}")
     return Cluster(
         id=secrets.token_hex(8),

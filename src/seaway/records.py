@@ -194,7 +194,9 @@ class Records:
         """
         new: dict[str, Value | None] = {store_key(record): record for record in put}
         if self.removed and new:
-            raise Conflict("this host was removed from the cluster", "seaway leave, then join anew")
+            raise Conflict(
+                "this host was removed from the cluster", "seaway leave --force, then join anew"
+            )
         new |= dict.fromkeys(map(store_key, delete))
         changes = {k: None if r is None else codec.encode(r) for k, r in new.items()}
         # As whoever decided this has read it: what is learnt until it is our turn he did not know.

@@ -14,6 +14,7 @@ from cast import (
     CARL,
     DEVICE,
     HOST,
+    SMALL,
     WORLD,
     Outcome,
     World,
@@ -127,6 +128,15 @@ def test_an_atomic_fragment_is_a_whole_packet(world):
     frame = sent(6, BERT.v6) / IPv6ExtHdrFragment(id=10, m=0, offset=0) / datagram()
 
     assert forwarded(frame, BERT) == world.send(frame)
+
+
+def test_behind_a_first_that_the_stack_is_to_cut_it_gets_the_others_too(world):
+    """It may put the datagram together before. Those of a small one with that number do not."""
+    large, small = (sent(4, SMALL.v4, id=13, flags="MF") / datagram(n) for n in (1400, 104))
+    later = sent(4, SMALL.v4, id=13, frag=200, proto=17) / Raw(b"k" * 40)
+    for first, goes in ((large, passed), (small, lambda frame: forwarded(frame, SMALL))):
+        for frame in (first, later):
+            assert goes(frame) == world.send(frame)
 
 
 def test_what_the_stack_of_the_host_has_cut_is_delivered(world):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from beyond import (
     DIRECT,
@@ -46,7 +46,7 @@ from cast import (
     passed,
     segment,
 )
-from edge import ANY, PROTOCOLS, WIRE, answers, piece, reaches, redirected, says
+from edge import ANY, PROTOCOLS, UPLINK_MTU, WIRE, answers, piece, reaches, redirected, says
 from frames import told
 from oracle import read
 from seaway.names import GATEWAY_MAC
@@ -198,6 +198,19 @@ def test_what_the_receiver_does_not_take_and_may_be_cut_is_the_stacks(beyond):
     packet = frame_of(inner(4, NORTH, SMALL.v4, datagram(1310)))
 
     assert passed(packet) == beyond.from_overlay(packet)
+
+
+@pytest.mark.parametrize("to", ["us", "another host"])
+def test_behind_a_first_fragment_that_the_stack_is_to_cut_it_gets_the_others_too(beyond, to):
+    """At the wire nothing is said of them, though later ones would fit."""
+    beyond.path(LONE, NORTH)
+    source, target = FAR.address(4), SMALL.v4 if to == "us" else LONE.address(4)
+    first = frame_of(ip(4, source, target, id=7, flags="MF") / datagram(UPLINK_MTU - 28))
+    later = frame_of(ip(4, source, target, id=7, frag=180, proto=17) / Raw(b"k" * 40))
+    for frame in (first, later):
+        carrier = sends(NORTH, frame)
+        assert passed(carrier) == beyond.from_wire(carrier)
+        assert passed(frame) == beyond.from_overlay(frame)
 
 
 @FAMILIES

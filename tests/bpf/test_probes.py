@@ -1,4 +1,4 @@
-"""Probes of other hosts: answered on the wire, whole frames, or refused.
+"""Probes of other hosts: answered on the wire, whole frames, let in, or refused.
 
 neighbour ── router ── wire0 ┌─ host 7 ─┐      the neighbour is host 3
 """
@@ -6,22 +6,26 @@ neighbour ── router ── wire0 ┌─ host 7 ─┐      the neighbour is 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
-from scapy.layers.inet import IP, UDP, IPOption_NOP
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet as Frame
 from scapy.packet import Raw
 
 from cast import BERT, dropped, passed
-from edge import PUBLIC, Edge, arrives, leaves, redirected
+from edge import OTHER, PUBLIC, Edge, arrives, leaves, redirected
 from seaway.bpf import abi
 from seaway.routed.packet import ANSWER, PORT, QUESTION, Packet
+from stage import underlay
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 HERE, THERE, NUMBER = 7, 3, 0xFEDC_BA98_7654_3210
 ASKED = Packet(QUESTION, THERE, HERE, NUMBER, 0x1122_3344_5566_7788)
+ANSWERED = Packet(ANSWER, HERE, THERE, NUMBER, 0x1122_3344_5566_7788)
 
 
 @pytest.fixture
@@ -29,6 +33,15 @@ def edge(edge: Edge) -> Edge:
     known = {THERE: abi.LinkNumber(NUMBER, HERE), 4: abi.LinkNumber(NUMBER + 1, HERE)}
     assert not edge.place.run(edge.targets["link_numbers"].put, known)
     return edge
+
+
+@pytest.fixture
+def beside(edge: Edge) -> Iterator[Edge]:
+    """It has others beside it, as far as packets tell."""
+    underlays = edge.targets["underlays"]
+    assert not edge.place.run(underlays.put, {0: underlay(map(ip_address, PUBLIC.values()))})
+    yield edge
+    edge.place.run(underlays.delete, {0})
 
 
 def says(probe: Packet, size: int = 0, sport: int = PORT, dport: int = PORT, **more: int) -> Frame:
@@ -101,46 +114,80 @@ def test_a_question_that_is_sent_again_gets_its_answer_again(edge, family):
 
 
 @FAMILIES
-@pytest.mark.parametrize(
-    "what",
-    [
-        ASKED._replace(kind=ANSWER),
-        ASKED._replace(kind=3),
-        ASKED._replace(kind=0),
-    ],
-)
-def test_what_is_no_question_goes_on_to_the_host(edge, family, what):
-    frame = asks(family, what)
-    assert passed(frame) == edge.from_wire(frame)
+@pytest.mark.parametrize("size", [32, 1472])
+@pytest.mark.parametrize("sport", [PORT, 40000])
+def test_an_answer_of_the_other_end_goes_on_to_the_host(beside, family, size, sport):
+    """Whether this host waits for it is known to `routed` alone."""
+    frame = asks(family, ANSWERED, size, sport=sport)
+    assert passed(frame) == beside.from_wire(frame)
 
 
 @FAMILIES
-def test_neither_is_what_only_looks_like_one(edge, family):
-    data = ASKED.encode()
+@pytest.mark.parametrize(
+    "forged",
+    [
+        ANSWERED._replace(number=NUMBER ^ 1),
+        ANSWERED._replace(number=NUMBER ^ (1 << 63)),
+        ANSWERED._replace(number=NUMBER + 1),  # of the link to host 4
+        ANSWERED._replace(target=4),
+        ANSWERED._replace(target=5),  # nobody
+        ANSWERED._replace(source=8),
+        ANSWERED._replace(number=0),
+        ASKED._replace(kind=ANSWER),  # of this host to the other one
+    ],
+)
+def test_an_answer_of_who_does_not_know_the_number_of_the_link_is_refused(beside, family, forged):
+    assert dropped("probe_number") == beside.from_wire(asks(family, forged))
+
+
+def junk(family: int) -> list[Frame]:
+    """To that port of this host, and neither question nor answer."""
+    head, dst = arrives(family, PUBLIC[family]), PUBLIC[family]
+    plain = [
+        head / says(ANSWERED._replace(kind=3)),
+        head / says(ASKED._replace(kind=0)),
+        head / UDP(sport=PORT, dport=PORT) / Raw(ANSWERED.encode()[:-1]),
+        head / UDP(sport=PORT, dport=PORT) / Raw(b"\0" + ANSWERED.encode()[1:]),
+        head / UDP(sport=53, dport=PORT) / Raw(b"j" * 1400),
+        head / UDP(sport=PORT, dport=PORT),
+        arrives(family, OTHER[family]) / UDP(sport=PORT, dport=PORT) / Raw(b"junk"),
+    ]
+    ether = head[Ether].copy()
+    ether.remove_payload()
+    if family == 4:
+        more = ({"options": [IPOption_NOP()] * 4}, {"flags": "MF"})
+        unlike = [IP(src="192.0.2.7", dst=dst, **fields) for fields in more]
+    else:
+        ip = IPv6(src="2001:db8::7", dst=dst)
+        parts = (IPv6ExtHdrDestOpt(), IPv6ExtHdrFragment(m=1, id=9), IPv6ExtHdrFragment(m=0, id=9))
+        unlike = [ip / part for part in parts]
+    return plain + [ether / one / says(probe) for one in unlike for probe in (ASKED, ANSWERED)]
+
+
+@FAMILIES
+def test_what_is_no_probe_is_refused_at_their_port(beside, family):
+    """Else it would take the room that answers need."""
+    for frame in junk(family):
+        assert dropped("no_probe") == beside.from_wire(frame), frame.summary()
+
+
+@FAMILIES
+def test_on_a_host_that_is_alone_that_port_is_anybodys(edge, family):
+    for frame in junk(family):
+        assert passed(frame) == edge.from_wire(frame), frame.summary()
+
+
+@FAMILIES
+def test_what_only_looks_like_it_is_for_that_port_of_this_host_goes_on(beside, family):
+    data, nobody = ANSWERED.encode(), {4: "198.51.100.77", 6: "2001:db8:100::77"}
     head = arrives(family, PUBLIC[family])
     frames = [
-        head / UDP(sport=PORT, dport=PORT) / Raw(data[:-1]),
-        head / UDP(sport=PORT, dport=PORT) / Raw(b"\0" + data[1:]),
         head / UDP(sport=PORT, dport=PORT + 1) / Raw(data),
-        head / UDP(sport=PORT, dport=PORT),
+        head / TCP(sport=PORT, dport=PORT) / Raw(data),  # what hosts tell each other in sessions
+        arrives(family, nobody[family]) / UDP(sport=PORT, dport=PORT) / Raw(b"junk"),
     ]
     for frame in frames:
-        assert passed(frame) == edge.from_wire(frame)
-
-
-def test_neither_is_one_in_parts_or_with_options(edge):
-    src, dst = "192.0.2.7", PUBLIC[4]
-    ether = arrives(4, dst)[Ether].copy()
-    ether.remove_payload()
-    said = says(ASKED)
-    options = [
-        ether / IP(src=src, dst=dst, options=[IPOption_NOP()] * 4) / said,
-        ether / IP(src=src, dst=dst, flags="MF") / said,
-        ether / IPv6(src="2001:db8::7", dst=PUBLIC[6]) / IPv6ExtHdrDestOpt() / said,
-        ether / IPv6(src="2001:db8::7", dst=PUBLIC[6]) / IPv6ExtHdrFragment(m=1, id=9) / said,
-    ]
-    for frame in options:
-        assert passed(frame) == edge.from_wire(frame)
+        assert passed(frame) == beside.from_wire(frame)
 
 
 @FAMILIES

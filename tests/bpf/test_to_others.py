@@ -193,6 +193,14 @@ def test_fragments_go_after_their_first(beyond, family):
         assert goes(NORTH, hopped(frame)) == portless(beyond.send(frame))
 
 
+def test_behind_a_first_fragment_that_the_stack_is_to_cut_it_gets_the_others_too(beyond):
+    to = NORTH.address(4)
+    first = sent(4, to, id=6, flags="MF") / datagram(UPLINK_MTU - 28)
+    later = sent(4, to, id=6, frag=180, proto=17) / Raw(b"k" * 40)
+    for frame in (first, later):
+        assert passed(frame) == beyond.send(frame)
+
+
 @FAMILIES
 def test_a_host_behind_another_is_reached_by_that_and_by_the_backup_when_its_link_is_dead(
     beyond, family

@@ -230,7 +230,7 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing(strangers)
         (["join", revoked, at], 6, "this join token is wrong, or was revoked"),
         (["join", wrong_ca, at], 6, f"who answers at {at} is not of the cluster"),
         (["join", good, str(two.address4)], 7, f"{two.address4} cannot be asked"),
-        (["join", good, "no-such-name"], 7, "no-such-name"),
+        (["join", good, "no-such-name"], 7, "there is no address of 'no-such-name'"),
         (["join", good, at, "--advertise", "::1"], 2, "no other host reaches this one at ::1"),
     ):
         done = two.call(SEAWAY, *words, timeout=60)

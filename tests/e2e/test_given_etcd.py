@@ -15,6 +15,8 @@ import time
 from ipaddress import ip_address
 
 import pytest
+from tests.beating import CONTAINER, beating
+from tests.evidence import Evidence
 
 from seaway import names
 from seaway.lab.etcd import Etcd
@@ -73,9 +75,9 @@ def given(make_module_lab, tmp_path_factory):
     made.etcd.clear()
 
 
-def attach(host, name):
+def attach(host, name, *options):
     host.run("ip", "netns", "add", name)
-    return told(host, "attach", name, "--name", name)
+    return told(host, "attach", name, "--name", name, *options)
 
 
 def join(host, first):
@@ -184,6 +186,71 @@ def test_hosts_go_on_without_etcd_and_agree_when_it_is_back(given):
         host.wait_for("its store", lambda host=host: has_sent_all(host))
     one.seaway("network", "create", "db")
     three.wait_for("the network", lambda: "db" in three.seaway("network", "ls"))
+
+
+def test_what_runs_goes_on_while_etcd_is_restored_and_all_agree_afterwards(given):
+    """What hosts alone know is as it was; what was changed by a person since is lost."""
+    one, two, three = hosts = (given.one, given.two, given.three)
+    snapshot = given.pki / "snapshot"
+    beats = {host.name: plain(attach(host, CONTAINER)["addresses"]) for host in hosts}
+    kept = holders(one) | {(host.name, CONTAINER) for host in hosts}
+    one.wait_for("the endpoints", lambda: holders(one) == kept)
+    before = {host.name: reached(host) for host in hosts}
+    with beating(hosts, beats) as heart:
+        assert heart.is_heard(), heart.silent()
+        given.etcd.save(snapshot)
+        one.seaway("network", "create", "late")
+        three.wait_for("the network", lambda: "late" in three.seaway("network", "ls"))
+        attach(one, "navy")
+        two.seaway("detach", "gold")
+        there = (kept | {("host1", "navy")}) - {("host2", "gold")}
+        attach(two, "lime", "--network", "late")
+        now = there | {("host2", "lime")}
+        for host in hosts:
+            host.wait_for("the changes", lambda host=host: holders(host) == now)
+
+        given.etcd.kill(three)
+        given.etcd.restore(snapshot)
+        given.etcd.start()
+        for host in hosts:
+            host.wait_for("its store", lambda host=host: is_settled(host, there, without="late"))
+        assert heart.is_heard(), heart.silent()
+        assert [] == heart.end().losses
+
+    assert [True] * 2 == ["no block of it" in leak["problem"] for leak in leaks(one)]
+    two.seaway("detach", "lime")
+    for host in hosts:
+        host.wait_for("its end", lambda host=host: [] == leaks(host))
+        host.wait_for("the rest", lambda host=host: before[host.name] == reached(host))
+        assert [] == errors(host)
+
+
+def reached(host):
+    """Of others, by the maps of the data plane."""
+    evidence = Evidence(host)
+    return [evidence.elements(name) for name in ("remotes", "subnets")]
+
+
+def leaks(host):
+    return json.loads(host.call(SEAWAY, "ipam", "check", "-o", "json").stdout)
+
+
+def plain(addresses):
+    return [address.partition("/")[0] for address in addresses]
+
+
+def is_settled(host, there, without):
+    return (
+        has_sent_all(host)
+        and holders(host) == there
+        and without not in host.seaway("network", "ls")
+    )
+
+
+def errors(host):
+    """What doctor finds that keeps containers from their network, and failures."""
+    found = json.loads(host.call(SEAWAY, "doctor", "-o", "json").stdout)
+    return [f["found"] for f in found if f["level"] == "error"] + told(host, "status")["failures"]
 
 
 def test_a_new_cluster_begins_with_etcd_and_one_may_reach_it_through_the_other(make_lab, tmp_path):

@@ -1,8 +1,8 @@
 """The etcd that Seaway runs itself: its voters come and go with control hosts. The tests go on
 where the one before ended.
 
-┌── host1 ──┐   ┌── host2 ──┐   ┌── host3 ──┐
-│  etcd     │   │  etcd     │   │  etcd     │   as they become control hosts
+┌── host1 ──┐   ┌── host2 ──┐   ┌── host3 ──┐   as they become control hosts; each behind
+│  etcd     │   │  etcd     │   │  etcd     │   a firewall that drops what it does not know
 └─────┬─────┘   └─────┬─────┘   └─────┬─────┘
 ──────┴────── wire ───┴───────────────┴──────
 """
@@ -13,11 +13,22 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.masters import refuse_unasked
+from tests.voters import (
+    is_created,
+    members,
+    networks,
+    pid_of_etcd,
+    shown_serial,
+    voters,
+)
 
+import placed
 from seaway import names
 from seaway.lab.hosts import SEAWAY
-
-TRUST = names.TRUST_FOLDER
+from seaway.trust.certificates import Identity
+from seaway.trust.folder import Folder
+from seaway.trust.keeper import Keeper
 
 
 def told(host, *words):
@@ -34,25 +45,12 @@ def attach(host, name):
     return told(host, "attach", name, "--name", name)
 
 
-def members(host):
-    """As the etcd of this host tells them: name, and whether it votes."""
-    files = ("--cacert", f"{TRUST}/ca.pem", "--cert", f"{TRUST}/host.pem")
-    at = ("--key", f"{TRUST}/host.pem", "--endpoints", f"https://{host.address4}:2379")
-    done = host.call("etcdctl", *files, *at, "member", "list", "-w", "json")
-    if done.returncode:
-        return {}
-    found = json.loads(done.stdout)["members"]
-    return {m.get("name", ""): not m.get("isLearner", False) for m in found}
-
-
-def pid_of_etcd(host):
-    return host.read(names.ETCD_PID_FILE).strip()
-
-
 @pytest.fixture(scope="module")
 def hosts(make_module_lab):
     """The first has its records in a file of its own."""
     lab = make_module_lab(hosts=3)
+    for host in lab.hosts:
+        refuse_unasked(host)
     lab.hosts[0].seaway("init", timeout=60)
     return lab.hosts
 
@@ -99,14 +97,59 @@ def names_of(hosts):
     return [host.name for host in hosts]
 
 
-def voters(host):
-    """As the cluster's record says."""
-    return [r["host"]["name"] for r in told(host, "host", "ls") if r["voter"]]
+def test_where_firewalls_drop_all_that_hosts_need_of_each_other_passes(hosts):
+    """They joined, and their etcd votes, by what was let through already."""
+    attach(hosts[2], "red")
+    for host, name, others in ((hosts[0], "blue", hosts[2:]), (hosts[2], "red", hosts[:2])):
+        host.wait_for("its links", lambda host=host: names_of(hosts) == met(host))
+        for other in others:
+            for address in addresses(other):
+                ping = ("ip", "netns", "exec", name, "ping", "-nqc1", "-W2", "-s3000", address)
+                host.wait_for(address, lambda ping=ping, host=host: not host.call(*ping).returncode)
+    for host in hosts:
+        for program in ("iptables", "ip6tables"):
+            assert "-P INPUT DROP" in host.run(f"{program}-nft", "-S", "INPUT")
+
+
+def addresses(host):
+    """Of the host in the cluster, and of its containers."""
+    endpoints = [report["endpoint"]["addresses"] for report in told(host, "endpoint", "ls")]
+    inside = [address.partition("/")[0] for each in endpoints for address in each]
+    return [*told(host, "status")["addresses"], *inside]
+
+
+def met(host):
+    """With whom its `routed` has a session, and itself."""
+    links = placed.client(host).links().links
+    return sorted([host.name, *(link.host for link in links if link.up and link.session)])
+
+
+def test_a_renewed_certificate_is_shown_by_etcd_and_no_session_ends(hosts):
+    one, two, _ = hosts
+    before, ended = pid_of_etcd(one), one.read(names.ROUTED_LOG_FILE).count("session ended")
+    new = renewed(one)
+    assert {new} == {shown_serial(two, one, p) for p in (names.ETCD_PORT, names.ETCD_PEER_PORT)}
+    assert dict.fromkeys(names_of(hosts), True) == members(one)
+    one.wait_for("routed", lambda: "another certificate" in one.read(names.ROUTED_LOG_FILE))
+    assert names_of(hosts) == met(one)
+    assert ended == one.read(names.ROUTED_LOG_FILE).count("session ended")
+    two.run("kill", "-KILL", pid_of_etcd(two))  # so members meet anew
+    two.wait_for("its store", lambda: is_created(two, "new") and members(two))
+    assert before == pid_of_etcd(one)
+
+
+def renewed(host):
+    """The serial number of the certificate that it has now, as by its agent."""
+    keeper = Keeper(Folder(placed.inside(host, names.TRUST_FOLDER)))
+    was = keeper.certificate()
+    identity = Identity(was.cluster, was.host, tuple(was.addresses))
+    keeper.take(keeper.sign(keeper.renewal(), identity))
+    assert was.serial != keeper.certificate().serial
+    return keeper.certificate().serial
 
 
 def test_one_of_three_is_missed_by_nobody(hosts):
     one, two, three = hosts
-    attach(three, "red")
     one.run("ip", "link", "set", "eth0", "down")
     attach(three, "rust")
     two.wait_for("its store", lambda: is_created(two, "db"))
@@ -139,16 +182,6 @@ def removed(host):
 
     host.wait_for("its removal", answered)
     return ends[-1]
-
-
-def is_created(host, network):
-    """By this call, or by an earlier one of which nobody was told whether it was done."""
-    made = host.call(SEAWAY, "network", "create", network)
-    return not made.returncode or network in networks(host)
-
-
-def networks(host):
-    return {report["network"]["name"] for report in told(host, "network", "ls")}
 
 
 def test_the_only_voter_leaves_and_the_learner_votes(hosts):

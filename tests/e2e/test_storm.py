@@ -21,7 +21,8 @@ from pprint import pformat
 
 import pytest
 from tests.beating import Beaten, beating
-from tests.course import Course
+from tests.beats import LATE
+from tests.course import FLIGHT, Course
 from tests.evidence import differences
 from tests.rings import GUEST, KEEP_ADDRESSES, PROCESSES, Ring, made
 from tests.storm import Storm
@@ -132,6 +133,41 @@ def errors(host: LabHost) -> list[str]:
     """What doctor finds that keeps containers from their network."""
     found = json.loads(host.call(SEAWAY, "doctor", "-o", "json").stdout)
     return [finding["found"] for finding in found if finding["level"] == "error"]
+
+
+# ── a host goes ──
+
+
+@pytest.mark.timeout(240)
+def test_nothing_is_lost_when_a_host_drains_and_then_dies(ring, tell):
+    """It is the relay between its neighbours; what runs on it goes on until its death."""
+    first, second, third = ring.hosts[:3]
+    ring.settle()
+    assert second.name == ring.vias(first)[third.name] == ring.vias(third)[first.name]
+    with beating(ring.hosts, ring.addresses) as heart:
+        assert heart.is_heard(), heart.silent()
+        assert f"{second.name} may go" in first.seaway("host", "drain", second.name, timeout=90)
+        assert not any(relays(ring, second, host) for host in ring.hosts)
+        assert heart.is_heard(), heart.silent()
+        died = time.monotonic()
+        ring.kill(second, "agent", "routed")
+        ring.device(second, "down")
+        span(PROMISED + LATE)  # whatever is lost by then is known to be
+        beaten = heart.end()
+    tell(f"{beaten.sent} beats, {beaten.lost} lost, all of the host that died; {load()}")
+    assert [] == [
+        loss for loss in beaten.losses if second.name not in loss.pair or loss.first < died - FLIGHT
+    ]
+
+    ring.device(second, "up")
+    first.seaway("host", "drain", second.name, "--undo")
+    ring.settle()
+    first.wait_for("its relaying again", lambda: relays(ring, second, first))
+
+
+def relays(ring: Ring, relay: LabHost, host: LabHost) -> bool:
+    """Whether this host reaches others through that one."""
+    return any(relay.name == via != other for other, via in ring.vias(host).items())
 
 
 # ── nothing lives but the data plane ──

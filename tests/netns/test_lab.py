@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from seaway import lab as labs
+from seaway.cli.root import root
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.lab import cgroups
 from waiting import wait
@@ -175,6 +177,8 @@ def test_what_cannot_be_made_is_refused_and_leaves_nothing(make_lab):
         labs.up("../x")
     with pytest.raises(Invalid, match="0 hosts"):
         labs.up(f"{lab.name}-b", hosts=0)
+    said = CliRunner().invoke(root, ["lab", "up", "--name", f"{lab.name}-b", "--hosts", "0"])
+    assert said.stderr.startswith("seaway: a lab cannot have 0 hosts ")
     with pytest.raises(NotFound, match="no lab"):
         labs.load(f"{lab.name}-b")
     with pytest.raises(NotFound, match="host9"):

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
+from msgspec.structs import replace
 
 from seaway import lab as labs
-from seaway.lab import Lab
+from seaway.lab import Lab, LabHost
+from seaway.lab.labs import WIRE
 from waiting import wait
 
 NAME = f"links-{os.getpid()}"
@@ -86,6 +88,32 @@ def test_a_late_link_loses_nothing_while_others_change(lab):
         change(2, 3, "up")
         assert " 0% packet loss" in ping.communicate(timeout=20)[0]
     change(1, 2, "delay", "0")
+
+
+@pytest.fixture
+def late(lab: Lab) -> Iterator[LabHost]:
+    """All links are; the wire."""
+    for one, other in ((1, 2), (2, 3)):
+        change(one, other, "delay", "5")
+    host = lab.hosts[0]
+    yield replace(host, name=WIRE, cgroup=host.cgroup.parent / WIRE)
+    for one, other in ((1, 2), (2, 3)):
+        change(one, other, "delay", "0")
+
+
+def test_a_port_of_the_wire_goes_down_and_up_and_late_links_are_carried(lab, late):
+    late.run("ip", "link", "set", "host1", "down")
+    assert is_cut_off(lab, 1, 2)
+    assert milliseconds(lab, 2, 3) >= 10
+    late.run("ip", "link", "set", "host1", "up")
+    assert milliseconds(lab, 1, 2) >= 10
+
+
+@pytest.mark.usefixtures("late")
+def test_the_late_links_of_a_host_that_begins_anew_are_carried(lab):
+    labs.reboot(lab.hosts[0])
+    assert milliseconds(lab, 1, 2) >= 10
+    assert milliseconds(lab, 2, 3) >= 10
 
 
 def test_a_late_link_carries_a_stream(lab):

@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM, socket
 
 import pytest
 
 from namespaces import Netns, namespaces
 from routing import Cluster, clusters
 from seaway.kernel import netns
-from seaway.routed.packet import HEADERS
+from seaway.routed.packet import HEADERS, PORT
 from seaway.routed.probing import ProbeSocket, room
 from waiting import wait
 
@@ -110,6 +111,23 @@ def test_what_a_router_tells_of_its_mtu_is_believed(near, version):
         assert probes.send(to, bytes(1400 - HEADERS[version]))
     finally:
         probes.close()
+
+
+def test_what_fills_the_room_of_the_socket_leaves_some_for_answers(near):
+    """Where no program refuses it before. A look reads a part of it, and the next one the rest."""
+    probes = netns.visit_path(near.path, ProbeSocket)
+    sender = netns.visit_path(near.path, lambda: socket(AF_INET, SOCK_DGRAM))
+    try:
+        for _ in range(5_000):
+            sender.sendto(bytes(32), ("127.0.0.1", PORT))
+        sender.sendto(b"the last one", ("127.0.0.1", PORT))
+        first, second = list(probes.read()), list(probes.read())
+    finally:
+        sender.close()
+        probes.close()
+    assert 5_001 == len(first) + len(second)
+    assert len(first) > len(second) > 0
+    assert b"the last one" == second[-1].data
 
 
 @FAMILIES

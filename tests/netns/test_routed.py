@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from authority import Authority
+from flooder import MANY
 from routing import Cluster, clusters
 from seaway.model import codec
 from seaway.model.routing import ORDERS_KEY, Told
@@ -26,6 +27,8 @@ PROMISED = {"default": 1.0, "fast": 0.3}  # seconds from a dead link to other pa
 LATE = 10.0  # seconds: what they may take on a machine that others use too
 IDLE = 5.0  # seconds
 STEADY = 4.0  # seconds: more than three looks at quality
+FORGED = 21  # messages until who sends them at once is cut off
+ENDED = 'event="session ended" peer=a'
 
 
 @pytest.fixture
@@ -245,6 +248,38 @@ import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as made:
     made.sendall(bytes(range(256)) * 40)
 """
+
+
+def test_members_that_flood_old_and_forged_link_state_are_cut_off_and_others_are_heard(cluster):
+    """Around b: two that flood it, each in its own way, and one behind which there is another."""
+    cluster.add("a", "b", "c", "d", "e")
+    for one, other in (("a", "b"), ("b", "c"), ("b", "d"), ("a", "e")):
+        cluster.link(one, other)
+    cluster.start()
+    b = cluster.follow("b")
+    ways = {"a": "a", "c": "c", "d": "d", "e": "a"}
+    b.knows(ways)
+    for name in "cd":
+        cluster[name].kill()
+    assert wait(lambda: {"a"} == met(cluster["b"]))
+    turns, ended = len(b.turns), cluster["b"].log().count(ENDED)
+    with cluster.flooding("c", "b", "a", "old"), cluster.flooding("d", "b", "a", "forged"):
+        assert wait(lambda: 2 == refused(cluster["b"]).get("cut off"))
+        assert FORGED <= refused(cluster["b"])["forged"] < MANY["forged"]
+        assert (ways, {"a"}) == (b.vias["hops"], met(cluster["b"]))
+        assert not any(turn["gone"] for _, turn in b.turns[turns:])
+        cluster.silence("a", "e")
+        b.knows({"a": "a", "c": "c", "d": "d"})
+    assert ended == cluster["b"].log().count(ENDED)
+
+
+def met(host) -> set[str]:
+    """With whom it has a session."""
+    return {link["host"] for link in host.ask(ask="status")["links"] if link["session"]}
+
+
+def refused(host) -> dict[str, int]:
+    return host.ask(ask="status")["refused"]
 
 
 def test_what_cannot_be_read_is_told_and_the_orders_before_hold(line):

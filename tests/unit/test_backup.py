@@ -319,6 +319,12 @@ def test_of_other_hosts_all_is_kept_as_it_was():
     assert {"new", "o"} == {r.host for r in restored.records if isinstance(r, Block)}
 
 
+def test_of_the_endpoints_that_a_restore_takes_away_none_is_of_another_host():
+    assert [ENDPOINT] == backups.own([ENDPOINT, THEIR_ENDPOINT], "h")
+    assert [THEIR_ENDPOINT] == backups.own([ENDPOINT, THEIR_ENDPOINT], "o")
+    assert [ENDPOINT] == backups.own([ENDPOINT], "")
+
+
 def test_the_host_that_restores_has_the_records_and_signs():
     restored = backups.adapted(MANY, here("new", ELSEWHERE, lives=False, key="fresh"))
     own = next(r for r in restored.records if isinstance(r, Host) and r.name == "new")

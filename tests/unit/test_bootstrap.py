@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 from tests.fakes_store import FakeStore
 
 from seaway.bootstrap import Initialised, Plan, initialise
-from seaway.errors import Conflict, Invalid
+from seaway.errors import Conflict, Invalid, NotFound
 from seaway.model.addresses import ForeignPrefix
 
 POOL = ip_network("10.208.0.0/12")
@@ -60,6 +60,21 @@ def test_a_pool_around_an_address_of_the_host_is_refused(tmp_path: Path) -> None
         begin(tmp_path, Plan("h", pools=(POOL,), foreign=(own,)))
 
 
+def test_a_pool_around_where_other_hosts_reach_this_one_is_refused(tmp_path: Path) -> None:
+    """Also where that is no address of the host itself: it may be translated on the way."""
+    reached = (ip_address("10.208.0.11"), ip_address("2001:db8::1"))
+    words = r"overlaps 10\.208\.0\.11/32, where host 'h' is reached"
+    with pytest.raises(Conflict, match=words):
+        begin(tmp_path, Plan("h", pools=(POOL,), underlay=reached))
+    begun = begin(tmp_path, Plan("h", underlay=reached))
+    assert ip_network("10.112.0.0/12") == begun.cluster.pools[0]
+
+    with pytest.raises(Conflict, match=r"10\.112\.0\.7 is in the pool 10\.112\.0\.0/12"):
+        begin(tmp_path, Plan("h", underlay=(begun.cluster.pools[0][7],)))
+    moved = begin(tmp_path, Plan("h", underlay=reached[1:]))
+    assert reached[1:] == moved.host.underlay
+
+
 @pytest.mark.parametrize(
     ("pool", "words"),
     [("10.208.0.0/12", "the host's route to 10.0.0.0/8 is less"), ("8.0.0.0/12", "public")],
@@ -93,3 +108,20 @@ def begin(tmp_path: Path, plan: Plan) -> Initialised:
             await store.close()
 
     return asyncio.run(scenario())
+
+
+def test_a_host_that_was_removed_is_not_the_one_that_is_left(tmp_path: Path) -> None:
+    """Its own name is known; who never was told of another one may have been renamed."""
+
+    async def scenario() -> None:
+        store = FakeStore(tmp_path / "store.db")
+        try:
+            begun = await initialise(store, Plan("one"))
+            known = Plan("two", cluster=begun.cluster.id)
+            with pytest.raises(NotFound, match="host 'two' was removed from its cluster"):
+                await initialise(store, known)
+            assert begun.host == (await initialise(store, Plan("two"))).host
+        finally:
+            await store.close()
+
+    asyncio.run(scenario())

@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from tests.serving import served
 
 from seaway import __version__
+from seaway.cli.host import may_go
 from seaway.cli.root import COMMANDS, root
 from seaway.client import Client
 from seaway.model.facts import Attached, Peer
@@ -312,6 +313,18 @@ def test_every_listing_can_be_had_as_table_json_and_yaml():
     }
 
 
+@pytest.mark.parametrize(
+    ("endpoints", "told"),
+    [
+        (0, "host2 may go"),
+        (1, "host2 may go; 1 endpoint still runs on it"),
+        (2, "host2 may go; 2 endpoints still run on it"),
+    ],
+)
+def test_a_host_that_is_drained_is_told_with_what_still_runs_there(endpoints, told):
+    assert told == may_go("host2", endpoints)
+
+
 def test_the_version_is_printed():
     for words in (["version"], ["--version"]):
         assert __version__ in CliRunner().invoke(root, words).stdout
@@ -462,15 +475,51 @@ def test_a_black_hole_is_told_with_the_link_and_with_the_path_that_has_it(host, 
     hole = BlackHole(source="h", target="b", size=1500)
     words = "packets of 1500 bytes and more do not pass from h to b"
     link = LinkReport(host="b", up=True, rtt=0.4, loss=0.0, cost=400, session=True, holes=(hole,))
-    route = RouteReport(host="b", routing="hops", path=("b",), hops=1, holes=(hole,))
+    route = RouteReport(
+        host="b", routing="hops", path=("b",), hops=1, holes=(hole,), unmeasured=("c - b",)
+    )
     host.agent.host.told |= {
         "routes": Routes(routes=(route,)),
         "status": RoutedReport(host="h", links=(link,), hosts=2),
     }
-    assert words in seaway("route", "ls")
+    assert f"{words}; not measured: c - b" in seaway("route", "ls")
     assert f"link: b is up, 0.4 ms; {words}" in seaway("status").splitlines()
     found = [f for f in health.of_links(Client(host.socket)) if f.level != "ok"]
     assert [("link", "warning", words)] == [(f.check, f.level, f.found) for f in found]
+
+
+@pytest.mark.parametrize(
+    ("drops", "told"),
+    [
+        ({"no_probe": 1}, ["refused of what came by UDP 8481: no_probe 1"]),
+        ({"probe_number": 999, "isolated": 5}, []),
+        (
+            {"probe_number": 1000, "no_probe": 2},
+            ["refused of what came by UDP 8481: no_probe 2, probe_number 1000"],
+        ),
+    ],
+)
+def test_the_doctor_tells_what_was_refused_at_the_port_of_probes(host, drops, told):
+    host.agent.host.counted |= {(7, reason): packets for reason, packets in drops.items()}
+    found = [f.found for f in health.findings(Client(host.socket))]
+    assert told == [words for words in found if "refused" in words]
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "end"),
+    [(("c", "b"), "off", "; reached through c"), ((), "warning", ""), (("b",), "warning", "")],
+)
+def test_doctor_warns_of_a_link_that_is_down_where_nothing_leads_around(host, path, level, end):
+    join(host)
+    link = LinkReport(host="b", up=False, rtt=0.0, loss=0.0, cost=0, session=False)
+    route = RouteReport(host="b", routing="hops", path=path)
+    host.agent.host.told |= {
+        "routes": Routes(routes=(route,)),
+        "status": RoutedReport(host="h", links=(link,), hosts=2),
+    }
+    found = [f for f in health.of_links(Client(host.socket)) if f.check == "link"]
+    words = f"b does not answer by UDP 8481{end}"
+    assert [(level, words)] == [(f.level, f.found) for f in found]
 
 
 def test_a_host_that_is_not_reached_is_listed_as_such(host, seaway):

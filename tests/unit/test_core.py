@@ -13,11 +13,12 @@ from fakes_keys import FakeKeys
 from seaway.model.facts import Path
 from seaway.model.reports import BlackHole
 from seaway.model.routing import Member, Orders
-from seaway.routed.core import SETTLING, Core
+from seaway.routed.core import LATELY, SETTLING, Core
 from seaway.routed.messages import Ask, Summary, encode
 from seaway.routed.neighbours import PROBED
 from seaway.routed.packet import ANSWER, FORMAT, HEADERS, QUESTION, Packet, decode
 from seaway.routed.probes import DEFAULT, FRESH
+from seaway.routed.talk import QUIET
 
 STEP = 0.02  # seconds
 PROMISED = 1.0
@@ -253,11 +254,62 @@ def test_a_pair_that_talks_is_probed_and_then_known_to_fail_also_after_a_restart
     before = world.path("h00", "h04")
     assert "h04" == before[-1]
 
+    nothing_is_sent(world, 2 * QUIET)  # so it is probed because it failed
+    world.run(FRESH)
     world.kill("h00")
     world.begin("h00")
     for _ in range(30):
         world.run(0.1)
         assert before == world.path("h00", "h04")
+
+
+@pytest.mark.parametrize(("how", "within"), [("dead", 3), ("hole", 10)])
+def test_a_pair_that_talked_and_failed_is_probed_until_it_was_sound_for_long(how, within):
+    """Nothing is sent there any more, as the path goes by a third: were it probed no more, then the
+    segment took it for granted, and packets went into the dead link again.
+    """
+    names, ends = [f"h{number:02}" for number in range(19)], ["h00", "h04"]
+    dead: set[str] = set()
+    world = World(
+        names, lambda one, other: {one, other} != dead, segments=(IPv4Network("10.0.0.0/24"),)
+    )
+    world.run(SETTLING + 1)
+    assert "h04" == choose_another(world, "h00")
+    world.run(PROMISED + FRESH)
+    assert ends == world.path(*ends)
+
+    if how == "dead":
+        dead |= {*ends}
+    else:
+        world.swallowed.add(("h00", "h04"))
+    world.run(within)
+    around = world.path(*ends)
+    assert 3 == len(around)
+    nothing_is_sent(world, 2 * QUIET)
+    world.run(1)
+    assert () == world.hosts["h00"].core.talk.hosts
+    assert around == world.path(*ends)
+
+    dead.clear()
+    world.swallowed.clear()
+    world.run(within)
+    nothing_is_sent(world, QUIET / 2)
+    world.run(1)
+    assert ends == world.path(*ends)
+    assert "h04" in world.hosts["h00"].core.prober.links
+    nothing_is_sent(world, QUIET)
+    world.run(1)
+    assert ends == world.path(*ends)
+    for one, other in (ends, ends[::-1]):
+        assert other not in world.hosts[one].core.prober.links
+
+
+def nothing_is_sent(world: World, seconds: float) -> None:
+    """For so long: all sleep meanwhile."""
+    for end in range(10, int(seconds) + 10, 10):
+        for host in world.hosts.values():
+            host.core.count({}, world.now + end)
+    world.now += seconds
 
 
 def test_a_black_hole_in_one_direction_is_gone_around_by_both_ends_until_it_is_mended():
@@ -346,6 +398,27 @@ def test_nobody_else_can_answer_for_a_host():
         core.flood.receive("b", encode(message), world.now)
     assert {"asked", "repeated"} <= core.flood.counts.keys()
     assert {"forged": 1, "no probe": 1, "of others": 3, "repeated": 1} == core.wrong()
+
+
+def test_an_answer_of_a_host_that_left_is_nobodys_forgery_for_a_while():
+    world = World("abc", lambda *_: True)
+    world.run(SETTLING + 2)
+    core = world.hosts["a"].core
+    number = core._keys.number("c")
+    left = world.hosts.pop("c")
+    core.obey(world.orders(world.hosts["a"]))
+    answer = Packet(ANSWER, 1, 3, number, 7).encode()
+    core.hear(answer, str(left.address), world.now)
+    assert (1, {}) == (core.refused["of who left"], core.wrong())
+    core.hear(answer, str(left.address), world.now + LATELY + 1)
+    assert {"of others": 1} == core.wrong()
+
+
+def test_an_answer_of_a_host_whose_key_is_not_known_yet_is_no_forgery():
+    world = World("ab", lambda *_: True)
+    core = world.hosts["a"].core
+    core.hear(Packet(ANSWER, 1, 2, 3, 4).encode(), "10.0.0.2", world.now)
+    assert (1, {}) == (core.refused["of no key yet"], core.wrong())
 
 
 def test_what_it_knows_is_told_of_each_routing_that_is_asked_for():

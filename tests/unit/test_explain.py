@@ -80,8 +80,8 @@ def test_no_detour_is_shorter_and_each_has_its_reason(seed, routing):
 def test_the_reason_is_told_in_the_words_of_the_routing():
     told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "c", 2), ("c", "z", 3), ("a", "z", 9)])
     assert {
-        "c": "it costs 3 us more",
-        "z": "it costs 7 us more",
+        "c": "it costs 0.003 ms more",
+        "z": "it costs 0.007 ms more",
     } == reasons(told, "z")
     assert {
         "b": "hops: 2, not 1",
@@ -99,7 +99,7 @@ def test_of_equal_ways_the_ones_whose_names_come_first_are_taken():
 
 def test_a_longer_round_trip_is_told_where_the_hops_are_as_many():
     told = agreed([("a", "b", 1), ("b", "z", 1), ("a", "c", 2), ("c", "z", 3)])
-    assert {"c": "its round trip takes 3 us more"} == reasons(told, "z", "hops")
+    assert {"c": "its round trip takes 0.003 ms more"} == reasons(told, "z", "hops")
 
 
 def test_a_way_that_leads_back_is_told_as_such():
@@ -128,6 +128,15 @@ def test_a_black_hole_is_told_on_the_way_and_as_what_is_wrong_with_a_detour():
         lost = reasons(told, "z", routing)["z"]
         assert "packets of 1500 bytes and more do not pass from z to a" == lost
         assert (BlackHole(source="y", target="a", size=1500),) == told_of(told, "y", routing).holes
+
+
+def test_a_link_that_is_taken_for_granted_is_told_as_not_measured():
+    """All are in one segment; d has just joined, and nobody but c has probed it yet."""
+    links = [("a", "b", 1), ("b", "c", 1), ("c", "d", 1)]
+    told = agreed(links, **dict.fromkeys("abcd", ("s",)))
+    report = told_of(told, "d", "hops")
+    assert (("d",), ("a - d",)) == (report.path, report.unmeasured)
+    assert () == told_of(agreed(links), "d", "hops").unmeasured
 
 
 def test_a_host_that_drains_is_told_to_pass_nothing_on():

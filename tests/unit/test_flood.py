@@ -348,6 +348,38 @@ def test_a_summary_is_told_once_a_session():
     assert WRONG[0] + 1 == net.floods["b"].counts["repeated"]
 
 
+def test_a_summary_without_an_end_ends_the_session_and_fills_no_memory():
+    net = line("a", "b", "c")
+    net.cut("b", "c")
+    net.connect("b", "c")
+    parts = (
+        Summary(tuple(Known(f"x{part}-{n}", 1, b"x") for n in range(500)), last=False)
+        for part in range(1000)
+    )
+    heard = sum(1 for _ in takewhile(bool, (hear(net, "b", "c", part) for part in parts)))
+
+    assert WRONG[0] + 2 == heard
+    assert {} == net.floods["b"]._sessions["c"]._theirs
+
+
+def test_who_knows_of_many_hosts_that_are_no_members_here_yet_is_heard_to_the_end():
+    net = line("a", "b", "c")
+    net.cut("b", "c")
+    net.connect("b", "c")
+    for part in range(10):
+        known = tuple(Known(f"x{part}-{n}", 1, b"x") for n in range(500))
+        assert hear(net, "b", "c", Summary(known, last=part == 9))
+    sent = [decode(data) for data in net.floods["b"].send("c", net.now, 99)]
+
+    assert 3 == sum(isinstance(message, Announcement) for message in sent)
+
+
+def test_who_asks_for_hosts_that_nobody_knows_is_sent_nothing():
+    net = line("a", "b", "c")
+    assert hear(net, "b", "c", Ask(tuple(f"x{n}" for n in range(500))))
+    assert not net.floods["b"].waits("c")
+
+
 def test_of_a_host_that_announces_all_the_time_the_last_is_passed_on_and_not_each():
     net = line("a", "b")
     for number in range(200):
@@ -357,6 +389,72 @@ def test_of_a_host_that_announces_all_the_time_the_last_is_passed_on_and_not_eac
 
     net.pass_time(1)
     assert state("a", 199) == net.states("b")["a"]
+
+
+class Counting(FakeKeys):
+    """How often something was verified."""
+
+    verified = 0
+
+    def holds(self, host: str, credential: bytes, body: bytes, signature: bytes) -> bool:
+        self.verified += 1
+        return super().holds(host, credential, body, signature)
+
+
+def flooded(net: Net, source: str, seconds: float, messages: Iterable[Message]) -> int:
+    """Those messages come to `b`, a thousand each second, until it has enough: how many came."""
+    end, came = net.now + seconds, 0
+    for message in messages:
+        if net.now >= end or not hear(net, "b", source, message):
+            break
+        came += 1
+        net.now += 0.001
+        if came % 100 == 0:
+            net.floods["b"].tick(net.now)
+    return came
+
+
+def test_a_host_that_floods_with_what_is_new_is_not_verified_each_time_and_is_cut_off():
+    net = line("a", "b", "c")
+    keys = net.floods["b"]._keys = Counting("b")
+    came = flooded(net, "a", 60, (signed("a", 10 + n, n) for n in range(60_000)))
+
+    assert 10_000 < came < 15_000
+    assert keys.verified <= THEIRS[0] + THEIRS[1] * came / 1000 + 1
+    assert not net.floods["b"].admits("a", net.now)
+
+
+def test_who_forges_while_a_host_announces_all_the_time_hides_nothing_and_is_cut_off():
+    net = line("a", "b", "c")
+    for number in range(40):
+        hear(net, "b", "a", signed("a", 10 + number, number))
+    assert hear(net, "b", "c", signed("a", 99, 7, by="c"))
+    net.pass_time(1)
+    net.pass_time(1)
+    assert state("a", 39) == net.states("b")["a"]
+    assert 1 == net.floods["b"].counts["forged"]
+
+    for number in range(40, 40 + 2 * WRONG[0]):
+        for more in range(THEIRS[0]):  # so that what is forged is early
+            hear(net, "b", "a", signed("a", 100 * number + more, number))
+        if not hear(net, "b", "c", signed("a", 100 * number + 99, 7, by="c")):
+            break
+        net.pass_time(0.3)
+    assert not net.floods["b"].admits("c", net.now)
+    assert net.floods["b"].admits("a", net.now)
+
+
+def test_the_credential_that_came_too_early_counts_for_what_came_after_it():
+    net = line("a", "b", "c")
+    for number in range(20):
+        hear(net, "b", "a", signed("a", 10 + number, number))
+    net.floods["b"]._credentials.clear()
+    hear(net, "b", "a", signed("a", 30, 30))
+    hear(net, "b", "a", replace(signed("a", 31, 31), credential=b""))
+    net.pass_time(1)
+
+    assert state("a", 31) == net.states("b")["a"]
+    assert 0 == net.floods["b"].counts["unsigned"]
 
 
 def test_an_earlier_one_that_took_longer_does_not_hide_the_last():

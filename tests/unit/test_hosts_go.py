@@ -302,6 +302,33 @@ def test_the_last_control_host_and_the_host_itself_are_not_removed_by_mistake(tm
     run(tmp_path, scenario)
 
 
+def test_who_keeps_the_records_of_all_is_removed_by_nobody(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        three = await cluster.join("three", at="two")
+        for host in (two, three):
+            with pytest.raises(Conflict, match="records of the whole cluster are on host 'one'"):
+                await host.intents.remove_host("one", force=True)
+        assert ["one", "two", "three"] == [r.host.name for r in await two.intents.hosts()]
+        await one.intents.create_token(NewToken())
+
+    run(tmp_path, scenario)
+
+
+def test_all_that_a_removal_would_lose_is_told_at_once(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        await one.agent.attach("web")
+        words = "has 1 endpoints: .*; and it is the last control host"
+        with pytest.raises(Conflict, match=words) as refused:
+            await two.intents.remove_host("one", force=False)
+        assert "first detach them, and have another one join by" in refused.value.hint
+
+    run(tmp_path, scenario)
+
+
 def test_a_host_leaves_and_what_it_had_is_free(tmp_path):
     async def scenario(cluster):
         one = await cluster.first()

@@ -15,10 +15,12 @@ import pytest
 from msgspec.structs import replace
 from tests.clusters import records, run
 
+from seaway.cluster.calls import Unreached
 from seaway.errors import Conflict, Forbidden, Invalid, Unavailable, Unsupported
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.facts import Block, Cluster, Peer, Token
 from seaway.model.requests import NewNetwork, NewToken
+from seaway.setup.joining import unfinished
 from seaway.trust.folder import Folder
 
 
@@ -92,6 +94,21 @@ def test_what_one_host_changes_all_others_learn(tmp_path):
         ),
         ({"underlay": (ip_address("::1"),)}, Invalid, "no other host reaches this one at ::1"),
         (
+            {"underlay": (ip_address("::ffff:192.0.2.1"),)},
+            Invalid,
+            "no other host reaches this one at ::ffff:",
+        ),
+        (
+            {"underlay": (ip_address("2001:db8::9"), ip_address("192.0.2.1"))},
+            Conflict,
+            r"192\.0\.2\.1 is where host 'one' \(number 1\) is reached .*--advertise .* rm one",
+        ),
+        (
+            {"underlay": (ip_address("10.208.0.7"),)},
+            Conflict,
+            r"10\.208\.0\.7 is in the pool 10\.208\.0\.0/12 of the cluster \(.*--advertise ADDR",
+        ),
+        (
             {"foreign": (ForeignPrefix(ip_network("10.208.3.0/24")),)},
             Conflict,
             "the pool 10.208.0.0/12 of the cluster overlaps 10.208.3.0/24, a route of this host",
@@ -138,6 +155,9 @@ def test_who_reaches_elsewhere_what_the_cluster_has_outside_its_pools_is_refused
         bad, good = (ForeignPrefix(ip_network(prefix)) for prefix in (reached, "192.0.2.0/24"))
         with pytest.raises(Conflict, match=words):
             await cluster.ask_to_join("new", token, foreign=(good, bad))
+        inside = str(bad.prefix[3])
+        with pytest.raises(Conflict, match=f"{inside} is in {words.removesuffix(' overlaps')}"):
+            await cluster.ask_to_join("new", token, address=inside)
         await cluster.ask_to_join("new", token, foreign=(good,))
 
     run(tmp_path, scenario)
@@ -179,6 +199,16 @@ def test_tokens_that_do_not_hold_let_nobody_in(tmp_path):
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(("ttl", "told"), [(0, "so short a time"), (4e7, "so long a time")])
+def test_a_token_holds_for_a_second_to_a_year(tmp_path, ttl, told):
+    async def scenario(cluster):
+        await cluster.first()
+        with pytest.raises(Invalid, match=told):
+            await cluster.token(ttl=ttl)
+
+    run(tmp_path, scenario)
+
+
 def test_who_guesses_tokens_has_to_wait_also_behind_another_host(tmp_path):
     async def scenario(cluster):
         await cluster.first()
@@ -189,10 +219,19 @@ def test_who_guesses_tokens_has_to_wait_also_behind_another_host(tmp_path):
             for _ in range(5):
                 with pytest.raises(Forbidden):
                     await cluster.ask_to_join("three", wrong, at)
-            with pytest.raises(Unavailable, match="too many wrong join tokens"):
+            with pytest.raises(Unavailable, match="too many wrong join tokens") as error:
                 await cluster.ask_to_join("three", good, at)
+            assert unfinished(error.value).hint.startswith("try again in ")
 
     run(tmp_path, scenario)
+
+
+def test_a_join_that_nobody_answered_is_to_be_repeated():
+    error = unfinished(Unreached("192.0.2.1 does not answer", "is it up?"))
+    assert ("192.0.2.1 does not answer", "repeat the command: what was begun is finished") == (
+        error.message,
+        error.hint,
+    )
 
 
 def test_a_join_whose_answer_was_lost_is_finished_by_the_same_command(tmp_path):
@@ -211,6 +250,47 @@ def test_a_join_whose_answer_was_lost_is_finished_by_the_same_command(tmp_path):
     run(tmp_path, scenario)
 
 
+def test_where_a_host_is_reached_that_is_gone_another_one_may_be(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        token = await cluster.token()
+        await cluster.ask_to_join("two", token)
+        with pytest.raises(Conflict, match=r"192\.0\.2\.9 is where host 'two' \(number 2\)"):
+            await cluster.ask_to_join("three", token, address="192.0.2.9")
+        await one.intents.remove_host("two", force=False)
+        joined = await cluster.ask_to_join("three", token, address="192.0.2.9")
+        assert 3 == joined.host.number
+
+    run(tmp_path, scenario)
+
+
+def test_no_network_is_made_around_where_a_host_is_reached(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        await cluster.ask_to_join("two", await cluster.token())
+        for taken, host in (("192.0.2.0/29", "one"), ("192.0.2.8/29", "two")):
+            wish = NewNetwork(name="own", subnets=(ip_network(taken),))
+            with pytest.raises(Conflict, match=f"overlaps .*, where host '{host}' is reached"):
+                await one.intents.create_network(wish)
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_is_reached_inside_the_cluster_becomes_no_control_host(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        (record,) = one.intents.facts.all(Cluster)
+        services = (ip_network("192.0.2.0/29"),)
+        await one.intents.records.commit([replace(record, service_subnets=services)])
+        with pytest.raises(
+            Conflict, match=r"192\.0\.2\.1 is in the service subnet 192\.0\.2\.0/29"
+        ):
+            await cluster.token()
+        assert not one.keeper.whole
+
+    run(tmp_path, scenario)
+
+
 def test_another_machine_of_the_same_name_is_refused(tmp_path):
     async def scenario(cluster):
         await cluster.first()
@@ -219,6 +299,21 @@ def test_another_machine_of_the_same_name_is_refused(tmp_path):
         Folder(cluster.path / "two" / "trust").joining.unlink()
         with pytest.raises(Conflict, match=r"has a host 'two' already .* seaway host rm two"):
             await cluster.ask_to_join("two", token)
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_asks_again_is_reached_where_it_says_now(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        token = await cluster.token()
+        first = await cluster.ask_to_join("two", token, underlay=(ip_address("192.0.2.7"),))
+        mended = await cluster.ask_to_join("two", token, underlay=(ip_address("192.0.2.8"),))
+        assert first.host.number == mended.host.number
+        (peer,) = one.intents.facts.all(Peer)
+        assert (ip_address("192.0.2.8"),) == mended.host.underlay == peer.underlay
+        with pytest.raises(Conflict, match="is where host 'one'"):
+            await cluster.ask_to_join("two", token, underlay=one.intents.here.underlay)
 
     run(tmp_path, scenario)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from functools import partial
 from ipaddress import ip_address
+from operator import add
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +20,7 @@ from seaway.model.store import Committed, Committing, Stored
 from seaway.trust import authority, certificates, contexts
 from seaway.trust.certificates import Identity
 from seaway.trust.folder import Folder
+from seaway.trust.refusals import LASTING
 from seaway.upkeep import Upkeep
 
 
@@ -34,6 +37,9 @@ def forged(cluster, name, host="two", **how):
     return folder
 
 
+KNOWN_LATE = {"c": "stranger", "d": "two"}
+
+
 def test_certificates_that_are_not_right_are_refused_counted_and_told_why(tmp_path):
     async def scenario(cluster):
         one = await cluster.first()
@@ -48,10 +54,13 @@ def test_certificates_that_are_not_right_are_refused_counted_and_told_why(tmp_pa
         ):
             with pytest.raises((Forbidden, Unavailable)):
                 await ask(cluster, forged(cluster, name, **how))
-        with pytest.raises(Forbidden, match="this cluster has no host 'stranger'"):
-            await ask(cluster, forged(cluster, "c", host="stranger"))
-        with pytest.raises(Forbidden, match="that key is not that of host 'two'"):
-            await ask(cluster, forged(cluster, "d", host="two"))
+        strangers = {name: forged(cluster, name, host=host) for name, host in KNOWN_LATE.items()}
+        for later in (0.0, LASTING + 1):  # perhaps it has joined, and is not known yet
+            one.keeper.refusals.clock = partial(add, later, time.monotonic())
+            with pytest.raises(Forbidden, match="this cluster has no host 'stranger'"):
+                await ask(cluster, strangers["c"])
+            with pytest.raises(Forbidden, match="that key is not that of host 'two'"):
+                await ask(cluster, strangers["d"])
         counted = {r.why: r.times for r in one.intents.status().refused}
         assert {
             "certificate of another CA",

@@ -463,6 +463,20 @@ def test_a_restart_knows_what_was_there(tmp_path: Path) -> None:
     run(tmp_path, second)
 
 
+def test_an_endpoint_whose_network_a_restored_store_has_lost_is_told_and_can_go(
+    tmp_path: Path,
+) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("web")
+        agent.intents.facts.change(Network, endpoint.network, None)
+        told = await agent.intents.check_endpoint("web")
+        assert "network 'default' is not there" == told[-1]
+        await agent.intents.detach("web")
+        assert [] == agent.intents.endpoints()
+
+    run(tmp_path, scenario)
+
+
 def test_what_is_missing_inside_a_container_is_put_back_and_reported(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         endpoint = await agent.attach("web")

@@ -152,6 +152,20 @@ def test_a_key_that_is_not_the_one_of_the_hosts_record_does_not_count():
     assert keeper.holds("a", new.credential, b"body", new.sign(b"body"))
 
 
+def test_a_host_that_joins_or_leaves_takes_nobody_elses_link(keys):
+    """What was clear of the others stays: answers that come meanwhile are not forged."""
+    a, b = keys["a"], keys["b"]
+    digest = "" if isinstance(b, FakeKeys) else key_digest(b._key.public_key())
+    a.know({"b": digest})
+    assert a.learn("b", b.credential)
+    number = a.number("b")
+    assert number is not None
+
+    for members in ({"b": digest, "c": "0" * 64}, {"b": digest}):
+        a.know(members)
+        assert number == a.number("b")
+
+
 @pytest.mark.parametrize("bad", [b"", b"nothing", Authority().pem])
 def test_what_is_no_key_is_told_as_such(bad):
     with pytest.raises(Invalid):

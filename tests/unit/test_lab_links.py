@@ -54,14 +54,37 @@ def test_a_file_says_it_link_by_link(tmp_path):
         ("host1 host2 delay=-1", Invalid, "expected 0 to 10000 ms"),
         ("host1 host2 rate=fast", Invalid, "'fast' is no rate"),
         ("host1 host2 delay=nan", Invalid, "'nan' is no delay"),
+        ("host1 host2 delay", Invalid, "delay wants a value (expected 0 to 10000 ms)"),
     ],
 )
 def test_a_bad_file_is_told(tmp_path, line, kind, told):
-    (tmp_path / "bad").write_text(line)
+    (tmp_path / "bad").write_text(f"host1 host2\n{line}")
 
     with pytest.raises(kind) as caught:
         links.laid_out(str(tmp_path / "bad"), HOSTS)
     assert told in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path}/bad:2: ")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "there is no link in "),
+        (b"# a ring\n", "there is no link in "),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_a_file_without_links_is_told(tmp_path, data, told):
+    (tmp_path / "empty").write_bytes(data)
+    with pytest.raises(Invalid, match=told):
+        links.laid_out(str(tmp_path / "empty"), HOSTS)
+
+
+def test_a_value_that_would_not_be_used_is_refused():
+    link = Link(hosts=("host1", "host2"))
+    for quality in ("up", "down"):
+        with pytest.raises(Invalid, match=f"a link that goes {quality} takes no value"):
+            links.changed(link, quality, "4")
 
 
 def test_a_topology_that_is_neither_known_nor_a_file_is_told():

@@ -19,6 +19,7 @@ from seaway.routed import streams
 from seaway.routed.credentials import Credentials
 from seaway.routed.daemon import Begun, Daemon
 from seaway.routed.orders_file import OrdersFile, OrdersTarget
+from seaway.routed.outlets import Outlet
 from seaway.routed.places import Places
 from seaway.routed.senses import Senses
 from seaway.trust.certificates import key_digest
@@ -56,15 +57,16 @@ class Still:
 
 @asynccontextmanager
 async def listening(
-    path: Path, authority: Authority, given: Orders
+    path: Path, authority: Authority, given: Orders, *outlets: Outlet
 ) -> AsyncIterator[tuple[Daemon, int]]:
     """And at which port of this machine's own."""
     trust = folder(path / "a", authority, authority.host("a"))
     places = Places(run=path, trust=trust.path, link_state=path / "link-state")
     async with asyncio.TaskGroup() as group:
-        daemon = Daemon(places, Begun(given, (), Senses(Still(), Still()), asyncio.Event()), group)
-        async with await daemon._sessions.listen(HERE, 0) as server:
-            yield daemon, server.sockets[0].getsockname()[1]
+        senses = Senses(Still(), Still())
+        daemon = Daemon(places, Begun(given, outlets, senses, asyncio.Event()), group)
+        async with daemon._sessions.listen(HERE, 0) as port:
+            yield daemon, port
         for task in daemon.tasks:
             task.cancel()
 
@@ -132,5 +134,42 @@ def test_it_ends_when_this_host_is_another_one(tmp_path):
             target.put({ORDERS_KEY: replace(alone, host="z")})
             await daemon._ended.wait()
             looking.cancel()
+
+    asyncio.run(scenario())
+
+
+class Full:
+    """An outlet that takes nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def know(self, numbers: object) -> None:
+        """Any will do."""
+
+    def turn(self, _turn: object) -> None:
+        self.asked.append("turn")
+        raise OSError("full")
+
+    def dead(self, _hosts: object) -> None:
+        self.asked.append("dead")
+        raise OSError("full")
+
+
+def test_an_outlet_that_refuses_all_ends_nothing(tmp_path):
+    authority, full = Authority(), Full()
+    given = orders(authority.host("b"))
+
+    async def scenario() -> None:
+        async with (
+            listening(tmp_path, authority, given, full) as (daemon, _),
+            asyncio.timeout(20),
+        ):
+            works = [daemon.start(work(), "work") for work in (daemon._probe, daemon._compute)]
+            await until(lambda: {"turn", "dead"} <= {*full.asked})
+            looking = daemon.start(daemon._look(OrdersFile(tmp_path / "orders")), "look")
+            full.asked.clear()
+            await until(lambda: {"turn", "dead"} <= {*full.asked})
+            assert not any(work.done() for work in (*works, looking))
 
     asyncio.run(scenario())

@@ -238,6 +238,23 @@ def test_a_published_port_of_another_host_is_asked_by_way_of_the_world(two):
     )
 
 
+def test_by_the_hosts_own_routes_nobody_knows_of_a_host_that_it_does_not_see():
+    """In a line, a and c have no link: what goes to c's address in the underlay is lost."""
+    line = Hosts("abc")
+    line["a"].path("c", via="b")
+    one = line["a"].attach("web", 2)
+    line["c"].attach("web", 2, "8080:80")
+    last = line.trace("a", asks(one, "192.0.2.3", 8080))[-1]
+    assert ("a", "routes", "unknown", "c") == (last.host, last.at, last.decision, last.to)
+    leads = "; its address in the cluster, 10.223.0.3, leads there"
+    assert f"nobody knows whether it arrives: the path to c goes by b{leads}" == last.why
+
+    line["a"].lookups.dead |= {3}
+    assert f"the link to c is down{leads}" == line.trace("a", asks(one, "192.0.2.3", 8080))[-1].why
+    line["a"].lookups.dead |= {2}
+    assert "the link to c is down" == line.trace("a", asks(one, "192.0.2.3", 8080))[-1].why
+
+
 # Between hosts
 
 

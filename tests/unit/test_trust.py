@@ -25,7 +25,7 @@ from seaway.trust.authority import Authority
 from seaway.trust.certificates import Identity
 from seaway.trust.folder import Folder
 from seaway.trust.keeper import Keeper
-from seaway.trust.refusals import MOST, WITHIN, Refusals
+from seaway.trust.refusals import LASTING, MOST, WITHIN, Refusals
 
 NOW = float(int(time.time()))
 DAY = 86400.0
@@ -491,6 +491,21 @@ def test_what_nobody_asks_for_any_more_is_forgotten():
     for n in range(5000):
         refusals.wrong_token(f"10.{n >> 8}.{n & 255}.1")
     assert 1024 == len(refusals._wrong)
+
+
+def test_a_host_that_has_just_joined_or_left_is_not_counted_and_one_that_goes_on_is():
+    clock = Clock(0.0)
+    refusals = Refusals(clock)
+    for n in range(5000):
+        refusals.count_lasting("certificate not of a host's record", f"{n}")
+    clock.now = LASTING - 0.1
+    refusals.count_lasting("certificate not of a host's record", "4999")
+    assert not refusals.counts
+    clock.now = LASTING + 0.1
+    refusals.count_lasting("certificate not of a host's record", "new")
+    refusals.count_lasting("certificate not of a host's record", "4999")
+    assert 1 == refusals.counts["certificate not of a host's record"]
+    assert 1024 == len(refusals._first)
 
 
 def test_a_flood_of_refusals_is_counted_and_told_seldom():

@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -140,7 +141,10 @@ class HostServer:
 
     def _refused(self, why: str, address: str) -> None:
         if self._keeper.refusals.count(why):
-            log.warning("refused", why=why, address=address.removeprefix("::ffff:"))
+            self._log_refused(why, address)
+
+    def _log_refused(self, why: str, address: str) -> None:
+        log.warning("refused", why=why, address=address.removeprefix("::ffff:"))
 
     def _admit(self, request: web.Request, route: Route | None) -> Caller:
         transport = request.transport
@@ -156,7 +160,9 @@ class HostServer:
         try:
             return Caller(self._doors.intents.host_of(shown).name, address)
         except SeawayError:
-            self._refused("certificate not of a host's record", address)
+            why, whom = "certificate not of a host's record", sha256(shown).hexdigest()
+            if self._keeper.refusals.count_lasting(why, whom):
+                self._log_refused(why, address)
             raise
 
 

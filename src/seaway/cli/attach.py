@@ -20,7 +20,9 @@ from seaway.cli.endpoint import LINES
     shell_complete=options.complete_network,
     help="Which network.",
 )
-@click.option("--name", default="", help="Unique in its network. [default: that of NETNS]")
+@click.option(
+    "--name", default="", help="Unique in its network on this host. [default: that of NETNS]"
+)
 @click.option("--interface", default="eth0", show_default=True, help="Its name inside.")
 @click.option("--container", default="", help="The runtime's id. [default: of the namespace]")
 @click.option("--address", multiple=True, help="A certain address of each family, if free.")

@@ -81,16 +81,22 @@ def drain(name: str, within: str, *, undo: bool, force: bool) -> None:
     deadline, agent = time.monotonic() + parse_duration(within), options.agent()
     if undo:
         agent.undrain_host(name)
-        click.echo(f"host {name} is in use again")
+        click.echo(f"{name} is in use again")
         return
     told = agent.drain_host(name, force=force)
     while not told.ready:
         if time.monotonic() > deadline:
-            raise Unavailable(f"host {name} drains, but {_waiting(told)}", "repeat to wait on")
+            raise Unavailable(f"{name} drains, but {_waiting(told)}", "repeat to wait on")
         time.sleep(_POLL)
         told = agent.drained_host(name)
-    left = f"; {told.endpoints} endpoints still run on it" if told.endpoints else ""
-    click.echo(f"host {name} may go{left}")
+    click.echo(may_go(name, told.endpoints))
+
+
+def may_go(name: str, endpoints: int) -> str:
+    if not endpoints:
+        return f"{name} may go"
+    run = "1 endpoint still runs" if endpoints == 1 else f"{endpoints} endpoints still run"
+    return f"{name} may go; {run} on it"
 
 
 def _waiting(told: DrainReport) -> str:
@@ -108,4 +114,4 @@ def _waiting(told: DrainReport) -> str:
 def rm(name: str, *, force: bool) -> None:
     """Remove another host from the cluster, dead or alive; its addresses are free."""
     options.agent().remove_host(name, force=force)
-    click.echo(f"host {name} is removed")
+    click.echo(f"{name} is removed")

@@ -42,7 +42,8 @@ def up(name: str, *, hosts: int, topology: str, world: bool, agents: bool) -> No
 
     _must_be_root()
     clean_up_first()
-    click.echo(f"making {hosts} host(s) ...", err=True)
+    labs.check(name, hosts, topology)
+    click.echo(f"making {hosts} host{'s' * (hosts > 1)} ...", err=True)
     made = labs.up(name, hosts=hosts, world=world, agents=agents, topology=topology)
     titles = ", ".join(host.name for host in made.everyone)
     click.echo(f"lab {made.name} is up: {titles}")

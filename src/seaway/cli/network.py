@@ -37,7 +37,9 @@ LINES: dict[str, Callable[[NetworkReport], Any]] = {
 }
 
 
-_MTU = click.option("--mtu", type=int, help="Of its interfaces. [default: the uplink's]")
+_MTU = click.option(
+    "--mtu", type=int, help="Of its interfaces. [default: the uplink's, less what carries it]"
+)
 _ROUTINGS = {
     "hops": "the fewest hosts in the middle, then the shortest round trip",
     "latency": "what takes least time, by round trip, loss and load",

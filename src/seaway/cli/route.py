@@ -56,6 +56,7 @@ def _taken(report: RouteReport) -> str:
     notes = [f"flows shared with: {', '.join(report.equal)}"] if report.equal else []
     notes += [f"backup: {report.backup}"] if report.backup else []
     notes += [hole.told() for hole in report.holes]
+    notes += [f"not measured: {', '.join(report.unmeasured)}"] if report.unmeasured else []
     return "; ".join(notes)
 
 

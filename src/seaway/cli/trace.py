@@ -49,7 +49,7 @@ def _decision(step: Step) -> str:
         "pass": "to the host's stack",
         "leave": f"to the world by {step.to}",
         "drop": f"dropped: {step.reason}" if step.reason else "dropped",
-        "unknown": "not asked",
+        "unknown": f"to {step.to}, {step.how}: nobody knows" if step.at else "not asked",
     }
     return words[step.decision]
 

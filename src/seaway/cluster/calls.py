@@ -6,6 +6,9 @@ What TLS refused is told in words: by whose certificate, and why.
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,6 +29,7 @@ _CONNECT, _ANSWER = 5.0, 30.0  # seconds
 _INSIDE = 2.0  # to connect to an address inside the cluster: of who is off at that, too
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _NOT_YET = 9
+_NUMBERS = re.compile(r"\[Errno ([0-9]+)\]")
 
 
 class Unreached(Unavailable):
@@ -177,9 +181,23 @@ def _unreachable(to: AgentAddress, error: BaseException) -> SeawayError:
         return Unreached(f"{to} hung up", "does it refuse this host? see its: seaway status")
     if isinstance(cause, TimeoutError):
         return Unreached(f"{to} does not answer", "is it up, and TCP port 8480 open to us?")
-    return Unreached(
-        f"{to} cannot be asked: {cause}", "is its agent running, and has it a cluster?"
-    )
+    if isinstance(cause, socket.gaierror):
+        name = parse_place(to.address, to.port)[0]
+        return Unreached(
+            f"there is no address of '{name}': {cause.strerror}", "is the name right? or give one"
+        )
+    told = f"{to} cannot be asked: {_in_words(cause)}"
+    return Unreached(told, "is its agent running, and has it a cluster?")
+
+
+def _in_words(cause: BaseException) -> str:
+    """What the system says, without what Python adds to it: which call, and the address again."""
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS as ours is spoken there ({cause.reason})"
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno)
+    several = dict.fromkeys(_NUMBERS.findall(str(cause)))  # of a name that has several addresses
+    return " and ".join(os.strerror(int(number)) for number in several) or str(cause)
 
 
 def _not_believed(to: AgentAddress, cause: ssl.SSLCertVerificationError) -> tuple[str, str]:

@@ -5,18 +5,20 @@ Nothing is changed here; whatever is refused has changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from ipaddress import IPv6Address
 from typing import NoReturn
 
 from msgspec.structs import replace
 
 from seaway.desired.network.blocks import in_the_way
+from seaway.desired.network.underlays import check_underlay, prefixes
 from seaway.errors import Conflict, Exhausted, Invalid, Unsupported
 from seaway.facts import Facts
 from seaway.model import forms
 from seaway.model.addresses import Address, ForeignPrefix, Prefix
 from seaway.model.durations import in_words
-from seaway.model.facts import Cluster, Host, Network, Peer
+from seaway.model.facts import Cluster, Host, Peer
 from seaway.model.membership import Joining
 from seaway.trust.keeper import Keeper
 
@@ -53,6 +55,8 @@ def check_form(joining: Joining) -> None:
     for address in joining.underlay:
         if address.is_loopback or address.is_unspecified or address.is_multicast:
             _refuse_underlay(address)
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            _refuse_underlay(address)
 
 
 def _refuse_underlay(address: Address) -> NoReturn:
@@ -64,19 +68,12 @@ def _refuse_underlay(address: Address) -> NoReturn:
 def check_foreign(facts: Facts, cluster: Cluster, foreign: Iterable[ForeignPrefix]) -> None:
     """What would cut the joining host off from what it reaches without us."""
     known = list(foreign)
-    for prefix, what in _prefixes(facts, cluster):
+    for prefix, what in prefixes(facts, cluster):
         if other := in_the_way(prefix, known):
             raise Conflict(
                 f"{what} {prefix} of the cluster overlaps {other}",
                 "free it there, or join with another host",
             )
-
-
-def _prefixes(facts: Facts, cluster: Cluster) -> Iterator[tuple[Prefix, str]]:
-    yield from ((pool, "the pool") for pool in cluster.pools)
-    yield from ((subnet, "the service subnet") for subnet in cluster.service_subnets)
-    for network in facts.all(Network):
-        yield from ((s, f"network '{network.name}' with") for s in network.subnets)
 
 
 def known_host(facts: Facts, name: str) -> Host | None:
@@ -126,12 +123,15 @@ def _address(subnet: Prefix, number: int) -> Address:
 
 
 def first_control_host(
-    host: Host, cluster: Cluster, keeper: Keeper, underlay: tuple[Address, ...]
+    facts: Facts, host: Host, keeper: Keeper, underlay: tuple[Address, ...]
 ) -> Host:
     """The record of a host that was alone, with the CA that it has now."""
     from seaway.trust.certificates import Identity  # noqa: PLC0415, see trust/__init__.py
 
     forms.check_host(host.name)
+    cluster = facts.get(Cluster, "cluster")
+    assert cluster is not None
     reached = host.underlay or underlay
+    check_underlay(facts, cluster, host.name, reached)
     key = keeper.begin(Identity(cluster.id, host.name, (*reached, *host.addresses)))
     return replace(host, underlay=reached, control=True, key=key)

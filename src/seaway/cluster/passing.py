@@ -13,7 +13,7 @@ from contextlib import aclosing, contextmanager, suppress
 
 import structlog
 
-from seaway.errors import Unavailable
+from seaway.errors import Conflict, Unavailable
 from seaway.model.store import Change, Changes, Committed, Committing, Stored, StoredItem
 from seaway.store.base import Commit, Missed, Moment, Store
 from seaway.store.peers import CIRCLE, VIA, WAIT, PeerStore
@@ -26,12 +26,22 @@ _MOST_HOPS = 16
 
 
 class Passing:
-    """Of one agent: `store` is where its own records lie; `check` refuses what is none."""
+    """Of one agent: `store` is where its own records lie; `check` refuses what is none. Who `keeps`
+    the records of all hosts stays one of them.
+    """
 
-    def __init__(self, host: str, store: Store, check: Callable[[str, bytes], object]) -> None:
+    def __init__(
+        self,
+        host: str,
+        store: Store,
+        check: Callable[[str, bytes], object],
+        *,
+        keeps: bool = False,
+    ) -> None:
         self._host = host
         self._store = store
         self._check = check
+        self._keeps = keeps
         self._wanted = asyncio.Event()
         self._stirred = asyncio.Event()
         self._stands = False
@@ -52,6 +62,11 @@ class Passing:
     async def commit(self, request: Committing, via: str) -> Committed:
         for key, value in request.put.items():
             self._check(key, value)
+        if self._keeps and f"hosts/{self._host}" in request.delete:
+            raise Conflict(
+                f"the records of the whole cluster are on host '{self._host}'",
+                "first move them, there: seaway init --etcd own, or --etcd URL",
+            )
         changes: dict[str, bytes | None] = {**request.put, **dict.fromkeys(request.delete)}
         with self._through(via):
             done = await self._store.commit(changes, request.expect)

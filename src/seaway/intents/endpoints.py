@@ -259,7 +259,8 @@ class EndpointIntents(PublicationIntents, TakingIntents):
         if failure := self._failure(endpoint):
             problems.append(str(failure))
         network = self.facts.get(Network, endpoint.network)
-        assert network is not None
+        if network is None:  # a restored store has lost it
+            return [*problems, f"network '{endpoint.network}' is not there"]
         inside = inside_of(endpoint, network)
         if listed:
             inside = narrowed(inside, listed)

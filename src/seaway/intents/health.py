@@ -58,7 +58,7 @@ class HealthIntents(Desk):
                 Refused(why=why, times=n) for why, n in sorted(self.trust.refusals.counts.items())
             ),
             store_lost=self._lost(),
-            unsent=self.remembering.unsent if self.remembering else 0,
+            unsent=self.remembering.unsent if self.remembering and not self.records.removed else 0,
         )
 
     def _lost(self) -> str:
@@ -74,6 +74,12 @@ class HealthIntents(Desk):
     def _troubles(self) -> Iterator[Failure]:
         for what, why in self.troubles.items():
             yield Failure(target=what, key=self.host.name, error=why)
+        if self.records.removed:
+            why = (
+                "this host was removed from it: what runs here goes on until it is detached; "
+                "seaway leave --force, then join anew"
+            )
+            yield Failure(target="cluster", key=self.host.name, error=why)
 
     def _drops(self) -> tuple[Drops, ...]:
         by_reason: Counter[str] = Counter()

@@ -203,17 +203,20 @@ class HostIntents(VoterIntents):
         log.info("host removed", host=name, number=host.number)
 
     def _refuse_harm(self, host: Host, known: _Known) -> None:
+        """With all that would be lost by it."""
+        harms, hints = [], []
         if endpoints := known.endpoints(host.name):
-            raise Conflict(
-                f"host '{host.name}' has {len(endpoints)} endpoints: {self._named(known, host)}",
-                "detach them first, or give --force and cut them off",
-            )
+            harms.append(f"has {len(endpoints)} endpoints: {self._named(known, host)}")
+            hints.append("detach them")
         if host.control and not any(h.control for h in self._everyone() if h.name != host.name):
-            raise Conflict(
-                f"host '{host.name}' is the last control host: without it no host can join, and no "
-                "certificate is renewed",
-                "first have another one join by: seaway token create --control; or give --force",
+            harms.append(
+                "is the last control host: without it no host can join, and no certificate is "
+                "renewed"
             )
+            hints.append("have another one join by: seaway token create --control")
+        if harms:
+            hint = f"first {', and '.join(hints)}; or give --force and lose it"
+            raise Conflict(f"host '{host.name}' {'; and it '.join(harms)}", hint)
 
     def _named(self, known: _Known, host: Host) -> str:
         keys = known.endpoints(host.name)

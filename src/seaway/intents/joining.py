@@ -11,10 +11,13 @@ from msgspec.structs import replace
 
 from seaway import __version__
 from seaway.cluster import joining
+from seaway.desired.network.underlays import check_underlay
 from seaway.errors import Forbidden, Unavailable
 from seaway.intents.desk import Desk
+from seaway.model.addresses import Address
 from seaway.model.facts import Cluster, Host, Peer, Token
 from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
+from seaway.records import as_host
 from seaway.trust import tokens
 
 T = TypeVar("T")
@@ -73,17 +76,30 @@ class JoiningIntents(Desk):
     async def _admit(self, request: Joining, key: str) -> Host:
         """The new host's record, committed; or that of one which asks again."""
         token = self._token(request)
-        if known := joining.check_name(self.facts, request, key):
-            return known
-        tokens.check_uses(token)
         cluster = self.facts.get(Cluster, "cluster")
         assert cluster is not None
+        if known := joining.check_name(self.facts, request, key):
+            return await self._reached_anew(known, cluster, request.underlay)
+        tokens.check_uses(token)
         joining.check_foreign(self.facts, cluster, request.foreign)
+        check_underlay(self.facts, cluster, request.name, request.underlay)
         host = joining.new_host(cluster, request, key, control=token.control)
         counted = replace(cluster, next_host=cluster.next_host + 1)
         await self.records.commit([host, counted, replace(token, used=token.used + 1)])
         log.info("a host joined", host=host.name, number=host.number, token=token.id)
         return host
+
+    async def _reached_anew(
+        self, known: Host, cluster: Cluster, underlay: tuple[Address, ...]
+    ) -> Host:
+        """One that asks again is reached where it says now: its address may be another one."""
+        if known.underlay == underlay:
+            return known
+        check_underlay(self.facts, cluster, known.name, underlay)
+        moved = replace(as_host(known), underlay=underlay)
+        await self.records.commit([moved])
+        log.info("a host is reached elsewhere", host=known.name, at=[*map(str, underlay)])
+        return moved
 
     def _token(self, request: Joining) -> Token:
         record = self.facts.get(Token, request.token)
@@ -162,7 +178,8 @@ class JoiningIntents(Desk):
             else:
                 return answer
         told = "; ".join(unreached) or "none is known"
-        raise Unavailable(f"no control host answers this one: {told}", "see: seaway host ls")
+        hint = "see: seaway host ls; once one does, repeat what was asked"
+        raise Unavailable(f"no control host answers host '{self.host.name}': {told}", hint)
 
     def _control(self) -> Iterable[Peer]:
         return (peer for peer in self.facts.all(Peer) if peer.control)

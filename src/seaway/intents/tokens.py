@@ -9,7 +9,7 @@ from contextlib import suppress
 from seaway.cluster import joining
 from seaway.errors import Invalid, NotFound
 from seaway.intents.desk import Desk
-from seaway.model.facts import Cluster, Token
+from seaway.model.facts import Token
 from seaway.model.reports import NewTokenReport, TokenReport
 from seaway.model.requests import NewToken
 from seaway.trust import tokens
@@ -39,7 +39,9 @@ class TokenIntents(Desk):
     async def create_token(self, request: NewToken) -> NewTokenReport:
         """Those that have expired go at the same time."""
         if not 1 <= request.ttl <= _MOST_TTL:
-            raise Invalid("a token cannot hold for that long", "expected 1 second to 366 days")
+            span = "short" if request.ttl < 1 else "long"
+            told = f"a token cannot hold for so {span} a time"
+            raise Invalid(told, "expected 1 second to 366 days")
         if request.uses < 0:
             raise Invalid("a token cannot be used less than never", "0: as often as one likes")
         alone = not self.trust.whole
@@ -70,10 +72,8 @@ class TokenIntents(Desk):
         """A host that is alone becomes the first control host of its cluster."""
         if self.trust.whole:
             return
-        cluster = self.facts.get(Cluster, "cluster")
-        assert cluster is not None
         underlay = self.surroundings.underlay()
-        begun = joining.first_control_host(self.here, cluster, self.trust, underlay)
+        begun = joining.first_control_host(self.facts, self.here, self.trust, underlay)
         await self.records.commit([begun])
 
     async def revoke_token(self, token: str) -> None:

@@ -15,11 +15,25 @@ are never written to, except for one cgroup subtree for each lab and one folder 
 from __future__ import annotations
 
 from seaway.lab.hosts import LabHost
-from seaway.lab.labs import Lab, down, link, load, names, part, passing, reboot, run, status, up
+from seaway.lab.labs import (
+    Lab,
+    check,
+    down,
+    link,
+    load,
+    names,
+    part,
+    passing,
+    reboot,
+    run,
+    status,
+    up,
+)
 
 __all__ = [
     "Lab",
     "LabHost",
+    "check",
     "down",
     "link",
     "load",

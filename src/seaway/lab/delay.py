@@ -78,7 +78,10 @@ def _carry(ports: dict[str, Port]) -> None:
 
 
 def _take(port: Port) -> None:
-    frame, where = port.socket.recvfrom(_LARGEST)
+    try:
+        frame, where = port.socket.recvfrom(_LARGEST)
+    except OSError:  # the port went down, which is told once: it may come up again
+        return
     if where[2] == socket.PACKET_OUTGOING or len(frame) <= _HEADER:
         return
     now = time.monotonic()

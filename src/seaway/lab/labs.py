@@ -68,9 +68,8 @@ def up(
     topology: str = "mesh",
 ) -> Lab:
     """Make a lab: all of it, or nothing. `topology`: one of `links.TOPOLOGIES`, or a file."""
-    _validate(name, hosts)
+    known = check(name, hosts, topology)
     lab = _plan(name, hosts, world)
-    known = links.laid_out(topology, lab.names)
     with ExitStack() as undo:
         undo.callback(down, name)
         (FOLDER / name).mkdir(parents=True)
@@ -81,6 +80,12 @@ def up(
             host.start_agent()
         undo.pop_all()
     return lab
+
+
+def check(name: str, hosts: int, topology: str) -> links.Links:
+    """What it would be wired like; raises what `up` would refuse."""
+    _validate(name, hosts)
+    return links.laid_out(topology, _plan(name, hosts, world=False).names)
 
 
 def down(name: str = "lab") -> bool:
@@ -169,6 +174,7 @@ def reboot(host: LabHost) -> None:
     finally:
         os.close(disk)
     _connect(lab, host, pid, mac)
+    wiring.renew(FOLDER / lab.name, _wire(lab.name))
 
 
 def run(name: str, host: str, argv: list[str]) -> int:

@@ -14,11 +14,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from seaway.errors import Invalid, NotFound
+from seaway.errors import Invalid, NotFound, SeawayError
 
 WHOLE: Final = 10_000  # parts of all packets, of which so many are lost
 _BURST: Final = 64  # kilobytes that pass at once, besides what the rate gives in a second
 _MOST_DELAY, _MOST_RATE = 10_000.0, 100_000.0  # ms, Mbit/s
+
+_LINES: Final = "expected in each line: HOST HOST [loss=N] [delay=N] [rate=N]"
 
 Quality = Literal["up", "down", "loss", "delay", "rate"]
 
@@ -77,26 +79,33 @@ TOPOLOGIES: Final = tuple(_PAIRS)
 def _read(path: Path, hosts: Sequence[str]) -> Links:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(
-            f"there is no topology '{path}': {error}", f"one of {', '.join(TOPOLOGIES)}, or a file"
-        ) from None
+    except OSError as error:
+        told = f"there is no topology '{path}': {error.strerror}"
+        raise Invalid(told, f"one of {', '.join(TOPOLOGIES)}, or a file") from None
+    except UnicodeDecodeError:
+        raise Invalid(f"{path} is not UTF-8", _LINES) from None
     found: Links = {}
     for number, line in enumerate(lines, 1):
         if words := line.partition("#")[0].split():
-            link = _parsed(f"{path}:{number}", words, hosts)
+            try:
+                link = _parsed(words, hosts)
+            except SeawayError as error:
+                where = f"{path}:{number}"
+                raise type(error)(f"{where}: {error.message}", error.hint) from None
             found[link.hosts] = link
+    if not found:
+        raise Invalid(f"there is no link in {path}", _LINES)
     return found
 
 
-def _parsed(where: str, words: list[str], hosts: Sequence[str]) -> Link:
+def _parsed(words: list[str], hosts: Sequence[str]) -> Link:
     if len(words) < 2:
-        raise Invalid(f"{where}: a link has two ends", "expected: HOST HOST [loss=N] [delay=N]")
+        raise Invalid("a link has two ends", _LINES)
     link = Link(hosts=pair(words[0], words[1], hosts))
     for word in words[2:]:
         name, _, value = word.partition("=")
         if name not in ("loss", "delay", "rate"):
-            raise Invalid(f"{where}: a link has no '{name}'", "expected loss, delay or rate")
+            raise Invalid(f"a link has no '{name}'", "expected loss, delay or rate")
         link = changed(link, name, value)
     return link
 
@@ -115,6 +124,8 @@ def pair(one: str, other: str, hosts: Sequence[str]) -> tuple[str, str]:
 def changed(link: Link, quality: str, value: str = "") -> Link:
     """The link with another quality; `up` and `down` take no value."""
     if quality in ("up", "down"):
+        if value:
+            raise Invalid(f"a link that goes {quality} takes no value", f"leave '{value}' out")
         return msgspec.structs.replace(link, up=quality == "up")
     most = {"loss": 100.0, "delay": _MOST_DELAY, "rate": _MOST_RATE}
     if quality not in most:
@@ -125,9 +136,8 @@ def changed(link: Link, quality: str, value: str = "") -> Link:
         number = -1.0
     if not 0 <= number <= most[quality]:
         unit = {"loss": "percent", "delay": "ms", "rate": "Mbit/s"}[quality]
-        raise Invalid(
-            f"'{value}' is no {quality} of a link", f"expected 0 to {most[quality]:g} {unit}"
-        )
+        told = f"'{value}' is no {quality} of a link" if value else f"{quality} wants a value"
+        raise Invalid(told, f"expected 0 to {most[quality]:g} {unit}")
     return msgspec.structs.replace(link, **{quality: number})
 
 

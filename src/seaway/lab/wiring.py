@@ -37,13 +37,26 @@ def apply(folder: Path, wire: LabHost, hosts: list[str], known: Links) -> None:
     """Have the wire carry these links, and none besides. The world is seen by all."""
     (folder / _FILE).write_bytes(msgspec.json.encode(list(known.values())))
     wire.run("nft", "-f", "-", stdin=links.rules(hosts, known))
-    late = "".join(
+    late = _late(known)
+    if late and not wire.call("sh", "-c", _CARRIED, stdin=late).returncode:
+        return  # these lose nothing while others change
+    _carry(wire, late)
+
+
+def renew(folder: Path, wire: LabHost) -> None:
+    """A host has another port of the same name, which who carries late links does not know."""
+    _carry(wire, _late(load(folder)))
+
+
+def _late(known: Links) -> str:
+    return "".join(
         f"{' '.join(link.hosts)} {link.delay} {link.loss}\n"
         for link in known.values()
         if link.up and link.delay
     )
-    if late and not wire.call("sh", "-c", _CARRIED, stdin=late).returncode:
-        return  # these lose nothing while others change
+
+
+def _carry(wire: LabHost, late: str) -> None:
     wire.run("sh", "-c", _END)
     if not late:
         return

@@ -213,6 +213,7 @@ class RouteReport(Value):
     backup: str = ""  # the next hop if the first is dead
     detours: tuple[Detour, ...] = ()
     holes: tuple[BlackHole, ...] = ()  # on the way
+    unmeasured: tuple[str, ...] = ()  # links on the way, or to the backup, that nobody has measured
 
 
 class BackendReport(Value):

@@ -31,7 +31,7 @@ Decision = Literal[
     "pass",  # on to the host's stack
     "leave",  # by the host's routes, to the world
     "drop",
-    "unknown",  # that host could not be asked
+    "unknown",  # that host could not be asked; or by the host's routes to one that it does not see
 ]
 Verdict = Literal["delivered", "left", "dropped", "unknown"]
 

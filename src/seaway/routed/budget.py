@@ -12,12 +12,16 @@ class Budget:
         self._left = most
         self._since: float | None = None
 
-    def take(self, now: float, cost: float = 1.0) -> bool:
-        """Whether there was enough."""
+    def has(self, now: float, cost: float = 1.0) -> bool:
+        """Whether there is enough."""
         if self._since is not None:
             self._left = min(self._most, self._left + (now - self._since) * self._rate)
         self._since = now
-        if self._left < cost:
-            return False
-        self._left -= cost
-        return True
+        return self._left >= cost
+
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """Whether there was enough."""
+        enough = self.has(now, cost)
+        if enough:
+            self._left -= cost
+        return enough

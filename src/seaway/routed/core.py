@@ -23,12 +23,14 @@ from seaway.routed.neighbours import with_others
 from seaway.routed.packet import ANSWER, HEADERS, QUESTION, Packet, decode
 from seaway.routed.probes import DEFAULT, FAST, Prober, Timing
 from seaway.routed.router import Router
-from seaway.routed.talk import Talk
+from seaway.routed.talk import QUIET, Talk
 
+HELD = 64  # hosts whose link failed that are probed for that
 SETTLING = 2.0  # seconds after its start in which a host announces nothing unless it knows better
 YOUNG = 10.0  # and in which it takes up links as they were before
+LATELY = 120.0  # seconds in which answers of a host that left may still come
 # Faults of probes that nobody who means well makes; "replayed" may be late, "unanswered question"
-# come before the program that answers:
+# come before the program that answers, "of who left" and "of no key yet" as hosts leave and join:
 FORGED: Final = frozenset({"no probe", "of others", "forged"})
 Room = Callable[[Address], int]  # bytes of the largest packet that is sent there; 0: not known
 TIMINGS: Mapping[str, Timing] = {"default": DEFAULT, "fast": FAST}
@@ -59,10 +61,13 @@ class Core:
         self.devices: dict[str, int] = {}  # by which answers of a host came last
         self.addresses: dict[str, Address] = {}
         self.ring: set[str] = set()
+        self.held: dict[str, float] = {}  # of ours, when its link was seen to have failed last
         self._keys = keys
         self._room = room
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
+        self._left: dict[int, float] = {}  # numbers of hosts that did, and when that was heard
+        self._now = 0.0
         self._began: float | None = None
         self.settled = False  # it announced, so its neighbours know it as it is
         self._ordered = True  # or chosen anew, since it announced last
@@ -74,10 +79,13 @@ class Core:
         self.addresses = ordered.addresses(orders)
         self.ring = ordered.ring(orders)
         self._numbers = {member.name: member.number for member in orders.members}
+        self._left = {n: left for n, left in self._left.items() if self._now - left < LATELY}
+        self._left |= dict.fromkeys(self._hosts.keys() - {*self._numbers.values()}, self._now)
         self._hosts = {number: name for name, number in self._numbers.items()}
         self.prober.timing = TIMINGS[orders.probes]
         self._keys.know({member.name: member.key for member in orders.members})
         self.flood.admit(frozenset(self._numbers))
+        self.router.place(ordered.underlays(orders))
         return self.router.use(orders.routings)
 
     def restore(self, entries: Iterable[Entry]) -> None:
@@ -92,7 +100,8 @@ class Core:
     def choose(self) -> None:
         """Whom to probe now: of those whose address and key are known."""
         probed_by = self.router.telling_of_us()
-        wanted = with_others(self.ring, self.talk.hosts, probed_by, self.addresses)
+        first = (self.ring | self.held.keys()) & self.addresses.keys()
+        wanted = with_others(first, self.talk.hosts, probed_by, self.addresses)
         self.prober.choose({host for host in wanted if self._keys.number(host) is not None})
 
     def numbers(self) -> Numbers:
@@ -117,9 +126,11 @@ class Core:
 
     def tick(self, now: float) -> Iterator[tuple[Address, bytes]]:
         """Once an interval of the prober, after all datagrams: what is to be sent."""
+        self._now = now
         if self._began is None:
             self._began = now
         probes = self.prober.tick(now)
+        self._hold(now)
         if now - self._began < YOUNG and self.flood.earlier:
             self._take_up(self.flood.earlier, now)
         if self._has_settled(now - self._began) and (self.prober.changed or self._ordered):
@@ -132,14 +143,32 @@ class Core:
                 data = self._packet(host, number, stamp)
                 yield address, data.encode(size - HEADERS[address.version])
 
+    @property
+    def _ours(self) -> set[str]:
+        """Whom it probes not only because they probe it."""
+        return {*self.ring, *self.talk.hosts, *self.held}
+
+    def _hold(self, now: float) -> None:
+        """Go on to probe those of ours whose link failed, though nothing is sent there any more: if
+        nobody told of it their segment would take it for granted, and packets went into it again.
+        """
+        for host in self.prober.failed() & self._ours:
+            if host in self.held or len(self.held) < HELD:
+                self.held[host] = now
+        for host, failed in list(self.held.items()):
+            if now - failed >= QUIET:
+                del self.held[host]
+                self._ordered = True
+
     def _room_to(self, host: str) -> int:
         return self._room(self.addresses[host]) if host in self.addresses else 0
 
     def _take_up(self, earlier: LinkState, now: float) -> None:
         """Links that were up before this process began are taken to be, until it is found out."""
         if not self.settled:
-            ours = [n.host for n in earlier.neighbours if not n.returned]
-            self.talk.resume([host for host in ours if host not in self.ring], now)
+            ours = [n for n in earlier.neighbours if not n.returned and n.host not in self.ring]
+            self.talk.resume([n.host for n in ours if n.sound], now)
+            self.held = dict.fromkeys([n.host for n in ours if not n.sound][:HELD], now)
             self.choose()
         self.prober.resume(earlier.neighbours)
 
@@ -158,7 +187,7 @@ class Core:
     def announce(self, now: float) -> None:
         """What this host says of itself."""
         self.prober.changed = self._ordered = False
-        ours = {*self.ring, *self.talk.hosts}
+        ours = self._ours
         neighbours = tuple(
             n if n.host in ours else replace(n, returned=True)
             for n in self.prober.neighbours(self.prober.links)
@@ -181,10 +210,13 @@ class Core:
         if packet.kind != ANSWER:
             return "unanswered question"  # the program that answers is not there
         host = self._hosts.get(packet.target, "")
+        if not host and at - self._left.get(packet.target, -LATELY) < LATELY:
+            return "of who left"
         if packet.source != self.orders.number or str(self.addresses.get(host)) != address:
             return "of others"
-        if packet.number != self._keys.number(host):
-            return "forged"
+        number = self._keys.number(host)
+        if packet.number != number:
+            return "of no key yet" if number is None else "forged"
         return "" if self.prober.answer(packet.stamp, host, at) else "replayed"
 
     def wrong(self) -> dict[str, int]:

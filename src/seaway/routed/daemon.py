@@ -10,10 +10,10 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -28,6 +28,7 @@ from seaway.routed.core import Core
 from seaway.routed.credentials import Credentials
 from seaway.routed.desk import Desk
 from seaway.routed.orders_file import OrdersFile
+from seaway.routed.outlets import Outlet, Outlets
 from seaway.routed.places import Places
 from seaway.routed.probing import ProbeSocket, room
 from seaway.routed.senses import Feeling, Senses
@@ -40,21 +41,6 @@ REST: Final = 5.0  # times as long as the last computation took, before the next
 LONGEST: Final = 0.2  # seconds of that
 
 log = structlog.get_logger(__name__)
-
-
-class Outlet(Protocol):
-    """Where paths go, besides who asks for them. Hosts are named."""
-
-    def know(self, numbers: Mapping[str, int]) -> None:
-        """All other hosts, and the number of each."""
-
-    def turn(self, turn: Turn) -> None:
-        """The first of a routing is whole."""
-
-    def dead(self, hosts: Collection[str]) -> None:
-        """The links to these are dead, and no other one is. It is said again now and then, so that
-        an outlet may look after itself.
-        """
 
 
 async def serve(places: Places, outlets: Sequence[Outlet], senses: Senses) -> None:
@@ -128,7 +114,7 @@ class Daemon:
         self._core = Core(orders, self._credentials.keys, stamp, room, began)
         self._sessions = Sessions(orders.host, self._credentials, self, self.start)
         self._desk = Desk(places.socket, self, self.start)
-        self._outlets = begun.outlets
+        self._outlets = Outlets(begun.outlets)
         self._feeling = Feeling(begun.senses, self._core, self._now)
         self._dead: set[str] | None = None  # nothing was told yet
         self._holes: frozenset[BlackHole] = frozenset()
@@ -163,7 +149,7 @@ class Daemon:
         """Who asks is answered once there is something to tell: none of the paths of before is to
         be taken back because it is not known yet.
         """
-        async with await self._sessions.listen():
+        async with self._sessions.listen():
             await self._known.wait()
             async with await self._desk.listen():
                 await asyncio.Event().wait()
@@ -210,8 +196,7 @@ class Daemon:
     def _tell(self, turns: Iterable[Turn]) -> None:
         """What was told before this process began holds until it knows what it knew before."""
         for turn in turns if self._known.is_set() else ():
-            for outlet in self._outlets:
-                outlet.turn(turn)
+            self._outlets.turn(turn)
             self._desk.turn(turn)
 
     def _tell_dead(self) -> None:
@@ -222,8 +207,7 @@ class Daemon:
 
     def _bury(self, dead: set[str]) -> None:
         self._dead = dead
-        for outlet in self._outlets:
-            outlet.dead(dead)
+        self._outlets.dead(dead)
 
     async def _look(self, file: OrdersFile) -> None:
         """At what does not change often."""
@@ -238,6 +222,7 @@ class Daemon:
             self._core.choose()
             if self._dead is not None:
                 self._bury(self._dead)
+            self._outlets.again(self._now(), self._core.router.whole)
             self._tell_numbers()
             self._log_holes()
             self._write_told()
@@ -261,8 +246,7 @@ class Daemon:
             log.warning("orders for another host", host=orders.host, number=orders.number)
             self._ended.set()  # the next one is that host
             return
-        for outlet in self._outlets:
-            outlet.know({member.name: member.number for member in orders.members})
+        self._outlets.know({member.name: member.number for member in orders.members})
         self._tell(core.obey(orders))
         reached = core.addresses
         self._sessions.want({h: str(reached[h]) for h in core.ring if h in reached})

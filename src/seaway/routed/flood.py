@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
+from operator import itemgetter
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from seaway.errors import Undecodable
 from seaway.model.links import LinkState
@@ -26,16 +29,17 @@ from seaway.routed.messages import (
     decode_signed,
     encode,
 )
-from seaway.routed.session import Session
+from seaway.routed.session import Early, Session
 
 OURS: Final = (8, 2)  # announcements of our own, at once and more each second
-THEIRS: Final = (16, 4)  # and those of another host that are passed on
+THEIRS: Final = (16, 4)  # and those of another host that are verified, and passed on
 PENALTY: Final = 30.0  # seconds before a session with who was cut off is opened again
 AGEING: Final = 60.0  # seconds between two looks at what is too old
 SHARE: Final = 0.1  # of what a useless message costs: a host that is asked for
 # Faults of a message. Those that nobody who means well makes:
 WRONG: Final = frozenset({"malformed", "forged", "repeated"})
-# and those that happen, but not all the time: "known", "old", "stranger", "unsigned", "asked"
+# and those that happen, but not all the time: "known", "old", "stranger", "unsigned", "asked",
+# "early"
 
 
 class Keys(Protocol):
@@ -67,7 +71,6 @@ class Flood:
         self._members: Set[str] = frozenset({host})
         self._credentials: dict[str, bytes] = {}
         self._database = Database()
-        self._early: dict[str, Entry] = {}  # of hosts that announce too often
         self._sessions: dict[str, Session] = {}
         self._refused: dict[str, float] = {}
         self._aged: float | None = None
@@ -89,8 +92,9 @@ class Flood:
         for host in before - self._members:
             self._database.drop(host)
             self._credentials.pop(host, None)
-            self._early.pop(host, None)
             self._paces.pop(host, None)
+            for session in self._sessions.values():
+                session.early.pop(host, None)
         for session in self._sessions.values():
             for host in self._members - before:
                 session.ask(host)  # what came of it so far was not listened to
@@ -152,17 +156,24 @@ class Flood:
     def receive(self, peer: str, data: bytes, now: float) -> bool:
         """False: the session is to be closed, the other end goes on and on."""
         session = self._sessions[peer]
+        if session.over:
+            return False
         try:
             fault, cost = self._read(session, decode(data), now)
         except Undecodable:
             fault, cost = "malformed", 1.0
         if not fault:
             return True
+        return self._puts_up(session, fault, cost, now)
+
+    def _puts_up(self, session: Session, fault: str, cost: float, now: float) -> bool:
+        """With that fault, too."""
         self.counts[fault] += 1
         if (session.wrong if fault in WRONG else session.useless).take(now, cost):
             return True
+        session.over = True
         self.counts["cut off"] += 1
-        self._refused[peer] = now + PENALTY
+        self._refused[session.peer] = now + PENALTY
         return False
 
     def _read(self, session: Session, message: Message, now: float) -> tuple[str, float]:
@@ -171,10 +182,10 @@ class Flood:
             case Announcement():
                 return self._hear(session, message, now), 1.0
             case Summary():
-                whole = session.compare(message, self.entries)
-                return "" if whole else "repeated", 1.0
+                fits = session.compare(message, self.entries, self._members)
+                return "" if fits else "repeated", 1.0
             case Ask(hosts=hosts):
-                session.asked(hosts)
+                session.asked(hosts, self.entries)
                 return "asked", SHARE * len(hosts)
 
     def _hear(self, session: Session, message: Announcement, now: float) -> str:
@@ -186,21 +197,27 @@ class Flood:
         held = self.entries.get(host)
         if held and (signed.sequence, message.body) <= held.order:
             return self._hear_again(session, message, held, now)
+        if not self._paces[host].has(now):
+            session.put_off(host, Early(signed.sequence, message, now - message.age))
+            return "early"
+        return self._verify(session, message, signed, now)
+
+    def _verify(self, session: Session, message: Announcement, signed: Signed, now: float) -> str:
+        """What is wrong with it; what is not of its host costs that one nothing."""
+        host = signed.state.host
         credential = message.credential or self._credentials.get(host, b"")
         if not credential:
             session.ask(host)
             return "unsigned"
         if not self._keys.holds(host, credential, message.body, message.signature):
             return "forged"
+        self._paces[host].take(now)
         self._credentials[host] = credential
         if host == self._host:
             self._go_on_above(signed.sequence, signed.state, now)
         else:
-            born = now - message.age
-            entry = Entry(
-                signed.sequence, message.body, message.signature, credential, signed.state, born
-            )
-            self._accept(entry, session.peer, now)
+            whole = message.body, message.signature, credential, signed.state
+            self._hold(Entry(signed.sequence, *whole, now - message.age), session.peer)
         return ""
 
     def _hear_again(self, session: Session, message: Announcement, held: Entry, now: float) -> str:
@@ -221,21 +238,20 @@ class Flood:
         self._overdue = True
         self._issue(now)
 
-    def _accept(self, entry: Entry, peer: str, now: float) -> None:
-        """At once, or when its host has not announced for a while: the last one then."""
-        host = entry.state.host
-        early = self._early.pop(host, entry)
-        if early.order > entry.order:
-            entry, peer = early, ""
-        if self._paces[host].take(now):
-            self._hold(entry, peer)
-        else:
-            self._early[host] = entry
+    def _catch_up(self, now: float) -> None:
+        """What came too early, the newest first: as soon as its host may be heard again."""
+        sessions = self._sessions.values()
+        early = [(e.order, s, host) for s in sessions for host, e in s.early.items()]
+        for _, session, host in sorted(early, key=itemgetter(0), reverse=True):
+            if self._paces[host].has(now):
+                message, born = session.early.pop(host)[1:]
+                fault = self._hear(session, replace(message, age=int(now - born)), now)
+                if fault in WRONG:
+                    self._puts_up(session, fault, 1.0, now)
 
     def tick(self, now: float) -> None:
         """What comes with time: to be called several times a second."""
-        for entry in list(self._early.values()):
-            self._accept(entry, "", now)
+        self._catch_up(now)
         own = self.entries.get(self._host)
         if own and now - own.born >= REFRESH:
             self._overdue = True

@@ -61,12 +61,15 @@ class HostKeys:
 
     def know(self, digests: Mapping[str, str]) -> None:
         """SHA-256 (hex) of the hosts' public keys, as their records say; where it is empty or
-        missing, any key will do for which there is a certificate.
+        missing, any key will do for which there is a certificate. Whose is the same as before
+        stays known: the links to all others go on when a host joins or leaves.
         """
-        if digests != self._digests:
+        others = {*digests.items()} ^ {*self._digests.items()}
+        if others:
             self._digests = dict(digests)
-            self._holders.clear()
-            self._numbers.clear()
+            changed = {host for host, _ in others}
+            self._holders = {k: key for k, key in self._holders.items() if k[0] not in changed}
+            self._numbers = {h: number for h, number in self._numbers.items() if h not in changed}
 
     @property
     def credential(self) -> bytes:

@@ -20,6 +20,7 @@ CHUNK = 500  # hosts in one message of a summary
 
 Sequence = Annotated[int, Meta(ge=0, le=LAST)]
 Bytes = Annotated[bytes, Meta(max_length=LONGEST)]
+Digest = Annotated[bytes, Meta(max_length=64)]
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -43,7 +44,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     host: Name
     sequence: Sequence
-    digest: Bytes  # of its body: a host that began anew may use a number twice
+    digest: Digest  # of its body: a host that began anew may use a number twice
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -25,3 +25,9 @@ def ring(orders: Orders) -> set[str]:
         for prefix in orders.segments
     }
     return chosen(orders.host, [orders.host, *reached], segments)
+
+
+def underlays(orders: Orders) -> dict[str, tuple[Address, ...]]:
+    """Where each host of the cluster is reached, this one too."""
+    others = {member.name: member.underlay for member in orders.members}
+    return others | {orders.host: orders.underlay}

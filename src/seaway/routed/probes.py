@@ -272,6 +272,11 @@ class Prober:
         links = (link for link in self.links.values() if not link.up)
         return {link.host for link in links if link.falls or self._clock - link.since >= NEW}
 
+    def failed(self) -> set[str]:
+        """Of whose link something is announced, and nothing good: it is down, or a black hole."""
+        links = (link for link in self.links.values() if not link.fresh)
+        return {link.host for link in links if not link.up or link.passage.hole}
+
     def neighbours(self, hosts: Iterable[str]) -> tuple[Neighbour, ...]:
         """What is to be announced of the links to these, as far as they are probed. One that is new
         is up first, or was silent for a while: its failure would be news to all.

@@ -34,7 +34,9 @@ _DISCOVER: Final = {4: 10, 6: 23}
 _MTU: Final = {4: 14, 6: 24}
 _NEVER_CUT: Final = 2
 _DONT_FRAGMENT: Final = 62  # IPV6_DONTFRAG
-_MOST: Final = 10_000  # datagrams in one look: who sends more has to wait
+_MOST: Final = 4_000  # datagrams in one look: what is more has to wait
+_ROOM: Final = 4 << 20  # bytes of what came and was not read yet
+_ROOM_FORCED: Final = 33  # SO_RCVBUFFORCE: more than net.core.rmem_max
 
 
 class Datagram(NamedTuple):
@@ -123,6 +125,15 @@ def _open(version: int) -> socket.socket | None:
         made.setsockopt(socket.IPPROTO_IP, _PKTINFO, 1)
     made.setsockopt(_LEVEL[version], _DISCOVER[version], _NEVER_CUT)
     made.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
+    _make_room(made)
     made.setblocking(False)
     made.bind(("", PORT))
     return made
+
+
+def _make_room(made: socket.socket) -> None:
+    """For what comes until the next look, should somebody send what is no answer."""
+    try:
+        made.setsockopt(socket.SOL_SOCKET, _ROOM_FORCED, _ROOM)
+    except PermissionError:  # without CAP_NET_ADMIN: as much as anybody may have
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)

@@ -1,12 +1,14 @@
-"""From link state to this host's paths, for each routing that is asked for. No I/O."""
+"""From link state and records to this host's paths, for each routing that is asked for. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from seaway.desired.network.explain import Chart, holes_between
 from seaway.desired.network.paths import Route, Routes
+from seaway.desired.network.segments import by_record
 from seaway.desired.network.topology import Changes, Topology
+from seaway.model.addresses import Address
 from seaway.model.facts import Routing
 from seaway.model.links import LinkState
 from seaway.model.reports import BlackHole, RouteReport
@@ -19,11 +21,28 @@ class Router:
     def __init__(self, host: str) -> None:
         self._host = host
         self._topology = Topology()
+        self._heard: dict[str, LinkState] = {}
+        self._underlays: Mapping[str, Sequence[Address]] = {}
         self._routes: dict[Routing, Routes] = {}
 
     def learn(self, changes: Mapping[str, LinkState | None]) -> None:
         for host, state in changes.items():
-            self._topology.change(host, state)
+            if state is None:
+                self._heard.pop(host, None)
+            else:
+                self._heard[host] = state
+            self._draw(host)
+
+    def place(self, underlays: Mapping[str, Sequence[Address]]) -> None:
+        """Where each host is reached, by its record."""
+        before, self._underlays = self._underlays, underlays
+        for host in [h for h in self._heard if before.get(h) != underlays.get(h)]:
+            self._draw(host)
+
+    def _draw(self, host: str) -> None:
+        state = self._heard.get(host)
+        placed = by_record(state, self._underlays.get(host, ())) if state else None
+        self._topology.change(host, placed)
 
     def telling_of_us(self) -> list[str]:
         """Hosts that announce a link to this one, be it up or down, and not only because we do."""
@@ -63,8 +82,9 @@ class Router:
         return Turn(routing=routing, paths=paths, gone=gone)
 
     def whole(self, routing: Routing) -> Turn:
-        """All paths."""
-        found: Mapping[str, Route] = self._routes[routing].found
+        """All paths; none of a routing that is not asked for any more."""
+        routes = self._routes.get(routing)
+        found: Mapping[str, Route] = routes.found if routes else {}
         paths = tuple(route.path(host, routing) for host, route in sorted(found.items()))
         return Turn(routing=routing, paths=paths, whole=True)
 

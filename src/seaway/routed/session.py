@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from itertools import islice
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from seaway.routed.budget import Budget
 from seaway.routed.database import Entry
@@ -12,6 +15,20 @@ from seaway.routed.messages import CHUNK, Announcement, Ask, Known, Message, Sum
 
 USELESS = (10_000, 200)  # messages that say nothing new, at once and more each second
 WRONG = (20, 1)  # messages that nobody who means well would send
+MORE = 2  # parts of a summary than all members need: they may know of more
+
+
+class Early(NamedTuple):
+    """What came before it was its host's turn. Nobody has looked yet whose signature that is."""
+
+    sequence: int
+    message: Announcement
+    born: float
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """As that of an `Entry`."""
+        return self.sequence, self.message.body
 
 
 class Session:
@@ -19,6 +36,7 @@ class Session:
 
     def __init__(self, peer: str, entries: Mapping[str, Entry]) -> None:
         self.peer = peer
+        self.over = False  # it is to be closed
         self.useless = Budget(*USELESS)
         self.wrong = Budget(*WRONG)
         self._summary = _in_chunks([entry.known() for entry in entries.values()])
@@ -26,6 +44,8 @@ class Session:
         self._asked: dict[str, None] = {}
         self._credentials: dict[str, bytes] = {}  # that the other end was sent
         self._theirs: dict[str, Known] | None = {}  # none: all of their summary is here
+        self._parts = 0  # of it
+        self.early: dict[str, Early] = {}  # of hosts that announce too often: the newest from here
 
     def want(self, host: str) -> None:
         """What this host announced last is new there."""
@@ -38,21 +58,33 @@ class Session:
         """For what this host announced last."""
         self._asked[host] = None
 
-    def asked(self, hosts: Iterable[str]) -> None:
-        for host in hosts:
-            self._credentials.pop(host, None)
-            self.want(host)
+    def put_off(self, host: str, early: Early) -> None:
+        """Keep the newest, and the credential that came with an earlier one."""
+        before = self.early.get(host)
+        if before is None or before.order < early.order:
+            credential = early.message.credential or (before.message.credential if before else b"")
+            message = replace(early.message, credential=credential)
+            self.early[host] = early._replace(message=message)
 
-    def compare(self, summary: Summary, entries: Mapping[str, Entry]) -> bool:
-        """Their summary, a part at a time: what is newer here is due. False: they sent it twice."""
+    def asked(self, hosts: Iterable[str], entries: Mapping[str, Entry]) -> None:
+        for host in hosts:
+            if host in entries:
+                self._credentials.pop(host, None)
+                self.want(host)
+
+    def compare(self, summary: Summary, entries: Mapping[str, Entry], members: Set[str]) -> bool:
+        """Their summary, a part at a time: what is newer here is due. Of who is no member nothing
+        is kept. False: they sent it twice, or there is no end of it.
+        """
         if self._theirs is None:
             return False
-        self._theirs |= {known.host: known for known in summary.known}
+        self._parts += 1
+        self._theirs |= {known.host: known for known in summary.known if known.host in members}
         if summary.last:
             theirs, self._theirs = self._theirs, None
             for host, entry in entries.items():
                 (self.want if _lacks(theirs.get(host), entry) else self.has)(host)
-        return True
+        return self._parts <= len(members) // CHUNK + MORE
 
     @property
     def waits(self) -> bool:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Set
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol
 
 import structlog
 
 from seaway.names import ROUTED_PORT
+from seaway.routed.budget import Budget
 from seaway.routed.credentials import Credentials
 from seaway.routed.messages import LONGEST
 
 HANDSHAKE: Final = 5.0  # seconds
+SHAKING: Final = 128  # handshakes at once, of who dialled this host: nobody knows yet who that is
+BACKLOG: Final = 512
+TOLD: Final = (1, 1 / 60)  # times that it is said that there were more, and each second
 SILENCE: Final = 3000  # milliseconds in which what was sent must be acknowledged
 SEND: Final = 64  # messages at once
 PAUSE: Final = 0.5  # seconds before a peer that was not there is dialled again, twice as long each
@@ -116,6 +120,16 @@ async def dial(
         return await asyncio.open_connection(address, port, ssl=context, server_hostname=peer)
 
 
+def _bound(address: str, port: int) -> socket.socket:
+    """Without an address on all, of both families where the host has both."""
+    options: dict[str, Any] = {"backlog": BACKLOG}
+    if not address and socket.has_dualstack_ipv6():
+        options |= {"family": socket.AF_INET6, "dualstack_ipv6": True}
+    sock = socket.create_server((address, port), **options)
+    sock.setblocking(False)
+    return sock
+
+
 class Sessions:
     """Those of one host. Tasks are made by who owns them."""
 
@@ -130,6 +144,8 @@ class Sessions:
         self._wanted: Mapping[str, str] = {}
         self._next: dict[str, float] = {}  # when a peer is dialled again
         self._pause: dict[str, float] = {}
+        self._shaking = 0
+        self._turned_away = Budget(*TOLD)
 
     def want(self, addresses: Mapping[str, str]) -> None:
         """With these peers, at these addresses; sessions with others are let in all the same."""
@@ -153,18 +169,50 @@ class Sessions:
         for peer in peers:
             self.streams[peer].stir()
 
+    @asynccontextmanager
     async def listen(
-        self, address: str | None = None, port: int = ROUTED_PORT, handshake: float = HANDSHAKE
-    ) -> asyncio.Server:
-        """`address`: only on this one. Who has not shaken hands in time is cut off."""
-        return await asyncio.start_server(
-            self._let_in,
-            address,
-            port,
-            ssl=self._credentials.serving,
-            ssl_handshake_timeout=handshake,
-            reuse_address=True,
-        )
+        self, address: str = "", port: int = ROUTED_PORT, handshake: float = HANDSHAKE
+    ) -> AsyncIterator[int]:
+        """At the port that is told. `address`: only on this one. Who has not shaken hands in time
+        is cut off, and who comes while many others do is turned away.
+        """
+        sock = _bound(address, port)
+        accepting = self._start(self._accept(sock, handshake), "accept")
+        accepting.add_done_callback(lambda _: sock.close())
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            accepting.cancel()
+
+    async def _accept(self, sock: socket.socket, handshake: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(sock)
+            except OSError as error:  # no descriptor is left, or who called hung up
+                log.warning("cannot accept", error=str(error))
+                await asyncio.sleep(PAUSE)
+                continue
+            if self._shaking < SHAKING:
+                self._shaking += 1
+                self._start(self._shake_hands(connection, handshake), "handshake")
+                continue
+            connection.close()
+            if self._turned_away.take(loop.time()):
+                log.warning("too many handshakes at once")
+
+    async def _shake_hands(self, connection: socket.socket, handshake: float) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._let_in),
+                connection,
+                ssl=self._credentials.serving,
+                ssl_handshake_timeout=handshake,
+            )
+        except OSError as error:
+            log.debug("no handshake", error=str(error))
+        finally:
+            self._shaking -= 1
 
     def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._start(self._meet(reader, writer, ours=False), "let in")

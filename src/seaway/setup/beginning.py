@@ -59,6 +59,8 @@ def begin(wish: Wish, client: Client, say: Say) -> tuple[Address, ...]:
     settings = require_fit()
     access = moving.checked(wish.etcd) if wish.etcd else None
     member = membership.load()
+    if access and not member:
+        moving.reach(access)
     if member and member.elsewhere:
         _refuse_wish(wish, member)
         say(f"this host is set up already: '{member.host}' of cluster {member.cluster}")
@@ -130,6 +132,7 @@ async def _initialise(wish: Wish, mtu: int, member: Membership | None) -> Initia
     added = overhead(wish.advertise, wish.carrying.get("encapsulation", ""))
     plan = bootstrap.Plan(
         host=member.host if member else socket.gethostname(),
+        cluster=member.cluster if member else "",
         pools=wish.pools,
         service_subnets=wish.service_subnets,
         foreign=tuple(host.foreign_prefixes()),

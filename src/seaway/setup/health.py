@@ -40,6 +40,8 @@ _NARROW = (
     "a device on the way has a smaller MTU and tells nobody: mend it, or lower the MTU of the "
     "uplinks of both hosts below that; see docs/cluster.md, 'Large packets'"
 )
+# Refused packets to tell of, by reason, and from how many on: some are noise while a host joins.
+_STRANGE = {"no_probe": 1, "probe_number": 1000}
 PORTS = f"by UDP and TCP {ROUTED_PORT}"
 
 
@@ -163,6 +165,7 @@ def _agent(client: Client) -> Iterator[Finding]:
         yield from _shadowed(client.networks())
         yield from _published(client.endpoints())
         yield from of_links(client)
+        yield from _of_probes(status)
 
 
 def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
@@ -198,15 +201,44 @@ def of_links(client: Client) -> Iterator[Finding]:
         found = ", ".join(f"{fault} {times}" for fault, times in report.refused.items())
         advice = "somebody there is no host of this cluster, or not as it should be; see its log"
         yield _warning("routed", f"refused of what came in: {found}", advice)
+    around = _around(client) if any(not link.up for link in report.links) else {}
     for link in report.links:
         if not link.up:
-            found = f"{link.host} does not answer by UDP {ROUTED_PORT}"
-            yield _warning("link", found, "is it on, and does nothing between drop that?")
+            yield _down(link.host, around.get(link.host, ""))
         elif not link.session:
             found = f"{link.host} does not speak by TCP {ROUTED_PORT}"
             yield _warning("link", found, "see its log, or: seaway doctor there")
         for hole in link.holes:
             yield _warning("link", hole.told(), _NARROW)
+
+
+def _of_probes(status: Status) -> Iterator[Finding]:
+    """What the programs refused before `routed` saw it."""
+    counts = {drops.reason: drops.packets for drops in status.drops}
+    told = [f"{r} {counts[r]}" for r, least in _STRANGE.items() if counts.get(r, 0) >= least]
+    if told:
+        found = f"refused of what came by UDP {ROUTED_PORT}: {', '.join(told)}"
+        advice = "somebody there is no host of this cluster, or not as it should be: docs/drops.md"
+        yield _warning("routed", found, advice)
+
+
+def _around(client: Client) -> dict[str, str]:
+    """The next hop to each host to which a path leads."""
+    try:
+        return {route.host: route.path[0] for route in client.routes() if route.path}
+    except Unavailable:  # it ended meanwhile
+        return {}
+
+
+def _down(name: str, relay: str) -> Finding:
+    """A link without an answer; hosts that do not see each other need none where others relay."""
+    found = f"{name} does not answer by UDP {ROUTED_PORT}"
+    if relay in ("", name):
+        return _warning("link", found, "is it on, and does nothing between drop that?")
+    advice = "if they should see each other: what drops that on the way?"
+    return Finding(
+        check="link", level="off", found=f"{found}; reached through {relay}", advice=advice
+    )
 
 
 def _shadowed(networks: Iterable[NetworkReport]) -> Iterator[Finding]:

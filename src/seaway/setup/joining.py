@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from seaway import __version__, names
 from seaway.cluster import joining, membership, stores
-from seaway.cluster.calls import AgentAddress, Calls
+from seaway.cluster.calls import AgentAddress, Calls, Unreached
 from seaway.daemons import AGENT
 from seaway.errors import Conflict, Forbidden, Invalid, SeawayError, Unavailable
 from seaway.kernel import host, underlay
@@ -100,9 +100,7 @@ async def _ask(wish: Wish, folder: Folder, *, again: bool) -> Joined:
         async with Calls(contexts.joining(ground.authority)) as calls:
             joined: Joined = await calls.call(place, "POST", "/v1/join", request, Joined)
     except Unavailable as error:
-        raise Unavailable(
-            error.message, "repeat the command: what was begun is finished"
-        ) from error
+        raise unfinished(error) from None
     except SeawayError:
         folder.forget()
         raise
@@ -111,6 +109,15 @@ async def _ask(wish: Wish, folder: Folder, *, again: bool) -> Joined:
         folder.put(folder.authority_key, joined.authority_key.encode())
     folder.put_host(key, joined.certificate)
     return joined
+
+
+def unfinished(error: Unavailable) -> Unavailable:
+    """Where nobody answered it may be done all the same. Who answered says himself what to do: of
+    one who has to wait, nothing was begun.
+    """
+    if isinstance(error, Unreached):
+        return Unavailable(error.message, "repeat the command: what was begun is finished")
+    return error
 
 
 def _check(wish: Wish, ground: Ground) -> None:

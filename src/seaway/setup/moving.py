@@ -8,6 +8,7 @@ its own store, and whatever fails leaves it there; from then on by etcd. The old
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -38,6 +39,7 @@ from seaway.trust.keeper import Keeper
 
 Say = Callable[[str], None]
 _BEGINS_WITHIN, _POLL = 20.0, 0.1  # seconds
+_ANSWERS_WITHIN = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,21 @@ def _is_here(host: str | None) -> bool:
         return ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def reach(access: Access) -> None:
+    """`Unavailable`, before anything is begun, where nobody answers at these URLs."""
+    failed = []
+    for url in access.urls:
+        parts = urlsplit(url)
+        try:
+            socket.create_connection((parts.hostname, parts.port or 80), _ANSWERS_WITHIN).close()
+        except OSError as error:
+            failed.append(f"{url} cannot be asked: {error.strerror or error}")
+        else:
+            return
+    if failed:
+        raise Unavailable("; ".join(failed), "does etcd run there, and may this host ask it?")
 
 
 def move(access: Access, member: Membership, say: Say) -> Membership:
@@ -193,11 +210,11 @@ async def _begin_trust(source: Store, member: Membership) -> Host:
     facts, keeper = Facts(()), Keeper()
     records = Records(source, facts, member.host)
     await records.load()
-    host, cluster = facts.get(Host, member.host), facts.get(Cluster, "cluster")
-    if host is None or cluster is None:
+    host = facts.get(Host, member.host)
+    if host is None or facts.get(Cluster, "cluster") is None:
         raise Conflict(f"there is no host '{member.host}' in this host's store", "seaway init")
     if not keeper.whole:
-        host = joining.first_control_host(host, cluster, keeper, underlay.default())
+        host = joining.first_control_host(facts, host, keeper, underlay.default())
         await records.commit([host])
     return host
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,12 +134,16 @@ def _here(known: Facts) -> Here:
 def _before(known: Facts) -> Before | None:
     """What is known of the time before us; the ports that are published now may end."""
     member = membership.load()
-    own = [e for e in known.all(Endpoint) if member is None or e.host == member.host]
-    ports = [port for endpoint in own for port in endpoint.ports]
+    ports = [port for endpoint in _own(known) for port in endpoint.ports]
     for before in known.all(Before):
         if member is None or before.host == member.host:
             return next(iter(leaving(before, ports)), before)
     return None
+
+
+def _own(known: Facts) -> list[Endpoint]:
+    member = membership.load()
+    return backups.own(known.all(Endpoint), member.host if member else "")
 
 
 def _links() -> frozenset[str]:
@@ -170,6 +174,7 @@ def _put(backup: Backup, say: Say) -> Restored:
     known, key = _known(), _key(backup)
     here = replace(_here(known), key=key[1])
     restored = backups.adapted(backup, here)
+    before = _own(known)
     kept = store_file.replace(names.STORE_FILE, restored.items())
     if member_kept := OwnSeat().set_aside():
         say(f"the etcd that ran here is kept as {member_kept}")
@@ -183,7 +188,7 @@ def _put(backup: Backup, say: Say) -> Restored:
             say(f"removed: network '{network.name}' is not in the backup")
     for what in _unpublished(known, restored):
         say(f"unpublished: {what}")
-    for what in _cut_off(known, restored):
+    for what in _cut_off(before, restored):
         say(f"detached: {what} is not in the backup")
     for endpoint in restored.released:
         say(f"released: {_named(endpoint)} is not on this host any more")
@@ -222,14 +227,14 @@ def _unpublished(known: Facts, restored: Restored) -> Iterator[str]:
             yield f"{', '.join(in_ranges(gone))} of {_named(new)} is not in the backup"
 
 
-def _cut_off(known: Facts, restored: Restored) -> Iterator[str]:
-    """What the agent will take away when it finds no record of it."""
+def _cut_off(before: Sequence[Endpoint], restored: Restored) -> Iterator[str]:
+    """What the agent will take away when it finds no record of it, of those of this host."""
     new = restored.endpoints()
-    for endpoint in (e for e in known.all(Endpoint) if e.id not in new):
+    for endpoint in (e for e in before if e.id not in new):
         ports = ", ".join(in_ranges(endpoint.ports))
         yield f"{_named(endpoint)}{f' with its published ports {ports}' if ports else ''}"
     # Of a damaged store nothing is known, but the kernel has what it had.
-    ids = {*new, *(e.id for e in known.all(Endpoint)), *(e.id for e in restored.released)}
+    ids = {*new, *(e.id for e in before), *(e.id for e in restored.released)}
     for link in sorted(_links() - {names.link_name(id_) for id_ in ids}):
         yield f"the endpoint of interface {link}"
 

@@ -127,7 +127,9 @@ class PeerStore:
                 self._prefer(place)
                 return answer
         self.chain = () if query else self.chain
-        raise Unavailable("; ".join(unreached) or "no host is known that passes the store on")
+        # each once: who passes it on names the places that he asked, which may be ours, too
+        told = "; ".join(dict.fromkeys("; ".join(unreached).split("; ")))
+        raise Unavailable(told or "no host is known that passes the store on")
 
     async def _answer(self, at: str, method: str, path: str, body: object, answers: Any) -> Any:
         try:

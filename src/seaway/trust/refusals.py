@@ -1,7 +1,9 @@
 """Who was refused, and why: counted for `status`, told in the log, and slowed down.
 
-Whoever shows five wrong tokens within a minute waits, and a right one of his is not looked at
-meanwhile. Addresses of IPv6 count by their /64, of which one host may have all.
+A host that has joined is refused by who has not heard of it yet, and one that has left by who has:
+that counts only if it lasts. Whoever shows five wrong tokens within a minute waits, and a right one
+of his is not looked at meanwhile. Addresses of IPv6 count by their /64, of which one host may have
+all.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from seaway.errors import Unavailable
 
 WITHIN = 60.0  # seconds
 MOST = 5  # wrong tokens within that
-_REMEMBERED = 1024  # addresses
+LASTING = 120.0  # seconds in which all have heard that a host joined, or left
+_REMEMBERED = 1024  # addresses, or certificates
 _QUIET = 10.0  # seconds between two lines of the log for one reason
 
 
@@ -24,6 +27,7 @@ class Refusals:
     clock: Callable[[], float]  # monotonic seconds
     counts: Counter[str] = field(default_factory=Counter)
     _told: dict[str, float] = field(default_factory=dict)
+    _first: OrderedDict[tuple[str, str], float] = field(default_factory=OrderedDict)
     _wrong: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
     def count(self, reason: str) -> bool:
@@ -34,6 +38,15 @@ class Refusals:
             return False
         self._told[reason] = now
         return True
+
+    def count_lasting(self, reason: str, whom: str) -> bool:
+        """The same, of who is refused still, long after the first time. `whom`: his certificate's
+        digest; of a host that joins anew it is another one.
+        """
+        first = self._first.setdefault((reason, whom), self.clock())
+        while len(self._first) > _REMEMBERED:
+            self._first.popitem(last=False)
+        return self.clock() - first >= LASTING and self.count(reason)
 
     def wrong_token(self, address: str) -> None:
         """Somebody at this address showed one."""

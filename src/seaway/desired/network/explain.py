@@ -65,6 +65,15 @@ class Chart:
         for one, other in pairwise((self.host, *path)):
             yield from holes_between(self.links, one, other)
 
+    def unmeasured(self, path: tuple[str, ...], backup: str) -> Iterator[str]:
+        """Links that hosts of one segment take for granted: they do not probe each other, or began
+        to a moment ago.
+        """
+        ways = [*pairwise((self.host, *path)), *[(self.host, backup)] * bool(backup)]
+        for one, other in dict.fromkeys(ways):
+            if other not in self.links.counted(one):
+                yield f"{one} - {other}"
+
     def apart(self, without: str) -> tuple[tuple[str, ...], ...]:
         """Groups of hosts that only this one connects; empty: it connects none."""
         groups: list[set[str]] = []
@@ -116,6 +125,7 @@ class Journey:
         path = self._path(route.nexts[0]) if route else ()
         length = self._length(path)
         detours = sorted(self._detours(route), key=lambda found: found[0])[:SHOWN]
+        backup = route.backup if route else ""
         return RouteReport(
             host=self._end,
             routing=self._chart.routing,
@@ -124,9 +134,10 @@ class Journey:
             rtt=length.rtt // 2,
             cost=length.cost // 2,
             equal=route.nexts[1:SHARED] if route else (),
-            backup=route.backup if route else "",
+            backup=backup,
             detours=tuple(detour for _, detour in detours),
             holes=tuple(self._chart.holes(path)),
+            unmeasured=tuple(self._chart.unmeasured(path, backup)),
         )
 
     def _path(self, via: str) -> tuple[str, ...]:
@@ -211,7 +222,7 @@ class Journey:
     def _longer(self, length: Length, best: Length, more: float) -> str:
         """Than the way that is taken, by so much of what the routing counts."""
         if self._chart.routing == "latency":
-            return f"it costs {more / 2:.0f} us more"
+            return f"it costs {more / 2000:g} ms more"
         if length.hops > best.hops:
             return f"hops: {length.hops // 2}, not {best.hops // 2}"
-        return f"its round trip takes {(length.rtt - best.rtt) / 2:.0f} us more"
+        return f"its round trip takes {(length.rtt - best.rtt) / 2000:g} ms more"

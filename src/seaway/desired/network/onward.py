@@ -268,12 +268,31 @@ class Ground:
         for peer in self.facts.where(Peer, "underlay", self.packet.destination):
             if self.packet.ttl <= 1:
                 self.drop(place, "", "it has visited as many hosts as it may")
+            elif blind := self._unseen(peer):
+                self.step(place, "unknown", blind, to=peer.name, how=_HOW["wire"], mtu=lead.mtu)
             else:
                 packet = replace(self.packet, ttl=self.packet.ttl - 1, carried="wire", carrier=None)
                 self.send(place, peer.name, packet, "its address in the underlay", lead.mtu)
             return
         to = str(lead.gateway or self.packet.destination)
         self.step(place, "leave", "the host's routes lead there", to=to, mtu=lead.mtu)
+
+    def _unseen(self, peer: Peer) -> str:
+        """Why nobody knows whether what the host's routes send there arrives, and what does; empty:
+        the link is up.
+        """
+        path = self.facts.get(Path, peer.name)
+        if self.tables.is_dead(peer.number):
+            why = f"the link to {peer.name} is down"
+        elif path and peer.name not in path.nexts:
+            why = f"nobody knows whether it arrives: the path to {peer.name} goes by {path.via}"
+        else:
+            return ""
+        version = self.packet.destination.version
+        inside = [str(a) for a in peer.addresses if a.version == version]
+        if inside and self.tables.choice(peer.number).hop:
+            why += f"; its address in the cluster, {inside[0]}, leads there"
+        return why
 
 
 def path_of(remote: abi.Remote) -> int:

@@ -1,8 +1,9 @@
 """Hosts of one segment are one node of the graph, its hub: nobody probes all the others.
 
-A segment's name is only what its hosts say. Which of them are together is told by the links
-inside that count: each set of hosts that these join is one part, with a hub of its own. So a
-host that nobody there vouches for is in no part, and a segment that breaks in two has two hubs.
+A segment's name is a prefix of the underlay. In it are those who say so, and whose records say that
+they are reached there (`by_record`). Which of them are together is told by the links inside that
+count: each set of hosts that these join is one part, with a hub of its own. So a host that nobody
+there vouches for is in no part, and a segment that breaks in two has two hubs.
 
 Between two hosts of a part that do not probe each other a link is taken for granted, half of it
 as long as the typical link of the one, half as that of the other. What is known otherwise is an
@@ -14,11 +15,17 @@ Where all of a small part probe each other nothing is taken for granted, and the
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from ipaddress import ip_network
 from statistics import median_high
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from seaway.desired.network.links import Length, Links
+from seaway.model.addresses import Address, Prefix
+from seaway.model.links import LinkState
 
 SMALL = 17  # hosts of a part that may all probe each other: each probes 16 others
 LEAVING = 16  # hosts of a part that get a link to each other host; more, only those they probe
@@ -37,6 +44,23 @@ Edge = tuple[str, Node]  # two hosts in the order of their names, or a host and 
 
 def edge(one: str, other: str) -> tuple[str, str]:
     return (one, other) if one < other else (other, one)
+
+
+def by_record(state: LinkState, underlay: Sequence[Address]) -> LinkState:
+    """What a host announces, without the segments in which no address of its record is: else one
+    true link into a segment would have all its other links there taken for granted.
+    """
+    prefixes = ((name, _prefix(name)) for name in state.segments)
+    true = tuple(n for n, prefix in prefixes if prefix and any(a in prefix for a in underlay))
+    return state if true == state.segments else replace(state, segments=true)
+
+
+@lru_cache(maxsize=1024)
+def _prefix(name: str) -> Prefix | None:
+    try:
+        return ip_network(name)
+    except ValueError:
+        return None
 
 
 class Segment:

@@ -79,9 +79,11 @@ class Tables:
 
     def alive(self, host: int) -> abi.NextHop | None:
         """None: there is no link to that host, or it is dead."""
-        if not host or self._find("dead", host) is not None:
-            return None
-        return self.neighbour(host)
+        return None if not host or self.is_dead(host) else self.neighbour(host)
+
+    def is_dead(self, host: int) -> bool:
+        """The link to that host."""
+        return self._find("dead", host) is not None
 
     def choice(self, key: int) -> Choice:
         """Of a path, by its key in `paths`."""
