@@ -26,7 +26,9 @@ from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
 from seaway.bpf.lookups import Lookups
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.partings import Partings
 from seaway.bpf.pins import PinTarget
+from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.cluster import membership, stores
@@ -42,6 +44,7 @@ from seaway.desired.network.networks import TABLE
 from seaway.desired.network.resolver import resolver_addresses
 from seaway.dns.names_file import AskersTarget, NamesFile, NamesTarget
 from seaway.doors.cni import CniDoor
+from seaway.draining import Draining
 from seaway.errors import NotFound
 from seaway.facts import Facts
 from seaway.firewalls import Firewatch
@@ -171,9 +174,12 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     lookouts = Lookouts(lookout, Firewatch(facts, accepts))
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
+    draining = Draining(Partings(plane, partial(_spaces, facts)))
+    services = ServiceTarget(plane, draining.left)
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
         *_of_the_data_plane(plane, attachments, config),
+        services,
         *_told_others(),
     )
     by_name = {target.name: target for target in targets}
@@ -197,6 +203,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     agent = _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
     beside = (Runner(runs=paths.asked).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
+    agent.following["drain"] = partial(draining.run, services.serves, convergence.settle)
     return agent
 
 
@@ -217,6 +224,11 @@ def _of_the_data_plane(
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
     return PinTarget(plane), *of_maps, attachments, uplinks, SocketTarget(plane)
+
+
+def _spaces(facts: Facts) -> set[tuple[str, int]]:
+    """The network namespaces of the endpoints."""
+    return {(endpoint.netns, endpoint.netns_inode) for endpoint in facts.all(Endpoint)}
 
 
 def _told_others() -> tuple[Target, ...]:

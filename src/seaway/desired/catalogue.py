@@ -32,6 +32,7 @@ from seaway.desired.network.ports import RESERVED
 from seaway.desired.transport.clients import CLIENTS
 from seaway.desired.transport.naming import ASKERS, NAMES
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
+from seaway.desired.transport.services import SERVICES
 
 DERIVATIONS = (
     PINS,
@@ -57,6 +58,7 @@ DERIVATIONS = (
     PUBLICATIONS,
     ORIGINS,
     CLIENTS,
+    SERVICES,
     ATTACHMENTS,
     ROUTES,
     UPLINKS,

@@ -9,9 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from seaway import admission, vips
-from seaway.desired.transport.services import Judged, judged
+from seaway.converge import Key
+from seaway.desired.transport.naming import told_of
+from seaway.desired.transport.services import Judged, judged, places_of
 from seaway.errors import Conflict, Invalid, NotFound
-from seaway.facts import View
+from seaway.facts import Facts, View
 from seaway.intents.desk import Desk
 from seaway.model import service_forms
 from seaway.model.addresses import Address
@@ -23,7 +25,35 @@ from seaway.model.services import EndpointSlice, Service, Vip
 _MOST = 40  # records of one commit: etcd takes 128 operations, and each rests on its network too
 _TOLD = 8  # of a long list
 
-Done = dict[tuple[str, str], Applied]  # by kind and reference
+
+@dataclass
+class Done:
+    """What was done already, should somebody else have been faster with the rest."""
+
+    applied: dict[tuple[str, str], Applied] = field(default_factory=dict)  # by kind and reference
+    services: dict[str, Service] = field(default_factory=dict)  # that are otherwise by it, or gone
+
+    def note(self, step: _Step, facts: Facts) -> None:
+        outcome = step.outcome
+        self.applied.setdefault((outcome.kind, outcome.name), outcome)
+        for record in (*step.put, *step.delete):
+            found: Service | None = None
+            if isinstance(record, Service):
+                found = record
+            elif isinstance(record, EndpointSlice):
+                found = facts.get(Service, f"{record.network}/{record.service}")
+            if found:
+                self.services[f"{found.network}/{found.name}"] = found
+
+    @property
+    def keys(self) -> list[Key]:
+        """What is written because of it, here."""
+        return [key for service in self.services.values() for key in keys_of(service)]
+
+
+def keys_of(service: Service) -> list[Key]:
+    """What of this host's kernel, and of its resolver's file, is there for it."""
+    return [*told_of(service), *(("services", place) for place in places_of(service))]
 
 
 @dataclass
@@ -94,10 +124,10 @@ class ObjectIntents(Desk):
         return await self._apply_objects(objects)
 
     async def _apply_objects(self, objects: Objects, *, fresh: bool = False) -> list[Applied]:
-        done: Done = {}
+        done = Done()
         await self.decide(lambda: self._record_objects(objects, done, fresh=fresh))
-        await self.convergence.settle()
-        return [self._warned(outcome) for outcome in done.values()]
+        await self.convergence.settle(done.keys)
+        return [self._warned(outcome) for outcome in done.applied.values()]
 
     async def _record_objects(self, objects: Objects, done: Done, *, fresh: bool) -> None:
         taken: set[Address] = set()
@@ -145,14 +175,15 @@ class ObjectIntents(Desk):
 
     async def remove_objects(self, refs: Refs) -> list[Applied]:
         """All must be there."""
-        done: Done = {}
+        done = Done()
         await self.decide(lambda: self._remove_objects(refs, done))
-        await self.convergence.settle()
-        return list(done.values())
+        await self.convergence.settle(done.keys)
+        return list(done.applied.values())
 
     async def _remove_objects(self, refs: Refs, done: Done) -> None:
-        services = [self._service(ref) for ref in refs.services if ("Service", ref) not in done]
-        slices = [self.slice_of(r) for r in refs.slices if ("EndpointSlice", r) not in done]
+        gone = done.applied
+        services = [self._service(ref) for ref in refs.services if ("Service", ref) not in gone]
+        slices = [self.slice_of(r) for r in refs.slices if ("EndpointSlice", r) not in gone]
         steps = [
             _Step(_outcome(one, "removed"), delete=[one, *self._vips(one.addresses)])
             for one in services
@@ -168,7 +199,7 @@ class ObjectIntents(Desk):
             if put or delete:
                 await self.records.commit(put, delete, [r for step in part for r in step.rests])
             for step in part:
-                done.setdefault((step.outcome.kind, step.outcome.name), step.outcome)
+                done.note(step, self.facts)
 
 
 def _outcome(one: NewService | Service | EndpointSlice, did: str) -> Applied:

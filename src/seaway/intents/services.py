@@ -6,11 +6,10 @@ import msgspec
 from msgspec.structs import replace
 
 from seaway import admission
-from seaway.desired.transport.naming import told_of
 from seaway.desired.transport.services import Judged, judged
 from seaway.errors import Invalid
 from seaway.facts import View
-from seaway.intents.objects import ObjectIntents, there_already
+from seaway.intents.objects import ObjectIntents, keys_of, there_already
 from seaway.model import service_forms
 from seaway.model.addresses import unmapped
 from seaway.model.facts import Endpoint
@@ -52,16 +51,14 @@ class ServiceIntents(ObjectIntents):
         if self.facts.get(Service, f"{new.network}/{new.name}"):
             raise there_already(new)
         await self._apply_objects(Objects(services=(new,)), fresh=True)
-        service = self._service(f"{new.network}/{new.name}")
-        await self.convergence.settle(told_of(service))
-        return self._service_report(service)
+        return self._service_report(self._service(f"{new.network}/{new.name}"))
 
     async def update_service(self, ref: str, change: ServiceChange) -> ServiceReport:
         given = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
         if not given:
             raise Invalid("nothing to change was given", "expected e.g. selector or ports")
         service = await self.decide(lambda: self._update_service(ref, given))
-        await self.convergence.settle(told_of(service))
+        await self.convergence.settle(keys_of(service))
         return self._service_report(service)
 
     async def _update_service(self, ref: str, given: dict[str, object]) -> Service:
@@ -89,7 +86,7 @@ class ServiceIntents(ObjectIntents):
     async def remove_service(self, ref: str) -> None:
         """Its addresses are free then; what its slices name stays."""
         service = await self.decide(lambda: self._remove_service(ref))
-        await self.convergence.settle(told_of(service))
+        await self.convergence.settle(keys_of(service))
 
     async def _remove_service(self, ref: str) -> Service:
         service = self._service(ref)
