@@ -122,6 +122,7 @@ class Ring:
             "not met": neighbours - {host.name} - met,
             "unheard": len(self.hosts) - routed.hosts,
             "ways": [r.host.name for r in reports if not r.here and r.via not in neighbours],
+            "draining": [r.host.name for r in reports if r.host.draining],
         }
         return {what: value for what, value in found.items() if value}
 

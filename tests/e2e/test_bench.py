@@ -47,6 +47,7 @@ def test_same_host_has_every_system_that_is_installed():
     assert [] == [row.note for row in found.rows if "start" in row.note]
 
 
+@pytest.mark.soak
 def test_same_host_measures_ipv6_with_every_program_that_knows_it():
     found = measured("same-host", family=6)
     told = {metric for metric in same_host.METRICS if 6 in METRICS[metric].families}
@@ -82,6 +83,7 @@ def test_cross_host_has_every_system_that_is_installed():
     assert [] == [note for note in lacking.values() if "start" in note]
 
 
+@pytest.mark.soak
 def test_cross_host_sends_ipv6_too():
     systems = ("kernel-vxlan", "seaway-direct", "swarm-overlay")
     found = measured("cross-host", metrics=("udp_pps",), systems=systems, family=6)
@@ -90,7 +92,7 @@ def test_cross_host_sends_ipv6_too():
     assert {"swarm-overlay"} == lacking.keys()
 
 
-@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("family", [pytest.param(4, marks=pytest.mark.soak), 6])
 def test_ingress_has_every_system_that_is_installed(family):
     found = measured("ingress", metrics=("tcp_cps",), family=family)
 

@@ -383,7 +383,12 @@ class Traffic:
         self._client.close()
 
 
-@pytest.mark.parametrize("change", [OTHER_CODE, OTHER_LAYOUT], ids=["code", "layout"])
+@pytest.mark.parametrize(
+    "change",
+    # Of other code tests/e2e/test_upgrade.py has whole agents take over, in each way.
+    [pytest.param(OTHER_CODE, marks=pytest.mark.soak), OTHER_LAYOUT],
+    ids=["code", "layout"],
+)
 def test_another_build_takes_over_under_traffic(host, anna, bert, tmp_path, change):
     before = {program.tag for program in host.plane.programs.values()}, host.plane.layout
     traffic = Traffic(anna, bert)
