@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
+from seaway.bpf.abi import PortKey
 from seaway.desired.network.tables import Tables
 from seaway.errors import Unavailable
 from seaway.model.addresses import Address, ForeignPrefix
@@ -101,6 +103,7 @@ class FakeSurroundings:
         self.counted: dict[tuple[int, str], int] = {}
         self.told: dict[str, Value] = {}
         self.questions: list[Question] = []
+        self.served: Counter[PortKey] = Counter()  # connections, by a backend's port
         self.lookups = FakeLookups({})
 
     def netns_path(self, given: str) -> str:
@@ -144,6 +147,9 @@ class FakeSurroundings:
 
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)
+
+    def connections(self, backend: PortKey) -> int:
+        return self.served[backend]
 
     async def ask_routed(self, question: Question, kind: type[T]) -> T:
         """`told` by what is asked; nobody answers where nothing is told."""

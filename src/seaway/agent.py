@@ -174,7 +174,8 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     lookouts = Lookouts(lookout, Firewatch(facts, accepts))
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
-    draining = Draining(Partings(plane, partial(_spaces, facts)))
+    partings = Partings(plane, partial(_spaces, facts))
+    draining = Draining(partings)
     services = ServiceTarget(plane, draining.left)
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
@@ -190,7 +191,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         facts=facts,
         records=records,
         convergence=convergence,
-        surroundings=_surroundings(config, links, attachments, plane, paths),
+        surroundings=_surroundings(config, links, plane, (attachments, paths, partings)),
         allocator=_allocator(host, facts),
         member=member,
         trust=others.keeper,
@@ -238,8 +239,12 @@ def _told_others() -> tuple[Target, ...]:
 
 
 def _surroundings(
-    config: Config, links: LinkTarget, attachments: Attachments, plane: DataPlane, paths: Paths
+    config: Config,
+    links: LinkTarget,
+    plane: DataPlane,
+    asked: tuple[Attachments, Paths, Partings],
 ) -> HostSurroundings:
+    attachments, paths, partings = asked
     return HostSurroundings(
         links,
         Counters(plane),
@@ -248,6 +253,7 @@ def _surroundings(
         plane.layout,
         Translations(),
         paths.ask,
+        partings.connections,
         mtu=config.network.mtu,
     )
 

@@ -18,6 +18,7 @@ from seaway.model.backup import Backup
 from seaway.model.facts import Endpoint, Network
 from seaway.model.reports import (
     Applied,
+    BackendDrain,
     BlockReport,
     DrainReport,
     EndpointReport,
@@ -142,6 +143,17 @@ class Client:
 
     def remove_service(self, ref: str) -> None:
         self._call("DELETE", _path("services", ref))
+
+    def drain_backend(self, service: str, backend: str) -> BackendDrain:
+        path = _path("services", service, "drain", backend)
+        return codec.decode(self._call("PUT", path), BackendDrain)
+
+    def drained_backend(self, service: str, backend: str) -> BackendDrain:
+        return self._get(_path("services", service, "drain", backend), BackendDrain)
+
+    def undrain_backend(self, service: str, backend: str) -> BackendDrain:
+        path = _path("services", service, "drain", backend)
+        return codec.decode(self._call("DELETE", path), BackendDrain)
 
     def slices(self, network: str | None = None) -> list[EndpointSlice]:
         return self._get("/v1/slices" + _of(network), list[EndpointSlice])

@@ -1,7 +1,6 @@
 """When sockets end whose backend is none any more: at once, or when their time to drain is over.
 
-Who finds and ends them is `bpf/partings.py`. That takes the longer the more containers it has to look
-into, so it is done in a thread.
+Who finds and ends them is `bpf/partings.py`: in a thread, as it has to look into every container.
 """
 
 from __future__ import annotations

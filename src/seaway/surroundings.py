@@ -16,8 +16,9 @@ from seaway.kernel.whereabouts import whereabouts
 from seaway.model.facts import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
+    from seaway.bpf.abi import PortKey
     from seaway.bpf.counters import Counters
     from seaway.bpf.lookups import Lookups
     from seaway.kernel.links import LinkTarget
@@ -51,6 +52,7 @@ class HostSurroundings:
     layout: str
     translations: Translations
     ask: Ask  # of `routed`
+    serving: Callable[[PortKey], int]  # see `connections`
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
     _present: set[int] | None = None  # devices, when counters were last put in order
@@ -112,6 +114,9 @@ class HostSurroundings:
             self._past[reason] += packets
         if gone:
             self.counters.purge({ifindex for ifindex, _ in gone})
+
+    def connections(self, backend: PortKey) -> int:
+        return self.serving(backend)
 
     async def ask_routed(self, question: Question, kind: type[T]) -> T:
         return await self.ask(question, kind)

@@ -20,7 +20,9 @@ from tests.agents import Agent, run
 import clock
 from crowd import LONG, NET, Crowd, crowd_of
 from fakes_etcd import Fate
+from seaway.bpf.abi import PortKey
 from seaway.errors import Conflict, Exhausted, Invalid, NotFound, SeawayError, Unsupported
+from seaway.model.addresses import mapped
 from seaway.model.facts import Cluster, Network
 from seaway.model.requests import (
     EndpointChange,
@@ -63,6 +65,28 @@ def test_a_service_gets_an_address_of_each_family_and_its_end_frees_them(tmp_pat
         await agent.intents.remove_service("default/web")
         assert {} == vips(agent)
         assert [] == agent.intents.services()
+
+    run(tmp_path, scenario)
+
+
+def test_a_backend_that_drains_gets_no_connection_though_it_is_the_only_one(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("a", labels={"app": "web"})
+        await agent.intents.create_service(new())
+        port = {"port": (8080).to_bytes(2), "protocol": 6}
+        for interface in endpoint.addresses:
+            agent.host.served[PortKey(mapped(interface.ip), **port)] = 2
+        assert 1 == agent.intents.service("web").chosen
+
+        told = await agent.intents.drain_backend("web", endpoint.name, draining=True)
+        assert (True, 4, False) == (told.draining, told.connections, told.ready)
+        assert 0 == agent.intents.service("web").chosen
+        agent.host.served.clear()
+        assert (await agent.intents.backend_drained("web", endpoint.id)).ready
+        told = await agent.intents.drain_backend("default/web", endpoint.name, draining=False)
+        assert (False, 1) == (told.draining, agent.intents.service("web").chosen)
+        with pytest.raises(NotFound, match="network 'default' has no endpoint 'none'"):
+            await agent.intents.drain_backend("web", "none", draining=True)
 
     run(tmp_path, scenario)
 

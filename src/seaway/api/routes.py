@@ -16,6 +16,7 @@ from seaway.model.facts import Block, Endpoint, Network
 from seaway.model.membership import EtcdAccess, Ground, Joined, Joining, Signed, Signing
 from seaway.model.reports import (
     Applied,
+    BackendDrain,
     BlockReport,
     DrainReport,
     EndpointReport,
@@ -28,6 +29,7 @@ from seaway.model.reports import (
     RouteReport,
     ServiceDetail,
     ServiceReport,
+    Serving,
     Status,
     TokenReport,
     UseReport,
@@ -183,6 +185,7 @@ ROUTES = (
         lambda to, call: to.intents.update_endpoint(call.path["ref"], call.body),
         takes=EndpointChange,
         answers=Endpoint,
+        hosts=True,
     ),
     Route(
         "DELETE",
@@ -235,6 +238,35 @@ ROUTES = (
         "DELETE",
         "/v1/services/{ref}",
         lambda to, call: to.intents.remove_service(call.path["ref"]),
+    ),
+    Route(
+        "GET",
+        "/v1/services/{ref}/drain/{backend}",
+        lambda to, call: to.intents.backend_drained(call.path["ref"], call.path["backend"]),
+        answers=BackendDrain,
+    ),
+    Route(
+        "PUT",
+        "/v1/services/{ref}/drain/{backend}",
+        lambda to, call: to.intents.drain_backend(
+            call.path["ref"], call.path["backend"], draining=True
+        ),
+        answers=BackendDrain,
+    ),
+    Route(
+        "DELETE",
+        "/v1/services/{ref}/drain/{backend}",
+        lambda to, call: to.intents.drain_backend(
+            call.path["ref"], call.path["backend"], draining=False
+        ),
+        answers=BackendDrain,
+    ),
+    Route(
+        "GET",
+        "/v1/services/{ref}/serving/{backend}",
+        lambda to, call: to.intents.connections_to(call.path["ref"], call.path["backend"]),
+        answers=Serving,
+        hosts=True,
     ),
     Route(
         "GET",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from seaway.cli import options, show
-from seaway.errors import Invalid
+from seaway.errors import Invalid, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,7 @@ BACKENDS: dict[str, Callable[[BackendReport], Any]] = {
     "CHOSEN": lambda b: b.chosen,
     "WHY": lambda b: b.why,
 }
+_POLL: Final = 0.5  # seconds
 _NEAR = {"nothing": "", "zone": "PreferSameZone", "node": "PreferSameNode"}
 _ALGORITHMS = ["random", "round-robin", "least-connections"]
 
@@ -238,6 +240,38 @@ def update(service: str, **asked: Any) -> None:
     made = options.agent().update_service(service, ServiceChange(**given))
     options.warn(made.warnings)
     click.echo(f"service {made.service.network}/{made.service.name} is changed")
+
+
+@service.command()
+@click.argument("service", shell_complete=options.complete_service)
+@click.argument("backend")
+@click.option("--undo", is_flag=True, help="Have it get connections again.")
+@click.option("--within", default="5m", show_default=True, help="How long to wait: 90s, 5m.")
+def drain(service: str, backend: str, within: str, *, undo: bool) -> None:
+    """Give an endpoint no new connection; return when it has none of this service's any more.
+
+    Those that it has may end by themselves, until the time of the service to drain is over; then
+    their clients get an error.
+    """
+    from seaway.model.durations import parse_duration  # noqa: PLC0415
+
+    deadline, agent = time.monotonic() + parse_duration(within), options.agent()
+    if undo:
+        agent.undrain_backend(service, backend)
+        click.echo(f"endpoint {backend} gets connections again")
+        return
+    told, shown = agent.drain_backend(service, backend), -1
+    while not told.ready:
+        if told.connections != shown:
+            shown = told.connections
+            click.echo(f"{shown} connections of {told.service} to {backend}")
+        if time.monotonic() > deadline:
+            unheard = f"; not heard of: {', '.join(told.unheard)}" if told.unheard else ""
+            left = f"endpoint {backend} still has {shown} connections{unheard}"
+            raise Unavailable(left, "repeat to wait on")
+        time.sleep(_POLL)
+        told = agent.drained_backend(service, backend)
+    click.echo(f"endpoint {backend} may go")
 
 
 @service.command()

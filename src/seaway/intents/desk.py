@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from seaway.bpf.abi import PortKey
 from seaway.converge import Convergence
 from seaway.desired.network.tables import Tables
 from seaway.errors import SeawayError, Unavailable
@@ -82,6 +83,9 @@ class Surroundings(Protocol):
 
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
+
+    def connections(self, backend: PortKey) -> int:
+        """How many sockets of this host were led to that port of a backend, and are open."""
 
     async def ask_routed(self, question: Question, kind: type[V]) -> V:
         """What `routed` answers. `Unavailable`: nothing."""

@@ -6,14 +6,23 @@ import msgspec
 from msgspec.structs import replace
 
 from seaway import admission
+from seaway.bpf.abi import PortKey
+from seaway.desired.transport.backends import of_endpoint
 from seaway.desired.transport.services import Judged, judged
-from seaway.errors import Invalid
+from seaway.errors import Invalid, NotFound, Unavailable
 from seaway.facts import View
 from seaway.intents.objects import ObjectIntents, keys_of, there_already
 from seaway.model import service_forms
 from seaway.model.addresses import unmapped
-from seaway.model.facts import Endpoint
-from seaway.model.reports import BackendReport, ServiceDetail, ServiceReport
+from seaway.model.facts import Endpoint, Peer
+from seaway.model.publications import PROTOCOLS
+from seaway.model.reports import (
+    BackendDrain,
+    BackendReport,
+    ServiceDetail,
+    ServiceReport,
+    Serving,
+)
 from seaway.model.requests import (
     EndpointChange,
     NewService,
@@ -21,7 +30,7 @@ from seaway.model.requests import (
     ServiceChange,
     request_of,
 )
-from seaway.model.services import EndpointSlice, Service
+from seaway.model.services import Distant, EndpointSlice, Service
 
 
 class ServiceIntents(ObjectIntents):
@@ -82,6 +91,65 @@ class ServiceIntents(ObjectIntents):
         service_forms.check_port_names(endpoint.port_names)
         await self.records.commit([endpoint])
         return endpoint
+
+    # Drain
+
+    async def drain_backend(self, ref: str, name: str, *, draining: bool) -> BackendDrain:
+        """An endpoint gets no new connection of any service, and those that it has may end; or it
+        gets them again. Its own host records it.
+        """
+        service = self._service(ref)
+        backend = self._backend(service, name)
+        change = EndpointChange(ready=not draining, terminating=draining)
+        if isinstance(backend, Distant):
+            peer = self.facts.get(Peer, backend.host)
+            if peer is None:
+                raise Unavailable(f"host '{backend.host}' is not known", "see: seaway host ls")
+            await self.others.ask(peer, "PATCH", f"/v1/endpoints/{backend.id}", change, Endpoint)
+        else:
+            await self.update_endpoint(backend.id, change)
+        return await self.backend_drained(ref, name)
+
+    async def backend_drained(self, ref: str, name: str) -> BackendDrain:
+        """As every host says."""
+        service = self._service(ref)
+        backend = self._backend(service, name)
+        path = f"/v1/services/{service.network}%2F{service.name}/serving/{backend.id}"
+        told = await self.ask_all(self.facts.all(Peer), path, Serving)
+        answers = [answer for answer in told.values() if isinstance(answer, Serving)]
+        here = self.connections_to(ref, name).connections
+        return BackendDrain(
+            service=f"{service.network}/{service.name}",
+            backend=backend.name,
+            host=backend.host,
+            draining=backend.terminating and not backend.ready,
+            connections=here + sum(answer.connections for answer in answers),
+            unheard=tuple(sorted(n for n, a in told.items() if not isinstance(a, Serving))),
+        )
+
+    def connections_to(self, ref: str, name: str) -> Serving:
+        """What sockets of this host have to one backend, by its name or id."""
+        service = self._service(ref)
+        candidate = of_endpoint(self._backend(service, name))
+        keys = {
+            PortKey(octets, candidate.port(port).to_bytes(2, "big"), PROTOCOLS[port.protocol])
+            for port in service.ports
+            for octets in (candidate.v4, candidate.v6)
+            if octets and candidate.port(port)
+        }
+        return Serving(connections=sum(map(self.surroundings.connections, keys)))
+
+    def _backend(self, service: Service, name: str) -> Endpoint | Distant:
+        """Of all that its selector finds, or that are meant by its slices."""
+        everybody: list[Endpoint | Distant] = [*self.facts.all(Endpoint)]
+        everybody += self.facts.all(Distant)
+        for endpoint in everybody:
+            if endpoint.network == service.network and name in (endpoint.name, endpoint.id):
+                return endpoint
+        raise NotFound(
+            f"network '{service.network}' has no endpoint '{name}'",
+            f"see: seaway service inspect {service.network}/{service.name}",
+        )
 
     async def remove_service(self, ref: str) -> None:
         """Its addresses are free then; what its slices name stays."""

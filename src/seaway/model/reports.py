@@ -242,6 +242,27 @@ class ServiceDetail(ServiceReport):
     backends: tuple[BackendReport, ...] = ()
 
 
+class Serving(Value):
+    """What one host has of connections to one backend."""
+
+    connections: int
+
+
+class BackendDrain(Value):
+    """Whether a backend may go."""
+
+    service: str  # NETWORK/NAME
+    backend: str  # the endpoint's name
+    host: str
+    draining: bool  # it gets no new connection
+    connections: int  # that are left, of all hosts that answered
+    unheard: tuple[str, ...] = ()  # hosts that did not
+
+    @property
+    def ready(self) -> bool:
+        return self.draining and not (self.connections or self.unheard)
+
+
 class Applied(Value):
     """What became of one object of a file."""
 
