@@ -11,7 +11,7 @@ from typing import Any
 from fakes_etcd import FakeEtcd, FakeEtcdStore
 from seaway.facts import Facts
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Network, Peer, Value
-from seaway.model.services import Distant
+from seaway.model.services import Distant, Health
 from seaway.records import Records, fact_key
 from seaway.store.base import Store
 from seaway.store.remembering import Remembering
@@ -31,6 +31,12 @@ def network(name: str, mtu: int = 1500) -> Network:
 
 def block(number: int, host: str, of: str = "web") -> Block:
     return Block(prefix=ip_network(f"10.208.{number}.0/26"), network=of, host=host)
+
+
+def health(host: str, number: int) -> Health:
+    return Health(
+        host=host, endpoint=f"{number:016x}", network="web", failing={"web": "status 500"}
+    )
 
 
 def endpoint(host: str, number: int, mtu: int = 1500) -> Endpoint:

@@ -22,6 +22,7 @@ from seaway.model import codec
 from seaway.model.addresses import ForeignPrefix
 from seaway.model.backup import Backup, Trust, Whereabouts
 from seaway.model.facts import Before, Block, Cluster, Endpoint, Host, Network, Value
+from seaway.model.services import Health
 from seaway.records import parse, store_key
 from seaway.store.base import Snapshot
 
@@ -141,7 +142,7 @@ def _here(record: Value, backup: Backup, here: Here) -> Value:
             return replace(record, etcd=(), etcd_own=False)
         case Host(name=name) if name == backup.host:
             return replace(record, name=here.name, key=here.key, control=bool(here.key))
-        case Block(host=host) | Endpoint(host=host) if host == backup.host:
+        case Block(host=host) | Endpoint(host=host) | Health(host=host) if host == backup.host:
             return replace(record, host=here.name)
     return record
 

@@ -28,7 +28,7 @@ from seaway.model.facts import (
     Token,
     Value,
 )
-from seaway.model.services import Distant, EndpointSlice, Service, Vip
+from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
 from seaway.store.base import Commit, Missed, Moment, Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
@@ -42,9 +42,11 @@ _FOLDERS: dict[str, type[Value]] = {
     "services": Service,
     "slices": EndpointSlice,
     "vips": Vip,
+    "health": Health,
 }
 _ELSEWHERE: dict[type[Value], type[Value]] = {Host: Peer, Endpoint: Distant}  # on other hosts
-_OF_NETWORKS = frozenset({Service, EndpointSlice})  # a name is unique in its network
+# A name is unique in its network; an endpoint's id, on its host.
+_BY_PATH = frozenset({Service, EndpointSlice, Health})
 _FOLDER_OF = {kind: folder for folder, kind in _FOLDERS.items()} | {Peer: "hosts"}
 _MEND = "use the version that wrote it, or: seaway restore FILE --replace"
 
@@ -58,14 +60,14 @@ def fact_key(record: Value) -> str:
             return "cluster"
         case Host(name=name) | Network(name=name) | Before(host=name):
             return name
-        case Block(prefix=prefix):
-            return str(prefix)
+        case Block(prefix=place) | Vip(address=place):
+            return str(place)
         case Endpoint(id=id) | Token(id=id) | Distant(id=id):
             return id
         case Service(network=network, name=name) | EndpointSlice(network=network, name=name):
             return f"{network}/{name}"
-        case Vip(address=address):
-            return str(address)
+        case Health(host=host, endpoint=endpoint):
+            return f"{host}/{endpoint}"
     raise TypeError(f"{type(record).__name__} is no record")
 
 
@@ -146,7 +148,7 @@ def _place(key: str, host: str) -> tuple[type[Value], str] | None:
         return None
     if elsewhere and kind in _ELSEWHERE:
         return _ELSEWHERE[kind], name
-    if kind in _OF_NETWORKS:
+    if kind in _BY_PATH:
         return kind, "/".join(path)
     return kind, name.replace("-", "/") if kind is Block else name
 

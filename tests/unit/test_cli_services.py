@@ -72,10 +72,16 @@ def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) 
     assert "endpoint default/blue is changed\n" == seaway("endpoint", "update", "blue", "--ready")
     assert "host h is in zone a\n" == seaway("host", "update", "h", "--zone", "a")
 
-    changed = seaway("service", "update", "web", "--port", "80:9", "--drain", "2m")
+    changed = seaway(
+        *("service", "update", "web", "--port", "80:9", "--drain", "2m"),
+        *("--check", "http:/ready,interval=5s"),
+    )
     assert "service default/web is changed\n" == changed
     (listed,) = yaml.safe_load(seaway("service", "ls", "--network", "default", "-o", "yaml"))
     assert (2, 120.0) == (listed["chosen"], listed["service"]["drain"])
+    assert "check            http:/ready,interval=5s" in seaway("service", "inspect", "web")
+    seaway("service", "update", "web", "--check", "none")
+    assert "check            none" in seaway("service", "inspect", "web")
     assert "service web is removed\n" == seaway("service", "rm", "web")
     assert [] == json.loads(seaway("service", "ls", "-o", "json"))
 
@@ -101,6 +107,8 @@ def test_services_without_addresses_say_what_they_are(seaway: Seaway) -> None:
         ("service create web -p 80 --address 192.0.2.1", 2, "not in a service subnet of this clu"),
         ("service create web -p 80 --network no", 3, "there is no network 'no' (known: default)"),
         ("service create web -p 80 --drain soon", 2, "'soon' is no span of time"),
+        ("service create web -p 80 -l a=b --check udp", 2, "'udp' is no check (expected tcp or h"),
+        ("service create web -p 80 --check tcp", 2, "service 'web' has no selector, and its check"),
         ("service create web -p 80 --prefer far", 2, "Invalid value for '--prefer'"),
         ("service inspect web", 3, "there is no service 'web' (see: seaway service ls)"),
         ("service rm web", 3, "there is no service 'web'"),

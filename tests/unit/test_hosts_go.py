@@ -371,11 +371,12 @@ def test_what_removed_hosts_left_goes_in_steps_that_etcd_takes_and_nothing_else(
     blocks = {f"blocks/10.0.{n}.0-26": owner for n, owner in owners.items() if n % 3 == 0}
     keys |= blocks.keys()
     keys |= {f"endpoints/{owner}/{n:016x}" for n, owner in owners.items() if n % 3 == 1}
+    keys |= {f"health/{owner}/{n:016x}" for n, owner in owners.items() if n % 6 == 1}
     keys |= {f"before/{owner}" for n, owner in owners.items() if n % 3 == 2}
     items = {key: Item(b"", at) for at, key in enumerate(sorted(keys), 1)}
 
     def owner_of(key):
-        return blocks.get(key) or (key.split("/")[1] if key[0] in "eb" else None)
+        return blocks.get(key) or (key.split("/")[1] if key[:2] in ("en", "be", "he") else None)
 
     gone, folders = set(), []
     for step in reclaiming.steps(Snapshot(999, items), blocks):
@@ -388,4 +389,4 @@ def test_what_removed_hosts_left_goes_in_steps_that_etcd_takes_and_nothing_else(
         folders += [key.split("/")[0] for key in step.changes]
 
     assert {k for k in items if owner_of(k) and owner_of(k) not in hosts} == gone
-    assert sorted(folders, key=["endpoints", "before", "blocks"].index) == folders
+    assert sorted(folders, key=["health", "endpoints", "before", "blocks"].index) == folders

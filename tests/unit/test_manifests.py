@@ -11,12 +11,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from seaway.errors import Invalid, Undecodable, Unsupported
 from seaway.model.manifests import read
 from seaway.model.rendering import render, render_all
 from seaway.model.requests import NewService, Objects, request_of
 from seaway.model.services import (
+    Check,
     EndpointSlice,
     Service,
     ServicePort,
@@ -31,7 +33,8 @@ metadata:
   name: web
   namespace: shop
   labels: {team: a}
-  annotations: {seaway.dev/algorithm: least-connections, seaway.dev/drain: 2m, other: x}
+  annotations: {seaway.dev/algorithm: least-connections, seaway.dev/drain: 2m,
+    seaway.dev/check: "http:/ready,port=web", other: x}
   creationTimestamp: null
   uid: 5b0a
   resourceVersion: "7"
@@ -97,6 +100,7 @@ def test_every_field_of_a_service_that_is_served_is_read() -> None:
         distribution="PreferSameZone",
         publish_not_ready=True,
         drain=120.0,
+        check=Check(by="http", path="/ready", port="web"),
     ) == one(ALL_OF_A_SERVICE)
 
 
@@ -289,6 +293,12 @@ NAMED = "metadata: {name: s, labels: {kubernetes.io/service-name: web}}"
             Invalid,
             "'soon' is no s",
         ),
+        (
+            service(PORT, "name: w, annotations: {seaway.dev/check: ping}"),
+            Invalid,
+            "'ping' is no c",
+        ),
+        (service(PORT, "name: w, annotations: {seaway.dev/check: tcp}"), Invalid, "no selector"),
         (service(PORT, "name: w, annotations: {seaway.dev/drain: inf}"), Invalid, "out of range"),
         (f"{{{SLICE}, metadata: {{name: s}}}}", Invalid, "label 'kubernetes.io/service-name' is m"),
         (f"{{{SLICE.replace('IPv4', 'IPv5')}, {NAMED}}}", Invalid, "'addressType: IPv5' is none"),
@@ -429,7 +439,23 @@ slices = st.builds(
 )
 
 
-@given(services)
+def checked(service: Service, check: Check) -> Service:
+    return replace(service, check=check) if service.selector else service
+
+
+checks = st.builds(
+    Check,
+    by=st.just("http"),
+    path=st.sampled_from(("/", "/ready?a=%2C&b=~", "/:#'\"{}")),
+    port=st.one_of(port_numbers, names.map(lambda n: f"p{n}".replace("--", "-x"))),
+    interval=st.integers(30, 3600),
+    timeout=st.integers(1, 30),
+    failures=st.integers(1, 100),
+    successes=st.integers(1, 100),
+)
+
+
+@given(st.builds(checked, services, st.one_of(st.just(Check()), checks)))
 def test_a_service_that_is_written_asks_for_itself_when_it_is_read(service: Service) -> None:
     asked = Objects(services=(request_of(service),))
     assert asked == read(json.dumps(render(service)))

@@ -14,17 +14,20 @@ from seaway.errors import Undecodable
 from seaway.facts import Facts
 from seaway.model import codec
 from seaway.model.facts import Endpoint, Value
-from seaway.model.services import Distant, EndpointSlice, Service, Vip
+from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
 from seaway.records import Records, fact_key, parse, store_key
 
 SERVICE = Service(name="web", network="shop")
 SLICE = EndpointSlice(name="web-1.a", network="shop", service="web", family=4)
 VIPS = [Vip(address=ip_address(a), network="shop", service="web") for a in ("10.9.0.1", "fd00::1")]
 
+HEALTH = Health(host="b", endpoint="0" * 16, network="shop", failing={"web": "status 500"})
+
 
 @pytest.mark.parametrize(
     ("record", "lies", "key"),
     [
+        (HEALTH, f"health/b/{'0' * 16}", f"b/{'0' * 16}"),
         (SERVICE, "services/shop/web", "shop/web"),
         (SLICE, "slices/shop/web-1.a", "shop/web-1.a"),
         (VIPS[0], "vips/10.9.0.1", "10.9.0.1"),

@@ -12,11 +12,23 @@ import pytest
 import clock
 from fakes_etcd import FakeEtcd, FakeEtcdStore, Fate
 from fakes_store import FakeStore
-from keepers import LONG, Keeper, begun, block, cluster, endpoint, from_nothing, known, network
+from keepers import (
+    LONG,
+    Keeper,
+    begun,
+    block,
+    cluster,
+    endpoint,
+    from_nothing,
+    health,
+    known,
+    network,
+)
 from seaway.errors import Conflict, SystemFailed, Unavailable
 from seaway.facts import Facts
 from seaway.model import codec
 from seaway.model.facts import Block, Endpoint, Network, Peer
+from seaway.model.services import Health
 from seaway.records import Records, store_key
 from seaway.store.base import Commit
 from seaway.store.remembering import Remembering, open_cache
@@ -66,8 +78,8 @@ def test_a_host_boots_without_the_store_and_goes_on_with_what_it_alone_writes() 
         assert before == known(one.facts)
         assert stored(etcd) == set((await one.store.recall()).items)
 
-        await one.records.commit([endpoint("a", 3)])
-        await one.records.commit([], [endpoint("a", 1)])
+        await one.records.commit([endpoint("a", 3), health("a", 3), health("a", 2)])
+        await one.records.commit([], [endpoint("a", 1), health("a", 2)])
         with pytest.raises(
             Unavailable, match=r"the store is lost: etcd does not answer.*attach"
         ) as told:
@@ -82,6 +94,8 @@ def test_a_host_boots_without_the_store_and_goes_on_with_what_it_alone_writes() 
         await settled(one, two)
         assert {"endpoints/a/" + "2".zfill(16), "endpoints/a/" + "3".zfill(16)} < stored(etcd)
         assert {"networks/web", "networks/x", "blocks/10.208.1.0-26"} < stored(etcd)
+        assert {"health/a/" + "3".zfill(16)} == {k for k in stored(etcd) if k.startswith("health")}
+        assert [health("a", 3)] == two.facts.all(Health)
         assert "networks/y" not in stored(etcd)
 
     played(scenario)

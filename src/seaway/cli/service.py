@@ -33,6 +33,12 @@ def _addresses(report: ServiceReport) -> Any:
     return "headless" if service.headless else service.addresses
 
 
+def _check(report: ServiceReport) -> str:
+    from seaway.model.checks import written  # noqa: PLC0415, help must not pay for it
+
+    return written(report.service.check)
+
+
 COLUMNS: dict[str, Callable[[ServiceReport], Any]] = {
     "NETWORK": lambda r: r.service.network,
     "NAME": lambda r: r.service.name,
@@ -52,6 +58,7 @@ LINES: dict[str, Callable[[ServiceReport], Any]] = {
     "internal policy": lambda r: r.service.internal_policy,
     "distribution": lambda r: r.service.distribution or "everywhere",
     "not ready ones": lambda r: r.service.publish_not_ready,
+    "check": _check,
     "drain": lambda r: f"{r.service.drain:g} s",
     "backends": lambda r: f"{r.chosen} of {r.known}",
     "warnings": lambda r: r.warnings,
@@ -126,6 +133,15 @@ _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, wh
         {"metavar": "TIME", "help": "How long connections to one that goes may last."},
         "30s",
     ),
+    (
+        ("--check",),
+        {
+            "metavar": "CHECK",
+            "help": "How hosts find out whether backends serve: none, tcp or http:PATH, with e.g. "
+            ",port=8080,interval=10s,timeout=1s,failures=3,successes=1.",
+        },
+        "none",
+    ),
 )
 
 
@@ -143,7 +159,8 @@ def knobs(*, new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:
     """What was said of the knobs, in the words of the model."""
-    from seaway.model.durations import parse_duration  # noqa: PLC0415, help must not pay for it
+    from seaway.model.checks import parse_check  # noqa: PLC0415, help must not pay for it
+    from seaway.model.durations import parse_duration  # noqa: PLC0415
     from seaway.model.service_forms import parse_port  # noqa: PLC0415
 
     given = {k: v for k, v in asked.items() if v is not None and v != ()}
@@ -157,6 +174,8 @@ def _given(asked: dict[str, Any]) -> dict[str, Any]:
         given["affinity"] = int(parse_duration(given["affinity"]))
     if "drain" in given:
         given["drain"] = parse_duration(given["drain"])
+    if "check" in given:
+        given["check"] = parse_check(given["check"])
     return given
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from seaway.store.base import Snapshot
 
-_ORDER = ("endpoints", "before", "blocks")
+_ORDER = ("health", "endpoints", "before", "blocks")
 _MOST = 50  # keys of one step: etcd takes 128 operations at once, and each rests on as many
 
 

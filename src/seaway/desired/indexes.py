@@ -10,7 +10,7 @@ from seaway.desired.transport.naming import NAMED, names_of, names_of_service
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
 from seaway.model.facts import Attached, Block, Endpoint, Host, Network, Path, Peer
-from seaway.model.services import Distant, EndpointSlice, Service, Vip
+from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
 from seaway.names import link_name
 
 INDEXES = (
@@ -44,6 +44,7 @@ INDEXES = (
     Index(Peer, services.SITUATION, services.peer_of),
     Index(Endpoint, services.LABEL, services.labels_of),
     Index(Distant, services.LABEL, services.labels_of),
+    Index(Health, services.FAILING, services.failing_of),
     Index(Service, services.PLACE, services.places_of),
     Index(Service, "network", lambda s: (s.network,)),
     Index(Service, "name", lambda s: (s.name,)),

@@ -1,8 +1,8 @@
 """Kubernetes-shaped manifests: Service v1 and EndpointSlice discovery.k8s.io/v1, as they are read.
 
 `metadata.namespace` is our network. What Kubernetes has no word for is an annotation of ours,
-`seaway.dev/<knob>`: algorithm and drain of a service, weight of a slice's endpoints (one for all,
-or one for each: `1,2,5`). Other labels and annotations are allowed, and not kept.
+`seaway.dev/<knob>`: algorithm, drain and check of a service, weight of a slice's endpoints
+(one for all, or one for each: `1,2,5`). Other labels and annotations are allowed, and not kept.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from seaway.errors import Invalid, SeawayError, Undecodable, Unsupported
 from seaway.model import forms, service_forms
 from seaway.model.addresses import Address, parse_address
+from seaway.model.checks import NONE, parse_check
 from seaway.model.documents import documents, short
 from seaway.model.durations import parse_duration
 from seaway.model.manifest_shapes import (
@@ -129,7 +130,7 @@ def _service(given: ServiceShape) -> NewService:
     forms.check_network(meta.namespace)
     _check_type(spec)
     _check_foreign(meta)
-    knobs = _knobs(meta, {"algorithm", "drain"})
+    knobs = _knobs(meta, {"algorithm", "check", "drain"})
     addresses, headless = _addresses(spec)
     made = NewService(
         name=meta.name,
@@ -147,6 +148,7 @@ def _service(given: ServiceShape) -> NewService:
         distribution=_DISTRIBUTIONS[spec.traffic_distribution],
         publish_not_ready=spec.publish_not_ready_addresses,
         drain=_seconds(knobs["drain"]) if "drain" in knobs else DRAIN,
+        check=parse_check(knobs.get("check", NONE)),
     )
     service_forms.check_service(made)
     return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from seaway.model.checks import NONE, written
 from seaway.model.manifests import DRAIN, KNOBS, SERVICE_NAME
 from seaway.model.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 
@@ -24,6 +25,7 @@ def render_all(found: Iterable[Service | EndpointSlice]) -> dict[str, Any]:
 def _service_manifest(service: Service) -> dict[str, Any]:
     knobs = {
         f"{KNOBS}algorithm": "" if service.algorithm == "random" else service.algorithm,
+        f"{KNOBS}check": _unless(written(service.check), NONE),
         f"{KNOBS}drain": "" if service.drain == DRAIN else repr(service.drain),
     }
     spec = {

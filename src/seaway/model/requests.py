@@ -8,6 +8,7 @@ from seaway.model.addresses import Address, Interface, Prefix
 from seaway.model.facts import ExtraRoute, Publication, Routing, Value
 from seaway.model.services import (
     Algorithm,
+    Check,
     Distribution,
     EndpointSlice,
     Service,
@@ -145,6 +146,7 @@ class NewService(Value):
     distribution: Distribution = ""
     publish_not_ready: bool = False
     drain: float = 30.0
+    check: Check = Check()
 
 
 def request_of(service: Service) -> NewService:
@@ -165,6 +167,7 @@ class ServiceChange(Value):
     distribution: Distribution | None = None
     publish_not_ready: bool | None = None
     drain: float | None = None
+    check: Check | None = None  # one that is none: it has none any more
 
 
 class Objects(Value):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from seaway.errors import Invalid, Unsupported
-from seaway.model import forms
+from seaway.model import checks, forms
 from seaway.model.addresses import Address
 from seaway.model.publications import PORT_MOST, PROTOCOLS
 from seaway.model.requests import NewService
@@ -80,11 +80,33 @@ def check_service(new: NewService) -> None:
     check_affinity(new.affinity)
     check_drain(new.drain)
     _check_addresses(new)
+    _check_check(new)
     if new.external_name:
         _check_external(new)
     elif not (new.ports or new.headless):
         raise Invalid(
             f"service '{new.name}' has no port", "give one, e.g. 80:8080/tcp; or make it headless"
+        )
+
+
+def _check_check(new: NewService) -> None:
+    check = new.check
+    checks.check_form(check)
+    if not check.by:
+        return
+    if not new.selector:
+        raise Invalid(
+            f"service '{new.name}' has no selector, and its check is of endpoints that one finds",
+            "give a selector; the backends of slices are checked by who writes them",
+        )
+    if isinstance(check.port, str):
+        check_port_name(check.port)
+    elif check.port:
+        check_port(check.port, "a check")
+    elif not any(port.protocol == "tcp" for port in new.ports):
+        raise Invalid(
+            f"service '{new.name}' has no TCP port that could be checked",
+            "name one of its endpoints': --check tcp,port=PORT",
         )
 
 

@@ -24,6 +24,20 @@ class ServicePort(Value):
     app_protocol: str = ""
 
 
+class Check(Value):
+    """How the hosts of a service's endpoints find out whether they serve. The usual values but for
+    the interval are those of Kubernetes' probes.
+    """
+
+    by: Literal["", "tcp", "http"] = ""  # empty: there is none
+    path: str = ""  # of http: what is asked for
+    port: int | str = 0  # of the endpoint, or its name for it; 0: the first TCP target
+    interval: int = 10  # seconds from one check to the next
+    timeout: int = 1  # seconds
+    failures: int = 3  # in a row, until it fails
+    successes: int = 1  # in a row, until it passes again
+
+
 class Service(Value):
     """Stored under `services/<network>/<name>`."""
 
@@ -41,6 +55,18 @@ class Service(Value):
     distribution: Distribution = ""
     publish_not_ready: bool = False
     drain: float = 30.0  # seconds in which connections to a backend that goes may end
+    check: Check = Check()
+
+
+class Health(Value):
+    """Of one endpoint: which services' checks it fails, as its host found out. Where it fails none,
+    there is no record. Stored under `health/<host>/<endpoint's id>`.
+    """
+
+    host: str
+    endpoint: str
+    network: str
+    failing: dict[str, str]  # why, as it turned, by the name of the service
 
 
 class Vip(Value):

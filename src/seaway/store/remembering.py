@@ -2,7 +2,7 @@
 
 What the host saw last lies in a SQLite store of its own, the cache. Without the cluster's store the
 host boots from there; it goes on with what nobody but itself writes (`endpoints/<host>/…`,
-`before/<host>`), and refuses what others have a say in.
+`health/<host>/…`, `before/<host>`), and refuses what others have a say in.
 
 What the host alone writes is decided here: it is in the cache before it is sent, and the store is
 made to have the same, whatever became of it meanwhile (the agent was killed between the two, the
@@ -59,7 +59,7 @@ class Remembering:
         self._store = store
         self._cache = cache
         self._name, self._host = host, f"hosts/{host}"
-        self._folder, self._before = f"endpoints/{host}/", f"before/{host}"
+        self._folders, self._before = (f"endpoints/{host}/", f"health/{host}/"), f"before/{host}"
         # What this host alone writes, as it is here; None: nothing was read yet.
         self._own: dict[str, bytes] | None = None
         # At which revisions the store has that, and the host's record.
@@ -75,7 +75,7 @@ class Remembering:
         return len(self._unsent)
 
     def _is_own(self, key: str) -> bool:
-        return key.startswith(self._folder) or key == self._before
+        return key.startswith(self._folders) or key == self._before
 
     # Reading
 

@@ -42,6 +42,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     zone: str = ""
     for_zones: tuple[str, ...] = ()
     for_hosts: tuple[str, ...] = ()
+    failing: str = ""  # the check of its service, and why
 
     def address(self, family: int) -> bytes:
         return self.v4 if family == 4 else self.v6
@@ -72,6 +73,11 @@ def of_endpoint(endpoint: Endpoint | Distant) -> Candidate:
         serving=endpoint.ready,
         terminating=endpoint.terminating,
     )
+
+
+def failed(candidate: Candidate, why: str) -> Candidate:
+    """The same, as its service's check makes it: not ready, whatever else is said of it."""
+    return msgspec.structs.replace(candidate, ready=False, serving=False, failing=why)
 
 
 def of_slice(of: EndpointSlice) -> list[Candidate]:
@@ -200,6 +206,8 @@ def why_not(candidate: Candidate, rules: Rules) -> str:
     """Why one that lacks nothing is not among the chosen."""
     if rules.policy == "Local" and candidate.host != rules.here:
         return f"it is not on this host, and the policy is {rules.policy}"
+    if candidate.failing and not rules.publish_not_ready:
+        return f"its check fails: {candidate.failing}"
     if _ends(candidate, rules):
         drained = "its host drains" if not candidate.terminating else "it terminates"
         return drained if candidate.serving else f"{drained}, and does not serve"
@@ -215,7 +223,8 @@ def why(candidate: Candidate, rules: Rules) -> str:
     if not rules.hosts.get(candidate.host, _OUTSIDE).reached:
         return f"no path leads to host '{candidate.host}', but there are no others"
     if rules.publish_not_ready and not candidate.ready:
-        return "it is not ready, and the service takes that"
+        told = f"its check fails ({candidate.failing})" if candidate.failing else "it is not ready"
+        return f"{told}, and the service takes that"
     if _ends(candidate, rules):
         return "it ends, but there are no others"
     return "it is ready"

@@ -18,6 +18,7 @@ from seaway.desired.transport.backends import (
     Rules,
     Situation,
     choose,
+    failed,
     lack,
     of_endpoint,
     of_slice,
@@ -28,11 +29,19 @@ from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import mapped
 from seaway.model.facts import Endpoint, Host, Path, Peer
 from seaway.model.publications import PROTOCOLS
-from seaway.model.services import Distant, EndpointSlice, Service, ServicePort, TrafficPolicy
+from seaway.model.services import (
+    Distant,
+    EndpointSlice,
+    Health,
+    Service,
+    ServicePort,
+    TrafficPolicy,
+)
 
 # Indexes of facts.
 LABEL: Final = "label"  # of endpoints, by network, key and value
 PLACE: Final = "place"  # of services, by PortKey
+FAILING: Final = "failing"  # of health, by network and name of a service
 OF_SERVICE: Final = "service"  # of slices, by network and name
 SITUATION: Final = "situation"  # of this host (HERE) and of others (their names)
 REACHED: Final = "reached"  # hosts to which a path leads
@@ -77,9 +86,19 @@ def candidates(service: Service, view: View) -> list[Candidate]:
     if service.selector:
         labels = [(service.network, key, value) for key, value in service.selector.items()]
         here: list[Candidate] = view.common(Endpoint, LABEL, labels)
-        return here + view.common(Distant, LABEL, labels)
+        return _as_checked(service, here + view.common(Distant, LABEL, labels), view)
     slices = view.parts(EndpointSlice, OF_SERVICE, (service.network, service.name))
     return [candidate for of in slices for candidate in of]
+
+
+def _as_checked(service: Service, found: list[Candidate], view: View) -> list[Candidate]:
+    """Those that fail the check of the service, as such."""
+    if not service.check.by:
+        return found
+    bad = dict(view.parts(Health, FAILING, (service.network, service.name)))
+    if not bad:
+        return found
+    return [failed(c, bad[c.host, c.id]) if (c.host, c.id) in bad else c for c in found]
 
 
 def rules(service: Service, policy: TrafficPolicy, found: Iterable[Candidate], view: View) -> Rules:
@@ -111,6 +130,14 @@ def peer_of(peer: Peer) -> Mapping[str, tuple[str, bool]]:
 def reached_of(path: Path) -> Mapping[str, bool]:
     """Which way it is reached is nothing to services."""
     return {path.host: True}
+
+
+def failing_of(
+    health: Health,
+) -> Mapping[tuple[str, str], tuple[tuple[str, str], str]]:
+    """Which endpoint, by its host and id, and why."""
+    place = health.host, health.endpoint
+    return {(health.network, name): (place, why) for name, why in health.failing.items()}
 
 
 def slice_of(of: EndpointSlice) -> Mapping[tuple[str, str], list[Candidate]]:
