@@ -31,6 +31,7 @@ from seaway.bpf.pins import PinTarget
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
+from seaway.checking.checker import Checker
 from seaway.cluster import membership, stores
 from seaway.cluster.calls import Others
 from seaway.cluster.passing import Passing
@@ -182,6 +183,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         *_of_the_data_plane(plane, attachments, config),
         services,
         *_told_others(),
+        checker := Checker(host.name, facts),
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
@@ -204,6 +206,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     agent = _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
     beside = (Runner(runs=paths.asked).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
+    agent.following["checks"] = partial(checker.run, intents.record_health, convergence.settle)
     agent.following["drain"] = partial(draining.run, services.serves, convergence.settle)
     return agent
 

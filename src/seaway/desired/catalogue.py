@@ -29,6 +29,7 @@ from seaway.desired.network.overlay import (
     VXLAN,
 )
 from seaway.desired.network.ports import RESERVED
+from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
 from seaway.desired.transport.naming import ASKERS, NAMES
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
@@ -66,4 +67,5 @@ DERIVATIONS = (
     NAMES,
     ASKERS,
     ORDERS,
+    CHECKS,
 )

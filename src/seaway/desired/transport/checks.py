@@ -1,0 +1,51 @@
+"""Whom this host checks: of each service with a check, those of its endpoints that are here.
+
+Nobody checks for another host: that a host is lost is what paths are for, and its endpoints are
+then where nothing leads to, whatever was recorded of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from seaway.desired.transport.backends import Candidate
+from seaway.desired.transport.services import LABEL
+from seaway.facts import Derivation, Source, View
+from seaway.model.addresses import unmapped
+from seaway.model.checks import Checks, Place
+from seaway.model.facts import Endpoint
+from seaway.model.services import Service, ServicePort
+
+
+def _keys(service: Service) -> tuple[str, ...]:
+    there = service.check.by and service.selector
+    return (f"{service.network}/{service.name}",) if there else ()
+
+
+def _checks(key: str, view: View) -> Checks | None:
+    service = view.get(Service, key)
+    if service is None or not (service.check.by and service.selector):
+        return None
+    labels = [(service.network, name, value) for name, value in service.selector.items()]
+    here: list[Candidate] = view.common(Endpoint, LABEL, labels)
+    places = (place for candidate in here for place in _place(service, candidate))
+    ordered = sorted(places, key=lambda place: place.endpoint)
+    return Checks(service=service.name, check=service.check, places=tuple(ordered))
+
+
+def _place(service: Service, candidate: Candidate) -> Iterator[Place]:
+    """At its IPv4 address, unless it or the service has none."""
+    families = {address.version for address in service.addresses} or {4, 6}
+    found = [candidate.address(f) for f in sorted(families) if candidate.address(f)]
+    port = candidate.port(_port(service))
+    if found and port:
+        yield Place(endpoint=candidate.id, address=unmapped(found[0]), port=port)
+
+
+def _port(service: Service) -> ServicePort:
+    """One that leads where the check asks."""
+    usual = (port for port in service.ports if port.protocol == "tcp" and not service.check.port)
+    return next(usual, ServicePort(port=1, target=service.check.port))
+
+
+CHECKS = Derivation("checks", (Source(Service, _keys),), _checks)
