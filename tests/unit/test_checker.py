@@ -29,9 +29,11 @@ from seaway.checking.asking import ask, request
 from seaway.checking.checker import AT_ONCE, Checker, Failing
 from seaway.errors import Unavailable
 from seaway.facts import Facts
-from seaway.model.checks import Checks, Place
+from seaway.model.checks import UNASKED, Checks, Place
+from seaway.model.facts import endpoint_id
 from seaway.model.requests import NewService
 from seaway.model.services import Check, Health, ServicePort
+from waiting import until
 
 TCP = Check(by="tcp")
 KEY = "n/web"
@@ -181,22 +183,43 @@ def test_what_was_recorded_holds_until_it_is_checked_anew() -> None:
     lived(scenario)
 
 
-def test_who_comes_to_a_service_is_asked_at_once_and_often_until_it_serves() -> None:
+def test_who_is_attached_is_asked_at_once_and_often_until_it_serves() -> None:
     async def scenario(ward: Ward) -> None:
         ward.checker.put({KEY: checks()})
         await clock.passes(5)
+        ward.know("a", {"web": UNASKED})
         ward.ill["a"] = "connection refused"
         ward.checker.put({KEY: checks("a")})
         await clock.passes(0.1)
         assert {"a": {"web": "connection refused"}} == ward.failing
         await clock.passes(2)
+        ward.ill["a"] = "status 503"
+        await clock.passes(2)
+        assert {"a": {"web": "connection refused"}} == ward.failing
         del ward.ill["a"]
-        await clock.passes(2.3)
+        await clock.passes(5)
         assert {} == ward.failing
         # From now on it is one like the others.
         ward.ill["a"] = "connection refused"
         await clock.passes(15)
         assert {} == ward.failing
+
+    lived(scenario)
+
+
+def test_what_is_recorded_besides_is_put_right() -> None:
+    """Of an endpoint that went and came under the same id before anybody looked."""
+
+    async def scenario(ward: Ward) -> None:
+        ward.checker.put({KEY: checks("a", "b")})
+        await clock.passes(20)
+        ward.know("a", {"web": UNASKED})
+        ward.ill["b"] = "connection refused"
+        await clock.passes(40)
+        assert {"b"} == ward.failing.keys()
+        ward.know("b", {})
+        await clock.passes(12)
+        assert {"b"} == ward.failing.keys()
 
     lived(scenario)
 
@@ -471,6 +494,49 @@ def test_results_are_records_that_go_with_their_reason(tmp_path: Path) -> None:
         assert 2 == intents.service("web").chosen
 
     run(tmp_path, scenario)
+
+
+def test_a_new_backend_gets_no_connection_before_it_has_passed(tmp_path: Path) -> None:
+    """The whole way: attached, found, asked, recorded, chosen."""
+
+    async def scenario(agent: Agent) -> None:
+        answers = {"one": "connection refused"}
+
+        async def asked(place: Place, _: Check) -> str:  # noqa: RUF029, as the real one
+            return answers.get(names[place.endpoint], "")
+
+        names: dict[str, str] = {}
+        intents, kernel = agent.intents, agent.kernel["checks"]
+        checker = Checker("h", intents.facts, asked)
+        kernel.on_put = lambda key, wanted: checker.put({key: wanted})
+        running = checker.run(intents.record_health, intents.convergence.settle)
+        working = asyncio.ensure_future(running)
+        try:
+            port = ServicePort(port=80, target=8080)
+            new = NewService(name="web", ports=(port,), selector={"app": "web"}, check=TCP)
+            await intents.create_service(new)
+            for name in ("one", "two"):
+                names[endpoint_id(name, "eth0")] = name
+                await agent.attach(name, labels={"app": "web"})
+            assert not chosen(agent)["one"]
+            await until(lambda: {"one": False, "two": True} == chosen(agent))
+            assert "its check fails: connection refused" in whys(agent)
+            answers.clear()
+            await until(lambda: {"one": True, "two": True} == chosen(agent))
+            assert set() == await folder(agent)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    run(tmp_path, scenario)
+
+
+def chosen(agent: Agent) -> dict[str, bool]:
+    return {b.name: b.chosen for b in agent.intents.service("web").backends}
+
+
+def whys(agent: Agent) -> set[str]:
+    return {b.why for b in agent.intents.service("web").backends}
 
 
 async def folder(agent: Agent) -> set[str]:

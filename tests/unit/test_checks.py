@@ -13,6 +13,7 @@ from tests.unit.test_services import PATH, PEER, VIP, VIP6, endpoint, key, learn
 
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
+from seaway.desired.transport.checks import unasked
 from seaway.desired.transport.services import SERVICES, judged
 from seaway.errors import Invalid, SeawayError
 from seaway.facts import Facts, View
@@ -232,8 +233,8 @@ def test_it_turns_after_so_many_results_in_a_row(results: str, check: Check, exp
     assert expected == told
 
 
-def test_a_new_one_fails_at_once_and_is_asked_often_until_it_passes() -> None:
-    standing, waits = Standing(new=True), []
+def test_a_new_one_is_asked_often_until_it_passes() -> None:
+    standing, waits = Standing(failing=True, new=True), []
     for _ in range(6):
         standing = judge(standing, False, TCP)
         assert standing.failing
@@ -303,6 +304,26 @@ def test_a_host_checks_its_own_endpoints(wanted: dict[str, Any], expected: list[
         )
     )
     assert expected == (told(found["n/web"]) if found.get("n/web") else None)
+
+
+def test_who_is_attached_fails_what_it_was_not_asked_yet() -> None:
+    made = all_of(
+        CHECKED,
+        replace(CHECKED, name="two", selector={"app": "web", "tier": "front"}),
+        replace(CHECKED, name="three", selector={"tier": "front"}),
+        replace(CHECKED, name="other", network="other"),
+        replace(CHECKED, name="unchecked", check=Check()),
+        replace(CHECKED, name="odd", selector={}),
+    )
+
+    def failing(**labels: str) -> set[str]:
+        health = unasked(endpoint(1, labels=labels), View(made))
+        assert health is None or {"it was not asked yet"} == set(health.failing.values())
+        return set(health.failing) if health else set()
+
+    assert {"web"} == failing(app="web")
+    assert {"web", "two", "three"} == failing(app="web", tier="front", more="x")
+    assert set() == failing(app="db") == failing()
 
 
 def test_who_comes_and_goes_is_checked_and_is_not() -> None:

@@ -13,13 +13,16 @@ from msgspec.structs import replace
 
 from seaway.bpf import abi
 from seaway.desired.indexes import INDEXES
+from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.services import SERVICES
 from seaway.facts import Facts
 from seaway.model.addresses import Address, mapped, unmapped
 from seaway.model.facts import Endpoint, Host, Path, Peer, Value
 from seaway.model.services import (
+    Check,
     Distant,
     EndpointSlice,
+    Health,
     Service,
     ServicePort,
     SliceEndpoint,
@@ -242,6 +245,19 @@ services = st.builds(
     internal_policy=st.sampled_from(("Cluster", "Local")),
     distribution=st.sampled_from(("", "PreferSameZone", "PreferSameNode")),
     publish_not_ready=st.booleans(),
+    check=st.sampled_from((Check(), Check(by="tcp"), Check(by="tcp", port="http"))),
+)
+healths = st.builds(
+    lambda number, host, network, services: Health(
+        host=host,
+        endpoint=f"{number:016x}",
+        network=network,
+        failing={f"s{of}": "connection refused" for of in services},
+    ),
+    small,
+    st.sampled_from(("h", "p1", "p2")),
+    st.sampled_from(("n", "m")),
+    st.sets(small, min_size=1),
 )
 slices = st.builds(
     lambda number, of, hosts: EndpointSlice(
@@ -288,12 +304,15 @@ def as_known(fact: Any) -> Any:
     return distant(fact) if isinstance(fact, Endpoint) and fact.host != "h" else fact
 
 
-changes = st.one_of(endpoints, endpoints, services, slices, peers, paths, here).map(as_known)
+changes = st.one_of(endpoints, endpoints, services, healths, slices, peers, paths, here).map(
+    as_known
+)
 events = st.lists(st.tuples(changes, st.sampled_from((True, True, False))), max_size=40)
 
 
 def merge(held: dict[Hashable, object], found: Facts) -> None:
-    held |= derived(found)
+    for derivation, objects in found.derive().items():
+        held |= {(derivation, key): wanted for key, wanted in objects.items()}
     for gone in [k for k, v in held.items() if v is None]:
         del held[gone]
 
@@ -302,7 +321,7 @@ def merge(held: dict[Hashable, object], found: Facts) -> None:
 def test_deriving_what_changed_equals_deriving_all_from_nothing(
     events: list[tuple[Any, bool]], data: st.DataObject
 ) -> None:
-    found, fresh = Facts((SERVICES,), INDEXES), Facts((SERVICES,), INDEXES)
+    found, fresh = (Facts((SERVICES, CHECKS), INDEXES) for _ in range(2))
     held: dict[Hashable, object] = {}
     last: dict[tuple[type, Hashable], Any] = {}
     for fact, learnt in events:

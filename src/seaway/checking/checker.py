@@ -20,7 +20,7 @@ import structlog
 from seaway.checking.asking import ask
 from seaway.errors import SeawayError
 from seaway.facts import Facts
-from seaway.model.checks import Checks, Place, Standing, judge, pace
+from seaway.model.checks import UNASKED, Checks, Place, Standing, judge, pace
 from seaway.model.services import Check, Health
 
 log = structlog.get_logger(__name__)
@@ -72,8 +72,9 @@ class Checker:
 
     def put(self, objects: Mapping[str, Checks]) -> dict[str, OSError]:
         for key, checks in objects.items():
-            self._put(key, checks, self._held.get(key))
+            before = self._held.get(key)
             self._held[key] = checks
+            self._put(key, checks, {p.endpoint for p in before.places} if before else set())
         return {}
 
     def delete(self, keys: set[str]) -> dict[str, OSError]:
@@ -81,10 +82,9 @@ class Checker:
             self._forget(key, {place.endpoint for place in self._held.pop(key).places})
         return {}
 
-    def _put(self, key: str, checks: Checks, before: Checks | None) -> None:
-        """Who comes to a service that was checked `before` is new."""
+    def _put(self, key: str, checks: Checks, had: set[str]) -> None:
+        """`had`: the endpoints that were checked for this service before."""
         wanted = {place.endpoint: place for place in checks.places}
-        had = {place.endpoint for place in before.places} if before else set()
         self._forget(key, had - wanted.keys())
         for endpoint, place in wanted.items():
             services = self._watched.setdefault(endpoint, {})
@@ -92,7 +92,7 @@ class Checker:
                 watched.place, watched.checks = place, checks
                 continue
             why = self._recorded(endpoint).get(checks.service, "")
-            standing = Standing(failing=bool(why), new=before is not None and not why)
+            standing = Standing(failing=bool(why), new=why == UNASKED)
             services[key] = watched = _Watched(place, checks, standing, why)
             wait = 0.0 if standing.new else self.draw() * checks.check.interval
             self._schedule(watched, asyncio.get_running_loop().time() + wait)
@@ -158,17 +158,23 @@ class Checker:
             self._woken.set()
 
     def _judge(self, watched: _Watched, why: str) -> None:
+        """It is compared with what is recorded, which may be of one that had the same id before."""
+        endpoint, service = watched.place.endpoint, watched.checks.service
         before = watched.standing
         watched.standing = judge(before, not why, watched.checks.check)
-        if watched.standing.failing == before.failing:
-            return
-        watched.why = why
-        told = {"endpoint": watched.place.endpoint, "service": watched.checks.service}
-        if why:
-            log.info("check fails", why=why, **told)
-        else:
-            log.info("check passes", **told)
-        self._note(watched.place.endpoint)
+        if watched.standing.failing != before.failing:
+            told = {"why": why} if why else {}
+            log.info(
+                "check fails" if why else "check passes",
+                endpoint=endpoint,
+                service=service,
+                **told,
+            )
+            watched.why = why
+        elif why and watched.why == UNASKED:
+            watched.why = why
+        if self._recorded(endpoint).get(service, "") != watched.why:
+            self._note(endpoint)
 
     # Recording
 

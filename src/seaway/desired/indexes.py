@@ -5,6 +5,7 @@ from __future__ import annotations
 from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.transport import services
+from seaway.desired.transport.checks import CHECKED, checked_of
 from seaway.desired.transport.clients import COOKIE, cookies_of
 from seaway.desired.transport.naming import NAMED, names_of, names_of_service
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
@@ -46,6 +47,7 @@ INDEXES = (
     Index(Distant, services.LABEL, services.labels_of),
     Index(Health, services.FAILING, services.failing_of),
     Index(Service, services.PLACE, services.places_of),
+    Index(Service, CHECKED, checked_of),
     Index(Service, "network", lambda s: (s.network,)),
     Index(Service, "name", lambda s: (s.name,)),
     Index(EndpointSlice, services.OF_SERVICE, services.slice_of),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from seaway.intents.addresses import AddressIntents
 from seaway.intents.backup import BackupIntents
-from seaway.intents.checks import CheckIntents
 from seaway.intents.endpoints import EndpointIntents
 from seaway.intents.health import HealthIntents
 from seaway.intents.hosts import HostIntents
@@ -30,6 +29,5 @@ class Intents(
     JoiningIntents,
     TokenIntents,
     ServiceIntents,
-    CheckIntents,
 ):
     """All of them, over one desk."""

@@ -7,6 +7,8 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
+from seaway.desired.transport.checks import unasked
+from seaway.facts import View
 from seaway.intents.desk import Desk
 from seaway.model.facts import Endpoint
 from seaway.model.services import Health
@@ -17,6 +19,11 @@ Failing = Mapping[str, Mapping[str, str]]  # why, by endpoint, and name of the s
 
 
 class CheckIntents(Desk):
+    def unasked(self, endpoint: Endpoint) -> list[Health]:
+        """What is recorded with it as it is attached."""
+        health = unasked(endpoint, View(self.facts))
+        return [health] if health else []
+
     async def record_health(self, failing: Failing) -> None:
         """These endpoints of this host fail the checks of these services, and no others. Only what
         is otherwise than it was is written.

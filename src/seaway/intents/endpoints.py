@@ -16,6 +16,7 @@ from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.desired.network.networks import TABLE
 from seaway.desired.transport.naming import told_keys
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
+from seaway.intents.checks import CheckIntents
 from seaway.intents.loans import LoanNeeded
 from seaway.intents.publications import PublicationIntents
 from seaway.intents.taking import TakingIntents
@@ -31,7 +32,7 @@ _LOANS = 4  # asked for at most: one for each family, should others have been fa
 log = structlog.get_logger(__name__)
 
 
-class EndpointIntents(PublicationIntents, TakingIntents):
+class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
     def endpoints(self, network: str | None = None) -> list[EndpointReport]:
         if network is not None:
             admission.network(self.facts, network)
@@ -114,7 +115,7 @@ class EndpointIntents(PublicationIntents, TakingIntents):
             endpoint = self._endpoint(request, network, addresses, netns)
             admission.endpoint_name(self.facts, endpoint)
             admission.publications(self.facts, endpoint, request.ports, held)
-            await self.records.commit([endpoint, *blocks])
+            await self.records.commit([endpoint, *blocks, *self.unasked(endpoint)])
         return endpoint, network
 
     def _refuse_draining(self) -> None:

@@ -15,6 +15,7 @@ from seaway.model.facts import Value
 from seaway.model.services import Check
 
 NONE: Final = "none"
+UNASKED: Final = "it was not asked yet"  # why one that was just attached fails
 INTERVAL_MOST: Final = 3600  # seconds
 IN_A_ROW_MOST: Final = 100
 _PATH_MOST: Final = 1024
@@ -141,23 +142,17 @@ class Standing(Value):
 
     failing: bool = False
     run: int = 0  # results in a row that say otherwise
-    new: bool = False  # it came while its service was checked, and never passed since
-    failed: int = 0  # results in a row that were bad
+    new: bool = False  # it never passed since it was attached
+    bad: int = 0  # results in a row
 
 
 def judge(before: Standing, passed: bool, check: Check) -> Standing:
-    """After one more result. A new endpoint fails with the first bad one: nobody depends on it yet,
-    and it may only be starting.
-    """
-    failed = 0 if passed else before.failed + 1
+    """After one more result."""
+    bad = 0 if passed else before.bad + 1
     new = before.new and not passed
-    if passed != before.failing:  # as it stands already
-        return Standing(failing=before.failing, new=new, failed=failed)
-    needed = check.successes if passed else 1 if before.new else check.failures
-    run = before.run + 1
-    if run < needed:
-        return Standing(failing=before.failing, run=run, new=new, failed=failed)
-    return Standing(failing=not passed, new=new, failed=failed)
+    run = before.run + 1 if passed == before.failing else 0
+    turns = run >= (check.successes if passed else check.failures)
+    return Standing(failing=before.failing != turns, run=0 if turns else run, new=new, bad=bad)
 
 
 def pace(standing: Standing, check: Check) -> float:
@@ -166,4 +161,4 @@ def pace(standing: Standing, check: Check) -> float:
     """
     if not standing.new:
         return check.interval
-    return min(check.interval, 2.0 ** max(standing.failed - 1, 0))
+    return min(check.interval, 2.0 ** max(standing.bad - 1, 0))

@@ -7,19 +7,46 @@ then where nothing leads to, whatever was recorded of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from seaway.desired.transport.backends import Candidate
 from seaway.desired.transport.services import LABEL
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import unmapped
-from seaway.model.checks import Checks, Place
+from seaway.model.checks import UNASKED, Checks, Place
 from seaway.model.facts import Endpoint
-from seaway.model.services import Service, ServicePort
+from seaway.model.services import Health, Service, ServicePort
+
+CHECKED: Final = "checked"  # of services with a check, by network, key and value of a label
 
 
 def _keys(service: Service) -> tuple[str, ...]:
     there = service.check.by and service.selector
     return (f"{service.network}/{service.name}",) if there else ()
+
+
+def checked_of(service: Service) -> tuple[tuple[str, str, str], ...]:
+    """Where a service with a check is found: under one label of its selector."""
+    if not _keys(service):
+        return ()
+    return ((service.network, *min(service.selector.items())),)
+
+
+def unasked(endpoint: Endpoint, view: View) -> Health | None:
+    """What is to be recorded of one that is about to be attached: who would check it gives it no
+    connection before it has passed.
+    """
+    failing = {
+        service.name: UNASKED
+        for label in endpoint.labels.items()
+        for service in view.where(Service, CHECKED, (endpoint.network, *label))
+        if service.selector.items() <= endpoint.labels.items()
+    }
+    if not failing:
+        return None
+    return Health(
+        host=endpoint.host, endpoint=endpoint.id, network=endpoint.network, failing=failing
+    )
 
 
 def _checks(key: str, view: View) -> Checks | None:
