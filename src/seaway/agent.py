@@ -178,12 +178,13 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     partings = Partings(plane, partial(_spaces, facts))
     draining = Draining(partings)
     services = ServiceTarget(plane, draining.left)
+    checker = Checker(host.name, facts)
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
         *_of_the_data_plane(plane, attachments, config),
         services,
         *_told_others(),
-        checker := Checker(host.name, facts),
+        checker,
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])

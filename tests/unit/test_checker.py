@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -32,7 +32,7 @@ from seaway.facts import Facts
 from seaway.model.checks import UNASKED, Checks, Place
 from seaway.model.facts import endpoint_id
 from seaway.model.requests import NewService
-from seaway.model.services import Check, Health, ServicePort
+from seaway.model.services import Check, Health, Service, ServicePort
 from waiting import until
 
 TCP = Check(by="tcp")
@@ -55,6 +55,7 @@ class Ward:
     asked: list[tuple[float, str]] = field(default_factory=list)
     facts: Facts = field(default_factory=lambda: Facts(()))
     recorded: list[dict[str, dict[str, str]]] = field(default_factory=list)
+    begun: dict[str, Checks] = field(default_factory=dict)
     lost: bool = False  # the store
     takes: float = 0.0  # seconds to answer
     most: int = 0  # asked at once
@@ -78,6 +79,11 @@ class Ward:
         for endpoint, why in failing.items():
             self.know(endpoint, dict(why))
 
+    async def settle(self, keys: list[tuple[str, Hashable]]) -> None:
+        """As the agent that starts: what it derives for these is put."""
+        await asyncio.sleep(0)
+        self.checker.put({str(key): self.begun[str(key)] for _, key in keys})
+
     def know(self, endpoint: str, why: dict[str, str]) -> None:
         health = Health(host="h", endpoint=endpoint, network="n", failing=why)
         self.facts.change(Health, f"h/{endpoint}", health if why else None)
@@ -94,10 +100,7 @@ def lived(scenario: Callable[[Ward], Coroutine[Any, Any, None]], **given_: Any) 
     async def whole() -> None:
         ward = Ward(**given_)
 
-        async def settled() -> None:
-            await asyncio.sleep(0)
-
-        working = asyncio.ensure_future(ward.checker.run(ward.record, settled))
+        working = asyncio.ensure_future(ward.checker.run(ward.record, ward.settle))
         try:
             await scenario(ward)
         finally:
@@ -173,8 +176,9 @@ def test_what_was_recorded_holds_until_it_is_checked_anew() -> None:
         ward.know("gone", {"web": "connection refused"})
         ward.know("b", {"web": "status 500", "none": "connection refused"})
         ward.ill["b"] = "connection refused"
-        # As an agent that starts: all is put before anything is recorded.
-        ward.checker.put({KEY: checks("a", "b", check=replace(TCP, successes=2))})
+        web = Service(name="web", network="n", selector={"app": "web"}, check=TCP)
+        ward.facts.change(Service, KEY, web)
+        ward.begun[KEY] = checks("a", "b", check=replace(TCP, successes=2))
         await clock.passes(0.01)
         assert {"a": {"web": "connection refused"}, "b": {"web": "status 500"}} == ward.failing
         await clock.passes(22)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,10 +18,11 @@ from typing import Final
 import structlog
 
 from seaway.checking.asking import ask
+from seaway.desired.transport.checks import keys_of
 from seaway.errors import SeawayError
 from seaway.facts import Facts
 from seaway.model.checks import UNASKED, Checks, Place, Standing, judge, pace
-from seaway.model.services import Check, Health
+from seaway.model.services import Check, Health, Service
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ _APART: Final = 0.1  # of an interval, by which two checks of one endpoint may b
 Ask = Callable[[Place, Check], Awaitable[str | None]]  # see `asking.ask`
 Failing = Mapping[str, Mapping[str, str]]  # why, by endpoint, and name of the service
 Record = Callable[[Failing], Awaitable[None]]
+Settle = Callable[[list[tuple[str, Hashable]]], Awaitable[None]]  # see `Convergence.settle`
 
 
 @dataclass(eq=False)
@@ -111,11 +113,12 @@ class Checker:
 
     # Checking
 
-    async def run(self, record: Record, settled: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, record: Record, settle: Settle) -> None:
         """For ever, once all that is to be checked was put. `record`: these endpoints fail what is
         said, and nothing else.
         """
-        await settled()
+        services = self.facts.all(Service)
+        await settle([(self.name, key) for service in services for key in keys_of(service)])
         for health in self.facts.all(Health):
             if health.host == self.host:
                 self._note(health.endpoint)

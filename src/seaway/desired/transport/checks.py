@@ -20,14 +20,14 @@ from seaway.model.services import Health, Service, ServicePort
 CHECKED: Final = "checked"  # of services with a check, by network, key and value of a label
 
 
-def _keys(service: Service) -> tuple[str, ...]:
+def keys_of(service: Service) -> tuple[str, ...]:
     there = service.check.by and service.selector
     return (f"{service.network}/{service.name}",) if there else ()
 
 
 def checked_of(service: Service) -> tuple[tuple[str, str, str], ...]:
     """Where a service with a check is found: under one label of its selector."""
-    if not _keys(service):
+    if not keys_of(service):
         return ()
     return ((service.network, *min(service.selector.items())),)
 
@@ -75,4 +75,4 @@ def _port(service: Service) -> ServicePort:
     return next(usual, ServicePort(port=1, target=service.check.port))
 
 
-CHECKS = Derivation("checks", (Source(Service, _keys),), _checks)
+CHECKS = Derivation("checks", (Source(Service, keys_of),), _checks)
