@@ -326,6 +326,25 @@ def test_another_check_takes_the_place_of_the_old_one_and_nothing_turns_by_that(
     lived(scenario)
 
 
+def test_a_result_of_what_was_asked_before_a_change_counts_for_nothing() -> None:
+    strict = replace(TCP, failures=1)
+
+    async def scenario(ward: Ward) -> None:
+        ward.takes = 5.0
+        ward.ill["a"] = "connection refused"
+        ward.checker.put({KEY: checks("a", check=strict)})
+        while not ward.asked:
+            await clock.passes(0.1)
+        elsewhere = tuple(replace(place, port=81) for place in places("a"))
+        ward.checker.put({KEY: Checks(service="web", check=strict, places=elsewhere)})
+        await clock.passes(6)  # it is asked anew at once
+        assert (2, {}) == (len(ward.asked), ward.failing)
+        await clock.passes(4)
+        assert {"a"} == ward.failing.keys()
+
+    lived(scenario)
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.sampled_from((KEY, "n/db")), st.sets(st.sampled_from("abc"))),
