@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.unit.test_services import PATH, PEER, VIP, VIP6, endpoint, key, learn, places, service
+from tests.unit.test_services import (
+    PATH,
+    PEER,
+    VIP,
+    VIP6,
+    endpoint,
+    endpoints,
+    key,
+    learn,
+    places,
+    service,
+    services,
+)
 
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
@@ -314,6 +326,7 @@ def test_who_is_attached_fails_what_it_was_not_asked_yet() -> None:
         replace(CHECKED, name="other", network="other"),
         replace(CHECKED, name="unchecked", check=Check()),
         replace(CHECKED, name="odd", selector={}),
+        replace(CHECKED, name="portless", check=replace(TCP, port="admin")),
     )
 
     def failing(**labels: str) -> set[str]:
@@ -324,6 +337,17 @@ def test_who_is_attached_fails_what_it_was_not_asked_yet() -> None:
     assert {"web"} == failing(app="web")
     assert {"web", "two", "three"} == failing(app="web", tier="front", more="x")
     assert set() == failing(app="db") == failing()
+
+
+@given(st.lists(services), endpoints.map(lambda e: replace(e, host="h")))
+def test_who_is_attached_fails_exactly_what_it_will_be_asked(
+    there: list[Service], new: Endpoint
+) -> None:
+    made = all_of(*there)
+    health = unasked(new, View(made))
+    learn(made, new)
+    asked = {checks.service for checks in checked(made).values() if checks and checks.places}
+    assert asked == (set(health.failing) if health else set())
 
 
 def test_who_comes_and_goes_is_checked_and_is_not() -> None:
@@ -371,6 +395,15 @@ BOTH = ["10.0.0.1 8080", "10.0.0.2 8080"]
         ((CHECKED, endpoint(1, terminating=True), health(1)), []),
         # who takes what is not ready takes that too
         ((service(check=TCP, publish_not_ready=True), endpoint(1), health(1)), BOTH[:1]),
+        # who has not the port that is asked, fails
+        (
+            (
+                service(check=replace(TCP, port="admin")),
+                endpoint(1),
+                endpoint(2, "p", port_names={"admin": 1}),
+            ),
+            BOTH[1:],
+        ),
         # another service's check, and one that this one has no more
         ((CHECKED, endpoint(1), health(1, other="x")), BOTH[:1]),
         ((service(), endpoint(1), health(1)), BOTH[:1]),

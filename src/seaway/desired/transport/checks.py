@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from seaway.desired.transport.backends import Candidate
-from seaway.desired.transport.services import LABEL
+from seaway.desired.transport.backends import Candidate, of_endpoint
+from seaway.desired.transport.services import LABEL, asked_port
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import unmapped
 from seaway.model.checks import UNASKED, Checks, Place
 from seaway.model.facts import Endpoint
-from seaway.model.services import Health, Service, ServicePort
+from seaway.model.services import Health, Service
 
 CHECKED: Final = "checked"  # of services with a check, by network, key and value of a label
 
@@ -36,11 +36,12 @@ def unasked(endpoint: Endpoint, view: View) -> Health | None:
     """What is to be recorded of one that is about to be attached: who would check it gives it no
     connection before it has passed.
     """
+    candidate = of_endpoint(endpoint)
     failing = {
         service.name: UNASKED
         for label in endpoint.labels.items()
         for service in view.where(Service, CHECKED, (endpoint.network, *label))
-        if service.selector.items() <= endpoint.labels.items()
+        if service.selector.items() <= endpoint.labels.items() and any(_place(service, candidate))
     }
     if not failing:
         return None
@@ -64,15 +65,9 @@ def _place(service: Service, candidate: Candidate) -> Iterator[Place]:
     """At its IPv4 address, unless it or the service has none."""
     families = {address.version for address in service.addresses} or {4, 6}
     found = [candidate.address(f) for f in sorted(families) if candidate.address(f)]
-    port = candidate.port(_port(service))
+    port = candidate.port(asked_port(service))
     if found and port:
         yield Place(endpoint=candidate.id, address=unmapped(found[0]), port=port)
-
-
-def _port(service: Service) -> ServicePort:
-    """One that leads where the check asks."""
-    usual = (port for port in service.ports if port.protocol == "tcp" and not service.check.port)
-    return next(usual, ServicePort(port=1, target=service.check.port))
 
 
 CHECKS = Derivation("checks", (Source(Service, keys_of),), _checks)

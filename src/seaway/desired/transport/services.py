@@ -92,13 +92,22 @@ def candidates(service: Service, view: View) -> list[Candidate]:
 
 
 def _as_checked(service: Service, found: list[Candidate], view: View) -> list[Candidate]:
-    """Those that fail the check of the service, as such."""
+    """Those that fail the check of the service, as such; and those that cannot be asked."""
     if not service.check.by:
         return found
-    bad = dict(view.parts(Health, FAILING, (service.network, service.name)))
-    if not bad:
-        return found
-    return [failed(c, bad[c.host, c.id]) if (c.host, c.id) in bad else c for c in found]
+    port = asked_port(service)
+    bad: dict[tuple[str, str], str] = dict(
+        view.parts(Health, FAILING, (service.network, service.name))
+    )
+    lost = f"it has no port '{port.target}' to be asked at"
+    whys = [bad.get((c.host, c.id), "") if c.port(port) else lost for c in found]
+    return [failed(c, why) if why else c for c, why in zip(found, whys, strict=True)]
+
+
+def asked_port(service: Service) -> ServicePort:
+    """One that leads where the check of the service asks."""
+    usual = (port for port in service.ports if port.protocol == "tcp" and not service.check.port)
+    return next(usual, ServicePort(port=1, target=service.check.port))
 
 
 def rules(service: Service, policy: TrafficPolicy, found: Iterable[Candidate], view: View) -> Rules:
