@@ -11,7 +11,17 @@ from seaway.cli import options
 from seaway.cli.ending import clean_up_first
 from seaway.errors import Invalid
 
-CASES = ["same-host", "cross-host", "ingress", "attach", "programs", "failover", "scale", "dns"]
+CASES = [
+    "same-host",
+    "cross-host",
+    "ingress",
+    "attach",
+    "programs",
+    "failover",
+    "scale",
+    "service",
+    "dns",
+]
 
 
 def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,11 +59,14 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 )
 @click.option("--parallel", multiple=True, help="attach: how many at a time. [default: 1,16]")
 @click.option("--hosts", multiple=True, help="scale: in the cluster. [default: 100,1000,5000]")
+@click.option(
+    "--services", multiple=True, help="service: how many there are. [default: 1,1000,10000]"
+)
 def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any) -> None:
     """Measure side by side with what is installed here.
 
-    Cases: same-host, cross-host, ingress, attach, programs, failover, scale, dns; all of them if
-    none is named.
+    Cases: same-host, cross-host, ingress, attach, programs, failover, scale, service, dns; all
+    of them if none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
     from seaway.setup.beginning import must_be_root  # noqa: PLC0415
@@ -73,6 +86,7 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
         endpoints=_numbers(given["endpoints"], benches.Options.endpoints),
         parallel=_numbers(given["parallel"], benches.Options.parallel),
         hosts=_numbers(given["hosts"], benches.Options.hosts),
+        services=_numbers(given["services"], benches.Options.services),
         progress=lambda text: click.echo(text, err=True),
     )
     for name in case or CASES:
