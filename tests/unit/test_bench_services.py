@@ -7,7 +7,7 @@ import re
 import pytest
 
 from seaway import bench
-from seaway.bench.kube_rules import LAYOUTS
+from seaway.bench.kube_rules import RULESETS
 from seaway.bench.many_services import (
     BACKENDS,
     MOST,
@@ -35,7 +35,7 @@ CHAINS = {
     "nftables": re.compile(r"^add chain ip kube-proxy (\S+)"),
     "iptables": re.compile(r"^:(KUBE-\S+) "),
 }
-ALL_LAYOUTS = pytest.mark.parametrize("name", LAYOUTS)
+ALL_RULESETS = pytest.mark.parametrize("name", RULESETS)
 COUNT = 20
 
 
@@ -100,20 +100,20 @@ def test_an_agent_is_asked_for_what_it_takes():
             assert new.name == slice_.service
 
 
-@ALL_LAYOUTS
+@ALL_RULESETS
 def test_whatever_rules_lead_to_is_there_before(name):
-    layout, one = LAYOUTS[name], simulated(COUNT)[3]
+    ruleset, one = RULESETS[name], simulated(COUNT)[3]
     known: set[str] = set()
-    for text in (layout.whole(simulated(COUNT)), layout.change(one, replaced(one))):
+    for text in (ruleset.whole(simulated(COUNT)), ruleset.change(one, replaced(one))):
         for line in text.splitlines():
             assert known.issuperset(JUMPS[name].findall(line)), line
             known.update(CHAINS[name].findall(line))
 
 
-@ALL_LAYOUTS
+@ALL_RULESETS
 def test_rules_name_each_vip_and_each_backend(name):
     services = simulated(COUNT)
-    told = LAYOUTS[name].whole(services)
+    told = RULESETS[name].whole(services)
 
     for place in (place for one in services for place in one.backends):
         assert re.search(
@@ -123,11 +123,11 @@ def test_rules_name_each_vip_and_each_backend(name):
         assert f" {one.vip.address} " in told
 
 
-@ALL_LAYOUTS
+@ALL_RULESETS
 def test_a_change_takes_away_who_is_gone_and_names_nobody_elses(name):
     one = simulated(COUNT)[3]
-    told = LAYOUTS[name].change(one, replaced(one))
-    others = LAYOUTS[name].whole([o for o in simulated(COUNT) if o != one])
+    told = RULESETS[name].change(one, replaced(one))
+    others = RULESETS[name].whole([o for o in simulated(COUNT) if o != one])
     chains = {c for line in others.splitlines() for c in CHAINS[name].findall(line)}
     gone = re.findall(r"^(?:-X|delete chain ip kube-proxy) (\S+)$", told, re.MULTILINE)
 
@@ -137,7 +137,7 @@ def test_a_change_takes_away_who_is_gone_and_names_nobody_elses(name):
 
 
 def test_each_backend_is_drawn_as_often_as_any_other():
-    told = LAYOUTS["iptables"].whole(simulated(1))
+    told = RULESETS["iptables"].whole(simulated(1))
     drawn = [float(found) for found in re.findall(r"--probability (\S+)", told)]
 
     left, shares = 1.0, []

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from seaway import names
-from seaway.bench.kube_rules import LAYOUTS
+from seaway.bench.kube_rules import RULESETS
 from seaway.bench.many_services import LABEL, NETWORK, Backed, Place, objects, simulated
 from seaway.bench.ours import attach
 from seaway.bench.ports import PORTS
@@ -32,7 +32,7 @@ from seaway.model.requests import NewService
 from seaway.model.services import ServicePort
 
 DIRECT, OURS = "direct", "seaway-vip"
-RULES: Final = tuple(LAYOUTS)  # the peers
+RULES: Final = tuple(RULESETS)  # the peers
 _ASKED: Final = "asked"  # the service, and the label of its backend
 _NUMBERS: Final = tuple(port.number for port in PORTS if port.protocol == "tcp")
 _PATIENCE: Final = 600.0  # seconds, of one call of the agent
@@ -110,10 +110,10 @@ class Rules(Balancer):
     def __init__(self, name: str) -> None:
         self.name = name
         self.systems = (name,)
-        self._layout = LAYOUTS[name]
+        self._ruleset = RULESETS[name]
 
     def missing(self) -> str:
-        program = self._layout.load[0]
+        program = self._ruleset.load[0]
         return "" if shutil.which(program) else f"{program} (nftables, iptables)"
 
     @contextmanager
@@ -126,8 +126,8 @@ class Rules(Balancer):
             Backed(f"{_ASKED}-{port}", Place(_VIP, port), (Place(place, port),))
             for port in _NUMBERS
         ]
-        text = self._layout.whole([*asked, *simulated(services - 1)])
-        host.run(*self._layout.load, stdin=text, timeout=_PATIENCE)
+        text = self._ruleset.whole([*asked, *simulated(services - 1)])
+        host.run(*self._ruleset.load, stdin=text, timeout=_PATIENCE)
         client = Party(netns_path(host, "client"), IPv4Address(_ENDS["client"][0]), host)
         pair = Pair(client, Party(netns_path(host, "server"), _VIP, host), host_netns(host))
         make_netns(host, _TABLES)

@@ -18,7 +18,7 @@ from seaway.bench.many_services import Backed, Place
 PODS: Final = "10.218.0.0/16"  # who asks from elsewhere is masqueraded
 
 
-class Layout(ABC):
+class Ruleset(ABC):
     name: str
     load: tuple[str, ...]  # the command that reads rules
     reload: tuple[str, ...]  # the one that reads `nothing`
@@ -74,7 +74,7 @@ add rule ip kube-proxy nat-postrouting jump masquerading
 """  # noqa: E501, as nft reads it
 
 
-class Nftables(Layout):
+class Nftables(Ruleset):
     """A map from the service's place to its chain, and in that one from a number to a backend's."""
 
     name = "nftables"
@@ -157,7 +157,7 @@ COMMIT
 """
 
 
-class Iptables(Layout):
+class Iptables(Ruleset):
     """One rule after another: a service's leads to its chain, where each backend has one."""
 
     name = "iptables"
@@ -213,4 +213,6 @@ def _at(vip: Place) -> str:
     return f"-m tcp -p tcp -d {vip.address} --dport {vip.port}"
 
 
-LAYOUTS: Final[dict[str, Layout]] = {layout.name: layout for layout in (Nftables(), Iptables())}
+RULESETS: Final[dict[str, Ruleset]] = {
+    ruleset.name: ruleset for ruleset in (Nftables(), Iptables())
+}

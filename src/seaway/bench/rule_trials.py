@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from seaway.bench.kube_rules import LAYOUTS, Layout
+from seaway.bench.kube_rules import RULESETS, Ruleset
 from seaway.bench.many_services import replaced, simulated
 from seaway.errors import SystemFailed
 
@@ -25,27 +25,27 @@ _MILLISECONDS: Final = 1000
 class Loaded:
     """Of so many services. All of them are loaded before one is changed."""
 
-    def __init__(self, layout: Layout, count: int) -> None:
+    def __init__(self, ruleset: Ruleset, count: int) -> None:
         services = simulated(count)
         one = services[count // 2]
         ways = (one, replaced(one)), (replaced(one), one)
-        self._layout = layout
-        self._nothing, self._whole = _kept(layout.nothing), _kept(layout.whole(services))
-        self._changes = [_kept(layout.change(before, after)) for before, after in ways]
+        self._ruleset = ruleset
+        self._nothing, self._whole = _kept(ruleset.nothing), _kept(ruleset.whole(services))
+        self._changes = [_kept(ruleset.change(before, after)) for before, after in ways]
         self._changed = 0
         self.program_all()
 
     def program_all(self) -> float:
         """Where there is nothing."""
-        _run(self._layout.reload, self._nothing)
+        _run(self._ruleset.reload, self._nothing)
         self._changed = 0
-        return _run(self._layout.load, self._whole)
+        return _run(self._ruleset.load, self._whole)
 
     def one_change(self) -> float:
         """There, or the next time back."""
         text = self._changes[self._changed % len(self._changes)]
         self._changed += 1
-        return _run(self._layout.load, text)
+        return _run(self._ruleset.load, text)
 
 
 TRIALS: Final[Mapping[str, Callable[[Loaded], float]]] = {
@@ -74,7 +74,7 @@ def _run(command: tuple[str, ...], text: int) -> float:
 
 
 def main() -> None:
-    loaded = Loaded(LAYOUTS[sys.argv[1]], int(sys.argv[2]))
+    loaded = Loaded(RULESETS[sys.argv[1]], int(sys.argv[2]))
     for line in sys.stdin:
         print(TRIALS[line.strip()](loaded), flush=True)
 
