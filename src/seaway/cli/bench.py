@@ -22,6 +22,7 @@ CASES = [
     "service",
     "dns",
 ]
+SIZES = ("endpoints", "parallel", "hosts", "services")  # each a few numbers
 
 
 def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...]:
@@ -83,10 +84,7 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
         metrics=tuple(options.items(given["metric"])),
         family=int(given["family"]),
         flows=given["flows"] or benches.Options.flows,
-        endpoints=_numbers(given["endpoints"], benches.Options.endpoints),
-        parallel=_numbers(given["parallel"], benches.Options.parallel),
-        hosts=_numbers(given["hosts"], benches.Options.hosts),
-        services=_numbers(given["services"], benches.Options.services),
+        **{name: _numbers(given[name], getattr(benches.Options, name)) for name in SIZES},
         progress=lambda text: click.echo(text, err=True),
     )
     for name in case or CASES:
