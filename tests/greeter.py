@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 
@@ -28,8 +29,9 @@ async def main() -> None:
     port, name = int(sys.argv[1]), sys.argv[2].encode()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(100):
-            writer.write(name)
+        with suppress(ConnectionError):
+            while await reader.read(100):
+                writer.write(name)
         writer.close()
 
     loop = asyncio.get_running_loop()

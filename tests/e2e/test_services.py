@@ -153,8 +153,8 @@ def spread(who: Asker, address: str, times: int) -> dict[str, int]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
+    with process:  # which closes its output
+        process.kill()
 
 
 @contextmanager
