@@ -35,7 +35,7 @@ DIRECT, OURS = "direct", "seaway-vip"
 RULES: Final = tuple(RULESETS)  # the peers
 _ASKED: Final = "asked"  # the service, and the label of its backend
 _NUMBERS: Final = tuple(port.number for port in PORTS if port.protocol == "tcp")
-_PATIENCE: Final = 600.0  # seconds, of one call of the agent
+_PATIENCE: Final = 1800.0  # seconds: thousands of services in one transaction of a peer
 # Of the peers: the container's place, and the host's in front of it.
 _ENDS: Final = {"client": ("10.218.0.2", "10.218.0.1"), "server": ("10.218.1.2", "10.218.1.1")}
 _VIP: Final = IPv4Address("172.31.0.1")
