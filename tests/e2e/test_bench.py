@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from seaway import bench, lab
-from seaway.bench import cross_host, ingress, same_host
+from seaway.bench import cross_host, ingress, same_host, service
 from seaway.bench.scale_trials import SYSTEMS
 from seaway.bench.scale_trials import TRIALS as SCALE
 from seaway.bench.traffic import METRICS
@@ -151,6 +151,22 @@ def test_dns_tells_every_metric_of_every_resolver():
 
     assert {(s, m) for s in bench.SYSTEMS["dns"] for m in ("qps", "p99")} == measured_by(found)
     assert {"seaway/dnsmasq", "seaway/unbound"} == found.ratios["qps"].keys()
+
+
+def test_service_tells_every_metric_of_every_system_and_number():
+    found = measured("service", services=(1, 30))
+
+    assert {
+        (system, metric, services)
+        for system in bench.SYSTEMS["service"]
+        for metric in service.METRICS
+        for services in (1, 30)
+        if system != "direct" or metric in service.TRAFFIC
+    } == {(row.system, row.metric, row.services) for row in found.rows}
+    # Of a busy machine no client of a round trip may wake up in time.
+    assert {"too few, 12 decide"} >= {row.note for row in found.rows if row.value is None}
+    assert {"seaway-vip@30/nftables@30", "seaway-vip/iptables"} <= found.ratios["one_change"].keys()
+    assert "seaway-vip@30/seaway-vip@1" in found.ratios["tcp_cps"]
 
 
 def test_a_bench_leaves_no_lab_behind():

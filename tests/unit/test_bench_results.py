@@ -120,6 +120,45 @@ def test_a_figure_itself_may_be_promised(value, verdict):
     assert f"promised <= 50 ms: {verdict}" in render(found)
 
 
+def test_of_many_services_a_pair_tells_the_worst_of_what_is_to_be_high_and_to_be_low():
+    cells = [
+        row(
+            "seaway-vip",
+            3.0,
+            metric=metric,
+            unit=unit,
+            services=services,
+            ratios=against(f"direct@{services}", value),
+        )
+        for metric, unit in (("tcp_rr_p50", "us"), ("tcp_cps", "connections/s"))
+        for services, value in ((1, 0.9), (1000, 1.1))
+    ]
+    found = result(*cells, case="service").ratios
+
+    assert 1.1 == found["tcp_rr_p50"]["seaway-vip/direct"]
+    assert 0.9 == found["tcp_cps"]["seaway-vip/direct"]
+    assert 0.9 == found["tcp_rr_p50"]["seaway-vip@1/direct@1"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "reference", "ratio", "verdict"),
+    [
+        ("tcp_rr_p50", "direct@10000", 1.019, "kept"),
+        ("tcp_rr_p50", "seaway-vip@1", 1.021, "broken"),
+        ("tcp_cps", "direct@10000", 0.96, "kept"),
+        ("tcp_cps", "seaway-vip@1", 0.97, "broken"),
+        ("one_change", "nftables@10000", 0.5, "kept"),
+    ],
+)
+def test_a_service_is_held_to_its_backend_and_to_one_service(metric, reference, ratio, verdict):
+    unit = "connections/s" if metric == "tcp_cps" else "ms"
+    more = {"metric": metric, "unit": unit, "services": 10_000}
+    ours = row("seaway-vip", 5.0, ratios=against(reference, ratio), **more)
+    told = {p.reference: v for p, v in verdicts(result(ours, case="service"))}
+
+    assert verdict == told[reference]
+
+
 def test_figures_of_so_many_hosts_are_drawn_as_a_curve():
     curve = [row("hops", 10.0 * hosts, metric="memory", hosts=hosts) for hosts in (1, 2, 4)]
     drawn = [line.strip() for line in render(result(*curve, case="scale")).splitlines()]

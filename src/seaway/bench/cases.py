@@ -15,6 +15,7 @@ from seaway.bench import (
     same_host,
     scale,
     scale_trials,
+    service,
 )
 from seaway.bench.across import SeawayAcross, SeawayRelayed
 from seaway.bench.cni import Portmap, ReferencePlugin
@@ -55,6 +56,7 @@ CASES = (
     programs.CASE,
     failover.CASE,
     scale.CASE,
+    service.CASE,
     dns.CASE,
 )
 SYSTEMS = {
@@ -64,6 +66,7 @@ SYSTEMS = {
     attach.CASE: tuple(system.name for system in ATTACHERS),
     failover.CASE: failover.SYSTEMS,
     scale.CASE: tuple(scale_trials.SYSTEMS),
+    service.CASE: service.SYSTEMS,
     dns.CASE: tuple(system.name for system in RESOLVERS),
 }
 _SIDE_BY_SIDE: dict[str, tuple[Callable[[list[Any], Options], Result], tuple[Any, ...]]] = {
@@ -73,9 +76,10 @@ _SIDE_BY_SIDE: dict[str, tuple[Callable[[list[Any], Options], Result], tuple[Any
     attach.CASE: (attach.run, ATTACHERS),
     dns.CASE: (dns.run, RESOLVERS),
 }
-_OURS_ALONE = {
+_BY_NAME = {
     failover.CASE: (failover.run, failover.SYSTEMS),
     scale.CASE: (scale.run, tuple(scale_trials.SYSTEMS)),
+    service.CASE: (service.run, service.SYSTEMS),
 }
 
 
@@ -89,7 +93,7 @@ def run(case: str, options: Options) -> Result:
         return race([s for s in systems if options.wants_system(s.name)], options)
     if case == programs.CASE:
         return programs.run(options)
-    if case in _OURS_ALONE:
-        measure, names = _OURS_ALONE[case]
+    if case in _BY_NAME:
+        measure, names = _BY_NAME[case]
         return measure([name for name in names if options.wants_system(name)], options)
     raise NotFound(f"there is no case '{case}'", f"one of {', '.join(CASES)}")

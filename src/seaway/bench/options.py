@@ -25,6 +25,7 @@ class Options:
     endpoints: tuple[int, ...] = (1, 100, 1000)  # attach: present while it is measured
     parallel: tuple[int, ...] = (1, 16)  # attach: at a time
     hosts: tuple[int, ...] = (100, 1000, 5000)  # scale: in the cluster
+    services: tuple[int, ...] = (1, 1000, 10_000)  # service: in the host's maps or rules
     progress: Callable[[str], None] = _quiet
 
     @property

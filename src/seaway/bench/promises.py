@@ -45,6 +45,11 @@ _ACROSS: tuple[tuple[str, str, str, Relation, float], ...] = (
     ("overlay", "tcp_gbps", "kernel-vxlan", ">=", 0.95),
     ("direct", "tcp_gbps", "kernel-routed", ">=", 0.95),
 )
+VIP, MANY = "seaway-vip", 10_000  # services
+_OF_A_VIP: tuple[tuple[str, Relation, float], ...] = (
+    ("tcp_rr_p50", "<=", 1.02),
+    ("tcp_cps", ">=", 0.9524),  # a connection takes at most 1.05 times as long
+)
 PROMISES = (
     *(
         Promise("same-host", metric, OURS, "veth", "<=", 1.10)
@@ -80,6 +85,20 @@ PROMISES = (
         Promise("scale", "paths_change", f"{system}@{hosts}", "", "<=", bound)
         for system in ("hops", "latency", "segments")
         for hosts, bound in ((1000, 50), (5000, 300))
+    ),
+    *(
+        Promise("service", metric, f"{VIP}@{n}", f"direct@{n}", relation, bound)
+        for n in (1, 1000, MANY)
+        for metric, relation, bound in _OF_A_VIP
+    ),
+    Promise("service", "tcp_rr_p50", f"{VIP}@{MANY}", f"{VIP}@1", "<=", 1.02),
+    Promise("service", "tcp_cps", f"{VIP}@{MANY}", f"{VIP}@1", ">=", 0.98),
+    Promise("service", "program_all", f"{VIP}@{MANY}", "", "<=", 2000),
+    Promise("service", "one_change", f"{VIP}@{MANY}", "", "<=", 10),
+    *(
+        Promise("service", metric, f"{VIP}@{MANY}", f"{peer}@{MANY}", "<", 1.00)
+        for metric in ("program_all", "one_change")
+        for peer in ("nftables", "iptables")
     ),
     Promise("dns", "qps", OURS, "", ">=", 60_000),
     Promise("dns", "qps", OURS, "dnsmasq", ">=", 0.5),

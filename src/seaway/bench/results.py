@@ -33,14 +33,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     endpoints: int | None = None  # attach: present while it was measured
     parallel: int | None = None  # attach: at a time
     hosts: int | None = None  # scale: in the cluster
+    services: int | None = None  # service: in the host's maps or rules
     ratios: tuple[Ratio, ...] = ()
     note: str = ""
 
     @property
     def cell(self) -> str:
         """The system, with what it was measured under."""
-        if self.hosts is not None:
-            return f"{self.system}@{self.hosts}"
+        for present in (self.hosts, self.services):
+            if present is not None:
+                return f"{self.system}@{present}"
         if self.endpoints is None:
             return self.system
         return f"{self.system}@{self.endpoints}x{self.parallel}"
@@ -81,6 +83,8 @@ def collect_ratios(rows: tuple[Row, ...]) -> dict[str, dict[str, float]]:
         for ratio in row.ratios:
             of_metric[f"{row.cell}/{ratio.reference}"] = ratio.value
             pair = f"{row.system}/{ratio.reference.partition('@')[0]}"
-            if row.endpoints is not None and not pair.startswith(f"{row.system}/{row.system}"):
-                of_metric[pair] = max(ratio.value, of_metric.get(pair, 0.0))
+            of_cells = row.endpoints is not None or row.services is not None
+            if of_cells and not pair.startswith(f"{row.system}/{row.system}"):
+                worse = min if row.unit.endswith("/s") else max
+                of_metric[pair] = worse(ratio.value, of_metric.get(pair, ratio.value))
     return {metric: pairs for metric, pairs in ratios.items() if pairs}

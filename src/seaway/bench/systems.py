@@ -14,15 +14,21 @@ from seaway.model.addresses import Address
 
 class Party(NamedTuple):
     """One end: a network namespace, by a path that the machine can open, and the address that
-    others ask it by: its own, or its host's where its ports are published.
+    others ask it by: its own, or its host's where its ports are published, or a service's.
     """
 
     netns: str
     address: Address
+    host: LabHost | None = None  # whose sockets its programs' are to be: it looks at those
 
     def argv(self, *command: str) -> list[str]:
         """The command line that runs the machine's `command` there; it dies with its starter."""
-        return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={self.netns}", *command]
+        return self.beside("nsenter", f"--net={self.netns}", *command)
+
+    def beside(self, *command: str) -> list[str]:
+        """The same of a command that enters the namespace by itself."""
+        dying = ["setpriv", "--pdeathsig", "KILL", *command]
+        return self.host.joined(*dying) if self.host else dying
 
 
 class Pair(NamedTuple):

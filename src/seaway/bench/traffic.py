@@ -136,7 +136,7 @@ def stream(pair: Pair, cpu: int) -> float:
 def pulse(kind: str, pair: Pair, cpu: int) -> float:
     ends = (pair.client.netns, pair.server.netns, str(pair.server.address))
     command = (sys.executable, "-m", "seaway.bench.pulse", kind, *ends, str(PULSE))
-    return float(_output(pin(cpu, *command)))
+    return float(_output(pair.client.beside(*pin(cpu, *command))))
 
 
 def flood(pair: Pair, cpu: int, flows: int) -> float:

@@ -11,7 +11,18 @@ from seaway.cli import options
 from seaway.cli.ending import clean_up_first
 from seaway.errors import Invalid
 
-CASES = ["same-host", "cross-host", "ingress", "attach", "programs", "failover", "scale", "dns"]
+CASES = [
+    "same-host",
+    "cross-host",
+    "ingress",
+    "attach",
+    "programs",
+    "failover",
+    "scale",
+    "service",
+    "dns",
+]
+SIZES = ("endpoints", "parallel", "hosts", "services")  # each a few numbers
 
 
 def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,11 +60,14 @@ def _numbers(texts: tuple[str, ...], default: tuple[int, ...]) -> tuple[int, ...
 )
 @click.option("--parallel", multiple=True, help="attach: how many at a time. [default: 1,16]")
 @click.option("--hosts", multiple=True, help="scale: in the cluster. [default: 100,1000,5000]")
+@click.option(
+    "--services", multiple=True, help="service: how many there are. [default: 1,1000,10000]"
+)
 def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any) -> None:
     """Measure side by side with what is installed here.
 
-    Cases: same-host, cross-host, ingress, attach, programs, failover, scale, dns; all of them if
-    none is named.
+    Cases: same-host, cross-host, ingress, attach, programs, failover, scale, service, dns; all
+    of them if none is named.
     """
     from seaway import bench as benches  # noqa: PLC0415
     from seaway.setup.beginning import must_be_root  # noqa: PLC0415
@@ -70,9 +84,7 @@ def bench(case: tuple[str, ...], file: Path | None, *, quick: bool, **given: Any
         metrics=tuple(options.items(given["metric"])),
         family=int(given["family"]),
         flows=given["flows"] or benches.Options.flows,
-        endpoints=_numbers(given["endpoints"], benches.Options.endpoints),
-        parallel=_numbers(given["parallel"], benches.Options.parallel),
-        hosts=_numbers(given["hosts"], benches.Options.hosts),
+        **{name: _numbers(given[name], getattr(benches.Options, name)) for name in SIZES},
         progress=lambda text: click.echo(text, err=True),
     )
     for name in case or CASES:

@@ -40,7 +40,12 @@ def start(name: str, cgroup: Path, store: Path) -> None:
 def enter(cgroup: Path, argv: list[str]) -> list[str]:
     """The command that runs `argv` inside; killed, it takes that with it."""
     into = ["nsenter", "--target", str(find(cgroup)), *NAMESPACES]
-    return [*JOIN, str(cgroup / cgroups.LEAF), *into, "setpriv", "--pdeathsig", "KILL", *argv]
+    return join(cgroup, [*into, "setpriv", "--pdeathsig", "KILL", *argv])
+
+
+def join(cgroup: Path, argv: list[str]) -> list[str]:
+    """The command that runs `argv` as one of a host's processes, in the machine's namespaces."""
+    return [*JOIN, str(cgroup / cgroups.LEAF), *argv]
 
 
 def find(cgroup: Path) -> int:

@@ -36,6 +36,10 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
         """The command line that runs `command` inside; for Popen, or to exec."""
         return holders.enter(self.cgroup, list(command))
 
+    def joined(self, *command: str) -> list[str]:
+        """The command line that runs the machine's `command` in the host's cgroup alone."""
+        return holders.join(self.cgroup, list(command))
+
     def run(
         self, *command: str, check: bool = True, timeout: float = 120.0, stdin: str | None = None
     ) -> str:

@@ -1,0 +1,343 @@
+"""Services of a cluster: asked by real sockets of containers and of hosts, while backends go.
+
+┌───── host1 ─────┐   ┌───── host2 ─────┐   ┌───── host3 ─────┐
+│ client1    web1 │   │ client2    web2 │   │ client3    web3 │   web1, web2 and web3 stand behind
+└────────┬────────┘   └────────┬────────┘   └────────┬────────┘   `web`, port 80. One lab for all:
+─────────┴────────────── wire ─┴─────────────────────┴─────────   each test leaves it as it was
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import Bare
+
+from seaway import names
+from seaway.lab import Lab, LabHost
+from seaway.lab.hosts import SEAWAY
+from waiting import wait
+
+TESTS = Path(__file__).parents[1]
+ASKING, GREETER, GREETED = (str(TESTS / f"{n}.py") for n in ("asking", "greeter", "greeted"))
+PORT, TARGET = "80", "8080"
+WEBS = {"web1", "web2", "web3"}
+RESOLV = Path("/run/resolv.conf")
+# Nobody has the address any more, and who asks is told so by the kernel, or by our programs.
+NOBODY = {"ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH"}
+MANIFEST = """\
+apiVersion: v1
+kind: Service
+metadata: {name: sliced, namespace: default}
+spec:
+  ipFamilies: [IPv4]
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: sliced-1
+  namespace: default
+  labels: {kubernetes.io/service-name: sliced}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints:
+- {addresses: [ADDRESS]}
+"""
+
+Asker = Bare | LabHost
+
+
+@dataclass
+class Process:
+    """A client that goes on beside the test."""
+
+    process: subprocess.Popen[str]
+
+    def told(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "it ended"
+        return json.loads(line)
+
+    def ask(self) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.told()
+
+
+@dataclass
+class Scene:
+    lab: Lab
+    stack: ExitStack
+    containers: dict[str, Bare] = field(default_factory=dict)
+    servers: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+
+    @property
+    def hosts(self) -> tuple[LabHost, ...]:
+        return self.lab.hosts
+
+    @property
+    def clients(self) -> list[Bare]:
+        return [self.containers[f"client{n}"] for n in (1, 2, 3)]
+
+    @property
+    def askers(self) -> list[Asker]:
+        return [*self.clients, *self.hosts]
+
+    def attach(self, host: LabHost, name: str, *options: str) -> Bare:
+        host.run("ip", "netns", "add", name)
+        host.seaway("attach", name, "--name", name, *options)
+        self.containers[name] = Bare(host, name)
+        return self.containers[name]
+
+    def serve(self, host: LabHost, name: str, app: str) -> Bare:
+        """A backend, which answers by its name."""
+        made = self.attach(host, name, "--label", f"app={app}")
+        server = host.popen(*inside(made, GREETER, TARGET, name), stdout=subprocess.PIPE)
+        self.stack.callback(end, server)
+        assert server.stdout is not None
+        assert "ready\n" == server.stdout.readline()
+        self.servers[name] = server
+        return made
+
+    def create(self, host: LabHost, name: str, app: str, *options: str) -> list[str]:
+        """A service; its addresses, IPv4 first."""
+        ports = (f"--port=tcp={PORT}:{TARGET}", f"--port=udp={PORT}:{TARGET}/udp")
+        made = ("service", "create", name, *ports, f"--selector=app={app}", *options)
+        return sorted(told(host, *made)["service"]["addresses"], key=lambda a: ":" in a)
+
+    def is_chosen(self, service: str, wanted: int) -> bool:
+        """Whether every host chooses so many backends."""
+        found = [known(host, service) for host in self.hosts]
+        return all(one is not None and one["chosen"] == wanted for one in found)
+
+
+def told(host: LabHost, *words: str) -> Any:
+    return json.loads(host.seaway(*words, "-o", "json"))
+
+
+def known(host: LabHost, service: str) -> Any:
+    """What a host knows of a service; None: nothing."""
+    done = host.call(SEAWAY, "service", "inspect", service, "-o", "json")
+    return None if done.returncode else json.loads(done.stdout)
+
+
+def inside(who: Asker, *command: str) -> list[str]:
+    space = [] if isinstance(who, LabHost) else ["nsenter", f"--net=/run/netns/{who.name}"]
+    return [*space, sys.executable, *command]
+
+
+def of_host(who: Asker) -> LabHost:
+    return who if isinstance(who, LabHost) else who.host
+
+
+def ask(who: Asker, case: str, address: str, port: str = PORT) -> Any:
+    """The name of who answered, and whom the asker takes for him; or why nobody did."""
+    return json.loads(of_host(who).run(*inside(who, ASKING, case, address, port)))
+
+
+def spread(who: Asker, address: str, times: int) -> dict[str, int]:
+    """Who answered how often."""
+    command = inside(who, GREETED, "spread", address, PORT, str(times))
+    found: dict[str, int] = json.loads(of_host(who).run(*command))
+    return found
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    with process:  # which closes its output
+        process.kill()
+
+
+@contextmanager
+def greeted(who: Asker, case: str, address: str, *more: str) -> Iterator[Process]:
+    pipe = subprocess.PIPE
+    command = inside(who, GREETED, case, address, PORT, *more)
+    with of_host(who).popen(*command, stdin=pipe, stdout=pipe) as process:
+        try:
+            yield Process(process)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def scene(make_module_lab: Callable[..., Lab]) -> Iterator[Scene]:
+    lab = make_module_lab(hosts=3)
+    first, *others = lab.hosts
+    first.start_agent()
+    token = told(first, "token", "create")["token"]
+    for other in others:
+        other.seaway("join", token, str(first.address4), timeout=60)
+    with ExitStack() as stack:
+        made = Scene(lab, stack)
+        for number, host in enumerate(lab.hosts, 1):
+            made.attach(host, f"client{number}")
+            made.serve(host, f"web{number}", "web")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def vips(scene: Scene) -> list[str]:
+    """Of `web`, IPv4 first. It is made on another host than the first."""
+    made = scene.create(scene.hosts[1], "web", "web")
+    assert wait(lambda: scene.is_chosen("web", 3))
+    return made
+
+
+@pytest.mark.parametrize("case", ["tcp", "udp", "connected"])
+def test_containers_and_hosts_are_answered_and_take_the_vip_for_who_answers(scene, vips, case):
+    for who in scene.askers:
+        for vip in vips:
+            name, answerer = ask(who, case, vip)
+            assert (vip, True) == (answerer, name in WEBS), who.name
+
+
+def test_backends_of_all_hosts_are_chosen_on_each_host(scene, vips):
+    for who in scene.askers:
+        assert WEBS == spread(who, vips[0], 60).keys(), who.name
+
+
+@pytest.mark.parametrize("algorithm", ["round-robin", "least-connections"])
+def test_each_has_as_many_connections_as_any_other(scene, vips, algorithm):
+    host, client = scene.hosts[0], scene.clients[0]
+    host.seaway("service", "update", "web", f"--algorithm={algorithm}")
+    try:
+        for who in (client, host):
+            assert dict.fromkeys(WEBS, 10) == spread(who, vips[0], 30)
+            assert dict.fromkeys(WEBS, 10) == spread(who, vips[1], 30)
+    finally:
+        host.seaway("service", "update", "web", "--algorithm=random")
+
+
+def test_least_connections_makes_up_for_what_others_have(scene, vips):
+    host, client = scene.hosts[0], scene.clients[0]
+    host.seaway("service", "update", "web", "--algorithm=least-connections")
+    try:
+        with greeted(host, "hold", vips[0], "web2") as one:
+            assert "web2" == one.told()
+            assert {"web1": 10, "web2": 9, "web3": 10} == spread(client, vips[0], 29)
+            assert "web2" == one.ask()
+    finally:
+        host.seaway("service", "update", "web", "--algorithm=random")
+
+
+def test_a_service_is_reached_by_its_name(scene, vips):
+    bound = f'mount --bind {RESOLV} /etc/resolv.conf; exec "$0" "$@"'
+    for client in scene.clients:
+        client.host.write(RESOLV, f"nameserver {names.RESOLVER4}\n")
+        for name in ("web.default.seaway", "web.default.svc.cluster.local"):
+            asking = (sys.executable, ASKING, "tcp", name, PORT)
+            answered = client.run("unshare", "--mount", "sh", "-c", bound, *asking)
+            answer, answerer = json.loads(answered)
+            assert (True, True) == (answer in WEBS, answerer in vips)
+
+
+def test_a_manifest_makes_a_service_of_addresses_and_takes_it_away(scene):
+    first, _, last = scene.hosts
+    manifest = MANIFEST.replace("ADDRESS", scene.containers["web3"].addresses()[0])
+    first.run(SEAWAY, "apply", "-f", "-", stdin=manifest)
+    assert wait(lambda: scene.is_chosen("sliced", 1))
+    (vip,) = known(last, "sliced")["service"]["addresses"]
+    for who in scene.askers:
+        assert ["web3", vip] == ask(who, "tcp", vip)
+
+    first.run(SEAWAY, "delete", "-f", "-", stdin=manifest)
+    assert wait(lambda: all(known(host, "sliced") is None for host in scene.hosts))
+    assert wait(lambda: ask(scene.clients[0], "tcp", vip) in NOBODY)
+
+
+def test_a_service_without_a_backend_refuses_at_once_until_there_is_one(scene):
+    first, second, _ = scene.hosts
+    vip, *_ = scene.create(first, "empty", "nobody")
+    assert wait(lambda: scene.is_chosen("empty", 0))
+    for who in scene.askers:
+        assert "ECONNREFUSED" == ask(who, "tcp", vip)
+    second.seaway("service", "update", "empty", "--selector=app=web")
+    assert wait(lambda: scene.is_chosen("empty", 3))
+    assert ask(scene.clients[0], "tcp", vip)[0] in WEBS
+    first.seaway("service", "rm", "empty")
+
+
+def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
+    first, second, third = scene.hosts
+    with (
+        greeted(scene.clients[0], "load", vips[0]) as one,
+        greeted(third, "load", vips[1]) as other,
+        greeted(scene.clients[1], "hold", vips[0], "web2") as holding,
+    ):
+        assert "web2" == holding.told()
+        words = (SEAWAY, "service", "drain", "web", "web2", "--within=60s")
+        with first.popen(*words, stdout=subprocess.PIPE) as draining:
+            shown = iter(draining.stdout)
+            counted = next(line for line in shown if line.startswith("1 connection"))
+            assert "of default/web to web2" in counted
+            assert wait(lambda: scene.is_chosen("web", 2))
+            for load in (one, other):
+                load.ask()  # what was asked before
+                assert "web2" not in {name for _ in range(20) for name in load.ask()[0]}
+            assert "web2" == holding.ask()  # which goes on
+
+            holding.process.stdin.close()
+            assert ["endpoint web2 may go\n"] == list(shown)[-1:]
+        assert 0 == draining.returncode
+        second.seaway("service", "drain", "web", "web2", "--undo")
+        assert wait(lambda: scene.is_chosen("web", 3))
+        assert wait(lambda: "web2" in one.ask()[0])
+        assert [{}, {}] == [load.ask()[1] for load in (one, other)]
+
+
+def test_a_backend_whose_container_dies_is_chosen_no_more(scene):
+    first, _, third = scene.hosts
+    scene.serve(first, "stays", "mayfly")
+    scene.serve(third, "mayfly", "mayfly")
+    vip, *_ = scene.create(first, "mayfly", "mayfly")
+    assert wait(lambda: scene.is_chosen("mayfly", 2))
+    assert {"stays", "mayfly"} == spread(scene.clients[1], vip, 30).keys()
+
+    end(scene.servers.pop("mayfly"))
+    third.run("ip", "netns", "del", "mayfly")
+    assert wait(lambda: scene.is_chosen("mayfly", 1))
+    for who in scene.askers:
+        assert {"stays": 10} == spread(who, vip, 10)
+    first.seaway("service", "rm", "mayfly")
+    first.seaway("detach", "stays")
+
+
+def test_connections_go_on_while_the_agent_is_dead_and_it_catches_up(scene, vips):
+    _, second, third = scene.hosts
+    client = scene.clients[2]
+    with greeted(client, "load", vips[0]) as load:
+        third.kill_agent()
+        second.seaway("endpoint", "update", "web2", "--not-ready")
+        assert WEBS == spread(client, vips[0], 60).keys()  # as it was when the agent died
+        third.start_agent()
+        assert wait(lambda: scene.is_chosen("web", 2))
+        assert {"web1", "web3"} == spread(client, vips[0], 60).keys()
+        second.seaway("endpoint", "update", "web2", "--ready")
+        assert wait(lambda: scene.is_chosen("web", 3))
+        assert {} == load.ask()[1]
+
+
+def test_a_removed_service_frees_its_addresses_and_answers_nobody(scene):
+    first, second, _ = scene.hosts
+    vips = scene.create(first, "gone", "web")
+    assert wait(lambda: scene.is_chosen("gone", 3))
+    second.seaway("service", "rm", "gone")
+    assert wait(lambda: all(known(host, "gone") is None for host in scene.hosts))
+    for who in scene.askers:
+        for vip in vips:
+            assert wait(lambda who=who, vip=vip: ask(who, "tcp", vip) in NOBODY), who.name
+
+    again = [f"--address={vip}" for vip in vips]
+    assert vips == scene.create(first, "again", "web", *again)
+    assert wait(lambda: scene.is_chosen("again", 3))
+    assert ask(scene.clients[2], "tcp", vips[0])[0] in WEBS
+    first.seaway("service", "rm", "again")
