@@ -107,7 +107,8 @@ class Course:
 
     def _fault(self, loss: Loss, moments: list[float]) -> Fault | None:
         since = self._free_since(loss.pair, loss.first, moments)
-        if since is not None and loss.first - since > self.promised and not self._stirs(loss.first):
+        free = since is not None and loss.first - since > self.promised
+        if free and not self._stirs(loss.first) and not self._begins_anew(loss):
             return Fault(loss, loss.last - loss.first, caused=False)
         late = 0.0
         for at in (*_within(moments, loss), loss.last):
@@ -140,6 +141,13 @@ class Course:
         return any(
             change.begun - FLIGHT <= at <= self._felt(change) + self.promised
             for change in self.changes
+        )
+
+    def _begins_anew(self, loss: Loss) -> bool:
+        """Whether a `routed` does then, and they hear each other again in the promised time."""
+        return loss.last - loss.first < self.promised and any(
+            absence.begun <= loss.first <= absence.ended + self.promised
+            for absence in self.absences
         )
 
     def _hindered(self, pair: Pair, at: float) -> bool:

@@ -74,6 +74,7 @@ def test_cross_host_tells_every_metric():
     assert lacking or "seaway-overlay/underlay" in found.ratios["tcp_gbps"]
 
 
+@pytest.mark.soak
 def test_cross_host_has_every_system_that_is_installed():
     found = measured("cross-host", metrics=("udp_pps",))
     lacking = {row.system: row.note for row in found.rows if row.value is None}

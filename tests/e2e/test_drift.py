@@ -277,7 +277,7 @@ def test_what_looks_like_ours_but_is_a_strangers_survives(by_hand):
     found = [by_hand.host.run("sh", "-c", look) for look in LOOKS]
     by_hand.host.kill_agent()
     by_hand.host.start_agent()
-    _wait_for_sweeps(by_hand, 2)
+    _wait_for_sweeps(by_hand, 1)
     assert found == [by_hand.host.run("sh", "-c", look) for look in LOOKS]
     status = by_hand.evidence.client.status()
     assert (0, ()) == (status.drift_total, status.failures)
@@ -310,7 +310,7 @@ def test_an_idle_agent_reports_no_drift_and_logs_nothing(by_hand):
     before = by_hand.evidence.all()
     _wait_for_sweeps(by_hand, 1)
     said = by_hand.host.read(names.LOG_FILE)
-    _wait_for_sweeps(by_hand, 2)
+    _wait_for_sweeps(by_hand, 1)
     assert said == by_hand.host.read(names.LOG_FILE)
     assert 0 == by_hand.evidence.client.status().drift_total
     assert before == by_hand.evidence.all()

@@ -31,6 +31,14 @@ def test_what_is_lost_while_nothing_happens_is_a_fault(course):
     assert [Fault(loss, 0.0, caused=False)] == course.judge([loss])
 
 
+def test_as_a_routed_begins_anew_they_miss_each_other_for_no_longer_than_promised(course):
+    course.absences.append(Absence("c", 50.0, 53.0))
+    assert [] == course.judge([lost(53.2, 53.2), lost(51.0, 51.9)])
+    assert [(1.0, False)] == late(course, lost(51.0, 52.0))
+    assert [(0.0, False)] == late(course, lost(54.1, 54.1))
+    assert [(0.0, False)] == late(course, lost(49.9, 49.9))
+
+
 def test_a_dead_link_may_be_felt_for_as_long_as_promised(course):
     course.changes.append(Change(50.0, 50.1, AB, up=False))
     assert [] == course.judge([lost(49.8, 51.0), lost(50.0, 51.1, "bd")])

@@ -340,6 +340,26 @@ def hear_bytes(net: Net, data: bytes) -> bool:
     return net.floods["b"].receive("c", data, net.now)
 
 
+def test_a_neighbour_is_heard_once_all_that_it_knows_is_here():
+    """Paths by what was remembered would stand for a moment: `routed` waits for that."""
+    net = Net(NAMES[:3])
+    for name in NAMES[:3]:
+        net.announce(name)
+    net.connect("h1", "h2")
+    while net.carry("h1", "h2") or net.carry("h2", "h1"):
+        pass
+    flood = net.floods["h0"]
+    assert not flood.heard("h1")
+    net.connect("h0", "h1")
+    seen = [(flood.heard("h1"), len(flood.entries))]
+    while net.carry("h1", "h0", 1) or net.carry("h0", "h1", 1):
+        seen.append((flood.heard("h1"), len(flood.entries)))
+    assert (True, 3) == seen[-1]
+    assert {3} == {known for heard, known in seen if heard}
+    assert {1, 3} <= {known for _, known in seen}
+    assert not flood.heard("h2")
+
+
 def test_a_summary_is_told_once_a_session():
     net = line("a", "b", "c")
     heard = [hear(net, "b", "c", Summary((), last=True)) for _ in range(WRONG[0] + 1)]

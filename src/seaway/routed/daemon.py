@@ -39,6 +39,7 @@ SLOW: Final = 0.5  # seconds between two looks at files, members and sessions
 KEEP: Final = 5.0  # and between two times that link state is written to its file
 REST: Final = 5.0  # times as long as the last computation took, before the next: it is one burst
 LONGEST: Final = 0.2  # seconds of that
+HEARD: Final = 0.5  # seconds in which one that begins anew waits for what its neighbours know
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +122,7 @@ class Daemon:
         self._seen: set[str] = set()  # whose links were up at the last look
         self._stirred = asyncio.Event()
         self._known = asyncio.Event()  # what was known before it began anew, or nobody tells
+        self._born = self._now()
         self._told: Numbers | None = None
         self._written = -1  # computations, when what was told was written last
         self._computed = 0
@@ -183,7 +185,7 @@ class Daemon:
             self._stirred.clear()
             start, settled = self._now(), self._core.settled
             turns = self._core.compute()
-            if settled and not self._known.is_set():
+            if settled and not self._known.is_set() and self._has_heard():
                 self._known.set()
                 self._write_told()  # first: an agent that hears of it may end, and the next reads
                 turns = [self._core.router.whole(r) for r in self._core.router.routings]
@@ -192,6 +194,13 @@ class Daemon:
                 self._computed += 1
                 self._took = self._now() - start
                 await asyncio.sleep(min(REST * self._took, LONGEST))
+
+    def _has_heard(self) -> bool:
+        """All that those know whom it sees: what it remembers may be older, and paths by that would
+        stand for the moment until they have told. Not for long: one may be dead.
+        """
+        seen = (host for host, link in self._core.prober.links.items() if link.up)
+        return all(map(self._core.flood.heard, seen)) or self._now() - self._born >= HEARD
 
     def _tell(self, turns: Iterable[Turn]) -> None:
         """What was told before this process began holds until it knows what it knew before."""

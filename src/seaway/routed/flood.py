@@ -145,6 +145,11 @@ class Flood:
     def close(self, peer: str) -> None:
         self._sessions.pop(peer, None)
 
+    def heard(self, peer: str) -> bool:
+        """Whether it has told which announcements it has, and sent those that are newer there."""
+        session = self._sessions.get(peer)
+        return session is not None and session.heard(self.entries)
+
     def waits(self, peer: str) -> bool:
         """Whether there is something to send."""
         return self._sessions[peer].waits

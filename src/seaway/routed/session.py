@@ -44,6 +44,7 @@ class Session:
         self._asked: dict[str, None] = {}
         self._credentials: dict[str, bytes] = {}  # that the other end was sent
         self._theirs: dict[str, Known] | None = {}  # none: all of their summary is here
+        self._awaited: dict[str, int] = {}  # what is newer there by that: sequence numbers
         self._parts = 0  # of it
         self.early: dict[str, Early] = {}  # of hosts that announce too often: the newest from here
 
@@ -82,9 +83,19 @@ class Session:
         self._theirs |= {known.host: known for known in summary.known if known.host in members}
         if summary.last:
             theirs, self._theirs = self._theirs, None
+            self._awaited = {host: known.sequence for host, known in theirs.items()}
             for host, entry in entries.items():
                 (self.want if _lacks(theirs.get(host), entry) else self.has)(host)
         return self._parts <= len(members) // CHUNK + MORE
+
+    def heard(self, entries: Mapping[str, Entry]) -> bool:
+        """Whether all of their summary is here, and by now all that was newer there."""
+        self._awaited = {
+            host: sequence
+            for host, sequence in self._awaited.items()
+            if host not in entries or entries[host].sequence < sequence
+        }
+        return self._theirs is None and not self._awaited
 
     @property
     def waits(self) -> bool:
