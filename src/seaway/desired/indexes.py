@@ -6,7 +6,7 @@ from seaway.desired.network.blocks import is_single
 from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
-from seaway.model.facts import Attached, Block, Endpoint, Network, Path, Peer
+from seaway.model.facts import Attached, Block, Endpoint, Network, Peer
 from seaway.names import link_name
 
 INDEXES = (
@@ -30,5 +30,4 @@ INDEXES = (
     Index(Peer, "number", lambda p: (p.number,)),
     Index(Peer, "address", lambda p: p.addresses),
     Index(Peer, "underlay", lambda p: p.underlay),
-    Index(Path, "hop", lambda p: {*p.nexts, p.backup} - {""}),
 )
