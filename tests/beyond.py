@@ -2,13 +2,14 @@
 
         ┌─ host ─┐ wire0 ──┬── north: nora, network 1, has the block …1.0/26
 anna ───┤        │         ├── south: sam, network 2 (open); reached over IPv6 alone
-        └────────┘         ├── lone: leo, network 1; no link leads there, and it relays for nobody
+        └────────┘         ├── lone: leo, network 1; no link leads there
                            └── router
 far: fay, network 1; behind north (or south, should the link to north be dead)
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ class Beyond:
     network: int
     family: int = 4  # of what carries to it
     flags: int = 0  # of its endpoint's network
-    relays: bool = True
+    linked: bool = True
 
     @property
     def mac(self) -> str:
@@ -87,8 +88,8 @@ class Beyond:
 
 NORTH = Beyond(2, "north", 1)
 SOUTH = Beyond(3, "south", 2, family=6, flags=abi.REMOTE_OPEN)
-LONE = Beyond(4, "lone", 1, relays=False)
-FAR = Beyond(5, "far", 1, relays=False)
+LONE = Beyond(4, "lone", 1, linked=False)
+FAR = Beyond(5, "far", 1, linked=False)
 HOSTS = (NORTH, SOUTH, LONE, FAR)
 REACHED = pytest.mark.parametrize("host", [NORTH, SOUTH], ids=lambda host: host.name)
 
@@ -100,6 +101,10 @@ BEYOND = (
 )
 
 
+def _key(host: Beyond) -> bytes:
+    return host.number.to_bytes(4, sys.byteorder)
+
+
 class World(Edge):
     """Lives on its stage, whose network it makes."""
 
@@ -109,6 +114,7 @@ class World(Edge):
         super()._reset()
         dead = Table(self.plane.maps["dead"])
         dead.delete([key for key, _ in dead.elements()])
+        dead.update([(_key(host), bytes(4)) for host in HOSTS if not host.linked])
         for host in HOSTS:
             self._meet(host)
         self.targets["underlays"].put({0: underlay(map(ip_address, PUBLIC.values()))})
@@ -118,10 +124,9 @@ class World(Edge):
         )
 
     def _meet(self, host: Beyond, flags: int = OVERLAY) -> None:
-        relays = abi.MEMBER_RELAYS if host.relays else 0
         for family in (4, 6):
             at = ip_address(host.underlay(family))
-            self.targets["members"].put({at: abi.Member(host.number, relays)})
+            self.targets["members"].put({at: abi.Member(host.number)})
             own = host_prefix(ip_address(host.own(family)))
             self.targets["remotes"].put(
                 {
@@ -150,12 +155,12 @@ class World(Edge):
 
     def bury(self, host: Beyond) -> None:
         dead = self.place.run(Table, self.plane.maps["dead"])
-        self.place.run(dead.update, [(host.number.to_bytes(4, "little"), bytes(4))])
+        self.place.run(dead.update, [(_key(host), bytes(4))])
         look_anew()
 
     def revive(self, host: Beyond) -> None:
         dead = self.place.run(Table, self.plane.maps["dead"])
-        self.place.run(dead.delete, [host.number.to_bytes(4, "little")])
+        self.place.run(dead.delete, [_key(host)])
         look_anew()
 
     def be_alone(self) -> None:

@@ -31,7 +31,6 @@ from seaway.model.addresses import Address, Prefix
 from seaway.names import OVERLAY_ID, OVERLAY_PORT
 from stage import mac_octets
 
-LINKS = (NORTH, SOUTH)  # where we hold one
 WAYS = {NORTH: NORTH, SOUTH: SOUTH, FAR: NORTH}  # to whom, by whom
 OURS = frozenset(ip_address(a) for group in (HOST, PUBLIC, OTHER) for a in group.values())
 LEFT = ("198.51.100.0/24", "192.0.2.0/24", "2001:db8:100::/64", "2001:db8::/64")
@@ -124,7 +123,7 @@ class OverlayOracle(Oracle):
         source = owner(packet.src)
         if is_neighbours(packet) or within(packet.dst, GROUPS) or not member or not source:
             return "host"
-        if source[0] is not member and not (member.relays and member in LINKS):
+        if source[0] is not member and not member.linked:
             return "host"
         receiver = HOLDERS.get(packet.dst)
         if receiver:

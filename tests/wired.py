@@ -96,9 +96,7 @@ class WiredHost(Host):
 
     def meet(self, other: WiredHost, flags: int = abi.NEXT_HOP_OVERLAY) -> None:
         """Learn of another host, whom we have a link with."""
-        self.put(
-            "members", {a: abi.Member(other.number, abi.MEMBER_RELAYS) for a in other.underlay}
-        )
+        self.put("members", dict.fromkeys(other.underlay, abi.Member(other.number)))
         hop = abi.NextHop(mapped(self.carrier(other)), other.number, flags, self.device)
         self.put("next_hops", {other.number: hop})
         look_anew()

@@ -12,11 +12,8 @@
 #include "next_hop.h"
 #include "remote.h"
 
-#define MEMBER_RELAYS 1 /* may pass on what others send */
-
 struct member {
 	__u32 host; /* its number */
-	__u32 flags;
 };
 
 struct {
@@ -32,8 +29,9 @@ static __always_inline const struct member *member_find(const struct addr *under
 	return bpf_map_lookup_elem(&members, underlay);
 }
 
-/* Whether a packet with this source may come from there: from its own host, or from one that
- * relays. Zero, or the reason why not.
+/* Whether a packet with this source may come from there: from its own host, or from a neighbour of
+ * ours, which may pass on what others send. Zero, or the reason why not. Paths are not asked: who
+ * sends may know of a link's return before we have found ours.
  */
 static __always_inline int member_may_send(const struct addr *underlay, const struct remote *src)
 {
@@ -45,6 +43,5 @@ static __always_inline int member_may_send(const struct addr *underlay, const st
 		return -DROP_SPOOFED_ADDRESS;
 	if (src->host == member->host)
 		return 0;
-	return member->flags & MEMBER_RELAYS && next_hop_live(member->host) ? 0
-									    : -DROP_SPOOFED_HOST;
+	return next_hop_live(member->host) ? 0 : -DROP_SPOOFED_HOST;
 }

@@ -43,8 +43,8 @@ SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
     "tunnels": ({7: 1, 8: 1}, 2),
     "members": (
         {
-            IPv4Address("192.0.2.2"): abi.Member(2, abi.MEMBER_RELAYS),
-            IPv6Address("2001:db8::2"): abi.Member(2, abi.MEMBER_RELAYS),
+            IPv4Address("192.0.2.2"): abi.Member(2),
+            IPv6Address("2001:db8::2"): abi.Member(2),
         },
         abi.Member(3),
     ),

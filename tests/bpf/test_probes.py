@@ -28,6 +28,22 @@ ASKED = Packet(QUESTION, THERE, HERE, NUMBER, 0x1122_3344_5566_7788)
 ANSWERED = Packet(ANSWER, HERE, THERE, NUMBER, 0x1122_3344_5566_7788)
 
 
+def forgeries(probe: Packet, here: str, there: str) -> list[Packet]:
+    """Of who does not know the number of the link. `here`, `there`: which of its fields tells which
+    host.
+    """
+    changes: list[dict[str, int]] = [
+        {"number": NUMBER ^ 1},
+        {"number": NUMBER ^ (1 << 63)},
+        {"number": NUMBER + 1},  # of the link to host 4
+        {"number": 0},
+        {there: 4},
+        {there: 5},  # nobody
+        {here: 8},
+    ]
+    return [probe._replace(**change) for change in changes]
+
+
 @pytest.fixture
 def edge(edge: Edge) -> Edge:
     known = {THERE: abi.LinkNumber(NUMBER, HERE), 4: abi.LinkNumber(NUMBER + 1, HERE)}
@@ -88,18 +104,7 @@ def test_a_question_without_a_checksum_gets_an_answer_without(edge):
 
 
 @FAMILIES
-@pytest.mark.parametrize(
-    "forged",
-    [
-        ASKED._replace(number=NUMBER ^ 1),
-        ASKED._replace(number=NUMBER ^ (1 << 63)),
-        ASKED._replace(number=NUMBER + 1),  # of the link to host 4
-        ASKED._replace(source=4),
-        ASKED._replace(source=5),  # nobody
-        ASKED._replace(target=8),
-        ASKED._replace(number=0),
-    ],
-)
+@pytest.mark.parametrize("forged", forgeries(ASKED, here="target", there="source"))
 def test_who_does_not_know_the_number_of_the_link_is_refused(edge, family, forged):
     assert dropped("probe_number") == edge.from_wire(asks(family, forged))
 
@@ -126,13 +131,7 @@ def test_an_answer_of_the_other_end_goes_on_to_the_host(beside, family, size, sp
 @pytest.mark.parametrize(
     "forged",
     [
-        ANSWERED._replace(number=NUMBER ^ 1),
-        ANSWERED._replace(number=NUMBER ^ (1 << 63)),
-        ANSWERED._replace(number=NUMBER + 1),  # of the link to host 4
-        ANSWERED._replace(target=4),
-        ANSWERED._replace(target=5),  # nobody
-        ANSWERED._replace(source=8),
-        ANSWERED._replace(number=0),
+        *forgeries(ANSWERED, here="source", there="target"),
         ASKED._replace(kind=ANSWER),  # of this host to the other one
     ],
 )

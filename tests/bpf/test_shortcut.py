@@ -177,6 +177,8 @@ def test_of_a_carriers_class_of_traffic_we_relay_the_congestion_bits_alone(beyon
 def test_what_we_relay_is_shared_by_flow_as_well(beyond, family):
     """As it is known by what is carried: whatever carries it, and however it comes."""
     flows = range(60)
+    for host in (LONE, FAR):
+        beyond.revive(host)
     beyond.path(FAR, LONE, FAR)
 
     def went(flow: int, more: int = 0) -> Beyond:

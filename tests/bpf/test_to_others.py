@@ -227,6 +227,7 @@ def test_flows_are_shared_over_next_hops_that_are_as_near(beyond, family):
         found = portless(beyond.send(frame))
         return next(host for host in nexts if found == goes(host, hopped(frame)))
 
+    beyond.revive(LONE)
     beyond.path(FAR, NORTH, SOUTH, LONE)
     before = [went(flow) for flow in FLOWS]
     assert min(before.count(host) for host in nexts) > len(FLOWS) // 6
@@ -247,6 +248,7 @@ def test_flows_are_shared_over_next_hops_that_are_as_near(beyond, family):
 @pytest.mark.parametrize("change", [(0, 0, 0, 1), (0, 0, 1, 0), (1, 0, 0, 0)])
 def test_each_host_shares_otherwise(beyond, family, change):
     """Else a relay, which gets the flows of one share, would give all of them to one next hop."""
+    beyond.revive(LONE)
     beyond.path(FAR, NORTH, LONE)
     own = ip_address(PUBLIC[4]).packed
     other = ip_address(bytes(a ^ b for a, b in zip(own, change, strict=True)))

@@ -305,7 +305,7 @@ def test_the_fake_tables_find_what_the_kernels_find(world):
     names = ("endpoints", "subnets", "identities", "remotes", "paths", "next_hops", "members")
     fake = FakeLookups({n: FakeTarget(n, world.place.run(world.targets[n].read)) for n in names})
     world.bury(NORTH)
-    fake.dead.add(NORTH.number)
+    fake.dead |= {host.number for host in HOSTS if host is NORTH or not host.linked}
     real = Lookups(world.plane)
     for family in FAMILIES:
         for address in map(ip_address, everywhere(family)):

@@ -40,6 +40,7 @@ def test_same_host_tells_every_metric():
     assert "udp_rr_p50 (us)" in bench.render(found)
 
 
+@pytest.mark.soak
 def test_same_host_has_every_system_that_is_installed():
     found = measured("same-host", metrics=("udp_pps",))
 
@@ -93,7 +94,8 @@ def test_cross_host_sends_ipv6_too():
     assert {"swarm-overlay"} == lacking.keys()
 
 
-@pytest.mark.parametrize("family", [pytest.param(4, marks=pytest.mark.soak), 6])
+@pytest.mark.soak
+@pytest.mark.parametrize("family", [4, 6])
 def test_ingress_has_every_system_that_is_installed(family):
     found = measured("ingress", metrics=("tcp_cps",), family=family)
 

@@ -116,17 +116,21 @@ def test_the_late_links_of_a_host_that_begins_anew_are_carried(lab):
     assert milliseconds(lab, 2, 3) >= 10
 
 
-def test_a_late_link_carries_a_stream(lab):
-    """Frames that the kernel has yet to cut, too."""
-    change(1, 2, "delay", "5")
+def streamed(lab: Lab, *how: str) -> str:
+    """What iperf3 tells of a stream from host1 to host2."""
     server, client = lab.hosts[1], lab.hosts[0]
     with server.popen("iperf3", "-s", "-1", stdout=-3) as listening:
         try:
             server.wait_for("iperf3", lambda: "5201" in server.run("ss", "-ltn"))
-            told = client.run("iperf3", "-c", str(server.address4), "-n", "20M", "-J", timeout=60)
+            return client.run("iperf3", "-c", str(server.address4), *how, "-J", timeout=60)
         finally:
             listening.kill()
-    assert '"bytes":\t20' in told
+
+
+def test_a_late_link_carries_a_stream(lab):
+    """Frames that the kernel has yet to cut, too."""
+    change(1, 2, "delay", "5")
+    assert '"bytes":\t20' in streamed(lab, "-n", "20M")
     change(1, 2, "delay", "0")
 
 
@@ -142,21 +146,13 @@ def test_a_link_loses_a_part_of_what_it_carries_each_way(lab):
     pings = ("ping", "-nqc300", "-i0.002", "-W1", str(lab.hosts[1].address4))
     told = lab.hosts[0].call(*pings).stdout
     change(1, 2, "loss", "0")
-    assert (
-        35 < float(re.findall(r"([\d.]+)% packet loss", told)[0]) < 67
-    )  # 51 % of those that return
+    lost = float(re.findall(r"([\d.]+)% packet loss", told)[0])
+    assert 35 < lost < 67  # 51 % of what has to return
 
 
 def test_a_link_carries_no_more_than_it_is_told_to(lab):
     change(1, 2, "rate", "8")
-    server, client = lab.hosts[1], lab.hosts[0]
-    with server.popen("iperf3", "-s", "-1", stdout=-3) as listening:
-        try:
-            server.wait_for("iperf3", lambda: "5201" in server.run("ss", "-ltn"))
-            blast = ("-u", "-b", "40M", "-l", "1000", "-t", "3")
-            told = client.run("iperf3", "-c", str(server.address4), *blast, "-J", timeout=60)
-        finally:
-            listening.kill()
+    told = streamed(lab, "-u", "-b", "40M", "-l", "1000", "-t", "3")
     change(1, 2, "rate", "0")
     end = json.loads(told)["end"]["sum"]
     carried = 8 * end["bytes"] * (1 - end["lost_percent"] / 100) / 1e6

@@ -68,7 +68,7 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     with namespaces() as make, wires() as wire, stage() as mallory:
         a, b, c = wire(3, way=request.param)
         anna, bert = a.add(make(), 1), b.add(make(), 1)
-        a.put("members", dict.fromkeys(c.underlay, abi.Member(c.number)))
+        a.bury(c)
         a.wire.place.shell(
             f"ip link add evil type veth peer name eth0 netns {mallory.process}; "
             "ip link set evil master wire up"

@@ -56,7 +56,7 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
         "remotes": (20, 12),
         "paths": (4, 20),
         "next_hops": (4, 28),
-        "members": (16, 8),
+        "members": (16, 4),
         "tunnels": (4, 4),
         "link_numbers": (4, 16),
         "publications": (20, 20),

@@ -203,6 +203,9 @@ def test_a_host_that_is_told_of_its_own_removal_keeps_what_it_knows_and_changes_
 
         assert before == one.agent.state()
         assert facts == one.intents.facts.all(Block)
+        (trouble,) = one.intents.status().failures
+        assert ("cluster", "one") == (trouble.target, trouble.key)
+        assert "this host was removed from it" in trouble.error
         for change in (one.agent.attach("db"), one.intents.create_token(NewToken())):
             with pytest.raises(Conflict, match="this host was removed from the cluster"):
                 await change

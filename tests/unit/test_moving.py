@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from tests.agents import POOLS
@@ -13,6 +14,7 @@ from seaway.cluster import moving
 from seaway.errors import Conflict, SystemFailed, Unavailable
 from seaway.model import codec
 from seaway.model.facts import Cluster
+from seaway.setup.moving import Access, reach
 from seaway.store.base import Snapshot
 from seaway.store.sqlite import SqliteStore
 
@@ -168,3 +170,13 @@ def test_another_clusters_store_is_not_taken_for_ours(tmp_path):
             await moving.finish(target, cluster.id)
 
     run(tmp_path, scenario)
+
+
+def test_an_etcd_that_nobody_answers_at_is_told_before_anything_is_begun():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        there, nobody = (f"https://127.0.0.1:{s.getsockname()[1]}" for s in (server, closed))
+        reach(Access(urls=(nobody, there)))
+        reach(Access(urls=(), own=True))
+        with pytest.raises(Unavailable, match=f"{nobody} cannot be asked: Connection refused"):
+            reach(Access(urls=(nobody,)))

@@ -100,7 +100,7 @@ def test_with_another_host_come_its_device_its_addresses_and_the_ways():
     (here,) = found["underlays"].values()
     port = OVERLAY_PORT.to_bytes(2)
     assert abi.Underlay(mapped(HERE.underlay[0]), bytes(16), OVERLAY_ID, port) == here
-    assert dict.fromkeys(PEER.underlay, abi.Member(2, abi.MEMBER_RELAYS)) == found["members"]
+    assert dict.fromkeys(PEER.underlay, abi.Member(2)) == found["members"]
     hop = abi.NextHop(mapped(PEER.underlay[0]), 2, abi.NEXT_HOP_OVERLAY, DEVICE)
     assert {2: hop} == found["next_hops"]
     assert {2: abi.Path(via=2)} == found["paths"]
@@ -177,25 +177,13 @@ def test_a_path_names_its_next_hop_and_its_backup_by_number():
     assert {2: abi.Path(2), 3: abi.Path(2, 3)} == derived(facts)["paths"]
 
 
-def test_a_path_names_those_that_are_as_near_and_they_may_relay():
+def test_a_path_names_those_that_are_as_near():
     facts = together()
     learn(facts, THIRD, "c")
     learn(facts, Path(host="b", via="c"), "b")
     learn(facts, Path(host="c", via="c", equal=("gone", "b")), "c")
-    found = derived(facts)
 
-    assert {2: abi.Path(3), 3: abi.Path(3, 0, 2)} == found["paths"]
-    assert {abi.MEMBER_RELAYS} == {member.flags for member in found["members"].values()}
-
-
-def test_only_who_has_a_link_with_us_may_relay():
-    facts = together()
-    learn(facts, THIRD, "c")
-    learn(facts, Path(host="c", via="b"), "c")
-    members = derived(facts)["members"]
-
-    assert abi.MEMBER_RELAYS == members[PEER.underlay[0]].flags
-    assert 0 == members[THIRD.underlay[0]].flags
+    assert {2: abi.Path(3), 3: abi.Path(3, 0, 2)} == derived(facts)["paths"]
 
 
 def test_a_peer_is_reached_by_the_first_of_our_families_that_it_has():
@@ -276,7 +264,6 @@ def test_a_network_that_goes_by_the_least_time_has_paths_of_its_own():
         3 | least: abi.Path(via=3),  # none is told yet by the least time
     } == found["paths"]
     assert abi.Remote(2, 5, abi.REMOTE_LATENCY) == found["remotes"][OTHERS]
-    assert abi.MEMBER_RELAYS == found["members"][THIRD.underlay[0]].flags
 
     learn(facts, replace(network, routing="hops"), "n")
     assert {2, 3} == derived_whole(facts, "paths").keys()

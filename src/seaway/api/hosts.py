@@ -12,7 +12,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -21,6 +21,7 @@ from seaway import names
 from seaway.api.handling import BODY_WITHIN, application
 from seaway.api.routes import ROUTES, Caller, Doors, Route
 from seaway.errors import Forbidden, Invalid, SeawayError
+from seaway.kernel.listening import listener
 
 if TYPE_CHECKING:
     from seaway.trust.keeper import Keeper
@@ -93,7 +94,7 @@ class HostServer:
         troubles = self._doors.intents.troubles
         while True:
             try:
-                sock = _bound(self._address, self._port)
+                sock = listener(self._address, self._port, _BACKLOG)
             except OSError as error:
                 troubles["hosts"] = f"cannot listen on TCP port {self._port}: {error.strerror}"
                 log.warning("cannot listen", port=self._port, error=str(error))
@@ -164,13 +165,3 @@ class HostServer:
             if self._keeper.refusals.count_lasting(why, whom):
                 self._log_refused(why, address)
             raise
-
-
-def _bound(address: str, port: int) -> socket.socket:
-    """Without an address on all, of both families where the host has both."""
-    options: dict[str, Any] = {"backlog": _BACKLOG}
-    if not address and socket.has_dualstack_ipv6():
-        options |= {"family": socket.AF_INET6, "dualstack_ipv6": True}
-    sock = socket.create_server((address, port), **options)
-    sock.setblocking(False)
-    return sock

@@ -57,7 +57,6 @@ PATH_LATENCY: Final = 0x40000000
 WAY_HOSTS: Final = 512
 NEXT_HOP_OVERLAY: Final = 1
 NEXT_HOP_DIRECT: Final = 2
-MEMBER_RELAYS: Final = 1
 BUDGET_OUTSIDE: Final = 0x80000000
 PUBLICATION_SOLE: Final = 1
 SERVICE_RANDOM: Final = 0
@@ -194,9 +193,8 @@ class Way(Record):
 class Member(Record):
     """bpf/lib/member.h"""
 
-    c_name, c_format = "member", "=II"
+    c_name, c_format = "member", "=I"
     host: int
-    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)

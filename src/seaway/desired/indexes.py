@@ -39,7 +39,6 @@ INDEXES = (
     Index(Peer, "number", lambda p: (p.number,)),
     Index(Peer, "address", lambda p: p.addresses),
     Index(Peer, "underlay", lambda p: p.underlay),
-    Index(Path, "hop", lambda p: {*p.nexts, p.backup} - {""}),
     Index(Path, services.REACHED, services.reached_of),
     Index(Host, services.SITUATION, services.here_of),
     Index(Peer, services.SITUATION, services.peer_of),

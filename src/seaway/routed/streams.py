@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from seaway.kernel.listening import listener
 from seaway.names import ROUTED_PORT
 from seaway.routed.budget import Budget
 from seaway.routed.credentials import Credentials
@@ -120,16 +121,6 @@ async def dial(
         return await asyncio.open_connection(address, port, ssl=context, server_hostname=peer)
 
 
-def _bound(address: str, port: int) -> socket.socket:
-    """Without an address on all, of both families where the host has both."""
-    options: dict[str, Any] = {"backlog": BACKLOG}
-    if not address and socket.has_dualstack_ipv6():
-        options |= {"family": socket.AF_INET6, "dualstack_ipv6": True}
-    sock = socket.create_server((address, port), **options)
-    sock.setblocking(False)
-    return sock
-
-
 class Sessions:
     """Those of one host. Tasks are made by who owns them."""
 
@@ -176,7 +167,7 @@ class Sessions:
         """At the port that is told. `address`: only on this one. Who has not shaken hands in time
         is cut off, and who comes while many others do is turned away.
         """
-        sock = _bound(address, port)
+        sock = listener(address, port, BACKLOG)
         accepting = self._start(self._accept(sock, handshake), "accept")
         accepting.add_done_callback(lambda _: sock.close())
         try:

@@ -100,7 +100,8 @@ def reach(access: Access) -> None:
     for url in access.urls:
         parts = urlsplit(url)
         try:
-            socket.create_connection((parts.hostname, parts.port or 80), _ANSWERS_WITHIN).close()
+            at = (parts.hostname, parts.port or names.ETCD_PORT)
+            socket.create_connection(at, _ANSWERS_WITHIN).close()
         except OSError as error:
             failed.append(f"{url} cannot be asked: {error.strerror or error}")
         else:

@@ -167,11 +167,7 @@ NEXT_HOPS = Derivation("next_hops", (Source(Peer, lambda peer: [peer.number]),),
 
 
 def _member(address: Address, view: View) -> abi.Member | None:
-    """Who is a next hop to somebody, or to itself, has a link with us, and may relay by it."""
-    for peer in view.where(Peer, "underlay", address):
-        relays = _way(peer, view).via == peer.name or view.where(Path, "hop", peer.name)
-        return abi.Member(peer.number, abi.MEMBER_RELAYS if relays else 0)
-    return None
+    return next((abi.Member(p.number) for p in view.where(Peer, "underlay", address)), None)
 
 
 MEMBERS = Derivation("members", (Source(Peer, lambda peer: peer.underlay),), _member)

@@ -237,8 +237,6 @@ class Walk(Ground):
         name = self.host_name(member.host)
         if source.host == member.host:
             return None
-        if not member.flags & abi.MEMBER_RELAYS:
-            return "spoofed_host", f"{name} has not this source, and relays for nobody"
         if not tables.alive(member.host):
             return "spoofed_host", f"{name} has not this source, and no live link leads to it"
         return None
