@@ -28,6 +28,7 @@ static __noinline void flow_make_way(const struct packet *pkt)
 	scratch->key.dst_port = asked.src_port;
 	scratch->key.protocol = asked.protocol;
 	__builtin_memset(scratch->key.pad, 0, sizeof(scratch->key.pad));
+	scratch->key.ingress = 0;
 	found = flow_find(&scratch->key);
 	if (!found || !(found->flags & FLOW_ANSWER) || found->flags & FLOW_PLAIN)
 		return;

@@ -14,6 +14,7 @@
 #include "choice.h"
 #include "client.h"
 #include "draw.h"
+#include "frontend.h"
 #include "place.h"
 #include "publication.h"
 #include "service.h"
@@ -46,6 +47,18 @@ static __always_inline enum asking socket_publication(const struct bpf_sock_addr
 	return ASKING_BACKEND;
 }
 
+/* The same of a service: at a port of every host. */
+static __always_inline const struct service *socket_frontend(const struct place *place,
+							     struct draw *draw)
+{
+	__u8 protocol = draw->service.protocol;
+
+	draw->service = frontend_key(&place->addr, place->port, protocol);
+	if (addr_is_internal(&place->addr))
+		return frontend_at(&place->addr, place->port, protocol);
+	return frontend_find(&place->addr, place->port, protocol);
+}
+
 /* What has no backend is refused; but for a silent one, which is asked in vain: the VIP stays, and
  * `from_endpoint` drops what goes there.
  */
@@ -71,17 +84,22 @@ static __noinline int socket_service(struct draw *draw, const struct service *se
 static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const struct place *place,
 					      __u64 sock, struct place *backend, bool *serves)
 {
-	const struct service *service = service_find(&place->addr, place->port, ctx->protocol);
+	const struct service *service = NULL;
 	__u64 netns = bpf_get_netns_cookie(ctx);
 	struct draw draw = {
 		.service = { .addr = place->addr, .port = place->port, .protocol = ctx->protocol },
 	};
 	enum asking asking;
 
-	if (!service)
-		return client_is_host(netns) ? socket_publication(ctx, place, backend)
-					     : ASKING_NOBODY;
-	if (!client_known(netns))
+	if (!addr_is_unspecified(&place->addr)) /* that is who asks himself */
+		service = service_find(&place->addr, place->port, ctx->protocol);
+	if (!service && client_is_host(netns)) {
+		asking = socket_publication(ctx, place, backend);
+		if (asking != ASKING_NOBODY)
+			return asking;
+		service = socket_frontend(place, &draw);
+	}
+	if (!service || !client_known(netns))
 		return ASKING_NOBODY;
 	asking = socket_service(&draw, service, netns, sock);
 	*backend = draw.backend;

@@ -28,6 +28,7 @@ MAPS: Final = (
     "origins",
     "services",
     "backends",
+    "maglev",
     "clients",
     "flows",
     "inner_flows",
@@ -62,6 +63,11 @@ PUBLICATION_SOLE: Final = 1
 SERVICE_RANDOM: Final = 0
 SERVICE_ROUND_ROBIN: Final = 1
 SERVICE_LEAST: Final = 2
+SERVICE_MAGLEV: Final = 3
+MAGLEV_SIZE: Final = 4093  # entries of a table
+MAGLEV_PART: Final = 128  # of them in one element of the map
+MAGLEV_PARTS: Final = 32
+MAGLEV_MOST: Final = 131072  # elements
 SERVICE_EVEN: Final = 1
 SERVICE_SILENT: Final = 2
 
@@ -118,12 +124,13 @@ class Connection(Record):
 class Underlay(Record):
     """bpf/lib/underlay.h: where this host is, and how packets are carried."""
 
-    c_name, c_format = "underlay", "=16s16sI2sH"
+    c_name, c_format = "underlay", "=16s16sI2sHI"
     v4: bytes
     v6: bytes
     id: int
     port: bytes
     pad: int = 0
+    host: int = 0  # its number
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +283,23 @@ class Backend(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class MaglevKey(Record):
+    """bpf/lib/maglev.h"""
+
+    c_name, c_format = "maglev_key", "=20sI"
+    service: bytes  # a port key
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaglevPart(Record):
+    """bpf/lib/maglev.h"""
+
+    c_name, c_format = "maglev_part", "=256s"
+    slots: bytes  # a u16 each
+
+
+@dataclass(frozen=True, slots=True)
 class Frontend:
     """A port of a VIP with all its backends: both maps are written by one target."""
 
@@ -289,20 +313,21 @@ class Frontend:
 class FlowKey(Record):
     """bpf/lib/flow.h"""
 
-    c_name, c_format = "flow_key", "=16s16s2s2sB3s"
+    c_name, c_format = "flow_key", "=16s16s2s2sB3sI"
     src: bytes
     dst: bytes
     src_port: bytes
     dst_port: bytes
     protocol: int
     pad: bytes = bytes(3)
+    ingress: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Flow(Record):
     """bpf/lib/flow.h"""
 
-    c_name, c_format = "flow", "=16s16s2s2sIIIII"
+    c_name, c_format = "flow", "=16s16s2s2sIIIIII"
     src: bytes
     dst: bytes
     src_port: bytes
@@ -312,6 +337,7 @@ class Flow(Record):
     flags: int
     container: int
     tag: int
+    ingress: int = 0  # number of the host that was asked, where another one answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The one end of all packets that do not go on: answered where that is due, and counted. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include "drop.h"
+#include "icmp.h"
+#include "packet.h"
+#include "reply.h"
+#include "reset.h"
+
+static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int reason)
+{
+	int verdict = -reason;
+
+	if (reason == DROP_NO_BACKEND && pkt->protocol == IPPROTO_TCP)
+		verdict = reset(skb, pkt, reason);
+	else if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG ||
+		 reason == DROP_NO_ENDPOINT || reason == DROP_NO_PATH || reason == DROP_NO_BACKEND)
+		verdict = icmp_error(skb, pkt, reason);
+	if (!verdict) {
+		drop_count(skb, reason);
+		verdict = reply_back(skb, pkt);
+	}
+	return verdict < 0 ? drop(skb, -verdict) : verdict;
+}
