@@ -14,13 +14,16 @@ from struct import Struct
 from typing import Final
 
 from seaway.bpf import abi
+from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
+from seaway.model.addresses import UNSPECIFIED, mapped
 
 _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
 _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
+_EVERY: Final = frozenset(map(mapped, UNSPECIFIED.values()))  # host's ports have these addresses
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
 
 Frontends = Mapping[abi.PortKey, abi.Frontend]
@@ -37,6 +40,7 @@ class ServiceTarget:
         self._services = Table(plane.maps["services"])
         self._backends = Table(plane.maps["backends"])
         self._turns = Table(plane.maps["turns"])
+        self._epoch = Epoch(plane.maps["epochs"])
         self._left = left
         self._drains: dict[abi.PortKey, float] = {}  # of those that this agent put
         self._read = b""  # a digest of what was read last
@@ -79,6 +83,7 @@ class ServiceTarget:
         for key in objects.keys() - failed.keys():
             self._drains[key] = objects[key].drain
             self._tell(key, before, objects[key])
+        self._judge_anew(objects)
         return failed
 
     def delete(self, keys: set[abi.PortKey]) -> dict[abi.PortKey, OSError]:
@@ -94,6 +99,7 @@ class ServiceTarget:
         for key in gone:
             self._tell(key, before, None)
             self._drains.pop(key, None)
+        self._judge_anew(keys)
         return failed
 
     def serves(self, service: abi.PortKey, backend: abi.PortKey) -> bool:
@@ -150,6 +156,11 @@ class ServiceTarget:
     def _empty(self, slots: Iterable[list[bytes]]) -> None:
         """What stays behind is seen when all is read next, and emptied then."""
         self._backends.delete([key for keys in slots for key in keys])
+
+    def _judge_anew(self, keys: Iterable[abi.PortKey]) -> None:
+        """Flows to ports of hosts, some of which lead to backends that are none any more."""
+        if any(key.addr in _EVERY for key in keys):
+            self._epoch.end()
 
     def _tell(self, key: abi.PortKey, before: Frontends, now: abi.Frontend | None) -> None:
         if key not in before:
