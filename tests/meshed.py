@@ -10,10 +10,11 @@ All are on one wire, but a and c do not see each other. None of them forwards by
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from typing import Any
 
 from dataplane import Container
 from namespaces import Netns, namespaces
@@ -56,24 +57,34 @@ class Mesh:
             made.bind((CLIENT[family], sport))
         return made
 
-    def publish(self, places: Sequence[Container], *on: WiredHost, **how: object) -> None:
-        """Port 8080, by these; on all hosts, if no others are named."""
+    def publish(
+        self, places: Sequence[Container], port: int = PORT, target: int = BACKEND, **how: Any
+    ) -> None:
+        """A port of all hosts, by these containers."""
         algorithm = how.setdefault("algorithm", abi.SERVICE_MAGLEV)
-        for host in on or self.hosts:
-            for family in (4, 6):
-                backends = [(c.address(family), BACKEND) for c in places]
-                for protocol in (TCP, UDP):
-                    key = port_key(ANY[family], PORT, protocol)
-                    if places and algorithm == abi.SERVICE_MAGLEV:
-                        lay(host, key, [n % len(places) for n in range(abi.MAGLEV_SIZE)])
-                    made = frontend(backends, **how)  # type: ignore[arg-type]
-                    assert {} == host.place.run(self._services(host).put, {key: made})
+        made = {
+            port_key(ANY[family], port, protocol): frontend(
+                [(c.address(family), target) for c in places], **how
+            )
+            for family in (4, 6)
+            for protocol in (TCP, UDP)
+        }
+        slots = [n % len(places) for n in range(abi.MAGLEV_SIZE)] if places else []
+        for host in self.hosts:
+            if slots and algorithm == abi.SERVICE_MAGLEV:
+                lay(host, made, slots)
+            assert {} == host.place.run(self._services(host).put, made)
 
     def withdraw(self) -> None:
         for host in self.hosts:
             services = self._services(host)
             assert {} == host.place.run(services.delete, set(host.place.run(services.read)))
             forget(host)
+
+    def counted(self, host: WiredHost, reason: str) -> int:
+        """So many packets were refused there, by whatever device they came."""
+        found = host.place.run(host.counters.drops)
+        return sum(n for (_, why), n in found.items() if why == reason)
 
     def _services(self, host: WiredHost) -> ServiceTarget:
         found = self.services.get(host.number)
@@ -83,15 +94,19 @@ class Mesh:
         return found
 
 
-def lay(host: WiredHost, service: abi.PortKey, slots: Sequence[int]) -> None:
-    """Maglev's table."""
-    table, packed = Table(host.plane.maps["maglev"]), service.pack()
-    whole = [*slots, *[0] * (abi.MAGLEV_PARTS * abi.MAGLEV_PART - len(slots))]
-    items = []
-    for number in range(abi.MAGLEV_PARTS):
-        part = whole[number * abi.MAGLEV_PART :][: abi.MAGLEV_PART]
-        octets = b"".join(slot.to_bytes(2, "little") for slot in part)
-        items.append((abi.MaglevKey(packed, number).pack(), abi.MaglevPart(octets).pack()))
+def lay(host: WiredHost, services: Iterable[abi.PortKey], slots: Sequence[int]) -> None:
+    """Maglev's tables, all alike."""
+    table = Table(host.plane.maps["maglev"])
+    whole = b"".join(slot.to_bytes(2, "little") for slot in slots)
+    size = 2 * abi.MAGLEV_PART
+    items = [
+        (
+            abi.MaglevKey(service.pack(), n).pack(),
+            abi.MaglevPart(whole[n * size :][:size].ljust(size, b"\0")).pack(),
+        )
+        for service in services
+        for n in range(abi.MAGLEV_PARTS)
+    ]
     assert {} == host.place.run(table.update, items)
 
 

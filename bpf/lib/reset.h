@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* TCP's own refusal: a reset, made in place from the segment that causes it.
+/* TCP's own refusal: a reset, made in place from the segment that causes it, and sent back to its sender.
  *
- * It grows in front of that one, as an ICMP error does (icmp.h), and what is left of it is padding: there
- * a checksum may stand that the kernel has yet to fill in.
+ * The header of the segment becomes that of the reset: where the kernel has yet to fill in a checksum
+ * (CHECKSUM_PARTIAL), it does so there, and finds only the sum of what TCP sums up besides.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -54,8 +55,27 @@ static __always_inline bool reset_segment(struct __sk_buff *skb, const struct pa
 	return true;
 }
 
+/* Whether the checksum is yet to be filled in: then a change of what it covers changes nothing in it. */
+static __always_inline bool reset_is_partial(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u32 at = pkt->transport + offsetof(struct tcphdr, check);
+	__be16 before = 0, after = 0;
+
+	bpf_skb_load_bytes(skb, at, &before, sizeof(before));
+	bpf_l4_csum_replace(skb, at, 0, 1, sizeof(before));
+	bpf_skb_load_bytes(skb, at, &after, sizeof(after));
+	return before == after;
+}
+
+/* `sum`: of what TCP sums up besides. */
+static __always_inline void reset_checksum(struct tcphdr *tcp, __u32 sum, bool partial)
+{
+	tcp->check =
+		partial ? ~checksum_fold(sum) : checksum_fold(checksum_add(sum, tcp, sizeof(*tcp)));
+}
+
 static __always_inline int reset_v4(struct __sk_buff *skb, const struct packet *pkt,
-				    struct reset_v4_head *head)
+				    struct reset_v4_head *head, bool partial)
 {
 	__be32 tail = bpf_htonl(IPPROTO_TCP << 16 | sizeof(head->tcp));
 	__u32 sum;
@@ -70,34 +90,32 @@ static __always_inline int reset_v4(struct __sk_buff *skb, const struct packet *
 	head->ip.daddr = pkt->src.words[3];
 	head->ip.check = checksum_fold(checksum_add(0, &head->ip, sizeof(head->ip)));
 	sum = checksum_add(0, &head->ip.saddr, 2 * sizeof(head->ip.saddr));
-	sum = checksum_add(sum, &tail, sizeof(tail));
-	head->tcp.check = checksum_fold(checksum_add(sum, &head->tcp, sizeof(head->tcp)));
+	reset_checksum(&head->tcp, checksum_add(sum, &tail, sizeof(tail)), partial);
 	return bpf_skb_store_bytes(skb, ETH_HLEN, head, sizeof(*head), 0);
 }
 
 static __always_inline int reset_v6(struct __sk_buff *skb, const struct packet *pkt,
-				    struct reset_v6_head *head)
+				    struct reset_v6_head *head, bool partial)
 {
-	__u32 sum;
-
 	head->ip.version = 6;
 	head->ip.hop_limit = RESET_TTL;
 	head->ip.nexthdr = IPPROTO_TCP;
 	head->ip.payload_len = bpf_htons(sizeof(head->tcp));
 	__builtin_memcpy(&head->ip.saddr, &pkt->dst, sizeof(head->ip.saddr));
 	__builtin_memcpy(&head->ip.daddr, &pkt->src, sizeof(head->ip.daddr));
-	sum = checksum_pseudo(&head->ip, 0);
-	head->tcp.check = checksum_fold(checksum_add(sum, &head->tcp, sizeof(head->tcp)));
+	reset_checksum(&head->tcp, checksum_pseudo(&head->ip, 0), partial);
 	return bpf_skb_store_bytes(skb, ETH_HLEN, head, sizeof(*head), 0);
 }
 
-/* Makes a reset of the segment. Zero, or a reason as a negative number. */
+/* Makes a reset of the segment; not of one with options of IP or extension headers. Zero, or a reason as
+ * a negative number.
+ */
 static __noinline int reset(struct __sk_buff *skb, const struct packet *pkt, int reason)
 {
 	struct scratch *scratch = scratch_get();
 	struct reset_v4_head *v4;
 	struct reset_v6_head *v6;
-	bool old;
+	bool old, partial;
 	int err;
 
 	if (!scratch || !pkt || pkt->flags & PACKET_LATER)
@@ -106,11 +124,12 @@ static __noinline int reset(struct __sk_buff *skb, const struct packet *pkt, int
 	v4 = (struct reset_v4_head *)scratch->quoted;
 	v6 = (struct reset_v6_head *)scratch->quoted;
 	old = pkt->ethertype == IS_IPV4;
-	if (!reset_segment(skb, pkt, old ? &v4->tcp : &v6->tcp))
+	if (pkt->transport != ETH_HLEN + (old ? sizeof(v4->ip) : sizeof(v6->ip)) ||
+	    !reset_segment(skb, pkt, old ? &v4->tcp : &v6->tcp))
 		return -reason;
-	if (bpf_skb_change_tail(skb, pkt->transport + sizeof(struct tcphdr), 0) ||
-	    bpf_skb_adjust_room(skb, old ? sizeof(*v4) : sizeof(*v6), BPF_ADJ_ROOM_MAC, 0))
+	partial = reset_is_partial(skb, pkt);
+	if (bpf_skb_change_tail(skb, pkt->transport + sizeof(struct tcphdr), 0))
 		return -DROP_NO_REPLY;
-	err = old ? reset_v4(skb, pkt, v4) : reset_v6(skb, pkt, v6);
+	err = old ? reset_v4(skb, pkt, v4, partial) : reset_v6(skb, pkt, v6, partial);
 	return err ? -DROP_NO_REPLY : 0;
 }
