@@ -10,7 +10,7 @@ All are on one wire, but a and c do not see each other. None of them forwards by
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -22,7 +22,7 @@ from outside import ANY, opened
 from seaway.bpf import abi
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.table import Table
-from serviced import BACKEND, TCP, UDP, frontend, port_key, serving
+from serviced import BACKEND, TCP, UDP, frontend, lay, port_key, serving
 from stage import carries
 from waiting import wait
 from wired import WiredHost, wires
@@ -72,7 +72,7 @@ class Mesh:
         slots = [n % len(places) for n in range(abi.MAGLEV_SIZE)] if places else []
         for host in self.hosts:
             if slots and algorithm == abi.SERVICE_MAGLEV:
-                lay(host, made, slots)
+                lay(host.place, host.plane, made, slots)
             assert {} == host.place.run(self._services(host).put, made)
 
     def withdraw(self) -> None:
@@ -92,22 +92,6 @@ class Mesh:
             found = host.place.run(ServiceTarget, host.plane, lambda *_: None)
             self.services[host.number] = found
         return found
-
-
-def lay(host: WiredHost, services: Iterable[abi.PortKey], slots: Sequence[int]) -> None:
-    """Maglev's tables, all alike."""
-    table = Table(host.plane.maps["maglev"])
-    whole = b"".join(slot.to_bytes(2, "little") for slot in slots)
-    size = 2 * abi.MAGLEV_PART
-    items = [
-        (
-            abi.MaglevKey(service.pack(), n).pack(),
-            abi.MaglevPart(whole[n * size :][:size].ljust(size, b"\0")).pack(),
-        )
-        for service in services
-        for n in range(abi.MAGLEV_PARTS)
-    ]
-    assert {} == host.place.run(table.update, items)
 
 
 def forget(host: WiredHost) -> int:

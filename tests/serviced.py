@@ -25,6 +25,7 @@ from namespaces import namespaces
 from opener import Opener, cgroup, opener
 from seaway.bpf import abi, syscall
 from seaway.bpf.askers import ASKED, Asked, Place
+from seaway.bpf.objects import DataPlane
 from seaway.bpf.partings import Partings
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
@@ -34,6 +35,7 @@ from seaway.kernel import netns
 from seaway.lab import cgroups
 from seaway.model.addresses import mapped
 from seaway.model.kernel import SOCKET_HOOKS, SocketHook
+from stage import Stage
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 TCP, UDP = 6, 17
@@ -65,6 +67,24 @@ def frontend(
     total = upto[-1] if upto else 0
     service = abi.Service(len(backends), total, affinity, algorithm, flags | even)
     return abi.Frontend(service, backends, drain=30.0)
+
+
+def lay(
+    place: Stage, plane: DataPlane, services: Iterable[abi.PortKey], slots: Sequence[int]
+) -> None:
+    """Maglev's tables, all alike."""
+    table = Table(plane.maps["maglev"])
+    whole = b"".join(slot.to_bytes(2, sys.byteorder) for slot in slots)
+    size = 2 * abi.MAGLEV_PART
+    items = [
+        (
+            abi.MaglevKey(service.pack(), n).pack(),
+            abi.MaglevPart(whole[n * size :][:size].ljust(size, b"\0")).pack(),
+        )
+        for service in services
+        for n in range(abi.MAGLEV_PARTS)
+    ]
+    assert {} == place.run(table.update, items)
 
 
 class Clock:

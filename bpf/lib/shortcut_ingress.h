@@ -63,7 +63,7 @@ static __noinline bool shortcut_knows(const struct __sk_buff *skb, const struct 
 	if (!scratch || !pkt || !flow_has_ports(pkt->protocol))
 		return false;
 	dst = endpoint_find(&pkt->dst);
-	if (dst && !packet_fits(skb, pkt, dst->mtu))
+	if (dst && (!(dst->flags & ENDPOINT_PUBLISHED) || !packet_fits(skb, pkt, dst->mtu)))
 		return false;
 	scratch->key = flow_key_of(pkt);
 	return flow_current(&scratch->key) && !(scratch->flow.flags & FLOW_ANSWER) == !!dst;

@@ -29,7 +29,6 @@ ASKED = pytest.mark.parametrize("asked", ["a", "b", "c"])
 BOTH = (4, 6)
 SCENES = {
     "cls_bpf": ("cls_bpf", (BOTH, BOTH, BOTH)),
-    "tcx": ("tcx", (BOTH, BOTH, BOTH)),
     "by-ipv6": ("tcx", ((6, 4), (6, 4), (6, 4))),
 }
 
