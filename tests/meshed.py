@@ -140,4 +140,3 @@ def _attach(host: WiredHost, client: Netns) -> None:
 def address_of(host: WiredHost, family: int) -> str:
     """By which the client asks it."""
     return next(str(a) for a in host.underlay if a.version == family)
-

@@ -17,7 +17,7 @@ from seaway.bpf import abi
 from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
-from seaway.model.addresses import UNSPECIFIED, mapped
+from seaway.model.addresses import UNSPECIFIED, mapped, unmapped
 
 _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
@@ -103,9 +103,14 @@ class ServiceTarget:
         return failed
 
     def serves(self, service: abi.PortKey, backend: abi.PortKey) -> bool:
-        """Whether it is one of its backends now. May run in a thread."""
+        """Whether it is one of its backends now; a service that is not there as asked is looked for
+        among those of hosts' ports. May run in a thread.
+        """
         packed = service.pack()
         value = self._services.element(packed)
+        if value is None:
+            packed = on_hosts(service).pack()
+            value = self._services.element(packed)
         count = abi.Service.unpack(value).backends if value else 0
         place = backend.addr + backend.port
         return any(v[: len(place)] == place for _, v in islice(self._read_slots(packed), count))
@@ -168,6 +173,12 @@ class ServiceTarget:
         gone = _places(key, before[key]) - (_places(key, now) if now else set())
         if gone:
             self._left(key, gone, self._drains.get(key, before[key].drain))
+
+
+def on_hosts(service: abi.PortKey) -> abi.PortKey:
+    """The same port of every host."""
+    every = mapped(UNSPECIFIED[unmapped(service.addr).version])
+    return abi.PortKey(every, service.port, service.protocol)
 
 
 def _shrinking(before: Frontends, objects: Frontends) -> Frontends:
