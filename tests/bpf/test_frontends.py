@@ -1,4 +1,4 @@
-"""A service's port on every host: whole frames, as the host that is asked sees them, and the others.
+"""A service's port on every host: whole frames, of the host that is asked and of the others.
 
 The scene is that of `beyond`: the host under test has number 1, anna is its own endpoint, nora is
 north's, sam is south's.

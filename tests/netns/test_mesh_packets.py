@@ -10,7 +10,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -103,9 +103,8 @@ def test_a_client_of_a_service_with_affinity_has_one_backend(mesh, family, algor
 @ASKED
 def test_a_stream_comes_back_whole(mesh, family, asked):
     content = hashlib.shake_128(b"seaway").digest(1 << 20) * 4
-    mesh.publish([mesh.carl])
-    with large(mesh, family) as port, mesh.open(family, STREAM) as client:
-        client.connect((asked_of(mesh, asked, family), port))
+    with echo(mesh, family), mesh.open(family, STREAM) as client:
+        client.connect((asked_of(mesh, asked, family), PORT + 1))
         sender = threading.Thread(target=client.sendall, args=(content,))
         sender.start()
         got = bytearray()
@@ -115,27 +114,21 @@ def test_a_stream_comes_back_whole(mesh, family, asked):
         assert content == got
 
 
-class large:
-    """A server of carl's, at a port of its own that is published like the other one."""
-
-    def __init__(self, mesh: Mesh, family: int) -> None:
-        self._mesh, self._server = mesh, mesh.carl.socket(family, STREAM)
-        self._server.bind((ANY[family], BACKEND + 1))
-        self._server.listen(1)
-
-    def __enter__(self) -> int:
-        self._mesh.publish([self._mesh.carl], port=PORT + 1, target=BACKEND + 1)
-        self._thread = threading.Thread(target=lambda: answer(self._server.accept()[0]))
-        self._thread.start()
-        return PORT + 1
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join(60)
-        self._server.close()
+@contextmanager
+def echo(mesh: Mesh, family: int) -> Iterator[None]:
+    """A server of carl's that says back what one client says, at a published port of its own."""
+    with mesh.carl.socket(family, STREAM) as server:
+        server.bind((ANY[family], BACKEND + 1))
+        server.listen(1)
+        mesh.publish([mesh.carl], port=PORT + 1, target=BACKEND + 1)
+        thread = threading.Thread(target=lambda: answer(server.accept()[0]))
+        thread.start()
+        yield
+        thread.join(60)
 
 
 @FAMILIES
-@ASKED
+@pytest.mark.parametrize("asked", ["a", "c"])
 def test_a_datagram_in_parts_and_its_answer(mesh, family, asked):
     """What is larger than the way is told so; the next one comes in parts that fit."""
     mesh.publish([mesh.carl], port=PORT + 1, target=BACKEND + 1)
@@ -165,7 +158,7 @@ def test_a_stream_lives_on_when_all_have_forgotten_its_flow(mesh, family, asked)
     with mesh.open(family, STREAM) as client:
         first = ask(client, asked_of(mesh, asked, family))
         for _ in range(5):
-            assert any([forget(host) for host in mesh.hosts])
+            assert sum(forget(host) for host in mesh.hosts) > 0
             assert first == again(client)
 
 
@@ -203,18 +196,17 @@ def refused(mesh: Mesh, address: str, family: int, port: int = PORT) -> None:
 
 
 @FAMILIES
-def test_who_asks_a_silent_service_hears_nothing(mesh, family):
+@KINDS
+def test_who_asks_a_silent_service_hears_nothing(mesh, family, kind):
     mesh.publish([], flags=abi.SERVICE_SILENT)
-    before = mesh.counted(mesh.a, "silent")
-    for kind in (STREAM, DATAGRAM):
-        with mesh.open(family, kind) as client:
-            client.setblocking(False)
-            client.connect_ex((address_of(mesh.a, family), PORT))
-            if kind == DATAGRAM:
-                client.send(b"q")
-            assert wait(lambda: mesh.counted(mesh.a, "silent") > before)
-            assert 0 == client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    with mesh.open(family, kind) as client:
         before = mesh.counted(mesh.a, "silent")
+        client.setblocking(False)
+        client.connect_ex((address_of(mesh.a, family), PORT))
+        if kind == DATAGRAM:
+            client.send(b"q")
+        assert wait(lambda: mesh.counted(mesh.a, "silent") > before)
+        assert 0 == client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 @FAMILIES

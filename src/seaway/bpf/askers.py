@@ -55,7 +55,7 @@ ASKED: Final = struct.calcsize(Asked.c_format)  # bytes
 
 
 class Askers:
-    """Of the network namespace of the thread that calls. Those that a service led are not among them."""
+    """Of the network namespace of the thread that calls, but for those that a service led."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._storage = plane.maps["sockets"]
