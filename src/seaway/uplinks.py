@@ -18,7 +18,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from seaway.desired.network.host import ALONG, accept_ra, advertised_device, forwarding
-from seaway.desired.network.ports import published, seen_reserved
+from seaway.desired.network.ports import published, seen_reserved, shared
 from seaway.facts import Facts
 from seaway.kernel import outside
 from seaway.kernel.reserved import ReservedTarget
@@ -67,7 +67,8 @@ class Lookout:
         known = self.facts.get(Before, self.host) or Before(host=self.host, sysctls={})
         old = {name: value for name, value in known.sysctls.items() if now.get(name) != _NEVER}
         old = self.sysctls.current((*forwarding(uplinks), *ALONG)) | old
-        seen = seen_reserved(known, self.reserved.now(), published(self.facts))
+        taken, passing = published(self.facts), shared(self.facts)
+        seen = seen_reserved(known, self.reserved.now(), taken, passing)
         return replace(seen, sysctls=old)
 
     async def _remember(self, before: Before) -> None:

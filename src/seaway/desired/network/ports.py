@@ -1,4 +1,4 @@
-"""Ports of the host that lead to endpoints: nothing that leaves the host may come from one.
+"""Ports of the host that lead to endpoints or services: nothing that leaves it may come from one.
 
 An answer to a packet from such a port would be taken for a question to the endpoint
 (docs/decisions/source-ports.md).
@@ -13,9 +13,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from seaway.facts import Derivation, Facts, Source, View
-from seaway.model.facts import Before, Endpoint, Publication
+from seaway.model.facts import Before, Endpoint
 from seaway.model.kernel import Reserved
 from seaway.model.ports import Ports, Span, parse_ports, spans, written
+from seaway.model.services import NodePort
 
 PUBLISHING: Final = "publishing"  # the index of endpoints that publish something
 
@@ -28,7 +29,12 @@ _GAPS: Final = 16
 def published(known: Facts | View) -> Ports:
     """By whatever address and protocol."""
     endpoints = known.where(Endpoint, PUBLISHING, True)
-    return frozenset(port.host_port for e in endpoints for port in e.ports)
+    return shared(known).union(port.host_port for e in endpoints for port in e.ports)
+
+
+def shared(known: Facts | View) -> Ports:
+    """Those of services: what any host records ends them."""
+    return frozenset(port.port for port in known.all(NodePort))
 
 
 def added(before: Before, taken: Ports) -> Ports:
@@ -36,17 +42,20 @@ def added(before: Before, taken: Ports) -> Ports:
     return (taken | parse_ports(before.left)) - parse_ports(before.reserved)
 
 
-def seen_reserved(known: Before, there: Ports, taken: Ports) -> Before:
-    """What is to be known of that list, as it is now: all that we did not add is others'."""
+def seen_reserved(known: Before, there: Ports, taken: Ports, passing: Ports = Ports()) -> Before:
+    """What is to be known of that list, as it is now: all that we did not add is others'. `passing`:
+    of those taken, the ones whose end may come while nobody of ours is here; known beforehand.
+    """
     ours = added(known, taken)
-    return replace(known, reserved=written(there - ours), left=written(there & ours - taken))
+    left = there & ours - (taken - passing)
+    return replace(known, reserved=written(there - ours), left=written(left))
 
 
-def leaving(before: Before | None, ports: Iterable[Publication]) -> list[Before]:
-    """What is to be recorded with the end of these publications."""
+def leaving(before: Before | None, ports: Iterable[int]) -> list[Before]:
+    """What is to be recorded with the end of publications at these ports."""
     if before is None:
         return []
-    left = parse_ports(before.left) | {port.host_port for port in ports}
+    left = parse_ports(before.left).union(ports)
     new = replace(before, left=written(left))
     return [] if new == before else [new]
 
@@ -90,6 +99,7 @@ RESERVED = Derivation(
     "reserved",
     (
         Source(Endpoint, lambda e: ["ports"] if e.ports else []),
+        Source(NodePort, lambda _: ["ports"]),
         Source(Before, lambda _: ["ports"]),
     ),
     _reserved,
