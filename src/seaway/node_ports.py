@@ -111,7 +111,6 @@ def _free(
 
 def _claim(facts: Facts, place: Place, families: Collection[int], taken: Taken) -> Claim | None:
     """Whose it is already; None: nobody's, as far as this host knows."""
-    protocol, number = place
     wanted = [UNSPECIFIED[family] for family in families]
     held = (had for had in taken.held if (had.protocol, had.port) == place)
     found: tuple[Claim, ...] = (

@@ -65,10 +65,12 @@ def fact_key(record: Value) -> str:
             return str(place)
         case Endpoint(id=id) | Token(id=id) | Distant(id=id):
             return id
-        case Service(network=network, name=name) | EndpointSlice(network=network, name=name):
-            return f"{network}/{name}"
-        case Health(host=host, endpoint=endpoint):
-            return f"{host}/{endpoint}"
+        case (
+            Service(network=folder, name=name)
+            | EndpointSlice(network=folder, name=name)
+            | Health(host=folder, endpoint=name)
+        ):
+            return f"{folder}/{name}"
         case NodePort(port=port, protocol=protocol):
             return f"{port}-{protocol}"
     raise TypeError(f"{type(record).__name__} is no record")

@@ -67,8 +67,8 @@ class Lookout:
         known = self.facts.get(Before, self.host) or Before(host=self.host, sysctls={})
         old = {name: value for name, value in known.sysctls.items() if now.get(name) != _NEVER}
         old = self.sysctls.current((*forwarding(uplinks), *ALONG)) | old
-        taken, passing = published(self.facts), shared(self.facts)
-        seen = seen_reserved(known, self.reserved.now(), taken, passing)
+        there, taken = self.reserved.now(), published(self.facts)
+        seen = seen_reserved(known, there, taken, shared(self.facts))
         return replace(seen, sysctls=old)
 
     async def _remember(self, before: Before) -> None:

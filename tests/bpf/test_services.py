@@ -14,8 +14,7 @@ import pytest
 import contracts
 from cast import World
 from seaway.bpf import abi
-from seaway.bpf import services as watched
-from seaway.bpf.services import ServiceTarget
+from seaway.bpf.services import ServiceTarget, Tables
 from seaway.bpf.table import Table
 from seaway.model.addresses import mapped
 from serviced import frontend, port_key
@@ -51,7 +50,6 @@ class OnStage:
     def slots(self) -> set[tuple[bytes, int]]:
         found = self._place.run(lambda: dict(self.tables["backends"].elements()))
         return {(key[:20], int.from_bytes(key[20:], "little")) for key in found}
-
 
     def parts(self) -> dict[bytes, list[int]]:
         """Of tables, by their services."""
@@ -201,7 +199,15 @@ class Watched(Table):
         return failed
 
 
-def test_at_every_moment_an_entry_leads_to_a_slot_that_is_there(world, target, monkeypatch):
+class WatchedTarget(ServiceTarget):
+    def __init__(self, plane, look: Callable[[], None]) -> None:
+        super().__init__(plane, lambda *_: None)
+        self._services = Watched(plane.maps["services"], look)
+        self._backends = Watched(plane.maps["backends"], look)
+        self._tables = Tables(Watched(plane.maps["maglev"], look))
+
+
+def test_at_every_moment_an_entry_leads_to_a_slot_that_is_there(world, target):
     """Whatever changes into whatever: while a service asks for a table, all of it is there."""
     plane, key = world.plane, EVERY.pack()
     services, backends, maglev = (Table(plane.maps[n]) for n in ("services", "backends", "maglev"))
@@ -221,7 +227,7 @@ def test_at_every_moment_an_entry_leads_to_a_slot_that_is_there(world, target, m
             seen["asked"] += 1
 
     def walk() -> None:
-        made = ServiceTarget(plane, lambda *_: None)
+        made = WatchedTarget(plane, look)
         made.read()
         for number in (3, 8, 2):
             for algorithm in (abi.SERVICE_MAGLEV, abi.SERVICE_RANDOM, abi.SERVICE_MAGLEV):
@@ -232,7 +238,6 @@ def test_at_every_moment_an_entry_leads_to_a_slot_that_is_there(world, target, m
         made.delete({EVERY})
         look()
 
-    monkeypatch.setattr(watched, "Table", lambda fd: Watched(fd, look))
     world.place.run(walk)
     assert seen["asked"] > 50
     assert ({}, set()) == (target.parts(), target.slots())

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import contracts
-from seaway.checking import health_ports
 from seaway.checking.health_ports import HealthPorts, response
 from seaway.kernel.listening import listener
 from seaway.model.node_ports import HealthPort
@@ -28,9 +27,9 @@ def free_port() -> int:
     return number
 
 
-def run(scenario: Scenario, healthy: Callable[[], bool] = lambda: True) -> None:
+def run(scenario: Scenario, healthy: Callable[[], bool] = lambda: True, **given: Any) -> None:
     async def whole() -> None:
-        target = HealthPorts()
+        target = HealthPorts(**given)
         serving = asyncio.create_task(target.run(healthy))
         try:
             await asyncio.wait_for(scenario(target, free_port()), 60)
@@ -41,7 +40,9 @@ def run(scenario: Scenario, healthy: Callable[[], bool] = lambda: True) -> None:
     asyncio.run(whole())
 
 
-async def ask(number: int, address: str = "127.0.0.1", say: bytes = b"GET / HTTP/1.1\r\n\r\n") -> Any:
+async def ask(
+    number: int, address: str = "127.0.0.1", say: bytes = b"GET / HTTP/1.1\r\n\r\n"
+) -> Any:
     """Status, headers in lower case, and the body; without any of them for who is cut off."""
     reader, writer = await asyncio.open_connection(address, number)
     told = b""
@@ -72,7 +73,10 @@ def test_who_asks_is_told_whether_backends_are_here(address: str) -> None:
         } == json.loads(body)
         target.put({number: HealthPort("shop", "web", 0)})
         status, headers, body = await ask(number, address)
-        assert ("HTTP/1.1 503 Service Unavailable", 0) == (status, json.loads(body)["localEndpoints"])
+        assert ("HTTP/1.1 503 Service Unavailable", 0) == (
+            status,
+            json.loads(body)["localEndpoints"],
+        )
 
     run(scenario)
 
@@ -103,11 +107,7 @@ def test_a_head_is_told_without_a_body_and_parts_are_waited_for() -> None:
     run(scenario)
 
 
-def test_who_says_too_much_or_comes_with_too_many_is_cut_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(health_ports, "_MOST", 3)
-
+def test_who_says_too_much_or_comes_with_too_many_is_cut_off() -> None:
     async def scenario(target: HealthPorts, number: int) -> None:
         target.put({number: WEB})
         assert ("", {}, b"") == await ask(number, say=b"x" * 100_000)
@@ -116,17 +116,15 @@ def test_who_says_too_much_or_comes_with_too_many_is_cut_off(
         for _, writer in several:
             writer.close()
 
-    run(scenario)
+    run(scenario, most=3)
 
 
-def test_who_dawdles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_ports, "_WITHIN", 0.05)
-
+def test_who_dawdles_is_cut_off() -> None:
     async def scenario(target: HealthPorts, number: int) -> None:
         target.put({number: WEB})
         assert ("", {}, b"") == await ask(number, say=b"GET / HTTP/1.1\r\n")
 
-    run(scenario)
+    run(scenario, within=0.05)
 
 
 def test_a_port_that_is_taken_fails_alone_and_can_be_had_later() -> None:
@@ -148,11 +146,14 @@ def test_it_is_a_target_and_what_is_deleted_is_closed() -> None:
         contracts.changes_what_is_there(target, {number: WEB}, {number: HealthPort("a", "b", 1)})
         assert (await ask(number))[0].endswith("200 OK")
         target.delete({number})
-        while True:
+        refused = False
+        while not refused:
             try:
                 await ask(number)
+            except ConnectionResetError:
+                continue  # it was waiting to be taken when that was closed
             except ConnectionRefusedError:
-                break
+                refused = True
         with socket.create_server(("127.0.0.1", number)):
             pass
 

@@ -1,4 +1,4 @@
-"""Published ports of services: how they are asked for, who is refused, what is derived from them."""
+"""Published ports of services: how they are asked for, who is refused, and what follows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.agents import Agent, run
-from tests.unit.test_publishing import asked, mapped
+from tests.unit.test_publishing import WAYS, asked, mapped
 from tests.unit.test_services import (
     PATH,
     PEER,
@@ -63,7 +63,7 @@ from seaway.model.services import (
     SliceEndpoint,
     SlicePort,
 )
-from seaway.records import distant, store_key
+from seaway.records import distant
 
 WEB = ServicePort(port=80, target=8080, name="http", node_port=30080)
 DNS = ServicePort(port=53, target=5353, protocol="udp", name="dns")
@@ -454,9 +454,7 @@ def test_a_port_that_cannot_be_had_is_refused_by_its_owners_name_and_changes_not
         await agent.attach("pub", ports=mapped("7000:80"))
         far = replace(endpoint(9, "p"), name="far", network="default", ports=mapped("7100:80"))
         agent.intents.facts.change(Distant, far.id, distant(far))
-        await agent.intents.create_service(
-            new("first", external_policy="Local", health_port=30090)
-        )
+        await agent.intents.create_service(new("first", external_policy="Local", health_port=30090))
         await agent.intents.create_service(new("second", ports=(one(30081),)))
         before = agent.state(), (await agent.store.load()).items
         with pytest.raises(kind, match=words) as caught:
@@ -472,21 +470,19 @@ def test_a_port_that_cannot_be_had_is_refused_by_its_owners_name_and_changes_not
     run(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("way", ["attach", "publish"])
+@pytest.mark.parametrize("way", WAYS)
 def test_an_endpoint_is_not_published_where_a_service_is(tmp_path: Path, way: str) -> None:
     async def scenario(agent: Agent) -> None:
         await agent.intents.create_service(new(external_policy="Local", health_port=30090))
-        await agent.attach("one")
+        if way == "publish":
+            await agent.attach("one")
         before = agent.state(), (await agent.store.load()).items
         for text in ("30080:80", "127.0.0.1:30080:80", "[::1]:30080:80", "30090:80"):
             told = f"port {text[-8:-3]}/tcp.* is taken by service 'web' of network 'default'"
             with pytest.raises(Conflict, match=told):
-                if way == "attach":
-                    await agent.attach("two", ports=mapped(text))
-                else:
-                    await agent.intents.publish("one", asked(text))
+                await WAYS[way](agent, "one", text)
         assert before == (agent.state(), (await agent.store.load()).items)
-        await agent.intents.publish("one", asked("30080:80/udp"))
+        await WAYS[way](agent, "one", "30080:80/udp")
 
     run(tmp_path, scenario)
 

@@ -1,5 +1,5 @@
-"""Services in the maps `services`, `backends` and `maglev`: each port of a VIP, or of every host, with
-all its backends, and Maglev's table of those.
+"""Services in the maps `services`, `backends` and `maglev`: each port of a VIP, or of every host,
+with all its backends, and Maglev's table of those.
 
 An agent without memory knows them for its own by their pins. A program may look between any two
 writes, and an agent may die there: a slot is there before the table that names it and the count
@@ -225,9 +225,7 @@ class Tables:
     def delete(self, keys: Iterable[bytes]) -> None:
         """Of these, whatever is there. What stays behind is seen when all is read next."""
         gone = self._there.intersection(keys) if self._there else set()
-        self._table.delete(
-            [key + _SLOT.pack(n) for key in gone for n in reversed(range(_PARTS))]
-        )
+        self._table.delete([key + _SLOT.pack(n) for key in gone for n in reversed(range(_PARTS))])
         self._there -= gone
 
 

@@ -1,7 +1,8 @@
-"""Tells load balancers whether this host has backends of a service, at the port that it has for that.
+"""Tells load balancers whether this host has backends of a service, at the port that it has for it.
 
-A request gets what Kubernetes' proxy answers (pkg/proxy/healthcheck): 200 where at least one backend
-is ready, else 503. To the reconciler it is a target: a port that is taken fails, and is tried again.
+A request gets what Kubernetes' proxy answers (pkg/proxy/healthcheck): 200 where at least one
+backend is ready, else 503. To the reconciler it is a target: a port that is taken fails, and is
+tried again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,23 +19,25 @@ from seaway.kernel.listening import listener
 from seaway.model.node_ports import HealthPort
 
 _BACKLOG: Final = 64
-_MOST: Final = 256  # connections at once, of all ports
-_WITHIN: Final = 5.0  # seconds, of a whole connection
 _HEAD: Final = 8192  # bytes of a request
 _END: Final = b"\r\n\r\n"
 
 
 class HealthPorts:
-    """A target (`seaway.reconcile`): listens from `put` on, and answers while `run` does."""
+    """A target (`seaway.reconcile`): listens from `put` on, and answers while `run` does. `most`
+    connections at once, of all ports, each for so many seconds.
+    """
 
     name = "health_ports"
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 256, within: float = 5.0) -> None:
+        self._most = most
+        self._within = within
         self._held: dict[int, HealthPort] = {}
         self._sockets: dict[int, socket.socket] = {}  # also of those that are about to be closed
         self._servers: dict[int, asyncio.Server] = {}
         self._changed = asyncio.Event()
-        self._open: set[_Conversation] = set()
+        self._open: dict[asyncio.WriteTransport, asyncio.TimerHandle] = {}
 
     def read(self) -> dict[int, HealthPort]:
         return dict(self._held)
@@ -66,7 +70,7 @@ class HealthPorts:
                 for number in self._sockets.keys() - self._held.keys():
                     self._close(number)
                 for number in self._sockets.keys() - self._servers.keys():
-                    make = self._maker(number, healthy)
+                    make = partial(_Conversation, self, partial(self._answer, number, healthy))
                     sock = self._sockets[number]
                     self._servers[number] = await loop.create_server(make, sock=sock)
         finally:
@@ -78,12 +82,21 @@ class HealthPorts:
             server.close()
         self._sockets.pop(number).close()
 
-    def _maker(self, number: int, healthy: Callable[[], bool]) -> Callable[[], _Conversation]:
-        def answer() -> bytes:
-            told = self._held.get(number)
-            return b"" if told is None else response(told, healthy=healthy())
+    def _answer(self, number: int, healthy: Callable[[], bool]) -> bytes:
+        told = self._held.get(number)
+        return b"" if told is None else response(told, healthy=healthy())
 
-        return lambda: _Conversation(answer, self._open)
+    def begin(self, transport: asyncio.WriteTransport) -> None:
+        """Somebody asks; whoever dawdles, or comes with too many, is cut off."""
+        if len(self._open) >= self._most:
+            transport.abort()
+            return
+        timer = asyncio.get_running_loop().call_later(self._within, transport.abort)
+        self._open[transport] = timer
+
+    def end(self, transport: asyncio.WriteTransport) -> None:
+        if timer := self._open.pop(transport, None):
+            timer.cancel()
 
 
 def response(told: HealthPort, *, healthy: bool) -> bytes:
@@ -107,38 +120,35 @@ def response(told: HealthPort, *, healthy: bool) -> bytes:
 
 
 class _Conversation(asyncio.Protocol):
-    """One request and its answer; whoever dawdles is cut off."""
+    """One request and its answer."""
 
-    def __init__(self, answer: Callable[[], bytes], others: set[_Conversation]) -> None:
+    def __init__(self, ports: HealthPorts, answer: Callable[[], bytes]) -> None:
+        self._ports = ports
         self._answer = answer
-        self._others = others
         self._heard = b""
         self._transport: asyncio.WriteTransport | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport), "it is a socket's"
         self._transport = transport
-        if len(self._others) >= _MOST:
-            transport.abort()
-            return
-        self._others.add(self)
-        self._timer = asyncio.get_running_loop().call_later(_WITHIN, transport.abort)
+        self._ports.begin(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
         self._heard += data
         if _END in self._heard:
-            told = self._answer()
-            head, _, body = told.partition(_END)
-            asks_head = self._heard.startswith(b"HEAD ")
-            self._transport.write(head + _END + (b"" if asks_head else body) if told else b"")
+            self._transport.write(_shown(self._answer(), self._heard))
             self._transport.close()
         elif len(self._heard) > _HEAD:
             self._transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._others.discard(self)
-        if self._timer:
-            self._timer.cancel()
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if self._transport:
+            self._ports.end(self._transport)
+
+
+def _shown(told: bytes, request: bytes) -> bytes:
+    """Who asks for the head alone gets no body."""
+    head, end, _ = told.partition(_END)
+    return head + end if request.startswith(b"HEAD ") else told

@@ -171,7 +171,9 @@ class Desk:
         answers = await asyncio.gather(*(ask(peer) for peer in asked))
         return {peer.name: answer for peer, answer in zip(asked, answers, strict=True)}
 
-    async def held(self, places: Collection[tuple[str, int]], container: str = "") -> list[HeldPort]:
+    async def held(
+        self, places: Collection[tuple[str, int]], container: str = ""
+    ) -> list[HeldPort]:
         """Of these protocols and ports, what processes of this host have, but for the container's:
         the lists of a busy one are long, so not on the loop.
         """

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from seaway import admission, node_ports, vips
 from seaway.converge import Key
 from seaway.desired.network.networks import TABLE
-from seaway.desired.transport.node_ports import health_keys_of, is_published
 from seaway.desired.transport.naming import told_of
+from seaway.desired.transport.node_ports import health_keys_of, is_published
 from seaway.desired.transport.services import Judged, judged, places_of
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.facts import Facts, View
@@ -218,9 +218,7 @@ class ObjectIntents(Desk):
         gone = done.applied
         services = [self._service(ref) for ref in refs.services if ("Service", ref) not in gone]
         slices = [self.slice_of(r) for r in refs.slices if ("EndpointSlice", r) not in gone]
-        steps = [
-            _Step(_outcome(one, "removed"), delete=self._records(one)) for one in services
-        ]
+        steps = [_Step(_outcome(one, "removed"), delete=self._records(one)) for one in services]
         steps += [_Step(_outcome(one, "removed"), delete=[one]) for one in slices]
         await self._commit_steps(steps, done)
 

@@ -52,7 +52,9 @@ def outside(spec: ServiceSpec, ports: tuple[ServicePort, ...], knobs: Mapping[st
         _check_inside(spec, numbers, knobs)
         return Outside(ports)
     if spec.cluster_ip == "None" or spec.cluster_ips == ["None"]:
-        raise Invalid("'spec.type: NodePort' is of no headless service", "leave out clusterIP: None")
+        raise Invalid(
+            "'spec.type: NodePort' is of no headless service", "leave out clusterIP: None"
+        )
     named = [word.strip() for word in knobs.get(PUBLISH, "").split(",") if word.strip()]
     if any(":" in word for word in named):
         raise Invalid(f"'{KNOBS}{PUBLISH}' names ports of the service", "give theirs as nodePort")
@@ -61,7 +63,7 @@ def outside(spec: ServiceSpec, ports: tuple[ServicePort, ...], knobs: Mapping[st
     for place, (number, port) in enumerate(zip(numbers, chosen, strict=True)):
         if number and not port.node_port:
             raise Invalid(
-                f"'spec.ports[{place}].nodePort' is of a port that '{KNOBS}{PUBLISH}' does not name",
+                f"'{KNOBS}{PUBLISH}' does not name the port of 'spec.ports[{place}].nodePort'",
                 "name it there, or leave out one of both",
             )
     made = (replace(p, node_port=n or p.node_port) for n, p in zip(numbers, chosen, strict=True))

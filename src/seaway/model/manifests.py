@@ -2,7 +2,8 @@
 
 `metadata.namespace` is our network. What Kubernetes has no word for is an annotation of ours,
 `seaway.dev/<knob>`: algorithm, drain and check of a service, and which of its ports are published;
-weight of a slice's endpoints (one for all, or one for each: `1,2,5`). Other labels and annotations are allowed, and not kept.
+weight of a slice's endpoints (one for all, or one for each: `1,2,5`). Other labels and annotations
+are allowed, and not kept.
 """
 
 from __future__ import annotations

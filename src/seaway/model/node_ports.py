@@ -22,16 +22,14 @@ ANY_PORT: Final = -1  # of those from FIRST to LAST one is chosen
 FIRST, LAST = 30000, 32767  # those of Kubernetes, and of Swarm
 NONE: Final = "none"
 _MOST: Final = 50  # of one service: others in their place are one transaction, and etcd takes 128
-_PUBLISH = re.compile(
-    r"(?:([0-9]{1,10}):)?([A-Za-z0-9-]{1,63})(?:/([A-Za-z0-9]{1,10}))?", re.ASCII
-)
+_PUBLISH = re.compile(r"(?:([0-9]{1,10}):)?([A-Za-z0-9-]{1,63})(?:/([A-Za-z0-9]{1,10}))?", re.ASCII)
 
 Place = tuple[str, int]  # protocol and port
 
 
 @dataclass(frozen=True, slots=True)
 class HealthPort:
-    """What is told at one: of which service, and how many of its backends on this host are ready."""
+    """What is told at one: of which service, and how many backends on this host are ready."""
 
     network: str
     service: str

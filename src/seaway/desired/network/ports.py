@@ -24,6 +24,7 @@ _LEAST, _MOST = 1024, 65535
 _LOW: Final = (600, 1023)  # for who sends from below 1024, as servers may ask for: the kernel's own
 _BLOCK: Final = 1024  # ports
 _GAPS: Final = 16
+_NONE: Final = Ports()
 
 
 def published(known: Facts | View) -> Ports:
@@ -42,12 +43,12 @@ def added(before: Before, taken: Ports) -> Ports:
     return (taken | parse_ports(before.left)) - parse_ports(before.reserved)
 
 
-def seen_reserved(known: Before, there: Ports, taken: Ports, passing: Ports = Ports()) -> Before:
-    """What is to be known of that list, as it is now: all that we did not add is others'. `passing`:
-    of those taken, the ones whose end may come while nobody of ours is here; known beforehand.
+def seen_reserved(known: Before, there: Ports, taken: Ports, shared_: Ports = _NONE) -> Before:
+    """What is to be known of that list, as it is now: all that we did not add is others'. The end
+    of those that are `shared_` may come while nobody of ours is here: they are noted beforehand.
     """
     ours = added(known, taken)
-    left = there & ours - (taken - passing)
+    left = there & ours - (taken - shared_)
     return replace(known, reserved=written(there - ours), left=written(left))
 
 

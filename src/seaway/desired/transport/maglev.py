@@ -1,4 +1,4 @@
-"""Maglev's tables: which backend a flow's hash leads to, the same on all hosts that choose the same.
+"""Maglev's tables: to which backend a flow's hash leads, on all hosts that choose the same alike.
 
 Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section
 3.4: every backend has an order of its own of all entries, made from its name alone, and in turn

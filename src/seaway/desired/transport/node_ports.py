@@ -1,5 +1,5 @@
-"""What follows of published ports of services: who else cannot have them, whose endpoints answer for
-them, and what of them load balancers are told.
+"""What follows from published ports of services: who else cannot have them, which endpoints answer
+for them, and what of them load balancers are told.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What services ask of the data plane: at each port of a virtual address, and at each that every host
-has for them, who is behind it.
+"""What services ask of the data plane: at each port of a virtual address, and at each that every
+host has for them, who is behind it.
 
 Every host derives it by itself from the same records. A service is found by its places, and what
 may be its backends by their labels, so that one changed endpoint makes only those services stale
