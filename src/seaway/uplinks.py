@@ -18,7 +18,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from seaway.desired.network.host import ALONG, accept_ra, advertised_device, forwarding
-from seaway.desired.network.ports import published, seen_reserved, shared
+from seaway.desired.network.ports import own, seen_reserved, shared, unnoted
 from seaway.facts import Facts
 from seaway.kernel import outside
 from seaway.kernel.reserved import ReservedTarget
@@ -40,6 +40,11 @@ class Lookout:
     # Of all who read records and then write them.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: Uplinks | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether ports of services are to be noted."""
+        return unnoted(self.facts, self.facts.get(Before, self.host))
 
     async def look(self, *, anew: bool = True) -> None:
         """Make a fact of what is there now. Not `anew`: only settings, of which nothing notifies,
@@ -67,8 +72,7 @@ class Lookout:
         known = self.facts.get(Before, self.host) or Before(host=self.host, sysctls={})
         old = {name: value for name, value in known.sysctls.items() if now.get(name) != _NEVER}
         old = self.sysctls.current((*forwarding(uplinks), *ALONG)) | old
-        there, taken = self.reserved.now(), published(self.facts)
-        seen = seen_reserved(known, there, taken, shared(self.facts))
+        seen = seen_reserved(known, self.reserved.now(), own(self.facts), shared(self.facts))
         return replace(seen, sysctls=old)
 
     async def _remember(self, before: Before) -> None:

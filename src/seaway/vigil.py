@@ -243,6 +243,8 @@ class Vigil:
             self._convergence.retry()
             self._intents.give_back()
             self._links.tidy()
+            if self._lookouts.uplinks.behind:
+                await self._look_out(UPLINKS, anew=False)
             if self._lookouts.firewalls.stirred():
                 self.suspect(FIREWALLS)
                 self.suspect("accepts")

@@ -33,7 +33,7 @@ from seaway.desired.indexes import INDEXES
 from seaway.desired.network.endpoints import ENDPOINTS
 from seaway.desired.network.firewalls import ACCEPTS
 from seaway.desired.network.networks import TABLE
-from seaway.desired.network.ports import RESERVED, added, seen_reserved
+from seaway.desired.network.ports import RESERVED, seen_reserved, shared, unnoted
 from seaway.desired.transport.maglev import table
 from seaway.desired.transport.node_ports import HEALTH_PORTS
 from seaway.errors import Conflict, Exhausted, Invalid, SeawayError
@@ -307,16 +307,34 @@ def test_what_load_balancers_ask_is_let_through_a_firewall_that_refuses() -> Non
 def test_a_published_port_is_nobodys_source_and_is_given_back_by_a_host_that_was_off() -> None:
     made = Facts((RESERVED,), INDEXES)
     before, kernel = Before(host="h", sysctls={}, reserved="22"), frozenset((22,))
-    learn(made, before, *records_of(exposed(external_policy="Local", health_port=30090)))
-    assert {"reserved": {"ports": Reserved("30080,30090", "")}} == made.derive()
+    taken = records_of(exposed(external_policy="Local", health_port=30090))
+    learn(made, before, *taken)
+    assert unnoted(made, before)
+    assert {"reserved": {"ports": None}} == made.derive()
 
-    taken = parse_ports("30080,30090")
-    seen = seen_reserved(before, kernel | taken, taken, taken)
-    assert ("22", "30080,30090") == (seen.reserved, seen.left)
-    assert seen == seen_reserved(seen, kernel | taken, taken, taken)
-    assert taken == added(seen, frozenset())  # while nobody was here, they were given up
-    then = seen_reserved(seen, kernel, frozenset())
-    assert ("22", "") == (then.reserved, then.left)
+    noted = seen_reserved(before, kernel, frozenset(), shared(made))
+    assert ("22", "30080,30090") == (noted.reserved, noted.left)
+    assert not unnoted(made, noted)
+    learn(made, noted)
+    assert {"reserved": {"ports": Reserved("30080,30090", "")}} == made.derive()
+    there = kernel | parse_ports("30080,30090")
+    assert noted == seen_reserved(noted, there, frozenset(), shared(made))
+
+    for record in taken:  # by another host
+        made.change(NodePort, f"{record.port}-{record.protocol}", None)
+    assert {"reserved": {"ports": Reserved("", "30080,30090")}} == made.derive()
+    left = seen_reserved(noted, there, frozenset(), shared(made))
+    assert noted == left
+    gone = seen_reserved(left, kernel, frozenset(), shared(made))
+    assert ("22", "") == (gone.reserved, gone.left)
+
+
+def test_a_port_that_others_keep_free_stays_theirs() -> None:
+    made, before = Facts((RESERVED,), INDEXES), Before(host="h", sysctls={})
+    learn(made, *records_of(exposed()))
+    seen = seen_reserved(before, frozenset((30080,)), frozenset(), shared(made))
+    assert ("30080", "") == (seen.reserved, seen.left)
+    assert not unnoted(made, seen)
 
 
 # Whose they are

@@ -29,13 +29,24 @@ _NONE: Final = Ports()
 
 def published(known: Facts | View) -> Ports:
     """By whatever address and protocol."""
+    return own(known) | shared(known)
+
+
+def own(known: Facts | View) -> Ports:
+    """Those of endpoints: this host records their end."""
     endpoints = known.where(Endpoint, PUBLISHING, True)
-    return shared(known).union(port.host_port for e in endpoints for port in e.ports)
+    return frozenset(port.host_port for e in endpoints for port in e.ports)
 
 
 def shared(known: Facts | View) -> Ports:
-    """Those of services: what any host records ends them."""
+    """Those of services: any host may record their end, while this one is off."""
     return frozenset(port.port for port in known.all(NodePort))
+
+
+def unnoted(known: Facts, before: Before | None) -> bool:
+    """Whether the host is to note shared ones, before they are put into its list."""
+    noted = parse_ports(before.left) | parse_ports(before.reserved) if before else _NONE
+    return not shared(known) <= noted
 
 
 def added(before: Before, taken: Ports) -> Ports:
@@ -43,13 +54,14 @@ def added(before: Before, taken: Ports) -> Ports:
     return (taken | parse_ports(before.left)) - parse_ports(before.reserved)
 
 
-def seen_reserved(known: Before, there: Ports, taken: Ports, shared_: Ports = _NONE) -> Before:
-    """What is to be known of that list, as it is now: all that we did not add is others'. The end
-    of those that are `shared_` may come while nobody of ours is here: they are noted beforehand.
+def seen_reserved(known: Before, there: Ports, own_: Ports, shared_: Ports = _NONE) -> Before:
+    """What is to be known of that list, as it is now: all that we did not add is others'. What is
+    shared is noted as if it were left already.
     """
-    ours = added(known, taken)
-    left = there & ours - (taken - shared_)
-    return replace(known, reserved=written(there - ours), left=written(left))
+    ours = added(known, own_)
+    others = there - ours
+    left = (there & ours - own_) | (shared_ - others)
+    return replace(known, reserved=written(others), left=written(left))
 
 
 def leaving(before: Before | None, ports: Iterable[int]) -> list[Before]:
@@ -88,8 +100,9 @@ def _between(within: Span, taken: Collection[int]) -> Iterator[Span]:
 
 
 def _reserved(_key: str, view: View) -> Reserved | None:
-    wanted, unwanted = published(view), Ports()
+    wanted, unwanted = own(view), Ports()
     for before in view.all(Before):
+        wanted |= shared(view) & parse_ports(before.left)
         unwanted |= added(before, wanted) - wanted
     if not wanted and not unwanted:
         return None
