@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from msgspec.structs import replace
 
-from seaway.desired.transport.maglev import MAGLEV_PARTS
+from seaway.bpf.abi import MAGLEV_MOST, MAGLEV_PARTS
 from seaway.desired.transport.node_ports import claims
 from seaway.desired.transport.publications import Claim, overlap
 from seaway.errors import Conflict, Exhausted
@@ -31,8 +31,8 @@ from seaway.names import ETCD_PEER_PORT, ETCD_PORT, HOSTS_PORT, ROUTED_PORT
 # The first of those that are chosen from are chosen last: people choose there (Kubernetes,
 # KEP-3668).
 _BAND: Final = 86
-# Of a cluster: each has a table for each family, and the map (bpf/lib/maglev.h) so many parts.
-_MOST: Final = 131072 // MAGLEV_PARTS // 2
+# Of a cluster: each has a table of Maglev's for each family.
+_MOST: Final = MAGLEV_MOST // MAGLEV_PARTS // 2
 _EVERYWHERE: Final[tuple[Address, ...]] = tuple(UNSPECIFIED.values())
 
 

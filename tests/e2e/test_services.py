@@ -304,6 +304,11 @@ def test_a_published_port_is_that_of_one_service_on_every_host(scene):
         done = host.call(SEAWAY, *words)
         assert (4, True) == (done.returncode, told_ in done.stderr), done.stderr
     second.seaway("endpoint", "unpublish", "web2", "30082:8080")
+    first.seaway("service", "update", "front", "--publish=30080:tcp", "--publish=30099:udp")
+    first.seaway("service", "update", "front", "--publish=30099:tcp")  # which host3 has
+    assert wait(
+        lambda: "30099/tcp of service 'default/front'" in third.call(SEAWAY, "doctor").stdout
+    )
 
     third.kill_agent()
     first.seaway("service", "rm", "front")

@@ -10,8 +10,8 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seaway.bpf.abi import MAGLEV_PART, MAGLEV_SIZE, Backend
-from seaway.desired.transport.maglev import MAGLEV_PARTS, table
+from seaway.bpf.abi import MAGLEV_PART, MAGLEV_PARTS, MAGLEV_SIZE, Backend
+from seaway.desired.transport.maglev import table
 
 ADDRESSES = st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=40, unique=True)
 NOBODY = 0xFFFF

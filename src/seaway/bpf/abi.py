@@ -66,6 +66,8 @@ SERVICE_LEAST: Final = 2
 SERVICE_MAGLEV: Final = 3
 MAGLEV_SIZE: Final = 4093  # entries of a table
 MAGLEV_PART: Final = 128  # of them in one element of the map
+MAGLEV_PARTS: Final = 32
+MAGLEV_MOST: Final = 131072  # elements
 SERVICE_EVEN: Final = 1
 SERVICE_SILENT: Final = 2
 

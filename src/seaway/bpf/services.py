@@ -25,7 +25,6 @@ _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
 _PART: Final = 2 * abi.MAGLEV_PART  # bytes
-_PARTS: Final = -(-abi.MAGLEV_SIZE // abi.MAGLEV_PART)
 _TORN: Final = b"torn"  # of a table parts are missing
 
 Frontends = Mapping[abi.PortKey, abi.Frontend]
@@ -207,7 +206,7 @@ class Tables:
         return {key: _joined(parts) for key, parts in found.items() if parts}
 
     def _parts(self, key: bytes) -> Iterator[tuple[int, bytes]]:
-        for number in range(_PARTS):
+        for number in range(abi.MAGLEV_PARTS):
             if (part := self._table.element(key + _SLOT.pack(number))) is None:
                 return
             yield number, part
@@ -217,7 +216,7 @@ class Tables:
         items = [
             (key + _SLOT.pack(number), table[number * _PART : (number + 1) * _PART])
             for key, table in tables.items()
-            for number in reversed(range(_PARTS))
+            for number in reversed(range(abi.MAGLEV_PARTS))
         ]
         self._there |= tables.keys()
         return {k[:_PLACE]: error for k, error in self._table.update(items).items()}
@@ -225,14 +224,16 @@ class Tables:
     def delete(self, keys: Iterable[bytes]) -> None:
         """Of these, whatever is there. What stays behind is seen when all is read next."""
         gone = self._there.intersection(keys) if self._there else set()
-        self._table.delete([key + _SLOT.pack(n) for key in gone for n in reversed(range(_PARTS))])
+        self._table.delete(
+            [key + _SLOT.pack(n) for key in gone for n in reversed(range(abi.MAGLEV_PARTS))]
+        )
         self._there -= gone
 
 
 def _joined(parts: Mapping[int, bytes]) -> bytes:
-    if len(parts) != _PARTS:
+    if len(parts) != abi.MAGLEV_PARTS:
         return _TORN
-    return b"".join(parts[number] for number in range(_PARTS))
+    return b"".join(parts[number] for number in range(abi.MAGLEV_PARTS))
 
 
 def _others(objects: Frontends, failed: Collection[abi.PortKey]) -> Frontends:

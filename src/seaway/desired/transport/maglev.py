@@ -16,9 +16,8 @@ from heapq import heappop, heappush
 from itertools import count, cycle, islice
 from typing import Final
 
-from seaway.bpf.abi import MAGLEV_PART, MAGLEV_SIZE, Backend
+from seaway.bpf.abi import MAGLEV_PART, MAGLEV_PARTS, MAGLEV_SIZE, Backend
 
-MAGLEV_PARTS: Final = -(-MAGLEV_SIZE // MAGLEV_PART)
 _NOBODY: Final = 0xFFFF  # what is no entry, and fills the last part
 _REMEMBERED: Final = 128  # tables of 8 KiB: families, protocols and ports of a service share one
 
