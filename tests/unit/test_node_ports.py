@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Hashable
 from ipaddress import ip_address
 from pathlib import Path
@@ -64,6 +65,7 @@ from seaway.model.services import (
     SlicePort,
 )
 from seaway.records import distant
+from waiting import until
 
 WEB = ServicePort(port=80, target=8080, name="http", node_port=30080)
 DNS = ServicePort(port=53, target=5353, protocol="udp", name="dns")
@@ -528,6 +530,21 @@ def test_a_port_that_an_endpoint_has_all_the_same_is_told(tmp_path: Path) -> Non
         (report,) = agent.intents.services()
         owner = "endpoint 'pub' of network 'default'"
         assert (f"port 30080/tcp of this host is taken by {owner} too",) == report.warnings
+
+    run(tmp_path, scenario)
+
+
+def test_a_health_port_that_cannot_be_had_is_told_and_tried_again(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        taken = OSError(errno.EADDRINUSE, "Address already in use")
+        agent.kernel["health_ports"].refuses[30090] = taken
+        made = await agent.intents.create_service(new(external_policy="Local", health_port=30090))
+        told = "this host does not answer at its health port 30090: Address already in use"
+        assert told in made.warnings
+        agent.kernel["health_ports"].refuses.clear()
+        agent.intents.convergence.retry()
+        await until(lambda: told not in agent.intents.service("web").warnings)
+        assert [30090] == list(agent.kernel["health_ports"].read())
 
     run(tmp_path, scenario)
 

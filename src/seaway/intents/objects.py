@@ -125,9 +125,16 @@ class ObjectIntents(Desk):
             yield f"no endpoint has {labels}" if labels else "no slice names a backend"
         elif all(one.lost for one in found):
             yield f"none of its {len(found)} backends is chosen, e.g.: {found[0].lost}"
+        yield from self._taken_here(service)
+
+    def _taken_here(self, service: Service) -> Iterator[str]:
+        """What this host has for another, though it was free where it was asked for."""
         for protocol, number in node_ports_of(service):
             for claim in self.facts.parts(Endpoint, "port", (protocol, number)):
                 yield f"port {number}/{protocol} of this host is taken by {claim.owner} too"
+        for number in health_keys_of(service):
+            if failure := self.convergence.failure("health_ports", number):
+                yield f"this host does not answer at its health port {number}: {failure.strerror}"
 
     def _records(self, service: Service) -> list[Value]:
         """All that goes with it."""
