@@ -24,6 +24,7 @@ from seaway.kernel import outside
 from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.facts import Before, Uplinks
+from seaway.model.ports import Ports
 from seaway.records import Records
 
 _NEVER, _BELIEVES, _ALSO_FORWARDING = "0", "1", "2"  # of accept_ra
@@ -40,17 +41,20 @@ class Lookout:
     # Of all who read records and then write them.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: Uplinks | None = None
+    _noted: Ports = frozenset()  # of services, when it was last looked
 
     @property
     def behind(self) -> bool:
-        """Whether ports of services are to be noted."""
-        return unnoted(self.facts, self.facts.get(Before, self.host))
+        """Whether ports of services came that are to be noted."""
+        new = shared(self.facts) != self._noted
+        return new and unnoted(self.facts, self.facts.get(Before, self.host))
 
     async def look(self, *, anew: bool = True) -> None:
         """Make a fact of what is there now. Not `anew`: only settings, of which nothing notifies,
         are read again; devices, addresses and routes are as they were found last.
         """
         async with self.deciding:
+            self._noted = shared(self.facts)
             await self._look(anew=anew)
 
     async def _look(self, *, anew: bool) -> None:

@@ -534,6 +534,19 @@ def test_a_port_that_an_endpoint_has_all_the_same_is_told(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
+def test_a_host_without_a_backend_of_its_own_says_so(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        told = "its external policy is Local, and no backend of this host is ready"
+        made = await agent.intents.create_service(new(external_policy="Local"))
+        assert told in made.warnings
+        await agent.attach("one", labels={"app": "web"})
+        assert () == agent.intents.service("web").warnings
+        (report,) = agent.intents.services()
+        assert () == report.warnings
+
+    run(tmp_path, scenario)
+
+
 def test_a_health_port_that_cannot_be_had_is_told_and_tried_again(tmp_path: Path) -> None:
     async def scenario(agent: Agent) -> None:
         taken = OSError(errno.EADDRINUSE, "Address already in use")

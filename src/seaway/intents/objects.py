@@ -13,7 +13,7 @@ from seaway import admission, node_ports, vips
 from seaway.converge import Key
 from seaway.desired.network.networks import TABLE
 from seaway.desired.transport.naming import told_of
-from seaway.desired.transport.node_ports import health_keys_of, is_published
+from seaway.desired.transport.node_ports import health_keys_of, is_left_out, is_published
 from seaway.desired.transport.services import Judged, judged, places_of
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.facts import Facts, View
@@ -125,10 +125,12 @@ class ObjectIntents(Desk):
             yield f"no endpoint has {labels}" if labels else "no slice names a backend"
         elif all(one.lost for one in found):
             yield f"none of its {len(found)} backends is chosen, e.g.: {found[0].lost}"
-        yield from self._taken_here(service)
+        yield from self._published_here(service)
 
-    def _taken_here(self, service: Service) -> Iterator[str]:
-        """What this host has for another, though it was free where it was asked for."""
+    def _published_here(self, service: Service) -> Iterator[str]:
+        """Ports that this host leads to nobody, or has for somebody else by now."""
+        if is_left_out(service, View(self.facts)):
+            yield "its external policy is Local, and no backend of this host is ready"
         for protocol, number in node_ports_of(service):
             for claim in self.facts.parts(Endpoint, "port", (protocol, number)):
                 yield f"port {number}/{protocol} of this host is taken by {claim.owner} too"

@@ -75,10 +75,20 @@ def health_keys_of(service: Service) -> tuple[int, ...]:
 def _health_port(number: int, view: View) -> HealthPort | None:
     """A host that drains has no backend that is ready."""
     for service in view.where(Service, HEALTH_PORT, number):
-        able = [c for c in candidates(service, view) if _may_answer(c, service)]
-        ready = ready_here(able, rules(service, service.external_policy, (), view))
-        return HealthPort(service.network, service.name, len(ready))
+        return HealthPort(service.network, service.name, len(_ready_here(service, view)))
     return None
+
+
+def is_left_out(service: Service, view: View) -> bool:
+    """Whether who asks a published port here is not led to a backend, while there may be some."""
+    if service.external_policy != "Local" or not is_published(service):
+        return False
+    return not _ready_here(service, view)
+
+
+def _ready_here(service: Service, view: View) -> list[Candidate]:
+    able = [c for c in candidates(service, view) if _may_answer(c, service)]
+    return ready_here(able, rules(service, service.external_policy, (), view))
 
 
 def _may_answer(candidate: Candidate, service: Service) -> bool:
