@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <linux/errno.h>
 #include <bpf/bpf_helpers.h>
+#include "lib/maglev.h"
 #include "lib/place.h"
 #include "lib/socket.h"
 

@@ -30,6 +30,7 @@ from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.table import Table
 from seaway.desired.network.networks import SERVICES
+from seaway.desired.transport.maglev import table
 from seaway.kernel import netns
 from seaway.lab import cgroups
 from seaway.model.addresses import mapped
@@ -54,7 +55,7 @@ def frontend(
     affinity: int = 0,
     flags: int = 0,
 ) -> abi.Frontend:
-    """Of these backends; each weighs 1 where nothing else is said."""
+    """Of these backends; each weighs 1 where nothing else is said. By Maglev with its table."""
     each = list(weights) or [1] * len(places)
     upto = list(accumulate(each))
     backends = tuple(
@@ -64,7 +65,8 @@ def frontend(
     even = abi.SERVICE_EVEN if len(set(each)) == 1 else 0
     total = upto[-1] if upto else 0
     service = abi.Service(len(backends), total, affinity, algorithm, flags | even)
-    return abi.Frontend(service, backends, drain=30.0)
+    entries = table(backends) if algorithm == abi.SERVICE_MAGLEV else b""
+    return abi.Frontend(service, backends, drain=30.0, table=entries)
 
 
 class Clock:

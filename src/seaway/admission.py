@@ -19,6 +19,7 @@ from seaway.desired.network.blocks import (
     in_the_way,
 )
 from seaway.desired.network.underlays import as_foreign
+from seaway.desired.transport.node_ports import claims
 from seaway.desired.transport.publications import (
     Claim,
     host_addresses,
@@ -153,7 +154,8 @@ def publications(
         wanted = tuple(host_addresses(port, families))
         room -= len(wanted)
         place = port.protocol, port.host_port
-        for claim in (*facts.parts(Endpoint, "port", place), *taken[place]):
+        of_others = *facts.parts(Endpoint, "port", place), *claims(facts, place)
+        for claim in (*of_others, *taken[place]):
             if any(overlap(one, other) for one in wanted for other in claim.addresses):
                 _refuse_port(port, claim, endpoint)
         taken[place].append(Claim("", f"{port}, which is asked for too", wanted))

@@ -32,6 +32,7 @@ from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.checking.checker import Checker
+from seaway.checking.health_ports import HealthPorts
 from seaway.cluster import membership, stores
 from seaway.cluster.calls import Others
 from seaway.cluster.passing import Passing
@@ -178,13 +179,14 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     partings = Partings(plane, partial(_spaces, facts))
     draining = Draining(partings)
     services = ServiceTarget(plane, draining.left)
-    checker = Checker(host.name, facts)
+    checker, health_ports = Checker(host.name, facts), HealthPorts()
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
         *_of_the_data_plane(plane, attachments, config),
         services,
         *_told_others(),
         checker,
+        health_ports,
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
@@ -208,6 +210,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     beside = (Runner(runs=paths.asked).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
     agent.following["checks"] = partial(checker.run, intents.record_health, convergence.settle)
+    agent.following["health ports"] = partial(health_ports.run, lambda: intents.serving)
     agent.following["drain"] = partial(draining.run, services.serves, convergence.settle)
     return agent
 

@@ -28,6 +28,7 @@ MAPS: Final = (
     "origins",
     "services",
     "backends",
+    "maglev",
     "clients",
     "flows",
     "inner_flows",
@@ -62,6 +63,11 @@ PUBLICATION_SOLE: Final = 1
 SERVICE_RANDOM: Final = 0
 SERVICE_ROUND_ROBIN: Final = 1
 SERVICE_LEAST: Final = 2
+SERVICE_MAGLEV: Final = 3
+MAGLEV_SIZE: Final = 4093  # entries of a table
+MAGLEV_PART: Final = 128  # of them in one element of the map
+MAGLEV_PARTS: Final = 32
+MAGLEV_MOST: Final = 131072  # elements
 SERVICE_EVEN: Final = 1
 SERVICE_SILENT: Final = 2
 
@@ -276,13 +282,33 @@ class Backend(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class MaglevKey(Record):
+    """bpf/lib/maglev.h"""
+
+    c_name, c_format = "maglev_key", "=20sI"
+    service: bytes  # a port key
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaglevPart(Record):
+    """bpf/lib/maglev.h"""
+
+    c_name, c_format = "maglev_part", "=256s"
+    slots: bytes  # a u16 each
+
+
+@dataclass(frozen=True, slots=True)
 class Frontend:
-    """A port of a VIP with all its backends: both maps are written by one target."""
+    """A port of a VIP, or of every host, with all its backends: all maps of services are written
+    by one target.
+    """
 
     service: Service
     backends: tuple[Backend, ...]  # by their slots
     # Seconds in which connections to a backend that left may end. No map has it.
     drain: float = field(default=30.0, compare=False)
+    table: bytes = field(default=b"", repr=False)  # of Maglev: its parts, one after the other
 
 
 @dataclass(frozen=True, slots=True)

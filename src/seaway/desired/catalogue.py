@@ -32,6 +32,7 @@ from seaway.desired.network.ports import RESERVED
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
 from seaway.desired.transport.naming import ASKERS, NAMES
+from seaway.desired.transport.node_ports import HEALTH_PORTS
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 from seaway.desired.transport.services import SERVICES
 
@@ -68,4 +69,5 @@ DERIVATIONS = (
     ASKERS,
     ORDERS,
     CHECKS,
+    HEALTH_PORTS,
 )

@@ -189,7 +189,8 @@ class AddressIntents(Desk):
 
     def _leaving(self, ports: Iterable[Publication]) -> list[Before]:
         """What is to be recorded with the end of these publications."""
-        return leaving(self.facts.get(Before, self.host.name), ports)
+        ended = (port.host_port for port in ports)
+        return leaving(self.facts.get(Before, self.host.name), ended)
 
     def give_back(self) -> None:
         """The addresses of those of whom the kernel has nothing left by now."""

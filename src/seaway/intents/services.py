@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import msgspec
 from msgspec.structs import replace
 
-from seaway import admission
+from seaway import admission, node_ports
 from seaway.bpf.abi import PortKey
 from seaway.desired.transport.backends import of_endpoint
 from seaway.desired.transport.services import Judged, judged
 from seaway.errors import Invalid, NotFound, Unavailable
 from seaway.facts import View
-from seaway.intents.objects import ObjectIntents, keys_of, there_already
+from seaway.intents.objects import ObjectIntents, changed_records, keys_of, there_already
 from seaway.model import service_forms
 from seaway.model.addresses import unmapped
 from seaway.model.facts import Endpoint, Peer
-from seaway.model.publications import PROTOCOLS
+from seaway.model.publications import PROTOCOLS, HeldPort
 from seaway.model.reports import (
     BackendDrain,
     BackendReport,
@@ -66,15 +69,21 @@ class ServiceIntents(ObjectIntents):
         given = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
         if not given:
             raise Invalid("nothing to change was given", "expected e.g. selector or ports")
-        service = await self.decide(lambda: self._update_service(ref, given))
-        await self.convergence.settle(keys_of(service))
+        held = await self._held_of(request_of(replace(self._service(ref), **given)))
+        old, service = await self.decide(partial(self._update_service, ref, given, held))
+        await self.convergence.settle([*keys_of(old), *keys_of(service)])
         return self._service_report(service)
 
-    async def _update_service(self, ref: str, given: dict[str, object]) -> Service:
-        service: Service = replace(self._service(ref), **given)
+    async def _update_service(
+        self, ref: str, given: dict[str, object], held: Sequence[HeldPort]
+    ) -> tuple[Service, Service]:
+        """As it was, and as it is."""
+        old = self._service(ref)
+        service: Service = replace(old, **given)
         service_forms.check_service(request_of(service))
-        await self.records.commit([service])
-        return service
+        service = node_ports.allot(self.facts, service, old, node_ports.Taken(held))
+        await self.records.commit(*changed_records(old, service))
+        return old, service
 
     async def update_endpoint(self, ref: str, change: EndpointChange) -> Endpoint:
         """What services ask of one of this host: all hosts choose anew."""
@@ -158,7 +167,7 @@ class ServiceIntents(ObjectIntents):
 
     async def _remove_service(self, ref: str) -> Service:
         service = self._service(ref)
-        await self.records.commit((), [service, *self._vips(service.addresses)])
+        await self.records.commit((), self._records(service))
         return service
 
 

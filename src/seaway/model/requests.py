@@ -143,10 +143,12 @@ class NewService(Value):
     algorithm: Algorithm = "random"
     affinity: int = 0
     internal_policy: TrafficPolicy = "Cluster"
+    external_policy: TrafficPolicy = "Cluster"
     distribution: Distribution = ""
     publish_not_ready: bool = False
     drain: float = 30.0
     check: Check = Check()
+    health_port: int = 0
 
 
 def request_of(service: Service) -> NewService:
@@ -164,10 +166,12 @@ class ServiceChange(Value):
     algorithm: Algorithm | None = None
     affinity: int | None = None
     internal_policy: TrafficPolicy | None = None
+    external_policy: TrafficPolicy | None = None
     distribution: Distribution | None = None
     publish_not_ready: bool | None = None
     drain: float | None = None
     check: Check | None = None  # one that is none: it has none any more
+    health_port: int | None = None
 
 
 class Objects(Value):
