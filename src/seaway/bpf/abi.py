@@ -41,6 +41,8 @@ MAPS: Final = (
     "turns",
     "affinities",
     "associations",
+    "leaving",
+    "led",
     "scratches",
     "trains",
     "ways",
@@ -50,6 +52,7 @@ ENDPOINT_OPEN: Final = 1
 ENDPOINT_HOST_CLOSED: Final = 2
 ENDPOINT_LINK_LOCAL: Final = 4
 ENDPOINT_PUBLISHED: Final = 8
+NETWORK_SERVICES: Final = 0xFFFFFFFF
 REMOTE_OPEN: Final = 1
 REMOTE_HOST: Final = 2
 REMOTE_LATENCY: Final = 4
@@ -273,6 +276,15 @@ class Backend(Record):
     port: bytes
     pad: int
     upto: int  # weights of the slots up to this one, with it
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingKey(Record):
+    """bpf/lib/leaving.h: a backend that left its service a moment ago."""
+
+    c_name, c_format = "leaving_key", "=20s20s"
+    service: bytes  # a port key
+    backend: bytes  # a place
 
 
 @dataclass(frozen=True, slots=True)
