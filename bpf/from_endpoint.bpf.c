@@ -113,10 +113,10 @@ static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
 }
 
 /* To a backend that is no endpoint of ours: as to the same place without a service. */
-static __always_inline int to_outside(struct __sk_buff *skb, struct packet *pkt,
-				      const struct endpoint *src, const struct addr *backend)
+static __noinline int to_outside(struct __sk_buff *skb, struct packet *pkt,
+				 const struct endpoint *src, const struct addr *backend)
 {
-	if (addr_is_group(backend) || addr_is_internal(backend))
+	if (!pkt || !src || !backend || addr_is_group(backend) || addr_is_internal(backend))
 		return -DROP_INTERNAL;
 	if (addr_is_link_local(backend) && !(src->flags & ENDPOINT_LINK_LOCAL))
 		return -DROP_LINK_LOCAL;
@@ -131,11 +131,12 @@ static __always_inline int to_outside(struct __sk_buff *skb, struct packet *pkt,
 /* A socket that connects holds an ICMP error back until it connects once more, after a second; a reset it
  * hears at once.
  */
-static __always_inline int unreachable(const struct packet *pkt, const struct subnet *subnet)
+static __noinline int unreachable(const struct packet *pkt)
 {
-	if (subnet->network == NETWORK_SERVICES && pkt->protocol == IPPROTO_TCP)
-		return -DROP_REFUSED;
-	return -DROP_NO_ENDPOINT;
+	const struct subnet *subnet = pkt ? subnet_find(&pkt->dst) : NULL;
+	bool vip = subnet && subnet->network == NETWORK_SERVICES;
+
+	return vip && pkt->protocol == IPPROTO_TCP ? -DROP_REFUSED : -DROP_NO_ENDPOINT;
 }
 
 /* To an address of ours that no endpoint has: a service is asked, where the hooks of a socket left it
@@ -167,7 +168,6 @@ static __always_inline int to_service(struct __sk_buff *skb, struct packet *pkt,
 static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pkt,
 					const struct endpoint *src)
 {
-	const struct subnet *subnet;
 	int verdict;
 
 	if (addr_is_group(&pkt->dst))
@@ -180,10 +180,9 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 		return -DROP_LINK_LOCAL;
 	if (identity_of(&pkt->dst) == IDENTITY_HOST)
 		return to_host(skb, pkt, src);
-	subnet = subnet_find(&pkt->dst);
-	if (subnet) {
+	if (subnet_find(&pkt->dst)) {
 		verdict = to_service(skb, pkt, src);
-		return verdict == -DROP_NO_ENDPOINT ? unreachable(pkt, subnet) : verdict;
+		return verdict == -DROP_NO_ENDPOINT ? unreachable(pkt) : verdict;
 	}
 	if (src->flags & ENDPOINT_HOST_CLOSED &&
 	    (member_find(&pkt->dst) || !host_forwards(skb, pkt)))

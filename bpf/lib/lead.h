@@ -24,6 +24,8 @@ enum lead {
 struct seek {
 	struct port_key service;
 	struct place backend;
+	__u32 before; /* weights of the slots that were seen */
+	__u32 weight;
 	__u32 found;
 };
 
@@ -31,7 +33,11 @@ static long seek_slot(__u32 slot, struct seek *seek)
 {
 	const struct backend *backend = backend_at(&seek->service, slot);
 
-	if (!backend || !backend_is(backend, &seek->backend))
+	if (!backend)
+		return 0;
+	seek->weight = backend->upto - seek->before;
+	seek->before = backend->upto;
+	if (!backend_is(backend, &seek->backend))
 		return 0;
 	seek->found = 1;
 	return 1;
@@ -52,20 +58,24 @@ static __always_inline struct seek seek_of(const struct flow_key *key, const str
 	return seek;
 }
 
-static __always_inline bool seek_in_vain(struct seek *seek)
+/* `new`: one that gets new connections. */
+static __always_inline bool seek_backend(struct seek *seek, bool new)
 {
 	const struct service *service = bpf_map_lookup_elem(&services, &seek->service);
 
 	if (!service)
-		return true;
-	seek->found = draw_nothing(service);
+		return false;
+	seek->found = seek->before = seek->weight = draw_nothing(service);
 	bpf_loop(service->backends, seek_slot, seek, 0);
-	return !seek->found;
+	return seek->found && (seek->weight || !new);
 }
 
-/* Of a connection to a backend that leaves it is asked with each packet, so that it ends in time. */
+/* Datagrams open nothing, so each may be led elsewhere. Of a connection to a backend that leaves it is
+ * asked with each packet, so that it ends in time.
+ */
 static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow, bool opens)
 {
+	bool new = opens || (key && key->protocol != IPPROTO_TCP);
 	__u32 epoch = epoch_now();
 	struct seek seek;
 
@@ -76,11 +86,11 @@ static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow,
 	if (!flow_container_holds(key, flow))
 		return false;
 	seek = seek_of(key, flow);
-	if (!seek_in_vain(&seek)) {
+	if (seek_backend(&seek, new)) {
 		flow->epoch = epoch;
 		return true;
 	}
-	return key->protocol == IPPROTO_TCP && !opens && leaving_is(&seek.service, &seek.backend);
+	return !new &&leaving_is(&seek.service, &seek.backend);
 }
 
 /* A packet that opens a connection anew, or once more, is led to who gets new ones. */

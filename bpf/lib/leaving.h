@@ -7,7 +7,6 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include "choice.h"
 #include "place.h"
 #include "publication.h"
 
@@ -20,7 +19,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct leaving_key);
-	__type(value, __u64); /* seconds of the kernel's clock */
+	__type(value, __u64); /* nanoseconds of the kernel's clock */
 } leaving SEC(".maps");
 
 static __always_inline bool leaving_is(const struct port_key *service, const struct place *backend)
@@ -28,5 +27,5 @@ static __always_inline bool leaving_is(const struct port_key *service, const str
 	struct leaving_key key = { .service = *service, .backend = *backend };
 	const __u64 *until = bpf_map_lookup_elem(&leaving, &key);
 
-	return until && choice_now() < *until;
+	return until && bpf_ktime_get_coarse_ns() < *until;
 }

@@ -72,7 +72,7 @@ class Shop:
 
     def drain_until(self, gone: Actor, seconds: float) -> None:
         """Connections to who left may go on for so long."""
-        until = (round(time.monotonic() + seconds) % (1 << 64)).to_bytes(8, "little")
+        until = (time.monotonic_ns() + round(seconds * 1e9)).to_bytes(8, "little")
         keys = [
             abi.LeavingKey(
                 port_key(VIP[family], PORT, protocol).pack(),

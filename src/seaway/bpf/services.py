@@ -25,7 +25,7 @@ _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
 _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
-_SECONDS: Final = Struct("=Q")
+_UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
 _NONE: Final = abi.Frontend(_NOBODY, ())
 
@@ -170,12 +170,16 @@ class ServiceTarget:
             for key, of in objects.items()
             if key in before and (places := _places(key, before[key]) - _places(key, of))
         }
-        now = time.monotonic()
+        now = time.monotonic_ns()
+        until = {
+            key: now + round(drain * 1e9) if (drain := self._drain(key, before)) else 0
+            for key in gone
+        }
         self._leaving.update(
             [
                 (
                     abi.LeavingKey(key.pack(), Place(place.addr, place.port).pack()).pack(),
-                    _SECONDS.pack(round(now + self._drain(key, before))),
+                    _UNTIL.pack(until[key]),
                 )
                 for key, places in gone.items()
                 for place in places
