@@ -9,7 +9,6 @@
 #include "lib/arrive_direct.h"
 #include "lib/drop.h"
 #include "lib/fragment.h"
-#include "lib/icmp.h"
 #include "lib/identity.h"
 #include "lib/link.h"
 #include "lib/maglev.h"
@@ -17,6 +16,7 @@
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/published.h"
+#include "lib/refuse.h"
 #include "lib/remote.h"
 #include "lib/shortcut.h"
 

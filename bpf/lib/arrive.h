@@ -12,6 +12,7 @@
 #include "drop.h"
 #include "endpoint.h"
 #include "fragment.h"
+#include "led.h"
 #include "packet.h"
 #include "remote.h"
 #include "rewrite.h"
@@ -21,6 +22,8 @@ static __always_inline bool arrive_is_plain(const struct __sk_buff *skb, const s
 					    const struct remote *src, const struct endpoint *dst)
 {
 	if (pkt->flags & PACKET_FRAGMENT || pkt->ttl <= 1 || !packet_fits(skb, pkt, dst->mtu))
+		return false;
+	if (led_tells(pkt, dst))
 		return false;
 	if (src->flags & REMOTE_HOST && dst->flags & ENDPOINT_HOST_CLOSED)
 		return false;
@@ -33,8 +36,10 @@ static __always_inline int arrive_at_once(struct __sk_buff *skb, const struct pa
 	int err;
 
 	if (dst->flags & ENDPOINT_PUBLISHED)
-		flow_make_way(pkt);
-	err = rewrite_hop(skb, pkt, &dst->mac);
+		flow_make_way(pkt, 0);
+	err = led_back(skb, pkt, dst);
+	if (!err)
+		err = rewrite_hop(skb, pkt, &dst->mac);
 	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
 }
 
@@ -60,5 +65,6 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt,
 	pkt->mtu = dst->mtu;
 	if (!packet_fits(skb, pkt, pkt->mtu))
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : fragment_cut(pkt);
-	return arrive_at_once(skb, pkt, dst);
+	err = led_tells(pkt, dst) ? led_error(skb, pkt) : 0;
+	return err ? err : arrive_at_once(skb, pkt, dst);
 }

@@ -11,20 +11,13 @@
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
 #include "asker.h"
-#include "choice.h"
+#include "asking.h"
 #include "client.h"
 #include "draw.h"
 #include "place.h"
 #include "publication.h"
 #include "service.h"
 #include "serving.h"
-
-/* What becomes of a socket that connects, or of a datagram. */
-enum asking {
-	ASKING_NOBODY, /* of ours: it goes where its owner said */
-	ASKING_BACKEND,
-	ASKING_REFUSED, /* at once: ECONNREFUSED */
-};
 
 /* Of a place that is the host's own: one of its addresses, its loopback, or the unspecified address,
  * which means the loopback.
@@ -46,27 +39,6 @@ static __always_inline enum asking socket_publication(const struct bpf_sock_addr
 	return ASKING_BACKEND;
 }
 
-/* What has no backend is refused; but for a silent one, which is asked in vain: the VIP stays, and
- * `from_endpoint` drops what goes there.
- */
-static __noinline int socket_service(struct draw *draw, const struct service *service, __u64 netns,
-				     __u64 sock)
-{
-	if (!draw || !service)
-		return ASKING_NOBODY;
-	if (service_is_bare(service))
-		return service->flags & SERVICE_SILENT ? ASKING_NOBODY : ASKING_REFUSED;
-	if (choice_find(draw, service, netns, sock))
-		return ASKING_BACKEND;
-	if (!draw_backend(draw, service)) { /* it is changed meanwhile */
-		service = bpf_map_lookup_elem(&services, &draw->service);
-		if (!service || service_is_bare(service) || !draw_backend(draw, service))
-			return ASKING_REFUSED;
-	}
-	choice_keep(draw, service, netns, sock);
-	return ASKING_BACKEND;
-}
-
 /* Whom a place stands for. `sock`: the cookie of one that is not connected. */
 static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const struct place *place,
 					      __u64 sock, struct place *backend, bool *serves)
@@ -83,7 +55,7 @@ static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const s
 					     : ASKING_NOBODY;
 	if (!client_known(netns))
 		return ASKING_NOBODY;
-	asking = socket_service(&draw, service, netns, sock);
+	asking = asking_service(&draw, service, netns, sock);
 	*backend = draw.backend;
 	*serves = true;
 	return asking;

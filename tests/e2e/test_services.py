@@ -200,6 +200,16 @@ def test_containers_and_hosts_are_answered_and_take_the_vip_for_who_answers(scen
             assert (vip, True) == (answerer, name in WEBS), who.name
 
 
+def test_packets_that_no_hook_sees_are_led_to_backends_of_all_hosts(scene, vips):
+    for client in scene.clients:
+        for vip in vips:
+            seen: set[str] = set()
+            while WEBS != seen:
+                name, answerer = ask(client, "raw", vip)
+                assert (vip, True) == (answerer, name in WEBS), client.name
+                seen.add(name)
+
+
 def test_backends_of_all_hosts_are_chosen_on_each_host(scene, vips):
     for who in scene.askers:
         assert WEBS == spread(who, vips[0], 60).keys(), who.name

@@ -16,8 +16,8 @@ from seaway.desired.indexes import INDEXES
 from seaway.desired.network.endpoints import ENDPOINTS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.node_ports import HEALTH_PORTS
-from seaway.desired.transport.services import SERVICES
-from seaway.facts import Facts
+from seaway.desired.transport.services import SERVICES, judged
+from seaway.facts import Facts, View
 from seaway.model.addresses import Address, mapped, unmapped
 from seaway.model.facts import Attached, Endpoint, Host, Network, Path, Peer, Value
 from seaway.model.services import (
@@ -70,7 +70,7 @@ def facts_of(*facts: Value) -> Facts:
 def learn(made: Facts, *facts: Value) -> None:
     for fact in facts:
         if isinstance(fact, Endpoint) and fact.host != "h":
-            made.change(Distant, fact.id, distant(fact))
+            made.change(Distant, fact_key(distant(fact)), distant(fact))
         elif isinstance(fact, Path):
             made.change(Path, fact.host, fact)
         elif isinstance(fact, Peer | Host):
@@ -121,6 +121,18 @@ def test_each_port_of_each_address_leads_to_what_is_selected_in_its_family() -> 
         key(VIP, 53, 17): ["10.0.0.1 5353", "10.0.0.2 5353", "10.0.0.3 5353"],
         key(VIP6, 53, 17): ["fd00::1 5353", "fd00::2 5353"],
     } == {k: places(v) for k, v in found.items()}
+
+
+def test_endpoints_of_two_hosts_may_have_one_id() -> None:
+    here, there = endpoint(1), replace(endpoint(2, "p"), id=endpoint(1).id)
+    third = replace(endpoint(3, "q"), id=here.id, ready=False)
+    known = (PEER, PATH, Peer(name="q", addresses=()), Path(host="q", via="q"))
+    made = facts_of(service(), here, there, third, *known)
+    assert ["10.0.0.1 8080", "10.0.0.2 8080"] == places(derived(made)[key()])
+    found = {one.candidate.host: one.lost for one in judged(service(), View(made))}
+    assert {"h": "", "p": "", "q": "it is not ready"} == found
+    made.change(Distant, fact_key(distant(there)), None)
+    assert ["10.0.0.1 8080"] == places(derived(made)[key()])
 
 
 def test_all_labels_of_a_selector_are_asked_for() -> None:
@@ -300,8 +312,6 @@ def kind_and_key(fact: Any) -> tuple[type, Hashable]:
     match fact:
         case Path(host=name) | Peer(name=name) | Host(name=name):
             return type(fact), name
-        case Distant(id=id_):
-            return Distant, id_
     return type(fact), fact_key(fact)
 
 

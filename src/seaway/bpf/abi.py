@@ -42,6 +42,8 @@ MAPS: Final = (
     "turns",
     "affinities",
     "associations",
+    "leaving",
+    "led",
     "scratches",
     "trains",
     "ways",
@@ -51,6 +53,7 @@ ENDPOINT_OPEN: Final = 1
 ENDPOINT_HOST_CLOSED: Final = 2
 ENDPOINT_LINK_LOCAL: Final = 4
 ENDPOINT_PUBLISHED: Final = 8
+NETWORK_SERVICES: Final = 0xFFFFFFFF
 REMOTE_OPEN: Final = 1
 REMOTE_HOST: Final = 2
 REMOTE_LATENCY: Final = 4
@@ -296,6 +299,15 @@ class MaglevPart(Record):
 
     c_name, c_format = "maglev_part", "=256s"
     slots: bytes  # a u16 each
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingKey(Record):
+    """bpf/lib/leaving.h: a backend that left its service a moment ago."""
+
+    c_name, c_format = "leaving_key", "=20s20s"
+    service: bytes  # a port key
+    backend: bytes  # a place
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ STATE: Final = frozenset(
     (
         *("flows", "inner_flows", "epochs", "budgets", "fragments", "dead"),
         *("sockets", "datagrams", "serving", "turns", "affinities", "associations"),
+        *("leaving", "led"),
     )
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"

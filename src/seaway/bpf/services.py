@@ -4,10 +4,13 @@ with all its backends, and Maglev's table of those.
 An agent without memory knows them for its own by their pins. A program may look between any two
 writes, and an agent may die there: a slot is there before the table that names it and the count
 that says so, and goes after both, the last one first; a table is there as long as it is asked for.
+Of a backend that leaves it is said before until when its connections may go on: of those that are
+led packet by packet (bpf/lib/fallback.h) nobody else knows.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +19,8 @@ from struct import Struct
 from typing import Final
 
 from seaway.bpf import abi
+from seaway.bpf.askers import Place
+from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
 
@@ -23,9 +28,11 @@ _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
 _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
+_UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
 _PART: Final = 2 * abi.MAGLEV_PART  # bytes
 _TORN: Final = b"torn"  # of a table parts are missing
+_NONE: Final = abi.Frontend(_NOBODY, ())
 
 Frontends = Mapping[abi.PortKey, abi.Frontend]
 # A port of a VIP, what is no backend of it any more, and in how many seconds connections may end.
@@ -42,6 +49,8 @@ class ServiceTarget:
         self._backends = Table(plane.maps["backends"])
         self._tables = Tables(Table(plane.maps["maglev"]))
         self._turns = Table(plane.maps["turns"])
+        self._leaving = Table(plane.maps["leaving"])
+        self._epoch = Epoch(plane.maps["epochs"])
         self._left = left
         self._drains: dict[abi.PortKey, float] = {}  # of those that this agent put
         self._read = b""  # a digest of what was read last
@@ -73,6 +82,8 @@ class ServiceTarget:
 
     def put(self, objects: Frontends) -> dict[abi.PortKey, OSError]:
         before = self.look(objects.keys())
+        self._drains |= {key: of.drain for key, of in objects.items()}
+        gone = self._gone(before, objects)
         loose = {key: self._loose.pop(key) for key in objects if key in self._loose}
         failed = self._count(_shrinking(before, objects))
         failed |= self._fill(before, _others(objects, failed))
@@ -86,13 +97,12 @@ class ServiceTarget:
             for key, of in objects.items()
             if key not in failed
         )
-        for key in objects.keys() - failed.keys():
-            self._drains[key] = objects[key].drain
-            self._tell(key, before, objects[key])
+        self._tell({key: places for key, places in gone.items() if key not in failed}, before)
         return failed
 
     def delete(self, keys: set[abi.PortKey]) -> dict[abi.PortKey, OSError]:
         before = self.look(keys)
+        lost = self._gone(before, dict.fromkeys(keys, _NONE))
         packed = {key.pack(): key for key in keys}
         failed = {packed[k]: e for k, e in self._services.delete(list(packed)).items()}
         gone = keys - failed.keys()
@@ -102,8 +112,8 @@ class ServiceTarget:
             for key in gone
         )
         self._turns.delete([key.pack() for key in gone])
+        self._tell({key: places for key, places in lost.items() if key in gone}, before)
         for key in gone:
-            self._tell(key, before, None)
             self._drains.pop(key, None)
         return failed
 
@@ -175,12 +185,38 @@ class ServiceTarget:
         """What stays behind is seen when all is read next, and emptied then."""
         self._backends.delete([key for keys in slots for key in keys])
 
-    def _tell(self, key: abi.PortKey, before: Frontends, now: abi.Frontend | None) -> None:
-        if key not in before:
-            return
-        gone = _places(key, before[key]) - (_places(key, now) if now else set())
+    def _drain(self, key: abi.PortKey, before: Frontends) -> float:
+        return self._drains.get(key, before[key].drain)
+
+    def _gone(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, set[abi.PortKey]]:
+        """Who leaves; until when they may still be spoken with is written now."""
+        gone = {
+            key: places
+            for key, of in objects.items()
+            if key in before and (places := _places(key, before[key]) - _places(key, of))
+        }
+        now = time.monotonic_ns()
+        until = {
+            key: now + round(drain * 1e9) if (drain := self._drain(key, before)) else 0
+            for key in gone
+        }
+        self._leaving.update(
+            [
+                (
+                    abi.LeavingKey(key.pack(), Place(place.addr, place.port).pack()).pack(),
+                    _UNTIL.pack(until[key]),
+                )
+                for key, places in gone.items()
+                for place in places
+            ]
+        )
+        return gone
+
+    def _tell(self, gone: Mapping[abi.PortKey, set[abi.PortKey]], before: Frontends) -> None:
         if gone:
-            self._left(key, gone, self._drains.get(key, before[key].drain))
+            self._epoch.end()
+        for key, places in gone.items():
+            self._left(key, places, self._drain(key, before))
 
 
 class Tables:

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from seaway import admission, node_ports
 from seaway.bpf.abi import PortKey
+from seaway.converge import Key
 from seaway.desired.transport.backends import of_endpoint
 from seaway.desired.transport.services import Judged, judged
-from seaway.errors import Invalid, NotFound, Unavailable
+from seaway.errors import Conflict, Invalid, NotFound, Unavailable
 from seaway.facts import View
 from seaway.intents.objects import ObjectIntents, changed_records, keys_of, there_already
 from seaway.model import service_forms
@@ -34,6 +35,8 @@ from seaway.model.requests import (
     request_of,
 )
 from seaway.model.services import Distant, EndpointSlice, Service
+
+_TOLD = 5  # of a long list
 
 
 class ServiceIntents(ObjectIntents):
@@ -91,7 +94,7 @@ class ServiceIntents(ObjectIntents):
         if not given:
             raise Invalid("nothing to change was given", "expected e.g. ready or weight")
         endpoint = await self.decide(lambda: self._update_endpoint(ref, given))
-        await self.convergence.settle()
+        await self.convergence.settle(self._keys_about(endpoint))
         return endpoint
 
     async def _update_endpoint(self, ref: str, given: dict[str, object]) -> Endpoint:
@@ -100,6 +103,15 @@ class ServiceIntents(ObjectIntents):
         service_forms.check_port_names(endpoint.port_names)
         await self.records.commit([endpoint])
         return endpoint
+
+    def _keys_about(self, endpoint: Endpoint) -> list[Key]:
+        """What of this host's kernel may be otherwise by it: that of services that select it."""
+        return [
+            key
+            for service in self.facts.where(Service, "network", endpoint.network)
+            if service.selector and service.selector.items() <= endpoint.labels.items()
+            for key in keys_of(service)
+        ]
 
     # Drain
 
@@ -123,7 +135,9 @@ class ServiceIntents(ObjectIntents):
         """As every host says."""
         service = self._service(ref)
         backend = self._backend(service, name)
-        path = f"/v1/services/{service.network}%2F{service.name}/serving/{backend.id}"
+        path = (
+            f"/v1/services/{service.network}%2F{service.name}/serving/{backend.host}%2F{backend.id}"
+        )
         told = await self.ask_all(self.facts.all(Peer), path, Serving)
         answers = [answer for answer in told.values() if isinstance(answer, Serving)]
         here = self.connections_to(ref, name).connections
@@ -137,7 +151,7 @@ class ServiceIntents(ObjectIntents):
         )
 
     def connections_to(self, ref: str, name: str) -> Serving:
-        """What sockets of this host have to one backend, by its name or id."""
+        """What sockets of this host have to one backend."""
         service = self._service(ref)
         candidate = of_endpoint(self._backend(service, name))
         keys = {
@@ -149,12 +163,17 @@ class ServiceIntents(ObjectIntents):
         return Serving(connections=sum(map(self.surroundings.connections, keys)))
 
     def _backend(self, service: Service, name: str) -> Endpoint | Distant:
-        """Of all that its selector finds, or that are meant by its slices."""
+        """Of all of its network, by name, id or HOST/ID: who has the name before who has the id."""
         everybody: list[Endpoint | Distant] = [*self.facts.all(Endpoint)]
         everybody += self.facts.all(Distant)
-        for endpoint in everybody:
-            if endpoint.network == service.network and name in (endpoint.name, endpoint.id):
-                return endpoint
+        able = [e for e in everybody if e.network == service.network]
+        found = [e for e in able if name in (e.name, f"{e.host}/{e.id}")]
+        found = found or [e for e in able if name == e.id]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = ", ".join(f"{e.host}/{e.id}" for e in found[:_TOLD])
+            raise Conflict(f"'{name}' means several endpoints: {several}", "give HOST/ID")
         raise NotFound(
             f"network '{service.network}' has no endpoint '{name}'",
             f"see: seaway service inspect {service.network}/{service.name}",

@@ -123,7 +123,9 @@ class EndpointSlice(Value):
 
 
 class Distant(Value, gc=False):
-    """An endpoint of another host, as far as services and names need it. Key: its id."""
+    """An endpoint of another host, as far as services and names need it. Key: `<host>/<id>`, as its
+    id is its host's alone.
+    """
 
     id: str
     name: str

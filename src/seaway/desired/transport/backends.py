@@ -27,7 +27,7 @@ from seaway.model.services import (
 class Candidate(msgspec.Struct, frozen=True, gc=False):
     """What may be a backend, with all that a choice looks at."""
 
-    id: str  # of an endpoint; of a slice, its name and which of its endpoints
+    id: str  # of an endpoint on its host; of a slice, its name and which of its endpoints
     name: str
     host: str  # where it is; empty: not on a host of the cluster, as far as it was told
     v4: bytes = b""  # as maps have them; empty: it has none
@@ -43,6 +43,11 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     for_zones: tuple[str, ...] = ()
     for_hosts: tuple[str, ...] = ()
     failing: str = ""  # the check of its service, and why
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells it from all others."""
+        return self.host, self.id
 
     def address(self, family: int) -> bytes:
         return self.v4 if family == 4 else self.v6

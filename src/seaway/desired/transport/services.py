@@ -124,7 +124,7 @@ def _as_checked(service: Service, found: list[Candidate], view: View) -> list[Ca
         view.parts(Health, FAILING, (service.network, service.name))
     )
     lost = f"it has no port '{port.target}' to be asked at"
-    whys = [bad.get((c.host, c.id), "") if c.port(port) else lost for c in found]
+    whys = [bad.get(c.place, "") if c.port(port) else lost for c in found]
     return [failed(c, why) if why else c for c, why in zip(found, whys, strict=True)]
 
 
@@ -242,7 +242,7 @@ def judged(service: Service, view: View, *, first: bool = False) -> list[Judged]
     """All that may be backends, as this host sees them; `first`: for one port and family alone."""
     if service.external_name:
         return []
-    found = sorted(candidates(service, view), key=lambda c: c.id)
+    found = sorted(candidates(service, view), key=lambda c: (c.id, c.host))
     families = [address.version for address in service.addresses]
     if not families:
         families = [family for family in (4, 6) if any(c.address(family) for c in found)]
@@ -262,9 +262,9 @@ def _judge(
     lacks = [lack(candidate, family, port) for candidate in found]
     able = [candidate for candidate, lost in zip(found, lacks, strict=True) if not lost]
     by = rules(service, service.internal_policy, able, view)
-    chosen = {candidate.id for candidate in choose(able, by)}
+    chosen = {candidate.place for candidate in choose(able, by)}
     for candidate, lost in zip(found, lacks, strict=True):
-        if candidate.id in chosen:
+        if candidate.place in chosen:
             yield Judged(port, family, candidate, "", why(candidate, by))
         else:
             yield Judged(port, family, candidate, lost or why_not(candidate, by))
