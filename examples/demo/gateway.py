@@ -72,9 +72,13 @@ def in_turn(backends: list[list[str]]) -> Callable[[], Iterator[Where]]:
 
 
 def by_name(name: str) -> Iterator[Where]:
-    while True:
+    """Looked up for each, also after a failure to."""
+
+    def one() -> Where:
         found = socket.getaddrinfo(name, SERVICE_PORT, type=socket.SOCK_STREAM)
-        yield random.choice(found)[4][:2]
+        return random.choice(found)[4][:2]
+
+    return iter(one, None)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -139,7 +139,8 @@ class Site:
         """
         labels = [{"key": "app", "value": name.partition("-")[0]}]
         self.engine.use({"type": "seaway", "network": network, "args": {"cni": {"labels": labels}}})
-        self.host.write(RESOLV, f"nameserver {names.RESOLVER4}\nsearch {network}.seaway\n")
+        if not self.addresses:  # once: those that have it mounted would see it half written
+            self.host.write(RESOLV, f"nameserver {names.RESOLVER4}\nsearch {network}.seaway\n")
         mounted = {HERE: "/app", RESOLV: "/etc/resolv.conf"}
         mounts = (f"--mount=type=bind,src={s},dst={d},options=rbind:ro" for s, d in mounted.items())
         self.engine.run(name, self.image, *command, options=tuple(mounts))
