@@ -32,6 +32,7 @@
 #include "lib/scratch.h"
 #include "lib/service.h"
 #include "lib/settings.h"
+#include "lib/shaper.h"
 
 /* The source is no endpoint of the sender's container: say what it may have been instead. */
 static __always_inline int refuse_source(struct __sk_buff *skb, const struct packet *pkt)
@@ -78,7 +79,7 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 	if (dst->flags & ENDPOINT_PUBLISHED)
 		flow_make_way(pkt);
 	err = rewrite_hop(skb, pkt, &dst->mac);
-	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+	return err ? err : endpoint_enter(dst);
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
@@ -167,6 +168,16 @@ static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
 	return remote ? to_remote(skb, pkt, src, remote) : to_elsewhere(skb, pkt, src);
 }
 
+/* By the rate of the device that it came by: its source may be another one's of the container. */
+static __always_inline int wait(struct __sk_buff *skb, const struct endpoint *src)
+{
+	const struct endpoint *sender = src;
+
+	if (src->ifindex != skb->ifindex)
+		sender = interface_find(skb->ifindex);
+	return sender ? shaper_out(skb, sender) : NOT_SHAPED;
+}
+
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 {
 	const struct endpoint *src;
@@ -182,6 +193,9 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	src = endpoint_find(&pkt->src);
 	err = check_source(skb, pkt, src);
 	if (err)
+		return err;
+	err = wait(skb, src);
+	if (err != NOT_SHAPED)
 		return err;
 	if (pkt->flags & PACKET_FRAGMENT) {
 		err = fragment_follow(pkt);

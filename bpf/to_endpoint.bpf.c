@@ -18,6 +18,7 @@
 #include "lib/remote.h"
 #include "lib/resolver.h"
 #include "lib/rewrite.h"
+#include "lib/shaper.h"
 #include "lib/tunnel.h"
 
 /* What came from another host's endpoint by the overlay, and had to be cut. */
@@ -80,7 +81,7 @@ static __always_inline int decide(struct __sk_buff *skb)
 			return err;
 	}
 	err = rewrite_receiver(skb, &dst->mac);
-	return err ? err : TC_ACT_OK;
+	return err ? err : shaper_enter(dst);
 }
 
 SEC("tc")

@@ -29,8 +29,10 @@ from seaway.desired.network.overlay import (
     VXLAN,
 )
 from seaway.desired.network.ports import RESERVED
+from seaway.desired.network.shapers import SHAPED, SHAPERS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
+from seaway.desired.transport.limits import LIMITS
 from seaway.desired.transport.naming import ASKERS, NAMES
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 from seaway.desired.transport.services import SERVICES
@@ -47,6 +49,7 @@ DERIVATIONS = (
     MASQUERADE,
     ACCEPTS,
     LINKS,
+    SHAPERS,
     VXLAN,
     TUNNELS,
     UNDERLAYS,
@@ -54,10 +57,12 @@ DERIVATIONS = (
     NEXT_HOPS,
     PATHS,
     REMOTES,
+    SHAPED,
     INTERFACES,
     ENDPOINTS,
     PUBLICATIONS,
     ORIGINS,
+    LIMITS,
     CLIENTS,
     SERVICES,
     ATTACHMENTS,

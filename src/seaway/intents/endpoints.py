@@ -165,6 +165,7 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
         container = request.container or _unnamed(here)
         mtu = request.mtu or network.mtu
         admission.mtu(mtu, {a.version for a in addresses})
+        admission.flow_control(request, mtu)
         return Endpoint(
             id=endpoint_id(container, request.interface),
             name=request.name or short_name(container),
@@ -186,6 +187,12 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
             ports=request.ports,
             port_names=request.port_names,
             weight=request.weight,
+            limit_connections=request.limit_connections,
+            limit_rate=request.limit_rate,
+            ingress_rate=request.ingress_rate,
+            ingress_burst=request.ingress_burst,
+            egress_rate=request.egress_rate,
+            egress_burst=request.egress_burst,
             door=request.door,
             door_network=request.door_network,
             identity=IDENTITY_FIRST,

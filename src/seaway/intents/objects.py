@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from seaway import admission, vips
 from seaway.converge import Key
+from seaway.desired.transport.limits import numbers_of
 from seaway.desired.transport.naming import told_of
 from seaway.desired.transport.services import Judged, judged, places_of
 from seaway.errors import Conflict, Invalid, NotFound
@@ -53,7 +54,8 @@ class Done:
 
 def keys_of(service: Service) -> list[Key]:
     """What of this host's kernel, and of its resolver's file, is there for it."""
-    return [*told_of(service), *(("services", place) for place in places_of(service))]
+    limits = (("limits", number) for number in numbers_of(service))
+    return [*told_of(service), *limits, *(("services", place) for place in places_of(service))]
 
 
 @dataclass

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from seaway import admission
 from seaway.bpf.abi import PortKey
 from seaway.desired.transport.backends import of_endpoint
+from seaway.desired.transport.limits import service_number
 from seaway.desired.transport.services import Judged, judged
 from seaway.errors import Invalid, NotFound, Unavailable
 from seaway.facts import View
@@ -47,7 +48,8 @@ class ServiceIntents(ObjectIntents):
         service = self._service(ref)
         backends = tuple(_backend(one) for one in judged(service, View(self.facts)))
         report = self._service_report(service)
-        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends)
+        use = self.surroundings.use(service_number(service))
+        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends, use=use)
 
     def slices(self, network: str | None = None) -> list[EndpointSlice]:
         if network is not None:
@@ -89,6 +91,7 @@ class ServiceIntents(ObjectIntents):
         endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **given)
         service_forms.check_weight(endpoint.weight)
         service_forms.check_port_names(endpoint.port_names)
+        admission.flow_control(endpoint, endpoint.mtu)
         await self.records.commit([endpoint])
         return endpoint
 

@@ -1,7 +1,7 @@
 """Kubernetes-shaped manifests: Service v1 and EndpointSlice discovery.k8s.io/v1, as they are read.
 
 `metadata.namespace` is our network. What Kubernetes has no word for is an annotation of ours,
-`seaway.dev/<knob>`: algorithm, drain and check of a service, weight of a slice's endpoints
+`seaway.dev/<knob>`: algorithm, drain, check and limits of a service, weight of a slice's endpoints
 (one for all, or one for each: `1,2,5`). Other labels and annotations are allowed, and not kept.
 """
 
@@ -18,6 +18,7 @@ from seaway.model.addresses import Address, parse_address
 from seaway.model.checks import NONE, parse_check
 from seaway.model.documents import documents, short
 from seaway.model.durations import parse_duration
+from seaway.model.limits import parse_connections, parse_rate
 from seaway.model.manifest_shapes import (
     AFFINITY_DEFAULT,
     OUTSIDE,
@@ -130,7 +131,7 @@ def _service(given: ServiceShape) -> NewService:
     forms.check_network(meta.namespace)
     _check_type(spec)
     _check_foreign(meta)
-    knobs = _knobs(meta, {"algorithm", "check", "drain"})
+    knobs = _knobs(meta, {"algorithm", "check", "drain", "limit-connections", "limit-rate"})
     addresses, headless = _addresses(spec)
     made = NewService(
         name=meta.name,
@@ -149,6 +150,8 @@ def _service(given: ServiceShape) -> NewService:
         publish_not_ready=spec.publish_not_ready_addresses,
         drain=_seconds(knobs["drain"]) if "drain" in knobs else DRAIN,
         check=parse_check(knobs.get("check", NONE)),
+        limit_connections=parse_connections(knobs.get("limit-connections", "0")),
+        limit_rate=parse_rate(knobs.get("limit-rate", "0")),
     )
     service_forms.check_service(made)
     return made

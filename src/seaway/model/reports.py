@@ -61,6 +61,7 @@ class Status(Value):
     refused: tuple[Refused, ...] = ()
     store_lost: str = ""  # why the records cannot be had now; empty: they can
     unsent: int = 0  # records of this host's that are not in the store yet
+    limited: int = 0  # connections that were refused by limits
 
 
 class HostReport(Value):
@@ -238,8 +239,17 @@ class ServiceReport(Value):
     warnings: tuple[str, ...] = ()
 
 
+class Use(Value):
+    """What is used of a limit of connections, on this host."""
+
+    open: int = 0
+    full: int = 0  # refused, as too many were open
+    fast: int = 0  # refused, as too many were opened
+
+
 class ServiceDetail(ServiceReport):
     backends: tuple[BackendReport, ...] = ()
+    use: Use = Use()  # of its limit
 
 
 class Serving(Value):

@@ -56,6 +56,8 @@ class Service(Value):
     publish_not_ready: bool = False
     drain: float = 30.0  # seconds in which connections to a backend that goes may end
     check: Check = Check()
+    limit_connections: int = 0  # at once, from each host; 0: as many as one likes
+    limit_rate: int = 0  # likewise: new ones in a second
 
 
 class Health(Value):

@@ -25,6 +25,7 @@ from seaway.desired.transport.backends import (
     why,
     why_not,
 )
+from seaway.desired.transport.limits import service_number
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import mapped
 from seaway.model.facts import Endpoint, Host, Path, Peer
@@ -173,6 +174,7 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
             affinity=service.affinity,
             algorithm=_ALGORITHMS[service.algorithm],
             flags=flags,
+            limit=service_number(service),
         ),
         backends,
         service.drain,
