@@ -9,7 +9,9 @@
 #include "lib/drop.h"
 #include "lib/shaper.h"
 
-#define FOR_THIS_HOST 0 /* PACKET_HOST, of linux/if_packet.h */
+/* PACKET_HOST and PACKET_OTHERHOST, of linux/if_packet.h. */
+#define FOR_THIS_HOST 0
+#define FOR_ANOTHER   3
 
 static __always_inline int decide(struct __sk_buff *skb)
 {
@@ -17,11 +19,12 @@ static __always_inline int decide(struct __sk_buff *skb)
 
 	if (!shaper)
 		return -DROP_UNKNOWN_DEVICE;
+	if (skb->pkt_type != FOR_ANOTHER)
+		return -DROP_MULTICAST; /* the host's own: it tells of groups on every device */
 	if (skb->ifindex == shaper->into) {
 		skb->mark = SHAPER_MARK;
 		return bpf_redirect(shaper->endpoint, BPF_F_INGRESS);
 	}
-	/* Its MAC is the container's: the pair's end took it for another host's. */
 	if (bpf_skb_change_type(skb, FOR_THIS_HOST))
 		return -DROP_UNKNOWN_DEVICE;
 	return bpf_redirect_peer(shaper->endpoint, 0);

@@ -47,7 +47,7 @@ def port_key(address: str, port: int, protocol: int) -> abi.PortKey:
     return abi.PortKey(mapped(ip_address(address)), port.to_bytes(2, "big"), protocol)
 
 
-def frontend(
+def frontend(  # noqa: PLR0913, PLR0917, a service is all of this
     places: Sequence[tuple[str, int]],
     weights: Sequence[int] = (),
     algorithm: int = abi.SERVICE_RANDOM,

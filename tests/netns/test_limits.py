@@ -1,5 +1,6 @@
-"""Limits of connections: of a service, fair between its clients, and of what an endpoint opens. Real
-sockets under the hooks; those of datagrams connect without a packet.
+"""Limits of connections: of a service, fair between its clients, and of what an endpoint opens.
+
+Real sockets under the hooks; those of datagrams connect without a packet.
 """
 
 from __future__ import annotations

@@ -44,11 +44,9 @@ class ShaperTarget:
         self._rtnl.close()
 
     def read(self) -> dict[str, Shaper]:
-        found = {}
-        for link, ends in _listed(self._rtnl):
-            shaper = self._read(link, ends)
-            if shaper:
-                found[link] = shaper
+        listed = dict(_listed(self._rtnl))
+        queues = dict(self._queues()) if listed else {}
+        found = {link: self._read(link, queues) for link in listed}
         for link in self._told.keys() - found.keys():
             self._note(link, 0, 0)
         return found
@@ -92,26 +90,24 @@ class ShaperTarget:
         into, out = found
         return (into, out) if (into.peer, out.peer) == (out.ifindex, into.ifindex) else None
 
-    def _read(self, link: str, ends: list[wire.LinkEntry]) -> Shaper | None:
+    def _queues(self) -> Iterator[tuple[int, Shaping]]:
+        """By the numbers of their devices."""
+        for body in self._rtnl.dump(*qdisc.list_qdiscs()):
+            if told := qdisc.parse_tbf(body):
+                yield told
+
+    def _read(self, link: str, queues: Mapping[int, Shaping]) -> Shaper:
         pair = self._ends(link)
         if pair is None:
-            return Shaper(link, 0, None, None, whole=False) if ends else None
+            return Shaper(link, 0, None, None, whole=False)
         into, out = pair
         self._note(link, into.ifindex, out.ifindex)
         whole = into.mtu == out.mtu and all(self._works(end) for end in pair)
-        return Shaper(link, into.mtu, self._shaping(into), self._shaping(out), whole)
+        return Shaper(link, into.mtu, queues.get(into.ifindex), queues.get(out.ifindex), whole)
 
     def _works(self, end: wire.LinkEntry) -> bool:
         number = self._filters.standing(end.ifindex, _HOOK)
         return bool(end.flags & wire.UP) and number == self._program.id
-
-    def _shaping(self, end: wire.LinkEntry) -> Shaping | None:
-        try:
-            return qdisc.parse_tbf(self._rtnl.get(*qdisc.get_root(end.ifindex)))
-        except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ENODEV}:
-                raise
-            return None
 
     def _put(self, link: str, wanted: Shaper) -> None:
         with ExitStack() as undo:
@@ -153,8 +149,8 @@ class ShaperTarget:
             self._rtnl.one(wire.change_mtu(end.ifindex, mtu))
         if shaping:
             self._rtnl.one(qdisc.put_tbf(end.ifindex, shaping))
-        elif self._shaping(end):
-            self._rtnl.one(qdisc.delete_root(end.ifindex))
+        else:
+            self._rtnl.request([qdisc.delete_root(end.ifindex)])  # if there is one of ours
         for error in self._filters.attach(end.ifindex, {_HOOK: self._program}).values():
             raise error
         self._rtnl.one(wire.set_flags(end.ifindex, wire.UP | wire.NOARP))

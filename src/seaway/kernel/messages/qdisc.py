@@ -42,17 +42,19 @@ def delete_root(ifindex: int) -> Request:
     return Request(RTM_DELQDISC, 0, _HEAD.pack(0, ifindex, 0, _ROOT, 0))
 
 
-def get_root(ifindex: int) -> tuple[int, bytes]:
-    """The arguments of `Rtnl.get`."""
-    return RTM_GETQDISC, _HEAD.pack(0, ifindex, 0, _ROOT, 0)
+def list_qdiscs() -> tuple[int, bytes]:
+    """The arguments of `Rtnl.dump`: of all devices. Of one, whoever asks for its root hears nothing
+    at all where that is the kernel's own.
+    """
+    return RTM_GETQDISC, _HEAD.pack(0, 0, 0, 0, 0)
 
 
-def parse_tbf(body: bytes) -> Shaping | None:
-    """None: the queue is of another kind."""
-    unpack(_HEAD, body)
+def parse_tbf(body: bytes) -> tuple[int, Shaping] | None:
+    """Of which device; None: it is of another kind, or not the device's own queue."""
+    _family, ifindex, _handle, parent, _info = unpack(_HEAD, body)
     found = attributes(body, _HEAD.size)
-    if found.get(_KIND, b"") != _TBF:
+    if found.get(_KIND, b"") != _TBF or parent != _ROOT:
         return None
     parameters = attributes(found.get(_OPTIONS, b"")).get(_PARAMETERS, b"")
     *_, rate, limit, burst, _ = unpack(_QUEUE, parameters)
-    return Shaping(rate=rate, burst=burst, queue=limit)
+    return ifindex, Shaping(rate=rate, burst=burst, queue=limit)
