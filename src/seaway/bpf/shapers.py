@@ -2,8 +2,8 @@
 and our program behind both (bpf/lib/shaper.h). Nothing of the host's goes by them.
 
 An agent without memory knows its own by three marks together: the name begins as
-`names.shaper_names` makes it, the kind is veth, and the MAC is that of all shapers. A pair goes as a
-whole: what fails while it is made takes it away again, and what is not as it should be is made anew.
+`names.shaper_names` makes it, the kind is veth, and the MAC is that of all shapers. Half a pair is
+never left: what fails while it is made takes it away again.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from seaway import admission
 from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.desired.network.networks import TABLE
+from seaway.desired.transport.limits import client_number
 from seaway.desired.transport.naming import told_keys
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
 from seaway.intents.checks import CheckIntents
@@ -62,6 +63,7 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
                 for (device, reason), n in sorted(counted.items())
                 if device == ifindex
             ),
+            use=self.surroundings.use(client_number(endpoint.netns_cookie)),
         )
 
     def named(self, network: str, name: str) -> bool:

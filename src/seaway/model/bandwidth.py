@@ -52,6 +52,13 @@ def check_bandwidth(way: str, rate: int, burst: int, mtu: int = 0) -> None:
         )
 
 
+def told(way: str, rate: int, burst: int) -> str:
+    """Of one way; empty: it is not limited."""
+    if not rate:
+        return ""
+    return f"{way} {written(rate)}/s" + (f" (burst {written(burst)})" if burst else "")
+
+
 def written(bits: int) -> str:
     """As people read it, and as `parse_bits` reads it."""
     for unit in ("gbit", "mbit", "kbit"):

@@ -122,6 +122,14 @@ class NewTokenReport(Value):
     addresses: tuple[Address, ...]  # of this host, where another one may ask to join
 
 
+class Use(Value):
+    """What is used of a limit of connections, on this host."""
+
+    open: int = 0
+    full: int = 0  # refused, as too many were open
+    fast: int = 0  # refused, as too many were opened
+
+
 class EndpointReport(Value):
     """An endpoint and what its data plane counted."""
 
@@ -129,6 +137,7 @@ class EndpointReport(Value):
     link: str
     ifindex: int  # 0: the link is not there (yet)
     drops: tuple[Drops, ...]
+    use: Use = Use()  # of its container's limit of connections
 
 
 class NetworkMade(Network):
@@ -237,14 +246,6 @@ class ServiceReport(Value):
     known: int  # endpoints that are selected, or named by slices
     chosen: int  # of those, as many as get new connections to its first port
     warnings: tuple[str, ...] = ()
-
-
-class Use(Value):
-    """What is used of a limit of connections, on this host."""
-
-    open: int = 0
-    full: int = 0  # refused, as too many were open
-    fast: int = 0  # refused, as too many were opened
 
 
 class ServiceDetail(ServiceReport):
