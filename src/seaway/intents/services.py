@@ -88,6 +88,9 @@ class ServiceIntents(ObjectIntents):
         return endpoint
 
     async def _update_endpoint(self, ref: str, given: dict[str, object]) -> Endpoint:
+        for way in ("ingress", "egress"):
+            if given.get(f"{way}_rate") == 0:
+                given = {f"{way}_burst": 0} | given  # of no rate there is none
         endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **given)
         service_forms.check_weight(endpoint.weight)
         service_forms.check_port_names(endpoint.port_names)
