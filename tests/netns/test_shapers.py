@@ -32,6 +32,7 @@ from waiting import wait
 
 RATE = 10_000_000  # bits a second
 SECONDS = 1.5
+TRIES = 10
 FEW = 10_000  # bytes: the kernel tells of groups on every device
 SHAPER_MARK = 0x53575901
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -149,10 +150,15 @@ def sent_apart(sender: Container, receiver: Container, family: int = 4) -> float
 @pytest.mark.parametrize("way", ["into", "out"])
 @pytest.mark.parametrize("send", [streamed, sent_apart])
 def test_what_arrives_is_the_rate(scene, send: Callable[..., float], way):
-    """Above it, no more than a burst adds. How far below depends on what else the machine does."""
+    """Never more, but for a burst. How much less depends on what else the machine does."""
     ends = (scene.bert, scene.anna) if way == "into" else (scene.anna, scene.bert)
-    found = send(*ends)
-    assert 0.6 * RATE < found < 1.1 * RATE
+    found = 0.0
+    for _ in range(TRIES):
+        found = max(found, send(*ends))
+        assert found < 1.1 * RATE
+        if found > 0.8 * RATE:
+            break
+    assert found > 0.8 * RATE
 
 
 def test_what_the_host_sends_is_limited_too(scene):
@@ -225,8 +231,6 @@ def test_what_somebody_took_away_is_put_back(scene):
     ):
         scene.host.place.shell(damage)
         assert whole != scene.host.place.run(scene.target.read), damage
-        if "address" in damage:  # it is nobody's of ours any more, and in the way
-            scene.host.place.shell(f"ip link del {into}")
         assert {} == scene.host.place.run(scene.target.put, whole)
         assert whole == scene.host.place.run(scene.target.read), damage
     scene.enter(RATE, RATE)

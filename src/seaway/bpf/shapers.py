@@ -37,6 +37,7 @@ class ShaperTarget:
         self._program = plane.programs[SHAPER_HOOKS[_HOOK]]
         self._tell = tell
         self._told: dict[str, tuple[int, int]] = {}
+        self._looked = False
         self._rtnl = Rtnl()
         self._filters = Classifier(self._rtnl)
 
@@ -44,11 +45,13 @@ class ShaperTarget:
         self._rtnl.close()
 
     def read(self) -> dict[str, Shaper]:
-        listed = dict(_listed(self._rtnl))
-        queues = dict(self._queues()) if listed else {}
-        found = {link: self._read(link, queues) for link in listed}
+        """All devices are gone through once: what an agent before left. Later on by name."""
+        links = self._told.keys() if self._looked else dict(_listed(self._rtnl)).keys()
+        queues = dict(self._queues()) if links else {}
+        found = {link: shaper for link in list(links) if (shaper := self._read(link, queues))}
         for link in self._told.keys() - found.keys():
             self._note(link, 0, 0)
+        self._looked = True
         return found
 
     def put(self, objects: Mapping[str, Shaper]) -> dict[str, OSError]:
@@ -96,10 +99,11 @@ class ShaperTarget:
             if told := qdisc.parse_tbf(body):
                 yield told
 
-    def _read(self, link: str, queues: Mapping[int, Shaping]) -> Shaper:
+    def _read(self, link: str, queues: Mapping[int, Shaping]) -> Shaper | None:
         pair = self._ends(link)
         if pair is None:
-            return Shaper(link, 0, None, None, whole=False)
+            there = any(self._rtnl.ifindex(name) for name in shaper_names(link))
+            return Shaper(link, 0, None, None, whole=False) if there else None
         into, out = pair
         self._note(link, into.ifindex, out.ifindex)
         whole = into.mtu == out.mtu and all(self._works(end) for end in pair)
@@ -134,11 +138,11 @@ class ShaperTarget:
         for name in shaper_names(link):
             ifindex = self._rtnl.ifindex(name)
             entry = _entry(self._rtnl, ifindex) if ifindex else None
-            if entry is None:
-                continue
-            if not _is_ours(entry):
+            if entry and _is_ours(entry):
+                self._rtnl.request([wire.delete_link(ifindex)])  # with its other end
+        for name in shaper_names(link):
+            if self._rtnl.ifindex(name):
                 raise OSError(errno.EEXIST, f"interface {name} exists, and is none of ours")
-            self._rtnl.request([wire.delete_link(ifindex)])
 
     def _set_up(self, end: wire.LinkEntry, shaping: Shaping | None, mtu: int) -> None:
         """The queue and the program first: nothing passes without them."""
@@ -148,12 +152,20 @@ class ShaperTarget:
         if end.mtu != mtu:
             self._rtnl.one(wire.change_mtu(end.ifindex, mtu))
         if shaping:
-            self._rtnl.one(qdisc.put_tbf(end.ifindex, shaping))
+            self._put_queue(end.ifindex, shaping)
         else:
             self._rtnl.request([qdisc.delete_root(end.ifindex)])  # if there is one of ours
         for error in self._filters.attach(end.ifindex, {_HOOK: self._program}).values():
             raise error
         self._rtnl.one(wire.set_flags(end.ifindex, wire.UP | wire.NOARP))
+
+    def _put_queue(self, ifindex: int, shaping: Shaping) -> None:
+        (error,) = self._rtnl.request([qdisc.put_tbf(ifindex, shaping)])
+        if error and error.errno == errno.ENOENT:
+            text = "this kernel has no tbf (CONFIG_NET_SCH_TBF), by which bandwidth is limited"
+            raise OSError(errno.EOPNOTSUPP, text)
+        if error:
+            raise error
 
 
 def take_away() -> None:

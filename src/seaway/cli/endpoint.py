@@ -114,7 +114,7 @@ LINES: dict[str, Callable[[EndpointReport], Any]] = {
     "weight": lambda r: r.endpoint.weight,
     "is": _condition,
     "limits": _limits,
-    "its connections": _use,
+    "opened": _use,
     "bandwidth": _bandwidth,
     "identity": lambda r: r.endpoint.identity,
     "container": lambda r: r.endpoint.container,
