@@ -30,7 +30,9 @@ from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model import forms, service_forms
 from seaway.model.addresses import ForeignPrefix, Prefix
+from seaway.model.bandwidth import check_bandwidth
 from seaway.model.facts import Cluster, Endpoint, Host, HostAddresses, Network, Peer, Publication
+from seaway.model.limits import check_limits
 from seaway.model.publications import HeldPort, checked, in_ranges
 from seaway.model.requests import NewEndpoint, NewNetwork
 
@@ -128,6 +130,14 @@ def endpoint_form(request: NewEndpoint) -> None:
     forms.check_labels(request.labels)
     service_forms.check_port_names(request.port_names)
     service_forms.check_weight(request.weight)
+    flow_control(request)
+
+
+def flow_control(of: NewEndpoint | Endpoint, mtu: int = 0) -> None:
+    """Limits of connections and of bandwidth. `mtu`: of the endpoint; 0: not known yet."""
+    check_limits(of.limit_connections, of.limit_rate)
+    check_bandwidth("ingress", of.ingress_rate, of.ingress_burst, mtu)
+    check_bandwidth("egress", of.egress_rate, of.egress_burst, mtu)
 
 
 def publications_form(ports: Iterable[Publication]) -> tuple[Publication, ...]:

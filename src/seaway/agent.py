@@ -24,11 +24,13 @@ from seaway.bootstrap import removed
 from seaway.bpf import abi, maps, objects
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
+from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.lookups import Lookups
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.partings import Partings
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.services import ServiceTarget
+from seaway.bpf.shapers import ShaperTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.checking.checker import Checker
@@ -64,7 +66,7 @@ from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
 from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
-from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing
+from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing, Shaped
 from seaway.model.membership import Membership
 from seaway.paths import Paths
 from seaway.presence import alone_while
@@ -79,7 +81,7 @@ from seaway.uplinks import Lookout
 from seaway.vigil import RETRY, Lookouts, Vigil
 from seaway.voter import Voter
 
-_PROGRAMS = (Attachments.name, UplinkTarget.name, SocketTarget.name)
+_PROGRAMS = (Attachments.name, UplinkTarget.name, SocketTarget.name, ShaperTarget.name)
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +185,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
         *_of_the_data_plane(plane, attachments, config),
+        ShaperTarget(plane, _shaper_noter(facts)),
         services,
         *_told_others(),
         checker,
@@ -231,7 +234,8 @@ def _of_the_data_plane(
 ) -> tuple[Target, ...]:
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
-    return PinTarget(plane), *of_maps, attachments, uplinks, SocketTarget(plane)
+    limits = LimitTarget(plane)
+    return PinTarget(plane), *of_maps, limits, attachments, uplinks, SocketTarget(plane)
 
 
 def _spaces(facts: Facts) -> set[tuple[str, int]]:
@@ -261,6 +265,7 @@ def _surroundings(
         Translations(),
         paths.ask,
         partings.connections,
+        Uses(plane),
         mtu=config.network.mtu,
     )
 
@@ -348,6 +353,15 @@ def _noter(facts: Facts) -> Callable[[str, int], None]:
         for endpoint in facts.where(Endpoint, "link", link):
             attached = Attached(endpoint=endpoint.id, ifindex=ifindex)
             facts.change(Attached, endpoint.id, attached)
+
+    return note
+
+
+def _shaper_noter(facts: Facts) -> Callable[[str, int, int], None]:
+    """Learn the numbers of both ends of a shaper; 0: it is gone."""
+
+    def note(link: str, into: int, out: int) -> None:
+        facts.change(Shaped, link, Shaped(link=link, into=into, out=out) if into else None)
 
     return note
 

@@ -329,6 +329,24 @@ def test_a_published_port_is_that_of_one_service_on_every_host(scene):
     first.seaway("detach", "front1")
 
 
+def test_over_its_limit_a_host_refuses_at_once_and_says_how_often(scene):
+    first, second, _ = scene.hosts
+    here, there, _ = scene.clients
+    vip, *_ = scene.create(first, "narrow", "web", "--limit-connections=1")
+    assert wait(lambda: scene.is_chosen("narrow", 3))
+    with greeted(here, "hold", vip, "web2") as holding:
+        assert "web2" == holding.told()
+        assert ["EBUSY", "EBUSY"] == [ask(who, "tcp", vip) for who in (here, first)]
+        assert ask(there, "tcp", vip)[0] in WEBS
+        assert {"open": 1, "full": 2, "fast": 0} == told(first, "service", "inspect", "narrow")[
+            "use"
+        ]
+        assert 2 == told(first, "status")["limited"]
+        second.seaway("service", "update", "narrow", "--limit-connections=0")
+        assert wait(lambda: ask(here, "tcp", vip)[0] in WEBS)
+    first.seaway("service", "rm", "narrow")
+
+
 def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
     first, second, third = scene.hosts
     with (

@@ -16,6 +16,7 @@ MAPS: Final = (
     "interfaces",
     "subnets",
     "connections",
+    "shaped",
     "identities",
     "underlays",
     "remotes",
@@ -30,6 +31,8 @@ MAPS: Final = (
     "backends",
     "maglev",
     "clients",
+    "limits",
+    "uses",
     "flows",
     "inner_flows",
     "epochs",
@@ -53,6 +56,8 @@ ENDPOINT_OPEN: Final = 1
 ENDPOINT_HOST_CLOSED: Final = 2
 ENDPOINT_LINK_LOCAL: Final = 4
 ENDPOINT_PUBLISHED: Final = 8
+ENDPOINT_SHAPED_IN: Final = 16
+ENDPOINT_SHAPED_OUT: Final = 32
 NETWORK_SERVICES: Final = 0xFFFFFFFF
 REMOTE_OPEN: Final = 1
 REMOTE_HOST: Final = 2
@@ -103,6 +108,16 @@ class Endpoint(Record):
     flags: int
     mtu: int
     mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shaper(Record):
+    """bpf/lib/shaper.h: three devices, by their ifindexes."""
+
+    c_name, c_format = "shaper", "=III"
+    endpoint: int  # the host side of its veth
+    into: int
+    out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +271,54 @@ class Origin(Record):
 class Service(Record):
     """bpf/lib/service.h: a port of a VIP."""
 
-    c_name, c_format = "service", "=IIIHH"
+    c_name, c_format = "service", "=IIIHHQ"
     backends: int  # how many; 0: refused at once
     weight: int  # of all together
     affinity: int  # seconds; 0: none
     algorithm: int
     flags: int
+    limit: int = 0  # its number; 0: it has none
+
+
+@dataclass(frozen=True, slots=True)
+class Client(Record):
+    """bpf/lib/client.h"""
+
+    c_name, c_format = "client", "=IIQ"
+    container: int
+    pad: int = 0
+    limit: int = 0  # its number; 0: it has none
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Record):
+    """bpf/lib/limit.h: of connections. 0: as many as one likes."""
+
+    c_name, c_format = "limit", "=II"
+    connections: int  # at once
+    rate: int  # new ones in a second
+
+
+@dataclass(frozen=True, slots=True)
+class UseKey(Record):
+    """bpf/lib/limit.h"""
+
+    c_name, c_format = "use_key", "=QQ"
+    limit: int
+    client: int  # the cookie of a network namespace; 0: all together
+
+
+@dataclass(frozen=True, slots=True)
+class Use(Record):
+    """bpf/lib/limit.h; the programs write it."""
+
+    c_name, c_format = "use", "=QQQQII"
+    open: int = 0
+    second: int = 0
+    full: int = 0
+    fast: int = 0
+    now: int = 0
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from seaway.errors import Invalid, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seaway.model.reports import BackendReport, ServiceReport
+    from seaway.model.reports import BackendReport, ServiceDetail, ServiceReport
     from seaway.model.services import ServicePort
 
 
@@ -39,6 +39,19 @@ def _addresses(report: ServiceReport) -> Any:
     return "headless" if service.headless else service.addresses
 
 
+def _limits(report: ServiceReport) -> str:
+    from seaway.model.limits import written  # noqa: PLC0415, help must not pay for it
+
+    return written(report.service.limit_connections, report.service.limit_rate)
+
+
+def _use(report: ServiceDetail) -> str:
+    if not (report.service.limit_connections or report.service.limit_rate):
+        return ""
+    use = report.use
+    return f"{use.open} open, refused {use.full} (too many open) and {use.fast} (too fast)"
+
+
 def _check(report: ServiceReport) -> str:
     from seaway.model.checks import written  # noqa: PLC0415, help must not pay for it
 
@@ -54,7 +67,7 @@ COLUMNS: dict[str, Callable[[ServiceReport], Any]] = {
     "BACKENDS": lambda r: f"{r.chosen} of {r.known}",
     "SELECTOR": lambda r: r.service.selector,
 }
-LINES: dict[str, Callable[[ServiceReport], Any]] = {
+LINES: dict[str, Callable[[ServiceDetail], Any]] = {
     "network": lambda r: r.service.network,
     "name": lambda r: r.service.name,
     "addresses": _addresses,
@@ -70,6 +83,8 @@ LINES: dict[str, Callable[[ServiceReport], Any]] = {
     "not ready ones": lambda r: r.service.publish_not_ready,
     "check": _check,
     "drain": lambda r: f"{r.service.drain:g} s",
+    "limits": _limits,
+    "from this host": _use,
     "backends": lambda r: f"{r.chosen} of {r.known}",
     "warnings": lambda r: r.warnings,
 }
@@ -172,6 +187,23 @@ _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, wh
         "30s",
     ),
     (
+        ("--limit-connections",),
+        {
+            "type": int,
+            "metavar": "NUMBER",
+            "help": "Most that each host has open at once; 0: no limit.",
+        },
+        "0",
+    ),
+    (
+        ("--limit-rate",),
+        {
+            "metavar": "NUMBER/s",
+            "help": "Most that each host opens in a second; 0: no limit.",
+        },
+        "0",
+    ),
+    (
         ("--check",),
         {
             "metavar": "CHECK",
@@ -199,6 +231,7 @@ def _given(asked: dict[str, Any], had: Callable[[], tuple[ServicePort, ...]]) ->
     """What was said of the knobs, in the words of the model. `had`: its ports as they were."""
     from seaway.model.checks import parse_check  # noqa: PLC0415, help must not pay for it
     from seaway.model.durations import parse_duration  # noqa: PLC0415
+    from seaway.model.limits import parse_rate  # noqa: PLC0415
 
     given = {k: v for k, v in asked.items() if v is not None and v != ()}
     if "port" in given or "publish" in given:
@@ -211,6 +244,8 @@ def _given(asked: dict[str, Any], had: Callable[[], tuple[ServicePort, ...]]) ->
         given["affinity"] = int(parse_duration(given["affinity"]))
     if "drain" in given:
         given["drain"] = parse_duration(given["drain"])
+    if "limit_rate" in given:
+        given["limit_rate"] = parse_rate(given["limit_rate"])
     if "check" in given:
         given["check"] = parse_check(given["check"])
     return given

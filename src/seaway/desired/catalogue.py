@@ -29,8 +29,10 @@ from seaway.desired.network.overlay import (
     VXLAN,
 )
 from seaway.desired.network.ports import RESERVED
+from seaway.desired.network.shapers import SHAPED, SHAPERS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
+from seaway.desired.transport.limits import LIMITS
 from seaway.desired.transport.naming import ASKERS, NAMES
 from seaway.desired.transport.node_ports import HEALTH_PORTS
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
@@ -48,6 +50,7 @@ DERIVATIONS = (
     MASQUERADE,
     ACCEPTS,
     LINKS,
+    SHAPERS,
     VXLAN,
     TUNNELS,
     UNDERLAYS,
@@ -55,10 +58,12 @@ DERIVATIONS = (
     NEXT_HOPS,
     PATHS,
     REMOTES,
+    SHAPED,
     INTERFACES,
     ENDPOINTS,
     PUBLICATIONS,
     ORIGINS,
+    LIMITS,
     CLIENTS,
     SERVICES,
     ATTACHMENTS,

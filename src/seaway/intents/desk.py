@@ -21,6 +21,7 @@ from seaway.model.facts import Cluster, Endpoint, Host, Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
+from seaway.model.reports import Use
 from seaway.model.routing import Question
 from seaway.model.seats import Seat
 from seaway.records import Records
@@ -82,11 +83,20 @@ class Surroundings(Protocol):
     def forget_devices(self, present: set[int]) -> None:
         """Only these devices of ours are there."""
 
+    def forget_clients(self) -> None:
+        """What those had of limits whose network namespaces are gone."""
+
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
 
     def connections(self, backend: PortKey) -> int:
         """How many sockets of this host were led to that port of a backend, and are open."""
+
+    def use(self, number: int) -> Use:
+        """Of a limit of connections, on this host."""
+
+    def limited(self) -> int:
+        """Connections that were refused by limits."""
 
     async def ask_routed(self, question: Question, kind: type[V]) -> V:
         """What `routed` answers. `Unavailable`: nothing."""

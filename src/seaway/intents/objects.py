@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from seaway import admission, node_ports, vips
 from seaway.converge import Key
 from seaway.desired.network.networks import TABLE
+from seaway.desired.transport.limits import numbers_of
 from seaway.desired.transport.naming import told_of
 from seaway.desired.transport.node_ports import health_keys_of, is_left_out, is_published
 from seaway.desired.transport.services import Judged, judged, places_of
@@ -60,6 +61,7 @@ class Done:
 def keys_of(service: Service) -> list[Key]:
     """What of this host's kernel, and of its resolver's file, is there for it."""
     keys = [*told_of(service), *(("services", place) for place in places_of(service))]
+    keys += [("limits", number) for number in numbers_of(service)]
     keys += [("health_ports", number) for number in health_keys_of(service)]
     return keys + ([TABLE] if is_published(service) else [])  # nobody leaves from its port
 

@@ -12,6 +12,7 @@ from seaway import admission, node_ports
 from seaway.bpf.abi import PortKey
 from seaway.converge import Key
 from seaway.desired.transport.backends import of_endpoint
+from seaway.desired.transport.limits import service_number
 from seaway.desired.transport.services import Judged, judged
 from seaway.errors import Conflict, Invalid, NotFound, Unavailable
 from seaway.facts import View
@@ -53,7 +54,8 @@ class ServiceIntents(ObjectIntents):
         service = self._service(ref)
         backends = tuple(_backend(one) for one in judged(service, View(self.facts)))
         report = self._service_report(service)
-        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends)
+        use = self.surroundings.use(service_number(service))
+        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends, use=use)
 
     def slices(self, network: str | None = None) -> list[EndpointSlice]:
         if network is not None:
@@ -98,9 +100,13 @@ class ServiceIntents(ObjectIntents):
         return endpoint
 
     async def _update_endpoint(self, ref: str, given: dict[str, object]) -> Endpoint:
+        for way in ("ingress", "egress"):
+            if given.get(f"{way}_rate") == 0:
+                given = {f"{way}_burst": 0} | given  # of no rate there is none
         endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **given)
         service_forms.check_weight(endpoint.weight)
         service_forms.check_port_names(endpoint.port_names)
+        admission.flow_control(endpoint, endpoint.mtu)
         await self.records.commit([endpoint])
         return endpoint
 

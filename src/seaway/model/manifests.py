@@ -1,9 +1,9 @@
 """Kubernetes-shaped manifests: Service v1 and EndpointSlice discovery.k8s.io/v1, as they are read.
 
 `metadata.namespace` is our network. What Kubernetes has no word for is an annotation of ours,
-`seaway.dev/<knob>`: algorithm, drain and check of a service, and which of its ports are published;
-weight of a slice's endpoints (one for all, or one for each: `1,2,5`). Other labels and annotations
-are allowed, and not kept.
+`seaway.dev/<knob>`: algorithm, drain, check and limits of a service, and which of its ports are
+published; weight of a slice's endpoints (one for all, or one for each: `1,2,5`). Other labels and
+annotations are allowed, and not kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from seaway.model.addresses import Address, parse_address
 from seaway.model.checks import NONE, parse_check
 from seaway.model.documents import documents, short
 from seaway.model.durations import parse_duration
+from seaway.model.limits import parse_connections, parse_rate
 from seaway.model.manifest_ports import PUBLISH, check_type, outside
 from seaway.model.manifest_shapes import (
     AFFINITY_DEFAULT,
@@ -132,7 +133,8 @@ def _service(given: ServiceShape) -> NewService:
     forms.check_network(meta.namespace)
     check_type(spec)
     _check_foreign(meta)
-    knobs = _knobs(meta, {"algorithm", "check", "drain", PUBLISH})
+    limited = {"limit-connections", "limit-rate"}
+    knobs = _knobs(meta, {"algorithm", "check", "drain", PUBLISH} | limited)
     addresses, headless = _addresses(spec)
     exposed = outside(spec, tuple(_port(port) for port in spec.ports), knobs)
     made = NewService(
@@ -154,6 +156,8 @@ def _service(given: ServiceShape) -> NewService:
         drain=_seconds(knobs["drain"]) if "drain" in knobs else DRAIN,
         check=parse_check(knobs.get("check", NONE)),
         health_port=exposed.health_port,
+        limit_connections=parse_connections(knobs.get("limit-connections", "0")),
+        limit_rate=parse_rate(knobs.get("limit-rate", "0")),
     )
     service_forms.check_service(made)
     return made

@@ -31,6 +31,8 @@ def _service_manifest(service: Service) -> dict[str, Any]:
         f"{KNOBS}algorithm": "" if service.algorithm == "random" else service.algorithm,
         f"{KNOBS}check": _unless(written(service.check), NONE),
         f"{KNOBS}drain": "" if service.drain == DRAIN else repr(service.drain),
+        f"{KNOBS}limit-connections": _unless(str(service.limit_connections), "0"),
+        f"{KNOBS}limit-rate": _unless(str(service.limit_rate), "0"),
     }
     spec = {
         **exposed,

@@ -100,6 +100,12 @@ class NewEndpoint(Value):
     ports: tuple[Publication, ...] = ()
     port_names: dict[str, int] = {}  # of its own ports, for services that name one
     weight: int = 1  # its share of new connections of a service; 0: none
+    limit_connections: int = 0  # see `Endpoint`
+    limit_rate: int = 0
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
     door: str = "cli"
     door_network: str = ""
 
@@ -111,12 +117,18 @@ class Publications(Value):
 
 
 class EndpointChange(Value):
-    """What services ask of an endpoint. None: as it is."""
+    """What services ask of an endpoint, and its limits. None: as it is."""
 
     weight: int | None = None
     ready: bool | None = None
     terminating: bool | None = None
     port_names: dict[str, int] | None = None
+    limit_connections: int | None = None
+    limit_rate: int | None = None
+    ingress_rate: int | None = None
+    ingress_burst: int | None = None
+    egress_rate: int | None = None
+    egress_burst: int | None = None
 
 
 class HostChange(Value):
@@ -149,6 +161,8 @@ class NewService(Value):
     drain: float = 30.0
     check: Check = Check()
     health_port: int = 0
+    limit_connections: int = 0
+    limit_rate: int = 0
 
 
 def request_of(service: Service) -> NewService:
@@ -172,6 +186,8 @@ class ServiceChange(Value):
     drain: float | None = None
     check: Check | None = None  # one that is none: it has none any more
     health_port: int | None = None
+    limit_connections: int | None = None  # 0: it has none any more
+    limit_rate: int | None = None
 
 
 class Objects(Value):

@@ -59,6 +59,8 @@ class Service(Value):
     drain: float = 30.0  # seconds in which connections to a backend that goes may end
     check: Check = Check()
     health_port: int = 0  # of every host, which says whether it has backends of its own; 0: none
+    limit_connections: int = 0  # at once, from each host; 0: as many as one likes
+    limit_rate: int = 0  # likewise: new ones in a second
 
 
 class Health(Value):

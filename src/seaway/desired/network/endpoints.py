@@ -135,6 +135,8 @@ def _flags(endpoint: Endpoint, network: Network, view: View) -> int:
         | (0 if network.host_access else abi.ENDPOINT_HOST_CLOSED)
         | (abi.ENDPOINT_LINK_LOCAL if network.link_local else 0)
         | (abi.ENDPOINT_PUBLISHED if published else 0)
+        | (abi.ENDPOINT_SHAPED_IN if endpoint.ingress_rate else 0)
+        | (abi.ENDPOINT_SHAPED_OUT if endpoint.egress_rate else 0)
     )
 
 

@@ -26,6 +26,7 @@ from seaway.desired.transport.backends import (
     why,
     why_not,
 )
+from seaway.desired.transport.limits import service_number
 from seaway.desired.transport.maglev import table
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import UNSPECIFIED, mapped
@@ -198,6 +199,7 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
             affinity=service.affinity,
             algorithm=place.algorithm,
             flags=flags,
+            limit=service_number(service),
         ),
         backends,
         service.drain,
