@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -22,7 +22,7 @@ from outside import ANY, opened
 from seaway.bpf import abi
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.table import Table
-from serviced import BACKEND, TCP, UDP, frontend, lay, port_key, serving
+from serviced import BACKEND, TCP, UDP, by_slots, frontend, port_key, serving
 from stage import carries
 from waiting import wait
 from wired import WiredHost, wires
@@ -61,18 +61,17 @@ class Mesh:
         self, places: Sequence[Container], port: int = PORT, target: int = BACKEND, **how: Any
     ) -> None:
         """A port of all hosts, by these containers."""
-        algorithm = how.setdefault("algorithm", abi.SERVICE_MAGLEV)
+        how.setdefault("algorithm", abi.SERVICE_MAGLEV)
+        by_table = places and how["algorithm"] == abi.SERVICE_MAGLEV
+        laid = by_slots(range(len(places))) if by_table else b""
         made = {
-            port_key(ANY[family], port, protocol): frontend(
-                [(c.address(family), target) for c in places], **how
+            port_key(ANY[family], port, protocol): replace(
+                frontend([(c.address(family), target) for c in places], **how), table=laid
             )
             for family in (4, 6)
             for protocol in (TCP, UDP)
         }
-        slots = [n % len(places) for n in range(abi.MAGLEV_SIZE)] if places else []
         for host in self.hosts:
-            if slots and algorithm == abi.SERVICE_MAGLEV:
-                lay(host.place, host.plane, made, slots)
             assert {} == host.place.run(self._services(host).put, made)
 
     def withdraw(self) -> None:
@@ -98,10 +97,10 @@ def forget(host: WiredHost) -> int:
     """As a table of flows does when it is full. How many entries there were."""
 
     def work() -> int:
-        tables = [Table(host.plane.maps[name]) for name in ("flows", "inner_flows")]
-        known = [(table, [key for key, _ in table.elements()]) for table in tables]
-        for table, keys in known:
-            table.delete(keys)
+        flows = [Table(host.plane.maps[name]) for name in ("flows", "inner_flows")]
+        known = [(some, [key for key, _ in some.elements()]) for some in flows]
+        for some, keys in known:
+            some.delete(keys)
         return sum(len(keys) for _, keys in known)
 
     return host.place.run(work)

@@ -11,8 +11,9 @@
 #define FLOW_ANSWER  1	/* from whom the flow was opened to */
 #define FLOW_PLAIN   2	/* not translated: an answer to it is let through */
 #define FLOW_INNER   4	/* nobody outside takes part in it */
-#define FLOW_SERVICE 8	/* a service has published the port, and this host chose the backend */
-#define FLOW_PARTING 16 /* that one gets no new connections */
+#define FLOW_LED     8	/* to a backend of a service, packet by packet: fallback.h judges it */
+#define FLOW_SERVICE 16 /* a service has published the port, and this host chose the backend */
+#define FLOW_PARTING 32 /* that one gets no new connections */
 
 struct flow_key {
 	struct addr src;

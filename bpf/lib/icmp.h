@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* ICMP errors, made in place from the packet that causes them and sent back to its sender.
+/* ICMP errors, made in place from the packet that causes them.
  *
  * The quoted packet stays where it is and headers grow in front of it, so that a checksum that
  * the kernel has yet to fill in (CHECKSUM_PARTIAL) still points to its own header.
@@ -60,7 +60,7 @@ static __always_inline int icmp_v4_error(struct __sk_buff *skb, const struct pac
 		head.icmp.rest = bpf_htonl(pkt->mtu);
 	} else if (reason != DROP_TTL_EXCEEDED) {
 		head.icmp.code =
-			reason == DROP_NO_BACKEND ? ICMP_UNREACHABLE_PORT : ICMP_UNREACHABLE_HOST;
+			reason == DROP_REFUSED ? ICMP_UNREACHABLE_PORT : ICMP_UNREACHABLE_HOST;
 	}
 	head.icmp.checksum = checksum_fold(checksum_add(sum, &head.icmp, sizeof(head.icmp)));
 	head.ip.protocol = IPPROTO_ICMP;
@@ -85,8 +85,8 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 		head.icmp.type = ICMPV6_TIME_EXCEEDED;
 	} else {
 		head.icmp.type = ICMPV6_UNREACHABLE;
-		head.icmp.code = reason == DROP_NO_BACKEND ? ICMPV6_UNREACHABLE_PORT
-							   : ICMPV6_UNREACHABLE_ADDRESS;
+		head.icmp.code = reason == DROP_REFUSED ? ICMPV6_UNREACHABLE_PORT
+							: ICMPV6_UNREACHABLE_ADDRESS;
 	}
 	head.ip.nexthdr = IPPROTO_ICMPV6;
 	head.ip.payload_len = bpf_htons(sizeof(head.icmp) + quoted);
@@ -97,7 +97,7 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &head, sizeof(head), 0);
 }
 
-/* Makes of the packet the error that its drop reason stands for. Zero, or a reason as a negative number. */
+/* Makes of the packet the error that its drop reason stands for. */
 static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt, int reason)
 {
 	__u32 quoted = pkt->length < QUOTED ? pkt->length : QUOTED;

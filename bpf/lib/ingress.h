@@ -160,5 +160,5 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *pkt, bo
 	remote = remote_find(&pkt->dst);
 	if (remote)
 		return ingress_onward(skb, pkt, remote_path(remote));
-	return subnet_find(&pkt->dst) ? -DROP_NO_BACKEND : -DROP_NOT_HERE;
+	return subnet_find(&pkt->dst) ? -DROP_REFUSED : -DROP_NOT_HERE;
 }

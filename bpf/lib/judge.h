@@ -31,11 +31,12 @@ static __always_inline bool flow_container_holds(const struct flow_key *key,
 	return end && (__u32)end->container == flow->container;
 }
 
-static __always_inline bool flow_publication_holds(const struct flow_key *key,
-						   const struct flow *flow)
+static __noinline bool flow_publication_holds(const struct flow_key *key, const struct flow *flow)
 {
 	const struct publication *publication;
 
+	if (!key || !flow)
+		return false;
 	if (flow->flags & FLOW_ANSWER) {
 		publication = publication_find(&flow->src, flow->src_port, key->protocol);
 		return publication_leads_to(publication, &key->src, key->src_port);
@@ -119,7 +120,8 @@ static __always_inline bool flow_port_holds(const struct flow_key *key, struct f
 {
 	if (flow->flags & FLOW_SERVICE)
 		return flow_service_holds(key, flow);
-	return flow->flags & FLOW_PLAIN || flow->ingress || flow_publication_holds(key, flow);
+	return flow->flags & (FLOW_PLAIN | FLOW_LED) || flow->ingress ||
+	       flow_publication_holds(key, flow);
 }
 
 /* Whether what the entry was judged by still holds; then it holds for this epoch. */

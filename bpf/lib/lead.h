@@ -1,104 +1,118 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* To which backend a frontend on hosts leads a flow. */
+/* Whether a flow still leads to the backend that it was led to (fallback.h). */
 #pragma once
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
-#include "choice.h"
 #include "draw.h"
-#include "drop.h"
 #include "flow.h"
-#include "frontend.h"
-#include "hash.h"
-#include "maglev.h"
-#include "publication.h"
+#include "judge.h"
+#include "leaving.h"
+#include "packet.h"
 #include "service.h"
+#include "tracking.h"
 
-/* `alone`: the client, whatever he asks. */
-static __always_inline __u32 lead_hash(const struct flow_key *key, bool alone)
+enum lead {
+	LEAD_UNKNOWN,
+	LEAD_HOLDS,
+	LEAD_ENDED, /* its backend is none any more, or its client another one */
+};
+
+/* A place that is looked for among the backends of a service. */
+struct seek {
+	struct port_key service;
+	struct place backend;
+	__u32 before; /* weights of the slots that were seen */
+	__u32 weight;
+	__u32 found;
+};
+
+static long seek_slot(__u32 slot, struct seek *seek)
 {
-	__u32 hash = hash_mix_addr(0, &key->src);
+	const struct backend *backend = backend_at(&seek->service, slot);
 
-	if (alone)
-		return hash_end(hash);
-	hash = hash_mix(hash, (__u32)key->src_port << 16 | key->dst_port);
-	hash = hash_mix_addr(hash, &key->dst);
-	return hash_end(hash_mix(hash, key->protocol));
+	if (!backend)
+		return 0;
+	seek->weight = backend->upto - seek->before;
+	seek->before = backend->upto;
+	if (!backend_is(backend, &seek->backend))
+		return 0;
+	seek->found = 1;
+	return 1;
 }
 
-/* By the table: the same packet gets the same backend again, though its flow is forgotten. */
-static __noinline __u32 lead_slot(const struct flow_key *key, const struct service *service)
+/* Whom a flow was led to, by which port of a VIP. */
+static __always_inline struct seek seek_of(const struct flow_key *key, const struct flow *flow)
 {
-	struct port_key at;
+	bool answers = flow->flags & FLOW_ANSWER;
+	struct seek seek = {
+		.service = { .addr = answers ? flow->src : key->dst,
+			     .port = answers ? flow->src_port : key->dst_port,
+			     .protocol = key->protocol },
+		.backend = { .addr = answers ? key->src : flow->dst,
+			     .port = answers ? key->src_port : flow->dst_port },
+	};
 
-	if (!key || !service)
-		return MAGLEV_NONE;
-	at = frontend_key(&key->dst, key->dst_port, key->protocol);
-	return maglev_slot(&at, lead_hash(key, service->affinity));
+	return seek;
 }
 
-/* Clients of a port of hosts are addresses, not network namespaces. */
-static __always_inline __u64 lead_client(const struct flow_key *key)
+/* `new`: one that gets new connections. */
+static __always_inline bool seek_backend(struct seek *seek, bool new)
 {
-	__u32 high = hash_mix_addr(0, &key->src), low = hash_mix_addr(1, &key->src);
+	const struct service *service = bpf_map_lookup_elem(&services, &seek->service);
 
-	return (__u64)hash_end(high) << 32 | hash_end(low);
-}
-
-static __noinline bool lead_kept(struct draw *draw, const struct service *service,
-				 const struct flow_key *key)
-{
-	if (!draw || !service || !key)
+	if (!service)
 		return false;
-	return choice_find(draw, service, lead_client(key), 0);
+	seek->found = seek->before = seek->weight = draw_nothing(service);
+	bpf_loop(service->backends, seek_slot, seek, 0);
+	return seek->found && (seek->weight || !new);
 }
 
-static __noinline void lead_keep(const struct draw *draw, const struct service *service,
-				 const struct flow_key *key)
+/* Datagrams open nothing, so each may be led elsewhere. Of a connection to a backend that leaves it is
+ * asked with each packet, so that it ends in time.
+ */
+static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow, bool opens)
 {
-	if (draw && service && key)
-		choice_keep(draw, service, lead_client(key), 0);
-}
+	bool new = opens || (key && key->protocol != IPPROTO_TCP);
+	__u32 epoch = epoch_now();
+	struct seek seek;
 
-static __noinline bool lead_draw(struct draw *draw, const struct service *service,
-				 const struct flow_key *key)
-{
-	bool keeps, by_table;
-	__u32 slot;
-
-	if (!draw || !service || !key)
+	if (!key || !flow)
 		return false;
-	by_table = service->algorithm == SERVICE_MAGLEV;
-	keeps = service->affinity && !by_table;
-	if (by_table) {
-		slot = lead_slot(key, service);
-		if (slot < service->backends)
-			draw_slot(draw, slot);
-	}
-	if (draw->found || (keeps && lead_kept(draw, service, key)))
+	if (flow->epoch == epoch && !opens)
 		return true;
-	if (!draw_backend(draw, service))
+	if (!flow_container_holds(key, flow))
 		return false;
-	if (keeps)
-		lead_keep(draw, service, key);
-	return true;
+	seek = seek_of(key, flow);
+	if (seek_backend(&seek, new)) {
+		flow->epoch = epoch;
+		return true;
+	}
+	return !new &&leaving_is(&seek.service, &seek.backend);
 }
 
-/* Zero, and where the flow leads to. Or the reason why it leads to nobody. */
-static __noinline int lead(const struct service *service, const struct flow_key *key,
-			   struct flow *flow)
+/* A packet that opens a connection anew, or once more, is led to who gets new ones. */
+static __noinline enum lead lead_find(const struct packet *pkt, const struct flow_key *key,
+				      struct flow *flow)
 {
-	struct draw draw = {};
+	struct flow *found;
 
-	if (!service || !key || !flow)
-		return -DROP_NO_BACKEND;
-	if (service_is_bare(service))
-		return service->flags & SERVICE_SILENT ? -DROP_SILENT : -DROP_NO_BACKEND;
-	draw.service = frontend_key(&key->dst, key->dst_port, key->protocol);
-	if (!lead_draw(&draw, service, key))
-		return -DROP_NO_BACKEND;
-	flow->dst = draw.backend.addr;
-	flow->dst_port = draw.backend.port;
-	return 0;
+	if (!pkt || !key || !flow)
+		return LEAD_UNKNOWN;
+	found = bpf_map_lookup_elem(&inner_flows, key);
+	if (!found)
+		return LEAD_UNKNOWN;
+	*flow = *found;
+	if (!(flow->flags & FLOW_LED) || flow->tag != flow_tag(key))
+		return LEAD_UNKNOWN;
+	if (!lead_holds(key, flow, pkt->flags & PACKET_OPENS)) {
+		flow_forget(key, flow);
+		return LEAD_ENDED;
+	}
+	found->epoch = flow->epoch;
+	if (flow_refresh(key, flow))
+		found->seen = flow->seen;
+	return LEAD_HOLDS;
 }

@@ -6,12 +6,12 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "budget.h"
+#include "choose.h"
 #include "drop.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
 #include "identity.h"
-#include "lead.h"
 #include "packet.h"
 #include "publication.h"
 #include "remote.h"
@@ -176,7 +176,7 @@ static __noinline int opening_service(struct __sk_buff *skb, const struct packet
 	flow->flags |= FLOW_SERVICE;
 	payer = opening_lead(skb, pkt, key, flow);
 	if (!payer)
-		return -DROP_NO_BACKEND;
+		return -DROP_REFUSED;
 	return budget_spend(payer) && flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
@@ -193,6 +193,6 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 	service = frontend_find(&key->dst, key->dst_port, key->protocol);
 	if (!service || !opening_may_ask(pkt, key))
 		return NOT_PUBLISHED;
-	verdict = lead(service, key, flow);
+	verdict = choose(service, key, flow);
 	return verdict ? verdict : opening_service(skb, pkt, key, flow);
 }

@@ -4,6 +4,7 @@
 
 #include <linux/bpf.h>
 #include <linux/in.h>
+#include <bpf/bpf_helpers.h>
 #include "drop.h"
 #include "icmp.h"
 #include "packet.h"
@@ -14,10 +15,10 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pk
 {
 	int verdict = -reason;
 
-	if (reason == DROP_NO_BACKEND && pkt->protocol == IPPROTO_TCP)
-		verdict = reset(skb, pkt, reason);
+	if (reason == DROP_REFUSED && pkt->protocol == IPPROTO_TCP)
+		verdict = reset(skb, pkt);
 	else if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG ||
-		 reason == DROP_NO_ENDPOINT || reason == DROP_NO_PATH || reason == DROP_NO_BACKEND)
+		 reason == DROP_NO_ENDPOINT || reason == DROP_NO_PATH || reason == DROP_REFUSED)
 		verdict = icmp_error(skb, pkt, reason);
 	if (!verdict) {
 		drop_count(skb, reason);

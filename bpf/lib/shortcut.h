@@ -30,7 +30,7 @@
 #include "way.h"
 
 #define NO_SHORTCUT	 0x10002 /* no verdict: the packet is as it was */
-#define SHORTCUT_INGRESS 0x10004 /* no verdict: there may be one of shortcut_ingress.h */
+#define SHORTCUT_INGRESS 0x10005 /* no verdict: there may be one of shortcut_ingress.h */
 
 #define ROOM_DECAP_IPV4 \
 	(1 << 7) /* BPF_F_ADJ_ROOM_DECAP_L3_*, which this kernel's headers may not */

@@ -7,6 +7,7 @@ north's, sam is south's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -39,7 +40,7 @@ from seaway.bpf.services import ServiceTarget
 from seaway.bpf.table import Table
 from seaway.model.addresses import mapped
 from seaway.names import OVERLAY_ID
-from serviced import frontend, lay, port_key
+from serviced import by_slots, frontend, port_key
 
 KINDS = pytest.mark.parametrize("kind", PROTOCOLS)
 ASKING, PORT, BACKEND = 40000, 8080, 80
@@ -56,8 +57,6 @@ class World(others.World):
         super()._reset()
         self.services = ServiceTarget(self.plane, lambda *_: None)
         self.services.delete(set(self.services.read()))
-        table = Table(self.plane.maps["maglev"])
-        table.delete([key for key, _ in table.elements()])
 
     def lead(self, *places: Place, slots: Sequence[int] = (0,), **how: Any) -> None:
         """Port 8080 to these, by a table that has these slots in turn."""
@@ -66,16 +65,14 @@ class World(others.World):
             if isinstance(place, Actor):
                 self.enter(place, flags=place.record.flags | abi.ENDPOINT_PUBLISHED)
         made = {
-            port_key(ANY[family], PORT, protocol): frontend(
-                [(place.address(family), BACKEND) for place in places], **how
+            port_key(ANY[family], PORT, protocol): replace(
+                frontend([(place.address(family), BACKEND) for place in places], **how),
+                table=by_slots(slots) if slots else b"",
             )
             for family in (4, 6)
             for protocol, _ in PROTOCOLS.values()
         }
         assert {} == self.place.run(self.services.put, made)
-        if slots:
-            each = [slots[n % len(slots)] for n in range(abi.MAGLEV_SIZE)]
-            lay(self.place, self.plane, made, each)
 
     def remember(self, family: int, kind: str, asked: others.Beyond, sport: int = ASKING) -> None:
         """A flow from the client to anna, by another host: as from_overlay enters it."""
@@ -242,7 +239,7 @@ def test_who_has_no_weight_is_not_drawn(world, family):
 
 @FAMILIES
 @pytest.mark.parametrize("flags", ["S", "A", "FA", "PA", ""])
-def test_tcp_is_reset_where_there_is_no_backend(world, family, flags):
+def test_tcp_is_reset_where_there_is_refused(world, family, flags):
     world.lead(slots=())
     segment = says("tcp", ASKING, PORT, 9, flags=flags, seq=100, ack=7, options=[("NOP", None)] * 4)
     if "A" in flags:
@@ -252,7 +249,7 @@ def test_tcp_is_reset_where_there_is_no_backend(world, family, flags):
         reset = TCP(sport=PORT, dport=ASKING, flags="RA", seq=0, ack=after, window=0)
     head = {"flags": "DF", "id": 0} if family == 4 else {}
     expected = Outcome(
-        "redirect", bytes(leaves(family, PUBLIC[family], **head) / reset), {"no_backend": 1}
+        "redirect", bytes(leaves(family, PUBLIC[family], **head) / reset), {"refused": 1}
     )
     assert expected == world.from_wire(arrives(family, PUBLIC[family]) / segment)
 
@@ -261,7 +258,7 @@ def test_tcp_is_reset_where_there_is_no_backend(world, family, flags):
 def test_a_reset_is_not_answered(world, family):
     world.lead(slots=())
     segment = says("tcp", ASKING, PORT, 0, flags="R")
-    assert dropped("no_backend") == world.from_wire(arrives(family, PUBLIC[family]) / segment)
+    assert dropped("refused") == world.from_wire(arrives(family, PUBLIC[family]) / segment)
 
 
 @FAMILIES
@@ -269,7 +266,7 @@ def test_a_datagram_is_told_that_the_port_is_closed(world, family):
     world.lead(slots=())
     frame = asks(family, "udp")
     told = ICMP(type=3, code=3) if family == 4 else ICMPv6DestUnreach(code=4)
-    assert told_to_client(frame, told, "no_backend") == world.from_wire(frame)
+    assert told_to_client(frame, told, "refused") == world.from_wire(frame)
 
 
 def told_to_client(frame: Packet, told: Packet, reason: str) -> Outcome:
@@ -293,7 +290,7 @@ def test_who_is_nowhere_is_nobody(world, family, kind):
     world.lead(LONE)
     world.forget(LONE)
     found = world.from_wire(asks(family, kind))
-    assert ("redirect", {"no_backend": 1}) == (found.verdict, found.drops)
+    assert ("redirect", {"refused": 1}) == (found.verdict, found.drops)
 
 
 @FAMILIES
@@ -303,7 +300,7 @@ def test_a_container_is_refused_by_its_gateway(world, family):
     head = {"flags": "DF", "id": 0} if family == 4 else {}
     reset = TCP(sport=PORT, dport=ASKING, flags="RA", seq=0, ack=2, window=0)
     expected = reaches(family, ANNA, PUBLIC[family], **head) / reset
-    assert Outcome("redirect", bytes(expected), {"no_backend": 1}) == world.send(frame)
+    assert Outcome("redirect", bytes(expected), {"refused": 1}) == world.send(frame)
 
 
 # Who asks from inside
