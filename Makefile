@@ -27,7 +27,9 @@ help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
 	@echo 'others: build check format bench soak test-kernels clean'
 
+# Where Python keeps no bytecode by itself, each process would compile all that it imports.
 build: packages $(VENV) $(BPF) $(CNI)
+	$(Q).venv/bin/python -m compileall -q src
 
 test: build
 	$(Q)scripts/install-packages firewalls store

@@ -33,6 +33,7 @@
 #include "lib/rewrite.h"
 #include "lib/scratch.h"
 #include "lib/settings.h"
+#include "lib/shaper.h"
 
 /* The source is no endpoint of the sender's container: say what it may have been instead. */
 static __always_inline int refuse_source(struct __sk_buff *skb, const struct packet *pkt)
@@ -81,7 +82,7 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 	err = led_tells(pkt, dst) ? led_error(skb, pkt) : led_back(skb, pkt, dst);
 	if (!err)
 		err = rewrite_hop(skb, pkt, &dst->mac);
-	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+	return err ? err : endpoint_enter(dst);
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
@@ -225,6 +226,16 @@ static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
 	return to_remote(skb, pkt, src, remote);
 }
 
+/* By the rate of the device that it came by: its source may be another one's of the container. */
+static __always_inline int wait(struct __sk_buff *skb, const struct endpoint *src)
+{
+	const struct endpoint *sender = src;
+
+	if (src->ifindex != skb->ifindex)
+		sender = interface_find(skb->ifindex);
+	return sender ? shaper_out(skb, sender) : NOT_SHAPED;
+}
+
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 {
 	const struct endpoint *src;
@@ -240,6 +251,9 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	src = endpoint_find(&pkt->src);
 	err = check_source(skb, pkt, src);
 	if (err)
+		return err;
+	err = wait(skb, src);
+	if (err != NOT_SHAPED)
 		return err;
 	if (pkt->flags & PACKET_FRAGMENT) {
 		err = fragment_follow(pkt);

@@ -11,6 +11,7 @@
 #include "lib/fragment.h"
 #include "lib/identity.h"
 #include "lib/link.h"
+#include "lib/maglev.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"

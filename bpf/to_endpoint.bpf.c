@@ -19,6 +19,7 @@
 #include "lib/remote.h"
 #include "lib/resolver.h"
 #include "lib/rewrite.h"
+#include "lib/shaper.h"
 #include "lib/tunnel.h"
 
 /* What came from another host's endpoint by the overlay, and had to be cut. */
@@ -83,7 +84,7 @@ static __always_inline int decide(struct __sk_buff *skb)
 	err = led_tells(&pkt, dst) ? led_error(skb, &pkt) : led_back(skb, &pkt, dst);
 	if (!err)
 		err = rewrite_receiver(skb, &dst->mac);
-	return err ? err : TC_ACT_OK;
+	return err ? err : shaper_enter(dst);
 }
 
 SEC("tc")

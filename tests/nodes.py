@@ -105,7 +105,8 @@ class Node:
             Attachments(plane, links.set_up, "cls_bpf"),
             UplinkTarget(plane),
         ]
-        fakes = map(FakeTarget, ("accepts", "sockets", "orders"))
+        beyond = ("accepts", "sockets", "services", "names", "askers", "orders", "checks")
+        fakes = map(FakeTarget, beyond)
         return {t.name: t for t in (*fakes, *real)}
 
     def close(self) -> None:

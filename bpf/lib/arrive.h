@@ -16,6 +16,7 @@
 #include "packet.h"
 #include "remote.h"
 #include "rewrite.h"
+#include "shaper.h"
 
 /* Whether there is nothing to say about it, and nothing to note. */
 static __always_inline bool arrive_is_plain(const struct __sk_buff *skb, const struct packet *pkt,
@@ -40,7 +41,7 @@ static __always_inline int arrive_at_once(struct __sk_buff *skb, const struct pa
 	err = led_back(skb, pkt, dst);
 	if (!err)
 		err = rewrite_hop(skb, pkt, &dst->mac);
-	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+	return err ? err : endpoint_enter(dst);
 }
 
 static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt,

@@ -15,7 +15,8 @@
 enum asking {
 	ASKING_NOBODY, /* of ours: it goes where its owner said */
 	ASKING_BACKEND,
-	ASKING_REFUSED, /* at once */
+	ASKING_REFUSED, /* at once: ECONNREFUSED */
+	ASKING_LIMITED, /* at once: EBUSY */
 };
 
 /* What has no backend is refused; but for a silent one, which is asked in vain: the VIP stays, and

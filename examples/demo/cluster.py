@@ -1,4 +1,4 @@
-"""The stage of the second part: three hosts in a line, and the store that makes them a cluster."""
+"""The stage of the parts after the first: three hosts in a line, and the store that joins them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import ip_address
 from pathlib import Path
 
-from story import Failed, Load, Report, Site
+from story import Failed, Load, Report, Site, check, listed, tell
 
 from seaway import lab as labs
 from seaway.errors import Unavailable
@@ -23,6 +23,7 @@ from seaway.trust.authority import Authority
 from seaway.trust.certificates import Identity
 
 CLIENT = "client"  # what hosts call themselves to etcd
+WORK = "0.1"  # seconds that a backend takes for an answer: some are always on their way
 NOBODY = ip_address("192.0.2.1")  # its address: one of documentation
 FILES = {"ca": "ca.pem", "cert": f"{CLIENT}.pem", "key": f"{CLIENT}-key.pem"}
 
@@ -37,6 +38,7 @@ class Cluster:
     kept: ExitStack
     reports: list[Report] = field(default_factory=list)
     load: Load | None = None
+    asking: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
     def sites(self) -> tuple[Site, Site, Site]:
@@ -49,10 +51,6 @@ class Cluster:
     @cached_property
     def etcd(self) -> Etcd:
         return Etcd((self.sites[1].host,), self.folder)
-
-    @property
-    def gateway(self) -> str:
-        return self.sites[0].addresses["gateway"][0]
 
     def link(self, one: Site, other: Site, quality: str, value: str = "") -> str:
         """Change what passes between two hosts; returns what one would have typed."""
@@ -68,8 +66,19 @@ class Cluster:
             return False
         return {route.host: route.path for route in routes} == ways
 
-    def start_asking(self) -> None:
-        self.load = self.kept.enter_context(self.sites[0].load(self.gateway))
+    def start_backend(self, site: Site, name: str) -> None:
+        site.start(name, "shop", "python3", "/app/backend.py", name, WORK)
+
+    def start_asking(self, gateway: str) -> None:
+        """All the time, from here on. The container is found on the first host."""
+        site = self.sites[0]
+        site.host.wait_for(f"{gateway}'s start", partial(self.is_served, site, gateway))
+        self.asking.close()
+        self.asking = self.kept.enter_context(ExitStack())
+        self.load = self.asking.enter_context(site.load(site.addresses[gateway][0]))
+
+    def is_served(self, site: Site, gateway: str, who: str = "client") -> bool:
+        return not site.ask(self.sites[0].addresses[gateway][0], 0.01, who=who).failed
 
     def seen(self) -> Report:
         """What the client saw since the last time."""
@@ -77,6 +86,18 @@ class Cluster:
             raise Failed("nobody asks")
         self.reports.append(self.load.report())
         return self.reports[-1]
+
+    def tell_seen(self) -> Report:
+        """By the client, and by the gateway that asks twice."""
+        report = self.seen()
+        tell(f"  the client saw: {report}")
+        again = sum(report.retried.values())
+        why = f"{again} requests, 0.3 s after: {listed(report.retried)}" if again else "no request"
+        tell(f"  the gateway tried twice: {why}")
+        times = f"{report.silence:.2f} s without any answer at most, the slowest came"
+        tell(f"  {times} after {report.slowest:.2f} s")
+        check("the client saw nothing fail", report.answered and not report.failed)
+        return report
 
     def make(self) -> None:
         """Beside whatever else goes on."""

@@ -1,4 +1,4 @@
-"""`make demo`: tells the story on virtual hosts, in two parts, and leaves nothing behind."""
+"""`make demo`: tells the story on virtual hosts, in three parts, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import many_hosts
 import one_host
+import services
 from cluster import Cluster
 from figures import side_by_side
 from story import HERE, Failed, Story, tell
@@ -35,7 +36,7 @@ On = TypeVar("On")
 
 @contextmanager
 def stage() -> Iterator[tuple[Story, Cluster, Future[None]]]:
-    """Hosts with agents and container engines, gone in the end. Those of the second part are made
+    """Hosts with agents and container engines, gone in the end. Those of the other parts are made
     while the first is told; where that goes wrong, they are taken from under whoever makes them.
     """
     tell("making virtual hosts, and on the first of them an agent and a container engine ...")
@@ -72,6 +73,7 @@ class Telling:
             self.chapter = "the stage of the second part"
             made.result()
             self.go_through(many_hosts.CHAPTERS, cluster)
+            self.go_through(services.CHAPTERS, cluster)
         if with_figures:
             self.go_through([side_by_side], bench.Options(rounds=1))
 

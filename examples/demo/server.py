@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 
@@ -31,5 +31,5 @@ class DualStack(ThreadingTCPServer):
     request_queue_size = 64
 
 
-def serve(port: int, handler: type[Quiet]) -> None:
+def serve(port: int, handler: Callable[..., Quiet]) -> None:
     DualStack(("::", port), handler).serve_forever()

@@ -1,4 +1,4 @@
-"""What both parts are told with: hosts with real containers, clients that ask, and promises."""
+"""What all parts are told with: hosts with real containers, clients that ask, and promises."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ IDLE = ("python3", "-c", "import signal; signal.pause()")
 CLIENT = ("python3", str(HERE / "client.py"))
 PORT, PUBLISHED = "80", "8080"  # of the gateway, and of its host
 READ_LOG = "print(open('/tmp/clients.log').read())"
+RESOLV = Path("/etc/seaway/resolv.conf")  # of containers, on each host
 BREATH = 2.0  # seconds of requests between two events
+SETTLING = 2.5  # seconds by which whoever was hit has his answer, or none
 UNAVAILABLE = 7  # the exit status of a command that no agent answers, or that needs the store
 BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
@@ -132,11 +134,16 @@ class Site:
         return json.loads(self.host.seaway(*command, "-o", "json"))
 
     def start(self, name: str, network: str, *command: str) -> None:
-        """Start a container of the Python image on a network, with this folder as /app."""
-        labels = [{"key": "app", "value": name.rstrip("-0123456789")}]
+        """Start a container of the Python image on a network, with this folder as /app. It looks
+        names up as this host's containers do; its label `app` is its name without what numbers it.
+        """
+        labels = [{"key": "app", "value": name.partition("-")[0]}]
         self.engine.use({"type": "seaway", "network": network, "args": {"cni": {"labels": labels}}})
-        mount = f"type=bind,src={HERE},dst=/app,options=rbind:ro"
-        self.engine.run(name, self.image, *command, options=("--mount", mount))
+        if not self.addresses:  # once: those that have it mounted would see it half written
+            self.host.write(RESOLV, f"nameserver {names.RESOLVER4}\nsearch {network}.seaway\n")
+        mounted = {HERE: "/app", RESOLV: "/etc/resolv.conf"}
+        mounts = (f"--mount=type=bind,src={s},dst={d},options=rbind:ro" for s, d in mounted.items())
+        self.engine.run(name, self.image, *command, options=tuple(mounts))
         self.addresses[name] = self.engine.addresses(name)
         where = "" if self.prompt == "$" else f"on {self.host.name}: "
         tell(f"  {name:10} {where}{', '.join(self.addresses[name])}")

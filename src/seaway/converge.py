@@ -27,7 +27,7 @@ from seaway.reconcile import Difference, Reconciler, Target
 
 log = structlog.get_logger(__name__)
 
-_REMEMBERED = 100  # of the latest drift
+_REMEMBERED = 100  # of the latest drift: more than there are pins, which may all go at once
 TOLD_WITHIN: Final = 1.0  # seconds until we are told what `routed` has written
 _PIECES: Final = 10
 _AT_ONCE: Final = 500  # keys: some 20 ms

@@ -28,7 +28,7 @@ from seaway.model.facts import (
     Token,
     Value,
 )
-from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
+from seaway.model.services import Distant, EndpointSlice, Health, NodePort, Service, Vip
 from seaway.store.base import Commit, Missed, Moment, Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
@@ -42,6 +42,7 @@ _FOLDERS: dict[str, type[Value]] = {
     "services": Service,
     "slices": EndpointSlice,
     "vips": Vip,
+    "nodeports": NodePort,
     "health": Health,
 }
 _ELSEWHERE: dict[type[Value], type[Value]] = {Host: Peer, Endpoint: Distant}  # on other hosts
@@ -64,10 +65,15 @@ def fact_key(record: Value) -> str:
             return str(place)
         case Endpoint(id=id) | Token(id=id):
             return id
-        case Service(network=network, name=name) | EndpointSlice(network=network, name=name):
-            return f"{network}/{name}"
-        case Health(host=host, endpoint=id) | Distant(host=host, id=id):
-            return f"{host}/{id}"
+        case (
+            Service(network=folder, name=name)
+            | EndpointSlice(network=folder, name=name)
+            | Health(host=folder, endpoint=name)
+            | Distant(host=folder, id=name)
+        ):
+            return f"{folder}/{name}"
+        case NodePort(port=port, protocol=protocol):
+            return f"{port}-{protocol}"
     raise TypeError(f"{type(record).__name__} is no record")
 
 
@@ -129,6 +135,7 @@ def distant(endpoint: Endpoint) -> Distant:
         weight=endpoint.weight,
         ready=endpoint.ready,
         terminating=endpoint.terminating,
+        ports=endpoint.ports,
     )
 
 

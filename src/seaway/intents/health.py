@@ -13,8 +13,6 @@ from seaway.intents.desk import Desk
 from seaway.model.facts import Cluster, Endpoint, Network, Peer
 from seaway.model.reports import Drops, Failure, Refused, Status
 
-_TOLD = 50  # of the latest drift
-
 
 class HealthIntents(Desk):
     def ready(self) -> None:
@@ -50,7 +48,7 @@ class HealthIntents(Desk):
             endpoints=len(self.facts.all(Endpoint)),
             drops=self._drops(),
             drift_total=self.convergence.drift_total,
-            drift=tuple(self.convergence.drift)[-_TOLD:],
+            drift=tuple(self.convergence.drift),
             failures=(*self.convergence.failures(), *self._troubles()),
             hosts=1 + self.facts.number(Peer),
             certificate_ends=self.trust.certificate().ends if self.trust.whole else 0.0,
@@ -58,6 +56,7 @@ class HealthIntents(Desk):
                 Refused(why=why, times=n) for why, n in sorted(self.trust.refusals.counts.items())
             ),
             store_lost=self._lost(),
+            limited=self.surroundings.limited(),
             unsent=self.remembering.unsent if self.remembering and not self.records.removed else 0,
         )
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import msgspec
 from msgspec.structs import replace
 
-from seaway import admission
+from seaway import admission, node_ports
 from seaway.bpf.abi import PortKey
 from seaway.converge import Key
 from seaway.desired.transport.backends import of_endpoint
+from seaway.desired.transport.limits import service_number
 from seaway.desired.transport.services import Judged, judged
 from seaway.errors import Conflict, Invalid, NotFound, Unavailable
 from seaway.facts import View
-from seaway.intents.objects import ObjectIntents, keys_of, there_already
+from seaway.intents.objects import ObjectIntents, changed_records, keys_of, there_already
 from seaway.model import service_forms
 from seaway.model.addresses import unmapped
 from seaway.model.facts import Endpoint, Peer
-from seaway.model.publications import PROTOCOLS
+from seaway.model.publications import PROTOCOLS, HeldPort
 from seaway.model.reports import (
     BackendDrain,
     BackendReport,
@@ -50,7 +54,8 @@ class ServiceIntents(ObjectIntents):
         service = self._service(ref)
         backends = tuple(_backend(one) for one in judged(service, View(self.facts)))
         report = self._service_report(service)
-        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends)
+        use = self.surroundings.use(service_number(service))
+        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends, use=use)
 
     def slices(self, network: str | None = None) -> list[EndpointSlice]:
         if network is not None:
@@ -69,15 +74,21 @@ class ServiceIntents(ObjectIntents):
         given = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
         if not given:
             raise Invalid("nothing to change was given", "expected e.g. selector or ports")
-        service = await self.decide(lambda: self._update_service(ref, given))
-        await self.convergence.settle(keys_of(service))
+        held = await self._held_of(request_of(replace(self._service(ref), **given)))
+        old, service = await self.decide(partial(self._update_service, ref, given, held))
+        await self.convergence.settle([*keys_of(old), *keys_of(service)])
         return self._service_report(service)
 
-    async def _update_service(self, ref: str, given: dict[str, object]) -> Service:
-        service: Service = replace(self._service(ref), **given)
+    async def _update_service(
+        self, ref: str, given: dict[str, object], held: Sequence[HeldPort]
+    ) -> tuple[Service, Service]:
+        """As it was, and as it is."""
+        old = self._service(ref)
+        service: Service = replace(old, **given)
         service_forms.check_service(request_of(service))
-        await self.records.commit([service])
-        return service
+        service = node_ports.allot(self.facts, service, old, node_ports.Taken(held))
+        await self.records.commit(*changed_records(old, service))
+        return old, service
 
     async def update_endpoint(self, ref: str, change: EndpointChange) -> Endpoint:
         """What services ask of one of this host: all hosts choose anew."""
@@ -89,9 +100,13 @@ class ServiceIntents(ObjectIntents):
         return endpoint
 
     async def _update_endpoint(self, ref: str, given: dict[str, object]) -> Endpoint:
+        for way in ("ingress", "egress"):
+            if given.get(f"{way}_rate") == 0:
+                given = {f"{way}_burst": 0} | given  # of no rate there is none
         endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **given)
         service_forms.check_weight(endpoint.weight)
         service_forms.check_port_names(endpoint.port_names)
+        admission.flow_control(endpoint, endpoint.mtu)
         await self.records.commit([endpoint])
         return endpoint
 
@@ -177,7 +192,7 @@ class ServiceIntents(ObjectIntents):
 
     async def _remove_service(self, ref: str) -> Service:
         service = self._service(ref)
-        await self.records.commit((), [service, *self._vips(service.addresses)])
+        await self.records.commit((), self._records(service))
         return service
 
 

@@ -168,13 +168,21 @@ def _by_condition(candidates: Sequence[Candidate], rules: Rules) -> list[Candida
     """Those that are ready; where none is, those that end but serve still. Never others."""
     if rules.policy == "Local":
         candidates = [c for c in candidates if c.host == rules.here]
-    if rules.publish_not_ready:
-        ready = list(candidates)
-    else:
-        ready = [c for c in candidates if c.ready and not _ends(c, rules)]
+    ready = _ready(candidates, rules)
     if not ready:
         return [c for c in candidates if c.serving and _ends(c, rules)]
     return ready if rules.policy == "Local" else _near(ready, rules)
+
+
+def ready_here(able: Iterable[Candidate], rules: Rules) -> list[Candidate]:
+    """Of this host; those that end are none, though they may have to do."""
+    return _ready([c for c in able if c.host == rules.here], rules)
+
+
+def _ready(candidates: Sequence[Candidate], rules: Rules) -> list[Candidate]:
+    if rules.publish_not_ready:
+        return list(candidates)
+    return [c for c in candidates if c.ready and not _ends(c, rules)]
 
 
 def _ends(candidate: Candidate, rules: Rules) -> bool:
