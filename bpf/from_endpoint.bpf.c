@@ -13,25 +13,27 @@
 #include "lib/direct.h"
 #include "lib/drop.h"
 #include "lib/endpoint.h"
+#include "lib/fallback.h"
 #include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/host.h"
-#include "lib/icmp.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
+#include "lib/led.h"
 #include "lib/member.h"
 #include "lib/neighbour.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/published.h"
+#include "lib/refuse.h"
 #include "lib/remote.h"
 #include "lib/related.h"
 #include "lib/resolver.h"
 #include "lib/rewrite.h"
 #include "lib/scratch.h"
-#include "lib/service.h"
 #include "lib/settings.h"
+#include "lib/shaper.h"
 
 /* The source is no endpoint of the sender's container: say what it may have been instead. */
 static __always_inline int refuse_source(struct __sk_buff *skb, const struct packet *pkt)
@@ -75,10 +77,12 @@ static __always_inline int to_endpoint_here(struct __sk_buff *skb, struct packet
 		pkt->mtu = dst->mtu;
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : fragment_cut(pkt);
 	}
-	if (dst->flags & ENDPOINT_PUBLISHED)
-		flow_make_way(pkt);
-	err = rewrite_hop(skb, pkt, &dst->mac);
-	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+	if (dst->flags & ENDPOINT_PUBLISHED && !(pkt->flags & PACKET_LED))
+		flow_make_way(pkt, 0);
+	err = led_tells(pkt, dst) ? led_error(skb, pkt) : led_back(skb, pkt, dst);
+	if (!err)
+		err = rewrite_hop(skb, pkt, &dst->mac);
+	return err ? err : endpoint_enter(dst);
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt,
@@ -109,21 +113,64 @@ static __always_inline int to_remote(struct __sk_buff *skb, struct packet *pkt,
 	return verdict == CONVEY_NOT ? fragment_cut(pkt) : verdict;
 }
 
-/* To an address of ours that no endpoint has. What asks a service without a backend comes here only
- * where the hooks of its socket left it alone (socket.h).
- */
-static __always_inline int to_nobody(const struct packet *pkt)
+/* To a backend that is no endpoint of ours: as to the same place without a service. */
+static __noinline int to_outside(struct __sk_buff *skb, struct packet *pkt,
+				 const struct endpoint *src, const struct addr *backend)
 {
-	const struct service *service = service_find(&pkt->dst, pkt->dst_port, pkt->protocol);
+	if (!pkt || !src || !backend || addr_is_group(backend) || addr_is_internal(backend))
+		return -DROP_INTERNAL;
+	if (addr_is_link_local(backend) && !(src->flags & ENDPOINT_LINK_LOCAL))
+		return -DROP_LINK_LOCAL;
+	if (identity_of(backend) != IDENTITY_HOST && subnet_find(backend))
+		return -DROP_NO_ENDPOINT;
+	pkt->dst = *backend;
+	if (src->flags & ENDPOINT_HOST_CLOSED && (member_find(backend) || !host_forwards(skb, pkt)))
+		return -DROP_HOST_CLOSED;
+	return TC_ACT_OK;
+}
 
-	if (service && service->flags & SERVICE_SILENT && service_is_bare(service))
-		return -DROP_SILENT;
-	return -DROP_NO_ENDPOINT;
+/* A socket that connects holds an ICMP error back until it connects once more, after a second; a reset it
+ * hears at once.
+ */
+static __noinline int unreachable(const struct packet *pkt)
+{
+	const struct subnet *subnet = pkt ? subnet_find(&pkt->dst) : NULL;
+	bool vip = subnet && subnet->network == NETWORK_SERVICES;
+
+	return vip && pkt->protocol == IPPROTO_TCP ? -DROP_REFUSED : -DROP_NO_ENDPOINT;
+}
+
+/* To an address of ours that no endpoint has: a service is asked, where the hooks of a socket left it
+ * alone (socket.h).
+ */
+static __always_inline int to_service(struct __sk_buff *skb, struct packet *pkt,
+				      const struct endpoint *src)
+{
+	int verdict = fallback(skb, pkt, src);
+	const struct addr *backend = fallback_backend();
+	const struct endpoint *dst;
+	const struct remote *remote;
+
+	if (verdict || !backend)
+		return verdict;
+	dst = endpoint_find(backend);
+	remote = dst ? NULL : remote_find(backend);
+	if (dst)
+		verdict = to_endpoint_here(skb, pkt, src, dst);
+	else
+		verdict = remote ? to_remote(skb, pkt, src, remote)
+				 : to_outside(skb, pkt, src, backend);
+	if (verdict == -DROP_TTL_EXCEEDED || verdict == -DROP_TOO_BIG || verdict == -DROP_NO_PATH ||
+	    verdict == -DROP_NO_ENDPOINT)
+		fallback_undo(skb, pkt);
+	return verdict;
 }
 
 static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pkt,
 					const struct endpoint *src)
 {
+	int verdict;
+
 	if (addr_is_group(&pkt->dst))
 		return -DROP_MULTICAST;
 	if (addr_is_internal(&pkt->dst))
@@ -134,8 +181,10 @@ static __always_inline int to_elsewhere(struct __sk_buff *skb, struct packet *pk
 		return -DROP_LINK_LOCAL;
 	if (identity_of(&pkt->dst) == IDENTITY_HOST)
 		return to_host(skb, pkt, src);
-	if (subnet_find(&pkt->dst))
-		return to_nobody(pkt);
+	if (subnet_find(&pkt->dst)) {
+		verdict = to_service(skb, pkt, src);
+		return verdict == -DROP_NO_ENDPOINT ? unreachable(pkt) : verdict;
+	}
 	if (src->flags & ENDPOINT_HOST_CLOSED &&
 	    (member_find(&pkt->dst) || !host_forwards(skb, pkt)))
 		return -DROP_HOST_CLOSED;
@@ -149,6 +198,12 @@ static __always_inline int answer_of(struct __sk_buff *skb, struct packet *pkt,
 	return src->flags & ENDPOINT_PUBLISHED ? answer(skb, pkt, inside) : NOT_PUBLISHED;
 }
 
+static __always_inline void ask_directly(const struct packet *pkt, const struct endpoint *src)
+{
+	if (led_ever(src))
+		flow_make_way(pkt, FLOW_LED);
+}
+
 static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
 				  const struct endpoint *src)
 {
@@ -157,6 +212,7 @@ static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
 	int verdict;
 
 	if (dst) {
+		ask_directly(pkt, src);
 		verdict = answer_of(skb, pkt, src, true);
 		return verdict == NOT_PUBLISHED ? to_endpoint_here(skb, pkt, src, dst) : verdict;
 	}
@@ -164,7 +220,20 @@ static __always_inline int onward(struct __sk_buff *skb, struct packet *pkt,
 	verdict = answer_of(skb, pkt, src, remote != NULL);
 	if (verdict != NOT_PUBLISHED)
 		return verdict;
-	return remote ? to_remote(skb, pkt, src, remote) : to_elsewhere(skb, pkt, src);
+	if (!remote)
+		return to_elsewhere(skb, pkt, src);
+	ask_directly(pkt, src);
+	return to_remote(skb, pkt, src, remote);
+}
+
+/* By the rate of the device that it came by: its source may be another one's of the container. */
+static __always_inline int wait(struct __sk_buff *skb, const struct endpoint *src)
+{
+	const struct endpoint *sender = src;
+
+	if (src->ifindex != skb->ifindex)
+		sender = interface_find(skb->ifindex);
+	return sender ? shaper_out(skb, sender) : NOT_SHAPED;
 }
 
 static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
@@ -182,6 +251,9 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	src = endpoint_find(&pkt->src);
 	err = check_source(skb, pkt, src);
 	if (err)
+		return err;
+	err = wait(skb, src);
+	if (err != NOT_SHAPED)
 		return err;
 	if (pkt->flags & PACKET_FRAGMENT) {
 		err = fragment_follow(pkt);

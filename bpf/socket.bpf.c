@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* cgroup hooks of sockets: where they connect and send to, who answers them, and their end. None
- * refuses anything but what asks a service that has nobody.
+ * refuses anything but what asks a service that has nobody, and what is over a limit.
  */
 #include <linux/bpf.h>
 #include <linux/errno.h>
 #include <bpf/bpf_helpers.h>
+#include "lib/maglev.h"
 #include "lib/place.h"
 #include "lib/socket.h"
 
 #define REFUSE 0
 #define GO_ON  1
+
+static __always_inline int asking_error(enum asking asking)
+{
+	return asking == ASKING_LIMITED ? -EBUSY : -ECONNREFUSED;
+}
 
 #define ASKING_HOOK(name, work, family)                    \
 	SEC("cgroup/" #name #family)                       \
@@ -20,9 +26,9 @@
                                                            \
 		if (asking == ASKING_BACKEND)              \
 			place_set_v##family(ctx, &place);  \
-		if (asking != ASKING_REFUSED)              \
+		if (asking < ASKING_REFUSED)               \
 			return GO_ON;                      \
-		bpf_set_retval(-ECONNREFUSED);             \
+		bpf_set_retval(asking_error(asking));      \
 		return REFUSE;                             \
 	}
 

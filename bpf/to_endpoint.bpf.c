@@ -12,12 +12,14 @@
 #include "lib/endpoint.h"
 #include "lib/fragment.h"
 #include "lib/identity.h"
+#include "lib/led.h"
 #include "lib/network.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/remote.h"
 #include "lib/resolver.h"
 #include "lib/rewrite.h"
+#include "lib/shaper.h"
 #include "lib/tunnel.h"
 
 /* What came from another host's endpoint by the overlay, and had to be cut. */
@@ -72,15 +74,17 @@ static __always_inline int decide(struct __sk_buff *skb)
 			return err;
 	}
 	if (dst->flags & ENDPOINT_PUBLISHED)
-		flow_make_way(&pkt);
+		flow_make_way(&pkt, 0);
 	if (dst->flags & ENDPOINT_HOST_CLOSED && identity_of(&pkt.src) == IDENTITY_HOST &&
 	    !resolver_answers(&pkt)) {
 		err = asked_remember(&pkt, dst);
 		if (err)
 			return err;
 	}
-	err = rewrite_receiver(skb, &dst->mac);
-	return err ? err : TC_ACT_OK;
+	err = led_tells(&pkt, dst) ? led_error(skb, &pkt) : led_back(skb, &pkt, dst);
+	if (!err)
+		err = rewrite_receiver(skb, &dst->mac);
+	return err ? err : shaper_enter(dst);
 }
 
 SEC("tc")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import struct
 import sys
 
 TIMEOUT = 20.0
+IPV6_CHECKSUM = 7  # of linux/in6.h: where the kernel fills it in
 NO_ANSWER = 3.0  # seconds, after which there is none from a kernel
 
 
@@ -70,7 +72,25 @@ def bound(address: str, port: int) -> tuple[str, str]:
         return client.recv(100).decode(), client.getpeername()[0]
 
 
-CASES = {case.__name__: case for case in (tcp, udp, connected, again, bound)}
+def raw(address: str, port: int) -> tuple[str, str]:
+    """A datagram that it writes itself: no hook of its socket sees to whom."""
+    family, ipv6 = _family(address), ":" in address
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as owner,  # of the port: it hears the answer
+        socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_UDP) as client,
+    ):
+        owner.settimeout(TIMEOUT)
+        owner.bind(("::" if ipv6 else "0.0.0.0", 0))
+        if ipv6:
+            client.setsockopt(socket.IPPROTO_IPV6, IPV6_CHECKSUM, 6)
+        head = struct.pack("!4H", owner.getsockname()[1], port, 9, 0)
+        client.sendto(head + b"q", (address, 0))
+        answer, sender = owner.recvfrom(100)
+        assert sender[1] == port
+        return answer.decode(), sender[0]
+
+
+CASES = {case.__name__: case for case in (tcp, udp, connected, again, bound, raw)}
 
 
 def main() -> None:

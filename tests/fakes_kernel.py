@@ -16,6 +16,7 @@ from seaway.model.backup import Whereabouts
 from seaway.model.facts import Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.publications import HeldPort
+from seaway.model.reports import Use
 from seaway.model.routing import Question
 from seaway.model.trace import Lead
 
@@ -104,6 +105,7 @@ class FakeSurroundings:
         self.told: dict[str, Value] = {}
         self.questions: list[Question] = []
         self.served: Counter[PortKey] = Counter()  # connections, by a backend's port
+        self.used: dict[int, Use] = {}  # by the number of a limit
         self.lookups = FakeLookups({})
 
     def netns_path(self, given: str) -> str:
@@ -150,6 +152,15 @@ class FakeSurroundings:
 
     def connections(self, backend: PortKey) -> int:
         return self.served[backend]
+
+    def use(self, number: int) -> Use:
+        return self.used.get(number, Use())
+
+    def limited(self) -> int:
+        return sum(use.full + use.fast for use in self.used.values())
+
+    def forget_clients(self) -> None:
+        pass
 
     async def ask_routed(self, question: Question, kind: type[T]) -> T:
         """`told` by what is asked; nobody answers where nothing is told."""

@@ -30,6 +30,7 @@ from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.table import Table
 from seaway.desired.network.networks import SERVICES
+from seaway.desired.transport.maglev import table
 from seaway.kernel import netns
 from seaway.lab import cgroups
 from seaway.model.addresses import mapped
@@ -47,14 +48,15 @@ def port_key(address: str, port: int, protocol: int) -> abi.PortKey:
     return abi.PortKey(mapped(ip_address(address)), port.to_bytes(2, "big"), protocol)
 
 
-def frontend(
+def frontend(  # noqa: PLR0913, PLR0917, a service is all of this
     places: Sequence[tuple[str, int]],
     weights: Sequence[int] = (),
     algorithm: int = abi.SERVICE_RANDOM,
     affinity: int = 0,
     flags: int = 0,
+    limit: int = 0,
 ) -> abi.Frontend:
-    """Of these backends; each weighs 1 where nothing else is said."""
+    """Of these backends; each weighs 1 where nothing else is said. By Maglev with its table."""
     each = list(weights) or [1] * len(places)
     upto = list(accumulate(each))
     backends = tuple(
@@ -63,8 +65,9 @@ def frontend(
     )
     even = abi.SERVICE_EVEN if len(set(each)) == 1 else 0
     total = upto[-1] if upto else 0
-    service = abi.Service(len(backends), total, affinity, algorithm, flags | even)
-    return abi.Frontend(service, backends, drain=30.0)
+    service = abi.Service(len(backends), total, affinity, algorithm, flags | even, limit)
+    entries = table(backends) if algorithm == abi.SERVICE_MAGLEV else b""
+    return abi.Frontend(service, backends, drain=30.0, table=entries)
 
 
 class Clock:
@@ -116,7 +119,7 @@ class Scene:
     def clear(self) -> None:
         place = self.host.place
         self.clear_services()
-        for name in ("serving", "turns", "affinities", "associations"):
+        for name in ("serving", "turns", "affinities", "associations", "limits", "uses"):
             table = self.table(name)
             place.run(lambda t: t.delete([key for key, _ in t.elements()]), table)
 
@@ -171,7 +174,7 @@ def scenes(number: int = 3) -> Iterator[Scene]:
         host: Host = raise_host()
         containers = tuple(host.add(make(), n + 1) for n in range(number))
         host.put("subnets", dict.fromkeys(VIPS, SERVICES))
-        host.put("clients", {cookie(c): c.number for c in containers})
+        host.put("clients", {cookie(c): abi.Client(c.number) for c in containers})
         hooks = host.place.run(SocketTarget, host.plane, group)
         assert {} == host.place.run(hooks.put, {hook: SocketHook(hook) for hook in SOCKET_HOOKS})
         stack.callback(host.place.run, hooks.delete, set(SOCKET_HOOKS))

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from structlog.testing import capture_logs
-from tests.agents import Agent, start
+from tests.agents import ADDRESSES, Agent, start
 
 from seaway.api.routes import CniDoor, Doors
 from seaway.api.server import Server
 from seaway.cluster.passing import Passing
+from seaway.desired.network.networks import TABLE
 from seaway.model.wire import CniAnswer, CniCall
 from seaway.records import parse
 
@@ -83,7 +84,8 @@ async def _begin(folder: Path) -> tuple[Agent, Passing, list[asyncio.Task[None]]
     agent = await start(folder)
     passing = Passing("h", agent.store, parse)
     works = [asyncio.create_task(w()) for w in (agent.intents.convergence.run, passing.run)]
-    await agent.intents.convergence.settle()
+    beside = [TABLE, *(("askers", address) for address in ADDRESSES)]  # written in threads
+    await agent.intents.convergence.settle(beside)
     agent.intents.serving = True
     return agent, passing, works
 

@@ -17,6 +17,7 @@ from seaway.facts import Facts
 from seaway.model.facts import Cluster, Endpoint, Host, HostAddresses, Path, Value
 from seaway.model.naming import Asker, Named
 from seaway.model.services import Distant
+from seaway.records import fact_key
 
 CLUSTER = Cluster(
     id="c",
@@ -91,11 +92,11 @@ class Zone:
 
     def learn(self, *facts: Value) -> None:
         for fact in facts:
-            self.facts.change(type(fact), _key(fact), fact)
+            self.facts.change(type(fact), fact_key(fact), fact)
         self.write()
 
     def forget(self, fact: Value) -> None:
-        self.facts.change(type(fact), _key(fact), None)
+        self.facts.change(type(fact), fact_key(fact), None)
         self.write()
 
     def write(self) -> None:
@@ -131,7 +132,3 @@ class Zone:
         """NOERROR, NXDOMAIN, …, or FOREIGN."""
         answer = self.ask(name, kind, by)
         return "FOREIGN" if isinstance(answer, Foreign) else dnslib.RCODE[answer.header.rcode]
-
-
-def _key(fact: Any) -> str:
-    return str(getattr(fact, "id", "") or f"{fact.network}/{fact.name}")

@@ -12,15 +12,19 @@
 #include "drop.h"
 #include "endpoint.h"
 #include "fragment.h"
+#include "led.h"
 #include "packet.h"
 #include "remote.h"
 #include "rewrite.h"
+#include "shaper.h"
 
 /* Whether there is nothing to say about it, and nothing to note. */
 static __always_inline bool arrive_is_plain(const struct __sk_buff *skb, const struct packet *pkt,
 					    const struct remote *src, const struct endpoint *dst)
 {
 	if (pkt->flags & PACKET_FRAGMENT || pkt->ttl <= 1 || !packet_fits(skb, pkt, dst->mtu))
+		return false;
+	if (led_tells(pkt, dst))
 		return false;
 	if (src->flags & REMOTE_HOST && dst->flags & ENDPOINT_HOST_CLOSED)
 		return false;
@@ -33,9 +37,11 @@ static __always_inline int arrive_at_once(struct __sk_buff *skb, const struct pa
 	int err;
 
 	if (dst->flags & ENDPOINT_PUBLISHED)
-		flow_make_way(pkt);
-	err = rewrite_hop(skb, pkt, &dst->mac);
-	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+		flow_make_way(pkt, 0);
+	err = led_back(skb, pkt, dst);
+	if (!err)
+		err = rewrite_hop(skb, pkt, &dst->mac);
+	return err ? err : endpoint_enter(dst);
 }
 
 static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt,
@@ -60,5 +66,6 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt,
 	pkt->mtu = dst->mtu;
 	if (!packet_fits(skb, pkt, pkt->mtu))
 		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : fragment_cut(pkt);
-	return arrive_at_once(skb, pkt, dst);
+	err = led_tells(pkt, dst) ? led_error(skb, pkt) : 0;
+	return err ? err : arrive_at_once(skb, pkt, dst);
 }

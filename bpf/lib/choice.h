@@ -113,12 +113,17 @@ static __always_inline bool choice_find(struct draw *draw, const struct service 
 	return sock && choice_of_socket(draw, service, sock);
 }
 
-static __always_inline void choice_keep(const struct draw *draw, const struct service *service,
-					__u64 netns, __u64 sock)
+static __noinline void choice_keep(const struct draw *draw, const struct service *service,
+				   __u64 netns, __u64 sock)
 {
-	struct chooser who = { .service = draw->service, .cookie = sock };
-	struct choice choice = { .backend = draw->backend, .slot = draw->slot };
+	struct chooser who = { .cookie = sock };
+	struct choice choice = {};
 
+	if (!draw || !service)
+		return;
+	who.service = draw->service;
+	choice.backend = draw->backend;
+	choice.slot = draw->slot;
 	if (service->affinity) {
 		who.cookie = netns;
 		choice.until = choice_now() + service->affinity;

@@ -16,6 +16,7 @@
 #include "rewrite.h"
 #include "route.h"
 #include "scratch.h"
+#include "shaper.h"
 #include "translate.h"
 
 /* `quote`: of an ICMP error about the flow; NULL for a packet of its own. */
@@ -39,7 +40,7 @@ static __always_inline int deliver_here(struct __sk_buff *skb, struct packet *pk
 	err = deliver_change(skb, pkt, to, quote);
 	if (!err)
 		err = rewrite_hop(skb, pkt, &dst->mac);
-	return err ? err : bpf_redirect_peer(dst->ifindex, 0);
+	return err ? err : endpoint_enter(dst);
 }
 
 /* Where the neighbour is not known yet, the kernel asks for it and sends the packet then. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* What goes to an endpoint by its own address, though its ports are published besides. */
+/* What goes to an endpoint by its own address, though its ports are published besides, or are asked by a
+ * service.
+ */
 #pragma once
 
 #include <linux/bpf.h>
@@ -10,10 +12,10 @@
 #include "scratch.h"
 #include "tracking.h"
 
-/* Who asks an endpoint directly is not to be answered as if he had asked a published port: a flow by
- * which he did so before, from the same port, is over.
+/* Who asks an endpoint directly is not to be answered as if he had asked a published port, or (`led`:
+ * FLOW_LED) a service: a flow by which he did so before, from the same port, is over.
  */
-static __noinline void flow_make_way(const struct packet *pkt)
+static __noinline void flow_make_way(const struct packet *pkt, __u32 led)
 {
 	struct scratch *scratch = scratch_get();
 	struct flow_key asked;
@@ -29,7 +31,7 @@ static __noinline void flow_make_way(const struct packet *pkt)
 	scratch->key.protocol = asked.protocol;
 	__builtin_memset(scratch->key.pad, 0, sizeof(scratch->key.pad));
 	found = flow_find(&scratch->key);
-	if (!found || !(found->flags & FLOW_ANSWER) || found->flags & FLOW_PLAIN)
+	if (!found || (found->flags & (FLOW_ANSWER | FLOW_PLAIN | FLOW_LED)) != (FLOW_ANSWER | led))
 		return;
 	scratch->flow = *found;
 	flow_forget(&scratch->key, &scratch->flow);

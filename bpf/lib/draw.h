@@ -37,6 +37,7 @@ struct draw {
 	__u32 even;
 	struct place backend;
 	__u32 found;
+	__u32 number; /* instead of one by chance, where it is not 0: equal for equal flows */
 };
 
 /* Zero, and no verifier knows it: the flag is nobody's. Kernels before 6.7 go through a callback of
@@ -101,12 +102,17 @@ static __always_inline void draw_slot(struct draw *draw, __u32 slot)
 		draw_take(draw, backend, slot);
 }
 
+static __always_inline __u32 draw_number(const struct draw *draw, __u32 bound)
+{
+	return draw->number ? (__u64)draw->number * bound >> 32 : draw_below(bound);
+}
+
 static __always_inline void draw_random(struct draw *draw, const struct service *service)
 {
 	if (service->flags & SERVICE_EVEN)
-		draw_slot(draw, draw_below(service->backends));
+		draw_slot(draw, draw_number(draw, service->backends));
 	else
-		draw_weighted(draw, service, draw_below(service->weight));
+		draw_weighted(draw, service, draw_number(draw, service->weight));
 }
 
 static __always_inline __u64 draw_turn(const struct port_key *service)

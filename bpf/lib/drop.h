@@ -42,7 +42,9 @@ enum drop_reason {
 	DROP_PROBE_NUMBER,  /* a probe that does not know the number of its link */
 	DROP_NO_MAC,	    /* for a next hop whose MAC the kernel is asked for: comes too early */
 	DROP_NO_PROBE,	    /* to the port of probes, and none */
-	DROP_SILENT,	    /* to a service that is to be asked in vain: its backends are elsewhere */
+	DROP_SILENT,  /* to a service that is to be asked in vain: its backends are elsewhere */
+	DROP_REFUSED, /* to a service without a backend, or on a connection whose backend is gone:
+				 * answered with a reset, or port unreachable */
 };
 
 struct drop_key {

@@ -7,10 +7,12 @@
 #include "addr.h"
 #include "mac.h"
 
-#define ENDPOINT_OPEN	     1 /* its network is reached from other open networks */
-#define ENDPOINT_HOST_CLOSED 2 /* must not reach the host's own addresses */
-#define ENDPOINT_LINK_LOCAL  4 /* may reach 169.254/16 and fe80::/10 */
-#define ENDPOINT_PUBLISHED   8 /* has published ports: what it sends may be an answer */
+#define ENDPOINT_OPEN	     1	/* its network is reached from other open networks */
+#define ENDPOINT_HOST_CLOSED 2	/* must not reach the host's own addresses */
+#define ENDPOINT_LINK_LOCAL  4	/* may reach 169.254/16 and fe80::/10 */
+#define ENDPOINT_PUBLISHED   8	/* has published ports: what it sends may be an answer */
+#define ENDPOINT_SHAPED_IN   16 /* what it gets waits for its rate (shaper.h) */
+#define ENDPOINT_SHAPED_OUT  32 /* likewise what it sends */
 
 struct endpoint {
 	__u64 container; /* equal for all interfaces of one container */

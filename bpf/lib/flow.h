@@ -11,6 +11,7 @@
 #define FLOW_ANSWER 1 /* from whom the flow was opened to */
 #define FLOW_PLAIN  2 /* not translated: an answer to it is let through */
 #define FLOW_INNER  4 /* nobody outside takes part in it */
+#define FLOW_LED    8 /* to a backend of a service, packet by packet: fallback.h judges it */
 
 struct flow_key {
 	struct addr src;

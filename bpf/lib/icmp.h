@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* ICMP errors, made in place from the packet that causes them and sent back to its sender.
+/* ICMP errors, made in place from the packet that causes them.
  *
  * The quoted packet stays where it is and headers grow in front of it, so that a checksum that
  * the kernel has yet to fill in (CHECKSUM_PARTIAL) still points to its own header.
@@ -16,7 +16,6 @@
 #include "checksum.h"
 #include "drop.h"
 #include "packet.h"
-#include "reply.h"
 #include "scratch.h"
 #include "settings.h"
 #include "wire.h"
@@ -60,7 +59,8 @@ static __always_inline int icmp_v4_error(struct __sk_buff *skb, const struct pac
 		head.icmp.code = ICMP_UNREACHABLE_TOO_BIG;
 		head.icmp.rest = bpf_htonl(pkt->mtu);
 	} else if (reason != DROP_TTL_EXCEEDED) {
-		head.icmp.code = ICMP_UNREACHABLE_HOST;
+		head.icmp.code =
+			reason == DROP_REFUSED ? ICMP_UNREACHABLE_PORT : ICMP_UNREACHABLE_HOST;
 	}
 	head.icmp.checksum = checksum_fold(checksum_add(sum, &head.icmp, sizeof(head.icmp)));
 	head.ip.protocol = IPPROTO_ICMP;
@@ -85,7 +85,8 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 		head.icmp.type = ICMPV6_TIME_EXCEEDED;
 	} else {
 		head.icmp.type = ICMPV6_UNREACHABLE;
-		head.icmp.code = ICMPV6_UNREACHABLE_ADDRESS;
+		head.icmp.code = reason == DROP_REFUSED ? ICMPV6_UNREACHABLE_PORT
+							: ICMPV6_UNREACHABLE_ADDRESS;
 	}
 	head.ip.nexthdr = IPPROTO_ICMPV6;
 	head.ip.payload_len = bpf_htons(sizeof(head.icmp) + quoted);
@@ -96,7 +97,7 @@ static __always_inline int icmp_v6_error(struct __sk_buff *skb, const struct pac
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &head, sizeof(head), 0);
 }
 
-/* Answers the packet with the error that its drop reason stands for. */
+/* Makes of the packet the error that its drop reason stands for. */
 static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt, int reason)
 {
 	__u32 quoted = pkt->length < QUOTED ? pkt->length : QUOTED;
@@ -120,23 +121,5 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt
 		err = icmp_v4_error(skb, pkt, reason, quoted, sum);
 	else
 		err = icmp_v6_error(skb, pkt, reason, quoted, sum);
-	if (err)
-		return -DROP_NO_REPLY;
-	drop_count(skb, reason);
-	if (pkt->flags & PACKET_REMOTE)
-		return reply_to_remote(skb, pkt);
-	if (pkt->flags & PACKET_ON_WIRE)
-		return reply_on_wire(skb, pkt);
-	return reply(skb, &pkt->src_mac, pkt->ethertype);
-}
-
-/* The one end of all packets that do not go on: answered where that is due, and counted. */
-static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int reason)
-{
-	int verdict = -reason;
-
-	if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG || reason == DROP_NO_ENDPOINT ||
-	    reason == DROP_NO_PATH)
-		verdict = icmp_error(skb, pkt, reason);
-	return verdict < 0 ? drop(skb, -verdict) : verdict;
+	return err ? -DROP_NO_REPLY : 0;
 }

@@ -47,7 +47,7 @@ static __always_inline bool flow_holds(const struct flow_key *key, struct flow *
 	if (flow->epoch == epoch)
 		return true;
 	holds = flow_container_holds(key, flow) &&
-		(flow->flags & FLOW_PLAIN || flow_publication_holds(key, flow));
+		(flow->flags & (FLOW_PLAIN | FLOW_LED) || flow_publication_holds(key, flow));
 	if (holds)
 		flow->epoch = epoch;
 	return holds;

@@ -12,6 +12,8 @@ struct prefix {
 	struct addr addr;
 };
 
+#define NETWORK_SERVICES 0xffffffffu /* instead of a number: VIPs, which no endpoint has */
+
 struct subnet {
 	__u32 network;
 };

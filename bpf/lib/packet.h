@@ -24,6 +24,7 @@
 #define PACKET_ACCEPTS	  64  /* TCP: the first answer to that */
 #define PACKET_REMOTE	  128 /* came from another host */
 #define PACKET_CUT	  256 /* a later fragment, whose first the host's stack has, to cut it */
+#define PACKET_LED	  512 /* to a backend: the addresses noted here are those that it came with */
 
 #define GSO_BY_FRAGS	  0xffff /* SCTP's: its pieces were cut to the sender's MTU */
 

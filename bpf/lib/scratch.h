@@ -16,6 +16,7 @@ struct scratch {
 	struct quote quote;	  /* related.h: the one that another's error quotes */
 	struct flow_key key;	  /* of the packet */
 	struct flow flow;	  /* how it goes on */
+	struct flow led;	  /* fallback.h: the same */
 	struct flow_key back;	  /* tracking.h: the other direction */
 	struct flow reverse;
 	struct bpf_fib_lookup fib; /* deliver.h, way.h */

@@ -15,6 +15,7 @@
 #define SERVICE_RANDOM	    0
 #define SERVICE_ROUND_ROBIN 1
 #define SERVICE_LEAST	    2
+#define SERVICE_MAGLEV	    3 /* of published ports; for who has no address to hash: random */
 
 #define SERVICE_EVEN	    1 /* every weight is the same: a slot is drawn directly */
 #define SERVICE_SILENT	    2 /* without a backend it is silent, and does not refuse */
@@ -25,6 +26,7 @@ struct service {
 	__u32 affinity; /* seconds that a client keeps his backend after he used it; 0: none */
 	__u16 algorithm;
 	__u16 flags;
+	__u64 limit; /* of the whole service: its number (limit.h); 0: it has none */
 };
 
 struct {

@@ -10,21 +10,15 @@
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "allowance.h"
 #include "asker.h"
-#include "choice.h"
+#include "asking.h"
 #include "client.h"
 #include "draw.h"
 #include "place.h"
 #include "publication.h"
 #include "service.h"
 #include "serving.h"
-
-/* What becomes of a socket that connects, or of a datagram. */
-enum asking {
-	ASKING_NOBODY, /* of ours: it goes where its owner said */
-	ASKING_BACKEND,
-	ASKING_REFUSED, /* at once: ECONNREFUSED */
-};
 
 /* Of a place that is the host's own: one of its addresses, its loopback, or the unspecified address,
  * which means the loopback.
@@ -46,30 +40,12 @@ static __always_inline enum asking socket_publication(const struct bpf_sock_addr
 	return ASKING_BACKEND;
 }
 
-/* What has no backend is refused; but for a silent one, which is asked in vain: the VIP stays, and
- * `from_endpoint` drops what goes there.
+/* Whom a place stands for. `sock`: the cookie of one that is not connected; `asked`: the service, if
+ * it is one's.
  */
-static __noinline int socket_service(struct draw *draw, const struct service *service, __u64 netns,
-				     __u64 sock)
-{
-	if (!draw || !service)
-		return ASKING_NOBODY;
-	if (service_is_bare(service))
-		return service->flags & SERVICE_SILENT ? ASKING_NOBODY : ASKING_REFUSED;
-	if (choice_find(draw, service, netns, sock))
-		return ASKING_BACKEND;
-	if (!draw_backend(draw, service)) { /* it is changed meanwhile */
-		service = bpf_map_lookup_elem(&services, &draw->service);
-		if (!service || service_is_bare(service) || !draw_backend(draw, service))
-			return ASKING_REFUSED;
-	}
-	choice_keep(draw, service, netns, sock);
-	return ASKING_BACKEND;
-}
-
-/* Whom a place stands for. `sock`: the cookie of one that is not connected. */
 static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const struct place *place,
-					      __u64 sock, struct place *backend, bool *serves)
+					      __u64 sock, struct place *backend,
+					      const struct service **asked)
 {
 	const struct service *service = service_find(&place->addr, place->port, ctx->protocol);
 	__u64 netns = bpf_get_netns_cookie(ctx);
@@ -83,15 +59,16 @@ static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const s
 					     : ASKING_NOBODY;
 	if (!client_known(netns))
 		return ASKING_NOBODY;
-	asking = socket_service(&draw, service, netns, sock);
+	asking = asking_service(&draw, service, netns, sock);
 	*backend = draw.backend;
-	*serves = true;
+	*asked = service;
 	return asking;
 }
 
 /* It connects anew, or is released. */
 static __always_inline void socket_leave(struct asked *asked, __u8 protocol)
 {
+	allowance_give(asked);
 	if (!asked->counted)
 		return;
 	asked->counted = 0;
@@ -101,41 +78,51 @@ static __always_inline void socket_leave(struct asked *asked, __u8 protocol)
 /* A socket may connect several times: each time it leaves whom it asked before. */
 static __always_inline enum asking socket_connect(struct bpf_sock_addr *ctx, struct place *place)
 {
-	struct asked asked = { .place = *place }, *before;
-	bool serves = false;
+	struct asked asked = { .place = *place, .netns = bpf_get_netns_cookie(ctx) }, *before;
+	const struct service *service = NULL;
 	enum asking asking;
+	__u64 limit;
 
 	if (!ctx->sk)
 		return ASKING_NOBODY;
 	before = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
 	if (before)
 		socket_leave(before, ctx->protocol);
-	asking = socket_ask(ctx, place, 0, &asked.backend, &serves);
-	if (asking != ASKING_BACKEND) {
+	asking = socket_ask(ctx, place, 0, &asked.backend, &service);
+	limit = asking == ASKING_BACKEND && service ? service->limit : 0;
+	if (asking != ASKING_REFUSED && !allowance_take(&asked, limit))
+		asking = ASKING_LIMITED;
+	if (asking != ASKING_BACKEND && !asked.own_limit) {
 		if (before)
 			bpf_sk_storage_delete(&sockets, ctx->sk);
 		return asking;
 	}
 	if (!before)
 		before = bpf_sk_storage_get(&sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!before)
-		return serves ? ASKING_REFUSED : ASKING_NOBODY;
-	asked.counted = serves && serving_up(&asked.backend, ctx->protocol);
+	if (!before) {
+		bool ours = service || asked.own_limit;
+
+		allowance_give(&asked);
+		return ours ? ASKING_REFUSED : ASKING_NOBODY;
+	}
+	if (asking == ASKING_BACKEND) {
+		asked.counted = service && serving_up(&asked.backend, ctx->protocol);
+		*place = asked.backend;
+	}
 	*before = asked;
-	*place = asked.backend;
-	return ASKING_BACKEND;
+	return asking;
 }
 
 static __always_inline enum asking socket_send(struct bpf_sock_addr *ctx, struct place *place)
 {
 	struct datagram_key key = { .cookie = bpf_get_socket_cookie(ctx) };
-	bool serves = false;
-	enum asking asking = socket_ask(ctx, place, key.cookie, &key.backend, &serves);
+	const struct service *service = NULL;
+	enum asking asking = socket_ask(ctx, place, key.cookie, &key.backend, &service);
 
 	if (asking != ASKING_BACKEND)
 		return asking;
 	if (!datagram_note(&key, place))
-		return serves ? ASKING_REFUSED : ASKING_NOBODY;
+		return service ? ASKING_REFUSED : ASKING_NOBODY;
 	*place = key.backend;
 	return ASKING_BACKEND;
 }

@@ -18,6 +18,7 @@ struct icmp_header { /* of ICMP and ICMPv6 alike */
 #define ICMP_PONG		   0
 #define ICMP_UNREACHABLE	   3
 #define ICMP_UNREACHABLE_HOST	   1
+#define ICMP_UNREACHABLE_PORT	   3
 #define ICMP_UNREACHABLE_TOO_BIG   4
 #define ICMP_QUENCH		   4
 #define ICMP_REDIRECT		   5
@@ -26,6 +27,7 @@ struct icmp_header { /* of ICMP and ICMPv6 alike */
 
 #define ICMPV6_UNREACHABLE	   1
 #define ICMPV6_UNREACHABLE_ADDRESS 3
+#define ICMPV6_UNREACHABLE_PORT	   4
 #define ICMPV6_TOO_BIG		   2
 #define ICMPV6_TIME_EXCEEDED	   3
 #define ICMPV6_FIRST_MESSAGE	   128 /* below are errors */

@@ -19,6 +19,7 @@ from seaway.desired.network.blocks import (
     in_the_way,
 )
 from seaway.desired.network.underlays import as_foreign
+from seaway.desired.transport.node_ports import claims
 from seaway.desired.transport.publications import (
     Claim,
     host_addresses,
@@ -29,7 +30,9 @@ from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model import forms, service_forms
 from seaway.model.addresses import ForeignPrefix, Prefix
+from seaway.model.bandwidth import check_bandwidth
 from seaway.model.facts import Cluster, Endpoint, Host, HostAddresses, Network, Peer, Publication
+from seaway.model.limits import check_limits
 from seaway.model.publications import HeldPort, checked, in_ranges
 from seaway.model.requests import NewEndpoint, NewNetwork
 
@@ -127,6 +130,14 @@ def endpoint_form(request: NewEndpoint) -> None:
     forms.check_labels(request.labels)
     service_forms.check_port_names(request.port_names)
     service_forms.check_weight(request.weight)
+    flow_control(request)
+
+
+def flow_control(of: NewEndpoint | Endpoint, mtu: int = 0) -> None:
+    """Limits of connections and of bandwidth. `mtu`: of the endpoint; 0: not known yet."""
+    check_limits(of.limit_connections, of.limit_rate)
+    check_bandwidth("ingress", of.ingress_rate, of.ingress_burst, mtu)
+    check_bandwidth("egress", of.egress_rate, of.egress_burst, mtu)
 
 
 def publications_form(ports: Iterable[Publication]) -> tuple[Publication, ...]:
@@ -153,7 +164,8 @@ def publications(
         wanted = tuple(host_addresses(port, families))
         room -= len(wanted)
         place = port.protocol, port.host_port
-        for claim in (*facts.parts(Endpoint, "port", place), *taken[place]):
+        of_others = *facts.parts(Endpoint, "port", place), *claims(facts, place)
+        for claim in (*of_others, *taken[place]):
             if any(overlap(one, other) for one in wanted for other in claim.addresses):
                 _refuse_port(port, claim, endpoint)
         taken[place].append(Claim("", f"{port}, which is asked for too", wanted))

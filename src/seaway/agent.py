@@ -24,14 +24,17 @@ from seaway.bootstrap import removed
 from seaway.bpf import abi, maps, objects
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
+from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.lookups import Lookups
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.partings import Partings
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.services import ServiceTarget
+from seaway.bpf.shapers import ShaperTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.checking.checker import Checker
+from seaway.checking.health_ports import HealthPorts
 from seaway.cluster import membership, stores
 from seaway.cluster.calls import Others
 from seaway.cluster.passing import Passing
@@ -63,7 +66,7 @@ from seaway.kernel.sysctls import SysctlTarget
 from seaway.kernel.translations import Translations
 from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
-from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing
+from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing, Shaped
 from seaway.model.membership import Membership
 from seaway.paths import Paths
 from seaway.presence import alone_while
@@ -78,7 +81,7 @@ from seaway.uplinks import Lookout
 from seaway.vigil import RETRY, Lookouts, Vigil
 from seaway.voter import Voter
 
-_PROGRAMS = (Attachments.name, UplinkTarget.name, SocketTarget.name)
+_PROGRAMS = (Attachments.name, UplinkTarget.name, SocketTarget.name, ShaperTarget.name)
 
 log = structlog.get_logger(__name__)
 
@@ -178,13 +181,15 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     partings = Partings(plane, partial(_spaces, facts))
     draining = Draining(partings)
     services = ServiceTarget(plane, draining.left)
-    checker = Checker(host.name, facts)
+    checker, health_ports = Checker(host.name, facts), HealthPorts()
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
         *_of_the_data_plane(plane, attachments, config),
+        ShaperTarget(plane, _shaper_noter(facts)),
         services,
         *_told_others(),
         checker,
+        health_ports,
     )
     by_name = {target.name: target for target in targets}
     convergence = Convergence(facts, [by_name[d.name] for d in DERIVATIONS])
@@ -208,6 +213,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     beside = (Runner(runs=paths.asked).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
     agent.following["checks"] = partial(checker.run, intents.record_health, convergence.settle)
+    agent.following["health ports"] = partial(health_ports.run, lambda: intents.serving)
     agent.following["drain"] = partial(draining.run, services.serves, convergence.settle)
     return agent
 
@@ -228,7 +234,8 @@ def _of_the_data_plane(
 ) -> tuple[Target, ...]:
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
-    return PinTarget(plane), *of_maps, attachments, uplinks, SocketTarget(plane)
+    limits = LimitTarget(plane)
+    return PinTarget(plane), *of_maps, limits, attachments, uplinks, SocketTarget(plane)
 
 
 def _spaces(facts: Facts) -> set[tuple[str, int]]:
@@ -258,6 +265,7 @@ def _surroundings(
         Translations(),
         paths.ask,
         partings.connections,
+        Uses(plane),
         mtu=config.network.mtu,
     )
 
@@ -345,6 +353,15 @@ def _noter(facts: Facts) -> Callable[[str, int], None]:
         for endpoint in facts.where(Endpoint, "link", link):
             attached = Attached(endpoint=endpoint.id, ifindex=ifindex)
             facts.change(Attached, endpoint.id, attached)
+
+    return note
+
+
+def _shaper_noter(facts: Facts) -> Callable[[str, int, int], None]:
+    """Learn the numbers of both ends of a shaper; 0: it is gone."""
+
+    def note(link: str, into: int, out: int) -> None:
+        facts.change(Shaped, link, Shaped(link=link, into=into, out=out) if into else None)
 
     return note
 

@@ -6,11 +6,13 @@ Who finds and ends them is `bpf/partings.py`: in a thread, as it has to look int
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from contextlib import suppress
 
 from seaway.bpf import abi
 from seaway.bpf.partings import Partings, Serves
+
+Settle = Callable[[list[tuple[str, Hashable]]], Awaitable[None]]  # see `Convergence.settle`
 
 
 class Draining:
@@ -23,12 +25,13 @@ class Draining:
         self._partings.left(service, backends, drain)
         self._stirred.set()
 
-    async def run(self, serves: Serves, settled: Callable[[], Awaitable[None]]) -> None:
-        """`serves`: whether it is a backend now. First of all what parted while no agent was here,
-        once the maps are `settled`. For ever.
+    async def run(self, serves: Serves, settle: Settle) -> None:
+        """`serves`: whether it is a backend now. First of all what parted while no agent was here:
+        of the services that sockets asked, once what stands behind them was written. For ever.
         """
-        await settled()
-        await asyncio.to_thread(self._partings.find, serves)
+        found = await asyncio.to_thread(self._partings.find)
+        await settle([("services", service) for service in {p.service for p in found}])
+        await asyncio.to_thread(self._partings.lost, found, serves)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._partings.due):

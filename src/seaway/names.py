@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 LINK_PREFIX = "swy"  # host side of an endpoint's veth: prefix + 11 digits of the endpoint's id
+SHAPER_PREFIXES = ("swyi", "swyo")  # both ends of an endpoint's shaper: prefix + the same 11 digits
 OVERLAY_DEVICE = "swyoverlay"  # the VXLAN device, once there are other hosts
 ROUTE_PROTOCOL = 83  # rtm_protocol of our routes, ifa_proto of our addresses ('S')
 DEFAULT_NETWORK = "default"  # that a cluster begins with, and who names none is in
@@ -26,6 +27,7 @@ DOMAIN = "seaway"  # of names: <name>.<network>.seaway
 SERVICE_DOMAIN = "svc.cluster.local"  # of services: <service>.<network>.svc.cluster.local
 GATEWAY_MAC = "02:53:57:59:00:01"  # of the host side of every endpoint's veth
 OVERLAY_MAC = "02:53:57:59:00:02"  # of the overlay's device on every host
+SHAPER_MAC = "02:53:57:59:00:03"  # of both ends of every shaper
 OVERLAY_PORT = 8479  # UDP; 4789 is Swarm's and Calico's, 8472 flannel's
 OVERLAY_ID = 8479  # VXLAN's identifier of the cluster's overlay
 
@@ -69,6 +71,17 @@ _KNOWN_DIGITS = 12
 def link_name(endpoint_id: str) -> str:
     """The host side's interface name (14 characters; the kernel allows 15)."""
     return LINK_PREFIX + endpoint_id[:11]
+
+
+def shaper_names(link: str) -> tuple[str, str]:
+    """Both ends of an endpoint's shaper: where what goes to it enters, and the other one."""
+    into, out = (prefix + link.removeprefix(LINK_PREFIX) for prefix in SHAPER_PREFIXES)
+    return into, out
+
+
+def shaped_link(end: str) -> str:
+    """The endpoint's link, by the name of either end of its shaper."""
+    return LINK_PREFIX + end[len(SHAPER_PREFIXES[0]) :]
 
 
 def short_name(container: str) -> str:

@@ -28,7 +28,7 @@ from seaway.model.facts import (
     Token,
     Value,
 )
-from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
+from seaway.model.services import Distant, EndpointSlice, Health, NodePort, Service, Vip
 from seaway.store.base import Commit, Missed, Moment, Snapshot, Store
 
 _FOLDERS: dict[str, type[Value]] = {
@@ -42,11 +42,12 @@ _FOLDERS: dict[str, type[Value]] = {
     "services": Service,
     "slices": EndpointSlice,
     "vips": Vip,
+    "nodeports": NodePort,
     "health": Health,
 }
 _ELSEWHERE: dict[type[Value], type[Value]] = {Host: Peer, Endpoint: Distant}  # on other hosts
 # A name is unique in its network; an endpoint's id, on its host.
-_BY_PATH = frozenset({Service, EndpointSlice, Health})
+_BY_PATH = frozenset({Service, EndpointSlice, Health, Distant})
 _FOLDER_OF = {kind: folder for folder, kind in _FOLDERS.items()} | {Peer: "hosts"}
 _MEND = "use the version that wrote it, or: seaway restore FILE --replace"
 
@@ -62,12 +63,17 @@ def fact_key(record: Value) -> str:
             return name
         case Block(prefix=place) | Vip(address=place):
             return str(place)
-        case Endpoint(id=id) | Token(id=id) | Distant(id=id):
+        case Endpoint(id=id) | Token(id=id):
             return id
-        case Service(network=network, name=name) | EndpointSlice(network=network, name=name):
-            return f"{network}/{name}"
-        case Health(host=host, endpoint=endpoint):
-            return f"{host}/{endpoint}"
+        case (
+            Service(network=folder, name=name)
+            | EndpointSlice(network=folder, name=name)
+            | Health(host=folder, endpoint=name)
+            | Distant(host=folder, id=name)
+        ):
+            return f"{folder}/{name}"
+        case NodePort(port=port, protocol=protocol):
+            return f"{port}-{protocol}"
     raise TypeError(f"{type(record).__name__} is no record")
 
 
@@ -129,6 +135,7 @@ def distant(endpoint: Endpoint) -> Distant:
         weight=endpoint.weight,
         ready=endpoint.ready,
         terminating=endpoint.terminating,
+        ports=endpoint.ports,
     )
 
 
@@ -146,8 +153,8 @@ def _place(key: str, host: str) -> tuple[type[Value], str] | None:
     elsewhere = bool(host and path and path[0] != host)
     if kind is None or (elsewhere and kind is Before):
         return None
-    if elsewhere and kind in _ELSEWHERE:
-        return _ELSEWHERE[kind], name
+    if elsewhere:
+        kind = _ELSEWHERE.get(kind, kind)
     if kind in _BY_PATH:
         return kind, "/".join(path)
     return kind, name.replace("-", "/") if kind is Block else name

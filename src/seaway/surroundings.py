@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from seaway.bpf.abi import PortKey
     from seaway.bpf.counters import Counters
+    from seaway.bpf.limits import Uses
     from seaway.bpf.lookups import Lookups
     from seaway.kernel.links import LinkTarget
     from seaway.model.addresses import Address, ForeignPrefix
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from seaway.model.facts import Namespace
     from seaway.model.kernel import Inside
     from seaway.model.publications import HeldPort
+    from seaway.model.reports import Use
     from seaway.model.routing import Question
 
 T = TypeVar("T", bound=Value)
@@ -53,6 +55,7 @@ class HostSurroundings:
     translations: Translations
     ask: Ask  # of `routed`
     serving: Callable[[PortKey], int]  # see `connections`
+    uses: Uses
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
     _present: set[int] | None = None  # devices, when counters were last put in order
@@ -115,8 +118,17 @@ class HostSurroundings:
         if gone:
             self.counters.purge({ifindex for ifindex, _ in gone})
 
+    def forget_clients(self) -> None:
+        self.uses.tidy(netns.cookie())
+
     def connections(self, backend: PortKey) -> int:
         return self.serving(backend)
+
+    def use(self, number: int) -> Use:
+        return self.uses.of(number)
+
+    def limited(self) -> int:
+        return self.uses.refused()
 
     async def ask_routed(self, question: Question, kind: type[T]) -> T:
         return await self.ask(question, kind)

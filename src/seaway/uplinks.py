@@ -18,12 +18,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from seaway.desired.network.host import ALONG, accept_ra, advertised_device, forwarding
-from seaway.desired.network.ports import published, seen_reserved
+from seaway.desired.network.ports import own, seen_reserved, shared, unnoted
 from seaway.facts import Facts
 from seaway.kernel import outside
 from seaway.kernel.reserved import ReservedTarget
 from seaway.kernel.sysctls import SysctlTarget
 from seaway.model.facts import Before, Uplinks
+from seaway.model.ports import Ports
 from seaway.records import Records
 
 _NEVER, _BELIEVES, _ALSO_FORWARDING = "0", "1", "2"  # of accept_ra
@@ -40,12 +41,20 @@ class Lookout:
     # Of all who read records and then write them.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: Uplinks | None = None
+    _noted: Ports = frozenset()  # of services, when it was last looked
+
+    @property
+    def behind(self) -> bool:
+        """Whether ports of services came that are to be noted."""
+        new = shared(self.facts) != self._noted
+        return new and unnoted(self.facts, self.facts.get(Before, self.host))
 
     async def look(self, *, anew: bool = True) -> None:
         """Make a fact of what is there now. Not `anew`: only settings, of which nothing notifies,
         are read again; devices, addresses and routes are as they were found last.
         """
         async with self.deciding:
+            self._noted = shared(self.facts)
             await self._look(anew=anew)
 
     async def _look(self, *, anew: bool) -> None:
@@ -67,7 +76,7 @@ class Lookout:
         known = self.facts.get(Before, self.host) or Before(host=self.host, sysctls={})
         old = {name: value for name, value in known.sysctls.items() if now.get(name) != _NEVER}
         old = self.sysctls.current((*forwarding(uplinks), *ALONG)) | old
-        seen = seen_reserved(known, self.reserved.now(), published(self.facts))
+        seen = seen_reserved(known, self.reserved.now(), own(self.facts), shared(self.facts))
         return replace(seen, sysctls=old)
 
     async def _remember(self, before: Before) -> None:

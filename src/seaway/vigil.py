@@ -39,7 +39,7 @@ RETRY = 1.0  # seconds until what failed is tried again
 
 UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
-OURS = ("names", "askers", "checks")  # what nobody else writes
+OURS = ("names", "askers", "checks", "health_ports")  # what nobody else writes
 NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
 SILENT = tuple(kind for kind in KINDS if kind not in (*TOLD, *OURS))
 
@@ -206,6 +206,7 @@ class Vigil:
                 await self._convergence.sweep(target)
             if sweeps % OUTSIDE == 0:
                 self._intents.surroundings.forget_devices(self._devices())
+                self._intents.surroundings.forget_clients()
             self._look_inside()
 
     async def _look_out(self, name: str, *, anew: bool = True) -> None:
@@ -243,6 +244,8 @@ class Vigil:
             self._convergence.retry()
             self._intents.give_back()
             self._links.tidy()
+            if self._lookouts.uplinks.behind:
+                await self._look_out(UPLINKS, anew=False)
             if self._lookouts.firewalls.stirred():
                 self.suspect(FIREWALLS)
                 self.suspect("accepts")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import contracts
 from cast import World
 from seaway.bpf import abi
-from seaway.bpf.services import ServiceTarget
+from seaway.bpf.services import ServiceTarget, Tables
 from seaway.bpf.table import Table
 from seaway.model.addresses import mapped
 from serviced import frontend, port_key
@@ -33,7 +35,8 @@ class OnStage:
         self.left: Left = []
         self._place = world.place
         self._target = world.place.run(ServiceTarget, world.plane, self._note)
-        self.tables = {n: Table(world.plane.maps[n]) for n in ("services", "backends", "turns")}
+        names = ("services", "backends", "maglev", "turns")
+        self.tables = {name: Table(world.plane.maps[name]) for name in names}
         self.read, self.look = self._on_stage("read"), self._on_stage("look")
         self.put, self.delete = self._on_stage("put"), self._on_stage("delete")
         self.serves = self._on_stage("serves")
@@ -47,6 +50,13 @@ class OnStage:
     def slots(self) -> set[tuple[bytes, int]]:
         found = self._place.run(lambda: dict(self.tables["backends"].elements()))
         return {(key[:20], int.from_bytes(key[20:], "little")) for key in found}
+
+    def parts(self) -> dict[bytes, list[int]]:
+        """Of tables, by their services."""
+        found: dict[bytes, list[int]] = defaultdict(list)
+        for key, _ in self._place.run(lambda: list(self.tables["maglev"].elements())):
+            found[key[:20]].append(int.from_bytes(key[20:], "little"))
+        return {key: sorted(numbers) for key, numbers in found.items()}
 
 
 @pytest.fixture
@@ -127,6 +137,110 @@ def test_turns_go_with_their_service(target):
     target.tables["turns"].update([(ONE.pack(), bytes(8)), (TWO.pack(), bytes(8))])
     target.delete({ONE})
     assert [TWO.pack()] == [key for key, _ in target.tables["turns"].elements()]
+
+
+def by_maglev(number: int) -> abi.Frontend:
+    return frontend(PLACES[:number], algorithm=abi.SERVICE_MAGLEV)
+
+
+EVERY = port_key("0.0.0.0", 30080, TCP)
+MAGLEV = SOME | {EVERY: by_maglev(3), port_key("::", 30080, TCP): by_maglev(0)}
+
+
+def test_a_table_is_put_changed_and_deleted_with_its_service(target):
+    contracts.puts_and_deletes(target, MAGLEV)
+    assert ({}, set()) == (target.parts(), target.slots())
+    for number in (3, 8, 1, 0):
+        target.put({EVERY: by_maglev(number)})
+        assert {EVERY: by_maglev(number)} == target.read() == target.look([EVERY])
+        assert ({EVERY.pack(): list(range(32))} if number else {}) == target.parts()
+    target.put({EVERY: by_maglev(8)})
+    target.put({EVERY: frontend(PLACES)})
+    assert {EVERY: frontend(PLACES)} == target.read()
+    assert {} == target.parts()
+
+
+@pytest.mark.parametrize("part", [0, 7, 31])
+def test_a_part_that_was_taken_away_or_changed_is_put_back(target, part):
+    key, table = EVERY.pack() + part.to_bytes(4, "little"), target.tables["maglev"]
+    for meddle in (lambda: table.delete([key]), lambda: table.update([(key, bytes(256))])):
+        contracts.finds_and_repairs_drift(target, MAGLEV, meddle)
+        target.delete(set(MAGLEV))
+        assert {} == target.parts()
+
+
+def test_a_table_that_a_dead_agent_left_is_seen_and_deleted(target):
+    """It came to that, and not to the service; or not to the end of it."""
+    other = port_key("0.0.0.0", 1, UDP)
+    for service, numbers in ((ONE, range(32)), (other, range(32)), (ONE, [3, 4]), (other, [31])):
+        target.put(SOME)
+        items = [(service.pack() + n.to_bytes(4, "little"), bytes(256)) for n in numbers]
+        target.tables["maglev"].update(items)
+        found = target.read()
+        assert found.get(service) != SOME.get(service)
+        assert {} == target.delete(found.keys() - SOME.keys())
+        assert {} == target.put({k: v for k, v in SOME.items() if found[k] != v})
+        assert SOME == target.read()
+        assert {} == target.parts()
+
+
+class Watched(Table):
+    """A map: before each write all is looked at as a program would."""
+
+    def __init__(self, fd: int, look: Callable[[], None]) -> None:
+        super().__init__(fd)
+        self._look = look
+
+    def _write(self, command, items):
+        failed = {}
+        for item in items:
+            self._look()
+            failed |= super()._write(command, [item])
+        return failed
+
+
+class WatchedTarget(ServiceTarget):
+    def __init__(self, plane, look: Callable[[], None]) -> None:
+        super().__init__(plane, lambda *_: None)
+        self._services = Watched(plane.maps["services"], look)
+        self._backends = Watched(plane.maps["backends"], look)
+        self._tables = Tables(Watched(plane.maps["maglev"], look))
+
+
+def test_at_every_moment_an_entry_leads_to_a_slot_that_is_there(world, target):
+    """Whatever changes into whatever: while a service asks for a table, all of it is there."""
+    plane, key = world.plane, EVERY.pack()
+    services, backends, maglev = (Table(plane.maps[n]) for n in ("services", "backends", "maglev"))
+    seen = Counter()
+
+    def look() -> None:
+        value = services.element(key)
+        if value is None:
+            return
+        service = abi.Service.unpack(value)
+        slots = {int.from_bytes(k[20:], "little") for k, _ in backends.elements()}
+        assert set(range(service.backends)) <= slots
+        if service.algorithm == abi.SERVICE_MAGLEV and service.backends:
+            parts = [maglev.element(key + n.to_bytes(4, "little")) for n in range(32)]
+            assert None not in parts
+            assert set(array("H", b"".join(parts))) - {0xFFFF} <= slots
+            seen["asked"] += 1
+
+    def walk() -> None:
+        made = WatchedTarget(plane, look)
+        made.read()
+        for number in (3, 8, 2):
+            for algorithm in (abi.SERVICE_MAGLEV, abi.SERVICE_RANDOM, abi.SERVICE_MAGLEV):
+                made.put({EVERY: frontend(PLACES[-number:], algorithm=algorithm)})
+                look()
+        made.put({EVERY: by_maglev(0)})
+        made.put({EVERY: by_maglev(5)})
+        made.delete({EVERY})
+        look()
+
+    world.place.run(walk)
+    assert seen["asked"] > 50
+    assert ({}, set()) == (target.parts(), target.slots())
 
 
 def test_ten_thousand_services_are_written_in_a_second_of_this_cpu(target, tell):

@@ -213,3 +213,34 @@ def test_an_endpoint_whose_container_vanished_is_released(one_host):
     one_host.host.run("ip", "netns", "del", "a")
     one_host.host.wait_for("the release", lambda: [] == one_host.told("endpoint", "ls"))
     assert [] == one_host.told("status")["drift"]  # it ended: nobody took anything from it
+
+
+def test_a_shaper_outlives_the_agent_comes_again_and_goes_with_its_endpoint(one_host):
+    before = one_host.state()
+    rates = ("--ingress-rate=50mbit", "--egress-rate=20mbit")
+    a, b = one_host.attach("a", "default", *rates), one_host.attach("b")
+    shaper = one_host.told("endpoint", "inspect", "a")["link"].replace("swy", "swyi")
+
+    def there() -> bool:
+        return shaper in one_host.host.run("ip", "-br", "link")
+
+    limited = one_host.state()
+    one_host.host.kill_agent()
+    assert a.reaches(b.addresses()[0])
+    one_host.host.start_agent()
+    assert limited == one_host.state()
+    assert 0 == one_host.told("status")["drift_total"]
+
+    one_host.host.run("ip", "link", "del", shaper)
+    one_host.host.wait_for("it again", lambda: there() and a.reaches(b.addresses()[1]))
+    assert {"shapers"} <= {drift["target"] for drift in one_host.told("status")["drift"]}
+
+    one_host.host.kill_agent()
+    one_host.host.run("ip", "netns", "del", "a")
+    one_host.host.start_agent()
+    one_host.host.wait_for("its end", lambda: not there())
+    one_host.seaway("endpoint", "update", "b", "--egress-rate", "1mbit")
+    assert b.reaches(one_host.told("status")["addresses"][0])
+    one_host.seaway("endpoint", "update", "b", "--egress-rate", "0")
+    one_host.seaway("detach", "b")
+    one_host.host.wait_for("nothing", lambda: before == one_host.state())

@@ -200,6 +200,16 @@ def test_containers_and_hosts_are_answered_and_take_the_vip_for_who_answers(scen
             assert (vip, True) == (answerer, name in WEBS), who.name
 
 
+def test_packets_that_no_hook_sees_are_led_to_backends_of_all_hosts(scene, vips):
+    for client in scene.clients:
+        for vip in vips:
+            seen: set[str] = set()
+            while WEBS != seen:
+                name, answerer = ask(client, "raw", vip)
+                assert (vip, True) == (answerer, name in WEBS), client.name
+                seen.add(name)
+
+
 def test_backends_of_all_hosts_are_chosen_on_each_host(scene, vips):
     for who in scene.askers:
         assert WEBS == spread(who, vips[0], 60).keys(), who.name
@@ -264,6 +274,77 @@ def test_a_service_without_a_backend_refuses_at_once_until_there_is_one(scene):
     assert wait(lambda: scene.is_chosen("empty", 3))
     assert ask(scene.clients[0], "tcp", vip)[0] in WEBS
     first.seaway("service", "rm", "empty")
+
+
+def health(host: LabHost, port: str) -> tuple[int, int]:
+    """What a load balancer is told of a host: the status, and how many backends it has."""
+    done = host.run("curl", "-sg", "-w", "\n%{http_code}", f"http://[::1]:{port}/healthz")
+    body, _, status = done.rpartition("\n")
+    return int(status), json.loads(body)["localEndpoints"]
+
+
+def reserved(host: LabHost) -> str:
+    return host.run("sysctl", "-n", "net.ipv4.ip_local_reserved_ports").strip()
+
+
+def test_a_published_port_is_that_of_one_service_on_every_host(scene):
+    first, second, third = scene.hosts
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    held = third.popen(sys.executable, "-m", "http.server", "30099", **nowhere)
+    scene.stack.callback(end, held)
+    listens = ("ss", "-Hltn", "sport = 30099")
+    assert wait(lambda: third.run(*listens))
+    scene.serve(first, "front1", "front")
+    published = ("--publish=30080:tcp", "--external-policy=Local", "--health-port=30081")
+    scene.create(second, "front", "front", *published)
+    assert wait(lambda: scene.is_chosen("front", 1))
+    for host, expected in zip(scene.hosts, ((200, 1), (503, 0), (503, 0)), strict=True):
+        assert wait(lambda host=host, expected=expected: health(host, "30081") == expected)
+        assert wait(lambda host=host: reserved(host) == "30080-30081")
+
+    owner = "service 'front' of network 'default'"
+    second.seaway("endpoint", "publish", "web2", "30082:8080")
+    for host, words, told_ in (
+        (third, ("service", "create", "b", "--port=80", "--publish=30080:80"), owner),
+        (third, ("service", "create", "b", "--port=80", "--publish=30081:80"), owner),
+        (third, ("endpoint", "publish", "web3", "30080:8080"), owner),
+        (first, ("service", "create", "b", "--port=80", "--publish=30082:80"), "host 'host2'"),
+        (third, ("service", "create", "b", "--port=80", "--publish=30099:80"), "process"),
+    ):
+        done = host.call(SEAWAY, *words)
+        assert (4, True) == (done.returncode, told_ in done.stderr), done.stderr
+    second.seaway("endpoint", "unpublish", "web2", "30082:8080")
+    first.seaway("service", "update", "front", "--publish=30080:tcp", "--publish=30099:udp")
+    first.seaway("service", "update", "front", "--publish=30099:tcp")  # which host3 has
+    assert wait(
+        lambda: "30099/tcp of service 'default/front'" in third.call(SEAWAY, "doctor").stdout
+    )
+
+    third.kill_agent()
+    first.seaway("service", "rm", "front")
+    third.start_agent()
+    for host in scene.hosts:
+        assert wait(lambda host=host: reserved(host) == ""), host.name
+        assert wait(lambda host=host: not host.run("ss", "-Hltn", "sport = 30081"))
+    first.seaway("detach", "front1")
+
+
+def test_over_its_limit_a_host_refuses_at_once_and_says_how_often(scene):
+    first, second, _ = scene.hosts
+    here, there, _ = scene.clients
+    vip, *_ = scene.create(first, "narrow", "web", "--limit-connections=1")
+    assert wait(lambda: scene.is_chosen("narrow", 3))
+    with greeted(here, "hold", vip, "web2") as holding:
+        assert "web2" == holding.told()
+        assert ["EBUSY", "EBUSY"] == [ask(who, "tcp", vip) for who in (here, first)]
+        assert ask(there, "tcp", vip)[0] in WEBS
+        assert {"open": 1, "full": 2, "fast": 0} == told(first, "service", "inspect", "narrow")[
+            "use"
+        ]
+        assert 2 == told(first, "status")["limited"]
+        second.seaway("service", "update", "narrow", "--limit-connections=0")
+        assert wait(lambda: ask(here, "tcp", vip)[0] in WEBS)
+    first.seaway("service", "rm", "narrow")
 
 
 def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):

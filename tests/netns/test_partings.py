@@ -166,7 +166,7 @@ def test_what_went_while_no_agent_was_here_has_its_time_from_now_on(scene):
         scene.serve_by([carl])
         run = scene.host.place.run
         partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock)
-        run(partings.find, scene.services.serves)
+        run(partings.lost, run(partings.find), scene.services.serves)
         assert 1 == run(partings.end, scene.services.serves)
         assert [True, False] == [answered(stream), answered(datagrams)]
         scene.clock.now += DRAIN
@@ -196,7 +196,7 @@ def test_a_namespace_that_is_gone_holds_back_none(scene):
     partings = run(Partings, scene.host.plane, lambda: spaces, scene.clock)
     with closing(asking(scene, anna, 4, DATAGRAM)) as client:
         scene.serve_by([carl])
-        run(partings.find, scene.services.serves)
+        run(partings.lost, run(partings.find), scene.services.serves)
         assert 1 == run(partings.end, scene.services.serves)
         assert not answered(client)
 

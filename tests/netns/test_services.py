@@ -9,6 +9,7 @@ import errno
 import select
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -24,6 +25,7 @@ from serviced import (
     UDP,
     VIP,
     Scene,
+    answer,
     frontend,
     place_of,
     port_key,
@@ -112,16 +114,27 @@ def test_a_container_reaches_itself_by_a_service(scene, way, kind, ask):
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_socket_of_a_namespace_that_is_no_clients_is_left_alone(scene, family):
-    """Its packets go to the VIP itself, which nobody has."""
-    scene.serve_by(scene.containers)
-    lost = scene.host.drops(scene.stranger).get("no_endpoint", 0)
-    with scene.open(scene.stranger, family, STREAM) as client, pytest.raises(OSError, match="No r"):
-        client.connect((VIP[family], PORT))
-    with scene.open(scene.stranger, family, DATAGRAM) as client:
-        client.sendto(b"q", (VIP[family], PORT))
-        client.connect((VIP[family], PORT))
-        assert scene.asked(client) is None
-    assert wait(lambda: scene.host.drops(scene.stranger).get("no_endpoint", 0) >= lost + 2)
+    """Its packets go to the VIP itself, and are led."""
+    scene.serve_by(scene.containers[:1])
+    for kind in (STREAM, DATAGRAM):
+        with scene.open(scene.stranger, family, kind) as client:
+            client.connect((VIP[family], PORT))
+            assert scene.asked(client) is None
+            assert f"1 {scene.stranger.address(family)}" == answer(client)
+            assert VIP[family] == client.getpeername()[0]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("who", ["client", "stranger"])
+def test_a_connect_to_a_vip_that_nobody_has_fails_at_once(scene, family, who):
+    """Not a second later, when it is tried again: the answer comes while the socket connects."""
+    asker = scene.stranger if who == "stranger" else scene.containers[0]
+    for port in (PORT, PORT + 1):
+        with scene.open(asker, family, STREAM) as client:
+            client.settimeout(None)
+            assert errno.ECONNREFUSED == client.connect_ex((VIP[family], port))
+            told = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            assert 0 == int.from_bytes(told[100:104], sys.byteorder)  # sent again, in all
 
 
 def test_a_port_that_the_service_has_not_is_left_alone(scene):

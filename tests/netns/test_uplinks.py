@@ -20,7 +20,7 @@ from seaway.desired.network.ports import leaving
 from seaway.facts import Facts
 from seaway.kernel.reserved import SETTING, ReservedTarget
 from seaway.kernel.sysctls import SysctlTarget
-from seaway.model.facts import Before, Publication, Uplinks
+from seaway.model.facts import Before, Uplinks
 from seaway.records import Records
 from seaway.store.sqlite import SqliteStore
 from seaway.uplinks import Lookout
@@ -138,7 +138,7 @@ def test_what_others_reserve_is_known_and_what_was_ours_until_it_is_gone(host, t
         has("5000")
         assert ("5000", "") == await knows(here)
         before = here.facts.get(Before, "h")
-        await here.records.commit(leaving(before, [Publication(host_port=80, container_port=8)]))
+        await here.records.commit(leaving(before, [80]))
         has("80,5000,6000")
 
     async def second(here: Lookout) -> None:

@@ -55,7 +55,7 @@ def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) 
     seaway("attach", "green", "--label", "app=web")
 
     assert [
-        ["NETWORK", "NAME", "ADDRESSES", "PORTS", "BACKENDS", "SELECTOR"],
+        ["NETWORK", "NAME", "ADDRESSES", "PORTS", "PUBLISHED", "BACKENDS", "SELECTOR"],
         ["default", "web", "10.223.0.7", "80:http/tcp", "1", "of", "2", "app=web"],
     ] == rows(seaway("service", "ls"))
     told = seaway("service", "inspect", "web")
@@ -86,6 +86,44 @@ def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) 
     assert [] == json.loads(seaway("service", "ls", "-o", "json"))
 
 
+def test_ports_are_published_kept_moved_and_taken_back(seaway: Seaway) -> None:
+    seaway(
+        *("service", "create", "web", "-p", "http=80:8080,dns=53/udp", "--publish", "8080:http"),
+        *("--external-policy", "Local", "--health-port", "30100", "--algorithm", "maglev"),
+    )
+    assert "8080:80/tcp" in seaway("service", "ls")
+    told = seaway("service", "inspect", "web")
+    for line in (
+        "published        8080:80/tcp",
+        "external policy  Local",
+        "health port      30100",
+        "algorithm        maglev",
+    ):
+        assert line in told
+    assert "service 'web' of network 'default'" in seaway(
+        *("service", "create", "b", "-p", "80", "--publish", "8080:80"), status=4
+    )
+
+    def published() -> list[int]:
+        found = json.loads(seaway("service", "inspect", "web", "-o", "json"))
+        return [port["node_port"] for port in found["service"]["ports"]]
+
+    seaway("service", "update", "web", "-p", "more=81,http=80:9090")
+    assert [0, 8080] == published()
+    seaway("service", "update", "web", "--publish", "more", "--publish", "8080:80/tcp")
+    given, had = published()
+    assert (True, 8080) == (30000 <= given <= 32767, had)
+    manifest = seaway("get", "-o", "yaml")
+    assert "nodePort: 8080" in manifest
+    assert "unchanged" in seaway("apply", "-f", "-", given=manifest)
+    seaway(
+        *("service", "update", "web", "--publish", "none", "--external-policy", "Cluster"),
+        *("--health-port", "0", "--algorithm", "random"),
+    )
+    assert [0, 0] == published()
+    assert "external policy  none" in seaway("service", "inspect", "web")
+
+
 def test_services_without_addresses_say_what_they_are(seaway: Seaway) -> None:
     assert "service default/a: headless\n" == seaway("service", "create", "a", "--headless")
     assert "service default/b: mx.example.org\n" == seaway(
@@ -109,6 +147,26 @@ def test_services_without_addresses_say_what_they_are(seaway: Seaway) -> None:
         ("service create web -p 80 --drain soon", 2, "'soon' is no span of time"),
         ("service create web -p 80 -l a=b --check udp", 2, "'udp' is no check (expected tcp or h"),
         ("service create web -p 80 --check tcp", 2, "service 'web' has no selector, and its check"),
+        (
+            "service create web -p 80 --publish 0:80",
+            2,
+            "port 0 is out of range, and no host has it",
+        ),
+        (
+            "service create web -p 80 --publish 9:90",
+            2,
+            "the service has no port '90' to be publishe",
+        ),
+        ("service create web -p 80 --publish x:80", 2, "'x:80' publishes no port of a service"),
+        (
+            "service create web --headless -p 80 --publish 80",
+            2,
+            "headless: no port of a host leads",
+        ),
+        ("service create web -p 80 --health-port 9", 2, "not the external policy Local"),
+        ("service create web -p 80 --external-policy Local", 2, "has an external policy, which is"),
+        ("service create web -p 80 --algorithm maglev", 2, "has algorithm maglev, which is one of"),
+        ("service create web -p 80 --publish 8480:80", 4, "taken by Seaway itself, for the agents"),
         ("service create web -p 80 --prefer far", 2, "Invalid value for '--prefer'"),
         ("service inspect web", 3, "there is no service 'web' (see: seaway service ls)"),
         ("service rm web", 3, "there is no service 'web'"),

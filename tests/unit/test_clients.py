@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_interface
 
+from seaway.bpf import abi
 from seaway.bpf.maps import CODECS
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
@@ -39,7 +40,10 @@ def test_each_namespace_of_an_endpoint_is_a_client_until_its_last_endpoint_goes(
     for known in (first, second, third):
         facts.change(Endpoint, known.id, known)
     half = 1 << 32
-    expected = {77: container_number(first) % half, 78: container_number(third) % half}
+    expected = {
+        77: abi.Client(container_number(first) % half),
+        78: abi.Client(container_number(third) % half),
+    }
     assert expected == clients(facts)
 
     facts.change(Endpoint, "a", None)

@@ -161,7 +161,7 @@ REFUSED: list[tuple[int, dict[str, Any]]] = [
     (7, published(hostPort=0, containerPort=80)),
     (7, published(hostPort=80, containerPort=80, hostIP="192.0.2.99")),
     (101, published(hostPort=22, containerPort=22)),
-    (2, {"conf": {"runtimeConfig": {"bandwidth": {"ingressRate": 1, "ingressBurst": 1}}}}),
+    (7, {"conf": {"runtimeConfig": {"bandwidth": {"ingressRate": 1, "ingressBurst": 1}}}}),
     (2, {"conf": {"colour": "blue"}}),
     (3, {"netns": "/run/netns/seaway-none"}),
     (4, {"netns": "/proc/self/ns/net"}),

@@ -246,8 +246,7 @@ def test_what_runtimes_put_into_a_configuration_is_no_unknown_field() -> None:
         ({"netwrok": "blue"}, "'netwrok' with the value \"blue\""),
         ({"bridge": "cni0"}, "'bridge' with the value \"cni0\""),
         ({"ipam": {"subnet": "10.0.0.0/8"}}, "'ipam.subnet' with the value \"10.0.0.0/8\""),
-        ({"runtimeConfig": {"bandwidth": {"ingressRate": 1}}}, '{"ingressRate":1}'),
-        ({"runtimeConfig": {"deviceID": "0000:01"}}, "deviceID"),
+        ({"runtimeConfig": {"deviceID": "0000:01"}}, 'deviceID\' with the value "0000:01"'),
         ({"runtimeConfig": {"infinibandGUID": "c2"}}, "infinibandGUID"),
     ],
 )  # fmt: skip

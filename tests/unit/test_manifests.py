@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from seaway.errors import Invalid, Undecodable, Unsupported
 from seaway.model.manifests import read
+from seaway.model.node_ports import ANY_PORT
 from seaway.model.rendering import render, render_all
 from seaway.model.requests import NewService, Objects, request_of
 from seaway.model.services import (
@@ -133,6 +134,9 @@ def service(spec: str, metadata: str = "name: web") -> str:
 
 
 PORT = "ports: [{port: 80}]"
+NODE = f"{PORT}, type: NodePort"
+BOTH = "ports: [{name: a, port: 1, nodePort: 30001}, {name: b, port: 2}]"
+PUBLISH = "name: web, annotations: {seaway.dev/publish"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +169,34 @@ PORT = "ports: [{port: 80}]"
 def test_what_is_not_said_is_as_in_kubernetes(spec: str, expected: dict[str, Any]) -> None:
     usual = {"ports": (ServicePort(port=80, target=80),)}
     assert NewService(name="web", **usual | expected) == one(service(spec))
+
+
+@pytest.mark.parametrize(
+    ("spec", "metadata", "numbers", "expected"),
+    [
+        (NODE, "name: web", [ANY_PORT], {}),
+        (f"type: NodePort, {BOTH}", "name: web", [30001, ANY_PORT], {}),
+        (f"type: NodePort, {BOTH}", f"{PUBLISH}: a}}", [30001, 0], {}),
+        (f"type: NodePort, {BOTH}", f"{PUBLISH}: '2/tcp, a'}}", [30001, ANY_PORT], {}),
+        ("type: NodePort, ports: [{port: 80, nodePort: 0}]", "name: web", [ANY_PORT], {}),
+        (
+            f"{NODE}, externalTrafficPolicy: Local, healthCheckNodePort: 30100",
+            "name: web",
+            [ANY_PORT],
+            {"external_policy": "Local", "health_port": 30100},
+        ),
+        (f"{NODE}, externalTrafficPolicy: Cluster", "name: web", [ANY_PORT], {}),
+        (NODE, "name: web, annotations: {seaway.dev/algorithm: maglev}", [-1], {}),
+    ],
+)
+def test_ports_of_every_host_are_named_or_left_to_be_chosen(
+    spec: str, metadata: str, numbers: list[int], expected: dict[str, Any]
+) -> None:
+    found = one(service(spec, metadata))
+    assert isinstance(found, NewService)
+    assert numbers == [port.node_port for port in found.ports]
+    usual = {"external_policy": "Cluster", "health_port": 0}
+    assert usual | expected == {name: getattr(found, name) for name in usual}
 
 
 def test_a_file_may_hold_documents_and_lists_of_yaml_or_json() -> None:
@@ -213,13 +245,71 @@ NAMED = "metadata: {name: s, labels: {kubernetes.io/service-name: web}}"
         ("{apiVersion: v1, kind: List, items: {}}", Undecodable, "is no List of v1"),
         ("{apiVersion: v1, kind: List, items: [1]}", Undecodable, "document 1, item 1 is no obj"),
         # what is known and not served
-        (service(f"{PORT}, type: NodePort"), Unsupported, "'spec.type: NodePort' is not served"),
-        (service(f"{PORT}, type: LoadBalancer"), Unsupported, "use ClusterIP"),
+        (service(f"{PORT}, type: LoadBalancer"), Unsupported, "use NodePort: every host answers"),
         (service(f"{PORT}, type: Other"), Invalid, "'spec.type: Other' is no type"),
-        (service("ports: [{port: 1, nodePort: 2}]"), Unsupported, "'spec.ports[0].nodePort' is"),
         (service(f"{PORT}, externalIPs: [192.0.2.1]"), Unsupported, "'spec.externalIPs' is not"),
         (service(f"{PORT}, loadBalancerIP: x"), Unsupported, "'spec.loadBalancerIP' is not served"),
-        (service(f"{PORT}, externalTrafficPolicy: Local"), Unsupported, "'spec.externalTrafficPo"),
+        (
+            service(f"{PORT}, allocateLoadBalancerNodePorts: true"),
+            Unsupported,
+            "'spec.allocateLoad",
+        ),
+        # what goes with NodePort alone, and what does not go with it
+        (
+            service("ports: [{port: 1, nodePort: 2}]"),
+            Invalid,
+            "'spec.ports[0].nodePort' goes with 'spec.type: NodePort', and this is ClusterIP",
+        ),
+        (
+            service(f"{PORT}, externalTrafficPolicy: Local"),
+            Invalid,
+            "'spec.externalTrafficPolicy' ",
+        ),
+        (
+            service(f"{PORT}, healthCheckNodePort: 30000"),
+            Invalid,
+            "'spec.healthCheckNodePort' goes",
+        ),
+        (
+            service("type: ExternalName, externalName: a.b, ports: [{port: 1, nodePort: 2}]"),
+            Invalid,
+            "and this is ExternalName",
+        ),
+        (service(PORT, f"{PUBLISH}: '80'}}"), Invalid, "'seaway.dev/publish' goes with 'spec.type"),
+        (service(f"{NODE}, clusterIP: None"), Invalid, "is of no headless service"),
+        (service("type: NodePort"), Invalid, "service 'web' has no port"),
+        (
+            service("type: NodePort, ports: [{port: 1, nodePort: 70000}]"),
+            Invalid,
+            "port 70000 is o",
+        ),
+        (service("type: NodePort, ports: [{port: 1, nodePort: -5}]"), Invalid, "port -5 is out of"),
+        (
+            service("type: NodePort, ports: [{port: 1, nodePort: x}]"),
+            Undecodable,
+            "nodePort: Expec",
+        ),
+        (
+            service(
+                "type: NodePort, ports: [{name: a, port: 1, nodePort: 9}, "
+                "{name: b, port: 2, nodePort: 9}]"
+            ),
+            Invalid,
+            "port 9/tcp is asked for twice by service 'web'",
+        ),
+        (
+            service(f"{NODE}, externalTrafficPolicy: Near"),
+            Undecodable,
+            "externalTrafficPolicy: Inv",
+        ),
+        (service(f"{NODE}, healthCheckNodePort: 9"), Invalid, "not the external policy Local"),
+        (service(NODE, f"{PUBLISH}: '81'}}"), Invalid, "has no port '81' to be published"),
+        (service(NODE, f"{PUBLISH}: '9:80'}}"), Invalid, "'seaway.dev/publish' names ports of the"),
+        (
+            service(f"type: NodePort, {BOTH}", f"{PUBLISH}: b}}"),
+            Invalid,
+            "'seaway.dev/publish' does not name the port of 'spec.ports[0].nodePort'",
+        ),
         (service("ports: [{port: 1, protocol: SCTP}]"), Unsupported, "SCTP is not offered"),
         (service(PORT, "name: w, finalizers: [x]"), Unsupported, "'metadata.finalizers' is not"),
         (service(PORT, "generateName: w-, name: w"), Unsupported, "'metadata.generateName' is no"),
@@ -455,7 +545,30 @@ checks = st.builds(
 )
 
 
-@given(st.builds(checked, services, st.one_of(st.just(Check()), checks)))
+def exposed(service: Service, numbers: list[int], *, local: bool, maglev: bool) -> Service:
+    """With as many of its ports published as there are numbers."""
+    if service.headless or service.external_name or not numbers:
+        return service
+    given = dict(enumerate(numbers))
+    found = (replace(p, node_port=given.get(at, 0)) for at, p in enumerate(service.ports))
+    return replace(
+        service,
+        ports=tuple(found),
+        external_policy="Local" if local else "Cluster",
+        health_port=40000 if local else 0,
+        algorithm="maglev" if maglev else service.algorithm,
+    )
+
+
+@given(
+    st.builds(
+        exposed,
+        st.builds(checked, services, st.one_of(st.just(Check()), checks)),
+        st.lists(st.integers(1, 39999), max_size=3, unique=True),
+        local=st.booleans(),
+        maglev=st.booleans(),
+    )
+)
 def test_a_service_that_is_written_asks_for_itself_when_it_is_read(service: Service) -> None:
     asked = Objects(services=(request_of(service),))
     assert asked == read(json.dumps(render(service)))
@@ -516,6 +629,7 @@ garbage = st.recursive(
 )
 FIELDS = (
     *("metadata", "spec", "status", "name", "namespace", "labels", "annotations", "ports"),
+    *("nodePort", "externalTrafficPolicy", "healthCheckNodePort"),
     *("selector", "clusterIP", "clusterIPs", "type", "externalName", "sessionAffinityConfig"),
     *("endpoints", "addressType", "kind", "apiVersion", "hints", "conditions", "addresses"),
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seaway.desired.network.ports import added, leaving, seen_reserved, source_spans
 from seaway.kernel.nft import ruleset
-from seaway.model.facts import Before, Publication
+from seaway.model.facts import Before
 from seaway.model.kernel import Masquerade
 from seaway.model.ports import Ports, merged, parse_ports, spans, written
 
@@ -104,7 +104,7 @@ class List:
         self.ours |= ports
 
     def unpublish(self, ports: Ports) -> None:
-        ended = [Publication(host_port=p, container_port=1) for p in ports & self.ours]
+        ended = ports & self.ours
         self.ours -= ports
         self.before = next(iter(leaving(self.before, ended)), self.before)
 

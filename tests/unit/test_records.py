@@ -15,7 +15,7 @@ from seaway.facts import Facts
 from seaway.model import codec
 from seaway.model.facts import Endpoint, Value
 from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
-from seaway.records import Records, fact_key, parse, store_key
+from seaway.records import Records, distant, fact_key, parse, store_key
 
 SERVICE = Service(name="web", network="shop")
 SLICE = EndpointSlice(name="web-1.a", network="shop", service="web", family=4)
@@ -97,7 +97,11 @@ def test_of_what_is_attached_elsewhere_a_host_knows_what_services_need(tmp_path:
         )
         assert VIPS == [a.get(Vip, "10.9.0.1"), a.get(Vip, "fd00::1")]
 
-        await everywhere.commit([replace(others, ready=True)], [more, SERVICE, VIPS[1]])
+        third = endpoint("c", 2)
+        await everywhere.commit([third])
+        await records.reload()
+        assert [first, second, distant(third)] == a.all(Distant)
+        await everywhere.commit([replace(others, ready=True)], [more, third, SERVICE, VIPS[1]])
         await records.reload()
         assert [replace(first, ready=True)] == a.all(Distant)
         assert [VIPS[0]] == a.all(Vip)

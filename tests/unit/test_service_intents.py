@@ -33,7 +33,16 @@ from seaway.model.requests import (
     Refs,
     ServiceChange,
 )
-from seaway.model.services import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, Vip
+from seaway.model.services import (
+    Distant,
+    EndpointSlice,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+    SlicePort,
+    Vip,
+)
+from seaway.records import distant, fact_key
 
 PORTS = (ServicePort(port=80, target=8080),)
 VIP = ip_address("10.223.0.7")
@@ -87,6 +96,20 @@ def test_a_backend_that_drains_gets_no_connection_though_it_is_the_only_one(tmp_
         assert (False, 1) == (told.draining, agent.intents.service("web").chosen)
         with pytest.raises(NotFound, match="network 'default' has no endpoint 'none'"):
             await agent.intents.drain_backend("web", "none", draining=True)
+
+    run(tmp_path, scenario)
+
+
+def test_of_several_that_have_an_id_one_is_meant_by_its_host(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        own = await agent.attach("a", name="own", labels={"app": "web"})
+        await agent.intents.create_service(new())
+        other = distant(replace(own, name="other", host="p", addresses=()))
+        agent.intents.facts.change(Distant, fact_key(other), other)
+        for name, host in ((f"h/{own.id}", "h"), (f"p/{own.id}", "p"), ("other", "p")):
+            assert host == (await agent.intents.backend_drained("web", name)).host
+        with pytest.raises(Conflict, match=f"several endpoints: h/{own.id}, p/{own.id}"):
+            await agent.intents.backend_drained("web", own.id)
 
     run(tmp_path, scenario)
 

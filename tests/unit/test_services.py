@@ -13,11 +13,13 @@ from msgspec.structs import replace
 
 from seaway.bpf import abi
 from seaway.desired.indexes import INDEXES
+from seaway.desired.network.endpoints import ENDPOINTS
 from seaway.desired.transport.checks import CHECKS
-from seaway.desired.transport.services import SERVICES
-from seaway.facts import Facts
+from seaway.desired.transport.node_ports import HEALTH_PORTS
+from seaway.desired.transport.services import SERVICES, judged
+from seaway.facts import Facts, View
 from seaway.model.addresses import Address, mapped, unmapped
-from seaway.model.facts import Endpoint, Host, Path, Peer, Value
+from seaway.model.facts import Attached, Endpoint, Host, Network, Path, Peer, Value
 from seaway.model.services import (
     Check,
     Distant,
@@ -68,7 +70,7 @@ def facts_of(*facts: Value) -> Facts:
 def learn(made: Facts, *facts: Value) -> None:
     for fact in facts:
         if isinstance(fact, Endpoint) and fact.host != "h":
-            made.change(Distant, fact.id, distant(fact))
+            made.change(Distant, fact_key(distant(fact)), distant(fact))
         elif isinstance(fact, Path):
             made.change(Path, fact.host, fact)
         elif isinstance(fact, Peer | Host):
@@ -119,6 +121,18 @@ def test_each_port_of_each_address_leads_to_what_is_selected_in_its_family() -> 
         key(VIP, 53, 17): ["10.0.0.1 5353", "10.0.0.2 5353", "10.0.0.3 5353"],
         key(VIP6, 53, 17): ["fd00::1 5353", "fd00::2 5353"],
     } == {k: places(v) for k, v in found.items()}
+
+
+def test_endpoints_of_two_hosts_may_have_one_id() -> None:
+    here, there = endpoint(1), replace(endpoint(2, "p"), id=endpoint(1).id)
+    third = replace(endpoint(3, "q"), id=here.id, ready=False)
+    known = (PEER, PATH, Peer(name="q", addresses=()), Path(host="q", via="q"))
+    made = facts_of(service(), here, there, third, *known)
+    assert ["10.0.0.1 8080", "10.0.0.2 8080"] == places(derived(made)[key()])
+    found = {one.candidate.host: one.lost for one in judged(service(), View(made))}
+    assert {"h": "", "p": "", "q": "it is not ready"} == found
+    made.change(Distant, fact_key(distant(there)), None)
+    assert ["10.0.0.1 8080"] == places(derived(made)[key()])
 
 
 def test_all_labels_of_a_selector_are_asked_for() -> None:
@@ -238,11 +252,14 @@ services = st.builds(
     small,
     selector=labels,
     ports=st.builds(
-        lambda port, target: (ServicePort(port=port, target=target),),
+        lambda port, target, node: (ServicePort(port=port, target=target, node_port=node),),
         small,
         st.one_of(small, st.just("http")),
+        st.integers(0, 2),
     ),
     internal_policy=st.sampled_from(("Cluster", "Local")),
+    external_policy=st.sampled_from(("Cluster", "Local")),
+    health_port=st.sampled_from((0, 9)),
     distribution=st.sampled_from(("", "PreferSameZone", "PreferSameNode")),
     publish_not_ready=st.booleans(),
     check=st.sampled_from((Check(), Check(by="tcp"), Check(by="tcp", port="http"))),
@@ -267,7 +284,7 @@ slices = st.builds(
         family=4,
         ports=(SlicePort(port=80),),
         endpoints=tuple(
-            SliceEndpoint(addresses=(ip_address(f"192.0.2.{i}"),), host=host)
+            SliceEndpoint(addresses=(ip_address(f"10.0.0.{i}"),), host=host)
             for i, host in enumerate(hosts)
         ),
     ),
@@ -295,8 +312,6 @@ def kind_and_key(fact: Any) -> tuple[type, Hashable]:
     match fact:
         case Path(host=name) | Peer(name=name) | Host(name=name):
             return type(fact), name
-        case Distant(id=id_):
-            return Distant, id_
     return type(fact), fact_key(fact)
 
 
@@ -310,6 +325,17 @@ changes = st.one_of(endpoints, endpoints, services, healths, slices, peers, path
 events = st.lists(st.tuples(changes, st.sampled_from((True, True, False))), max_size=40)
 
 
+def attached() -> Facts:
+    """With the links of all endpoints that there may be."""
+    made = Facts((SERVICES, CHECKS, HEALTH_PORTS, ENDPOINTS), INDEXES)
+    for name in ("n", "m"):
+        made.change(Network, name, Network(name=name, number=1, subnets=()))
+    for number in range(1, 4):
+        there = Attached(endpoint=f"{number:016x}", ifindex=number)
+        made.change(Attached, there.endpoint, there)
+    return made
+
+
 def merge(held: dict[Hashable, object], found: Facts) -> None:
     for derivation, objects in found.derive().items():
         held |= {(derivation, key): wanted for key, wanted in objects.items()}
@@ -321,7 +347,7 @@ def merge(held: dict[Hashable, object], found: Facts) -> None:
 def test_deriving_what_changed_equals_deriving_all_from_nothing(
     events: list[tuple[Any, bool]], data: st.DataObject
 ) -> None:
-    found, fresh = (Facts((SERVICES, CHECKS), INDEXES) for _ in range(2))
+    found, fresh = (attached() for _ in range(2))
     held: dict[Hashable, object] = {}
     last: dict[tuple[type, Hashable], Any] = {}
     for fact, learnt in events:

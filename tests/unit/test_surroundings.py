@@ -46,7 +46,7 @@ def test_a_container_that_cannot_send_yet_is_waited_for_a_moment_and_the_loop_go
     async def scenario() -> None:
         links, others = Links(answers), 0
         host = HostSurroundings(
-            cast("Any", links), *(cast("Any", None),) * 2, "", "", *(cast("Any", None),) * 2
+            cast("Any", links), *(cast("Any", None),) * 2, "", "", *(cast("Any", None),) * 4
         )
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             waiting = group.create_task(host.at_work("swy1"))

@@ -16,6 +16,7 @@ MAPS: Final = (
     "interfaces",
     "subnets",
     "connections",
+    "shaped",
     "identities",
     "underlays",
     "remotes",
@@ -28,7 +29,10 @@ MAPS: Final = (
     "origins",
     "services",
     "backends",
+    "maglev",
     "clients",
+    "limits",
+    "uses",
     "flows",
     "inner_flows",
     "epochs",
@@ -41,6 +45,8 @@ MAPS: Final = (
     "turns",
     "affinities",
     "associations",
+    "leaving",
+    "led",
     "scratches",
     "trains",
     "ways",
@@ -50,6 +56,9 @@ ENDPOINT_OPEN: Final = 1
 ENDPOINT_HOST_CLOSED: Final = 2
 ENDPOINT_LINK_LOCAL: Final = 4
 ENDPOINT_PUBLISHED: Final = 8
+ENDPOINT_SHAPED_IN: Final = 16
+ENDPOINT_SHAPED_OUT: Final = 32
+NETWORK_SERVICES: Final = 0xFFFFFFFF
 REMOTE_OPEN: Final = 1
 REMOTE_HOST: Final = 2
 REMOTE_LATENCY: Final = 4
@@ -62,6 +71,11 @@ PUBLICATION_SOLE: Final = 1
 SERVICE_RANDOM: Final = 0
 SERVICE_ROUND_ROBIN: Final = 1
 SERVICE_LEAST: Final = 2
+SERVICE_MAGLEV: Final = 3
+MAGLEV_SIZE: Final = 4093  # entries of a table
+MAGLEV_PART: Final = 128  # of them in one element of the map
+MAGLEV_PARTS: Final = 32
+MAGLEV_MOST: Final = 131072  # elements
 SERVICE_EVEN: Final = 1
 SERVICE_SILENT: Final = 2
 
@@ -94,6 +108,16 @@ class Endpoint(Record):
     flags: int
     mtu: int
     mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shaper(Record):
+    """bpf/lib/shaper.h: three devices, by their ifindexes."""
+
+    c_name, c_format = "shaper", "=III"
+    endpoint: int  # the host side of its veth
+    into: int
+    out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +271,54 @@ class Origin(Record):
 class Service(Record):
     """bpf/lib/service.h: a port of a VIP."""
 
-    c_name, c_format = "service", "=IIIHH"
+    c_name, c_format = "service", "=IIIHHQ"
     backends: int  # how many; 0: refused at once
     weight: int  # of all together
     affinity: int  # seconds; 0: none
     algorithm: int
     flags: int
+    limit: int = 0  # its number; 0: it has none
+
+
+@dataclass(frozen=True, slots=True)
+class Client(Record):
+    """bpf/lib/client.h"""
+
+    c_name, c_format = "client", "=IIQ"
+    container: int
+    pad: int = 0
+    limit: int = 0  # its number; 0: it has none
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Record):
+    """bpf/lib/limit.h: of connections. 0: as many as one likes."""
+
+    c_name, c_format = "limit", "=II"
+    connections: int  # at once
+    rate: int  # new ones in a second
+
+
+@dataclass(frozen=True, slots=True)
+class UseKey(Record):
+    """bpf/lib/limit.h"""
+
+    c_name, c_format = "use_key", "=QQ"
+    limit: int
+    client: int  # the cookie of a network namespace; 0: all together
+
+
+@dataclass(frozen=True, slots=True)
+class Use(Record):
+    """bpf/lib/limit.h; the programs write it."""
+
+    c_name, c_format = "use", "=QQQQII"
+    open: int = 0
+    second: int = 0
+    full: int = 0
+    fast: int = 0
+    now: int = 0
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,13 +342,42 @@ class Backend(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class MaglevKey(Record):
+    """bpf/lib/maglev.h"""
+
+    c_name, c_format = "maglev_key", "=20sI"
+    service: bytes  # a port key
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaglevPart(Record):
+    """bpf/lib/maglev.h"""
+
+    c_name, c_format = "maglev_part", "=256s"
+    slots: bytes  # a u16 each
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingKey(Record):
+    """bpf/lib/leaving.h: a backend that left its service a moment ago."""
+
+    c_name, c_format = "leaving_key", "=20s20s"
+    service: bytes  # a port key
+    backend: bytes  # a place
+
+
+@dataclass(frozen=True, slots=True)
 class Frontend:
-    """A port of a VIP with all its backends: both maps are written by one target."""
+    """A port of a VIP, or of every host, with all its backends: all maps of services are written
+    by one target.
+    """
 
     service: Service
     backends: tuple[Backend, ...]  # by their slots
     # Seconds in which connections to a backend that left may end. No map has it.
     drain: float = field(default=30.0, compare=False)
+    table: bytes = field(default=b"", repr=False)  # of Maglev: its parts, one after the other
 
 
 @dataclass(frozen=True, slots=True)

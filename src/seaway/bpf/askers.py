@@ -45,10 +45,14 @@ class Place(abi.Record):
 class Asked(abi.Record):
     """bpf/lib/asker.h: the backend, and what its owner named."""
 
-    c_name, c_format = "asked", "=20s20sI"
+    c_name, c_format = "asked", "=20s20sIIQQQ"
     backend: bytes
     place: bytes
     counted: int = 0  # of a service: among the connections of the backend
+    pad: int = 0
+    service_limit: int = 0  # that it is counted for
+    own_limit: int = 0
+    netns: int = 0
 
 
 ASKED: Final = struct.calcsize(Asked.c_format)  # bytes

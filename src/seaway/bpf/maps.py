@@ -154,11 +154,15 @@ LINK: Final[Codec[abi.LinkNumber]] = Codec(abi.LinkNumber.pack, abi.LinkNumber.u
 PORT: Final[Codec[abi.PortKey]] = Codec(abi.PortKey.pack, abi.PortKey.unpack)
 PUBLICATION: Final[Codec[abi.Publication]] = Codec(abi.Publication.pack, abi.Publication.unpack)
 ORIGIN: Final[Codec[abi.Origin]] = Codec(abi.Origin.pack, abi.Origin.unpack)
+CLIENT: Final[Codec[abi.Client]] = Codec(abi.Client.pack, abi.Client.unpack)
+LIMIT: Final[Codec[abi.Limit]] = Codec(abi.Limit.pack, abi.Limit.unpack)
+SHAPER: Final[Codec[abi.Shaper]] = Codec(abi.Shaper.pack, abi.Shaper.unpack)
 ENDPOINT: Final[Codec[abi.Endpoint]] = Codec(abi.Endpoint.pack, abi.Endpoint.unpack)
 
 CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "endpoints": (ADDRESS, ENDPOINT),
     "interfaces": (NUMBER, ENDPOINT),
+    "shaped": (NUMBER, SHAPER),
     "subnets": (PREFIX, NUMBER),
     "connections": (PAIR, NUMBER),
     "identities": (PREFIX, NUMBER),
@@ -171,7 +175,7 @@ CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "link_numbers": (NUMBER, LINK),
     "publications": (PORT, PUBLICATION),
     "origins": (PORT, ORIGIN),
-    "clients": (COOKIE, NUMBER),
+    "clients": (COOKIE, CLIENT),
 }
 _JUDGED_BY: Final = frozenset(
     ("endpoints", "connections", "publications", "identities")

@@ -29,7 +29,7 @@ from seaway.bpf import abi, libbpf, syscall
 from seaway.bpf.btf import Btf, layout_hash, map_hashes
 from seaway.errors import HostUnfit
 from seaway.kernel import filesystems
-from seaway.model.kernel import HOOKS, OVERLAY_HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
+from seaway.model.kernel import HOOKS, OVERLAY_HOOKS, SHAPER_HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
 from seaway.names import PIN_FOLDER, STATE_PINS
 
 OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
@@ -37,7 +37,7 @@ OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
 FILES: Final = {
     **{
         program: (program,)
-        for hooks in (HOOKS, UPLINK_HOOKS, OVERLAY_HOOKS)
+        for hooks in (HOOKS, UPLINK_HOOKS, OVERLAY_HOOKS, SHAPER_HOOKS)
         for program in hooks.values()
     },
     "socket": SOCKET_HOOKS,
@@ -47,6 +47,7 @@ STATE: Final = frozenset(
     (
         *("flows", "inner_flows", "epochs", "budgets", "fragments", "dead"),
         *("sockets", "datagrams", "serving", "turns", "affinities", "associations"),
+        *("leaving", "led", "uses"),
     )
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"

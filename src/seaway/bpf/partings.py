@@ -96,12 +96,17 @@ class Partings:
         self._forget()
         return ended
 
-    def find(self, serves: Serves) -> None:
-        """Those that parted while no agent was here: their time begins now."""
+    def find(self) -> set[Parting]:
+        """Which services led sockets where, that are there now."""
         with ExitStack() as stack:
-            for _, _, parting in self._led({(p, _EVERY) for p in PROTOCOLS.values()}, stack):
-                if not serves(parting.service, parting.backend):
-                    self.left(parting.service, [parting.backend])
+            every = {(protocol, _EVERY) for protocol in PROTOCOLS.values()}
+            return {parting for _, _, parting in self._led(every, stack)}
+
+    def lost(self, found: Iterable[Parting], serves: Serves) -> None:
+        """Of these, what parted while no agent was here: its time begins now."""
+        for parting in found:
+            if not serves(parting.service, parting.backend):
+                self.left(parting.service, [parting.backend])
 
     def connections(self, backend: abi.PortKey) -> int:
         """How many sockets of this host have to it, by services."""

@@ -1,19 +1,26 @@
-"""Services in the maps `services` and `backends`: each port of a VIP with all its backends.
+"""Services in the maps `services`, `backends` and `maglev`: each port of a VIP, or of every host,
+with all its backends, and Maglev's table of those.
 
 An agent without memory knows them for its own by their pins. A program may look between any two
-writes, and an agent may die there: a slot is there before the count that says so, and goes after
-it, the last one first.
+writes, and an agent may die there: a slot is there before the table that names it and the count
+that says so, and goes after both, the last one first; a table is there as long as it is asked for.
+Of a backend that leaves it is said before until when its connections may go on: of those that are
+led packet by packet (bpf/lib/fallback.h) nobody else knows.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from struct import Struct
 from typing import Final
 
 from seaway.bpf import abi
+from seaway.bpf.askers import Place
+from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
 
@@ -21,7 +28,11 @@ _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
 _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
+_UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
+_PART: Final = 2 * abi.MAGLEV_PART  # bytes
+_TORN: Final = b"torn"  # of a table parts are missing
+_NONE: Final = abi.Frontend(_NOBODY, ())
 
 Frontends = Mapping[abi.PortKey, abi.Frontend]
 # A port of a VIP, what is no backend of it any more, and in how many seconds connections may end.
@@ -36,7 +47,10 @@ class ServiceTarget:
     def __init__(self, plane: DataPlane, left: Left) -> None:
         self._services = Table(plane.maps["services"])
         self._backends = Table(plane.maps["backends"])
+        self._tables = Tables(Table(plane.maps["maglev"]))
         self._turns = Table(plane.maps["turns"])
+        self._leaving = Table(plane.maps["leaving"])
+        self._epoch = Epoch(plane.maps["epochs"])
         self._left = left
         self._drains: dict[abi.PortKey, float] = {}  # of those that this agent put
         self._read = b""  # a digest of what was read last
@@ -45,11 +59,11 @@ class ServiceTarget:
 
     def read(self) -> dict[abi.PortKey, abi.Frontend]:
         """A digest costs a tenth: all is read only where somebody wrote."""
-        digest = self._services.digest() + self._backends.digest()
+        digest = self._services.digest() + self._backends.digest() + self._tables.digest()
         if digest != self._read:
             services, slots = dict(self._services.elements()), dict(self._backends.elements())
             self._loose.clear()
-            self._meant = dict(self._frontends(services, slots))
+            self._meant = dict(self._frontends(services, slots, self._tables.read()))
             self._read = digest
         return self._meant
 
@@ -59,40 +73,47 @@ class ServiceTarget:
             return {key: found[key] for key in keys if key in found}
         services: dict[bytes, bytes] = {}
         slots: dict[bytes, bytes] = {}
-        for key in map(abi.PortKey.pack, keys):
+        packed = [key.pack() for key in keys]
+        for key in packed:
             if (value := self._services.element(key)) is not None:
                 services[key] = value
             slots |= self._read_slots(key)
-        return dict(self._frontends(services, slots))
+        return dict(self._frontends(services, slots, self._tables.look(packed)))
 
     def put(self, objects: Frontends) -> dict[abi.PortKey, OSError]:
         before = self.look(objects.keys())
+        self._drains |= {key: of.drain for key, of in objects.items()}
+        gone = self._gone(before, objects)
         loose = {key: self._loose.pop(key) for key in objects if key in self._loose}
         failed = self._count(_shrinking(before, objects))
-        failed |= self._fill(before, {k: o for k, o in objects.items() if k not in failed})
-        failed |= self._count({k: o for k, o in objects.items() if k not in failed})
+        failed |= self._fill(before, _others(objects, failed))
+        failed |= self._lay(before, _others(objects, failed))
+        failed |= self._count(_others(objects, failed))
+        self._tables.delete(
+            key.pack() for key, of in _others(objects, failed).items() if not of.table
+        )
         self._empty(
             _slot_keys(key, _beyond(len(of.backends), _slots(before, key), loose.get(key, ())))
             for key, of in objects.items()
             if key not in failed
         )
-        for key in objects.keys() - failed.keys():
-            self._drains[key] = objects[key].drain
-            self._tell(key, before, objects[key])
+        self._tell({key: places for key, places in gone.items() if key not in failed}, before)
         return failed
 
     def delete(self, keys: set[abi.PortKey]) -> dict[abi.PortKey, OSError]:
         before = self.look(keys)
+        lost = self._gone(before, dict.fromkeys(keys, _NONE))
         packed = {key.pack(): key for key in keys}
         failed = {packed[k]: e for k, e in self._services.delete(list(packed)).items()}
         gone = keys - failed.keys()
+        self._tables.delete(key.pack() for key in gone)
         self._empty(
             _slot_keys(key, _beyond(0, _slots(before, key), self._loose.pop(key, ())))
             for key in gone
         )
         self._turns.delete([key.pack() for key in gone])
+        self._tell({key: places for key, places in lost.items() if key in gone}, before)
         for key in gone:
-            self._tell(key, before, None)
             self._drains.pop(key, None)
         return failed
 
@@ -111,14 +132,17 @@ class ServiceTarget:
             slot += 1
 
     def _frontends(
-        self, services: Mapping[bytes, bytes], slots: Mapping[bytes, bytes]
+        self,
+        services: Mapping[bytes, bytes],
+        slots: Mapping[bytes, bytes],
+        tables: Mapping[bytes, bytes],
     ) -> Iterator[tuple[abi.PortKey, abi.Frontend]]:
         """What stands in slots that no count has is told too: so it differs from what should be."""
         found: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
         for slot_key, backend in slots.items():
             slot = _SLOT.unpack_from(slot_key, _PLACE)[0]
             found[slot_key[:_PLACE]].append((slot, backend))
-        for packed in services.keys() | found.keys():
+        for packed in services.keys() | found.keys() | tables.keys():
             key, numbered = abi.PortKey.unpack(packed), sorted(found[packed])
             value = services.get(packed)
             service = abi.Service.unpack(value) if value else _NOBODY
@@ -127,7 +151,8 @@ class ServiceTarget:
                 self._loose[key] = loose
             whole = len(numbered) == (numbered[-1][0] + 1 if numbered else 0)
             backends = (abi.Backend(*_BACKEND.unpack(v)) for _, v in numbered)
-            yield key, abi.Frontend(service, tuple(backends) if whole else ())
+            table = tables.get(packed, b"")
+            yield key, abi.Frontend(service, tuple(backends) if whole else (), table=table)
 
     def _count(self, objects: Frontends) -> dict[abi.PortKey, OSError]:
         packed = {key.pack(): key for key in objects}
@@ -147,21 +172,114 @@ class ServiceTarget:
         failed = self._backends.update(items)
         return {abi.PortKey.unpack(k[:_PLACE]): error for k, error in failed.items()}
 
+    def _lay(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, OSError]:
+        """Tables, where they are not there as they should be."""
+        new = {
+            key.pack(): of.table
+            for key, of in objects.items()
+            if of.table and (key not in before or before[key].table != of.table)
+        }
+        return {abi.PortKey.unpack(k): error for k, error in self._tables.put(new).items()}
+
     def _empty(self, slots: Iterable[list[bytes]]) -> None:
         """What stays behind is seen when all is read next, and emptied then."""
         self._backends.delete([key for keys in slots for key in keys])
 
-    def _tell(self, key: abi.PortKey, before: Frontends, now: abi.Frontend | None) -> None:
-        if key not in before:
-            return
-        gone = _places(key, before[key]) - (_places(key, now) if now else set())
+    def _drain(self, key: abi.PortKey, before: Frontends) -> float:
+        return self._drains.get(key, before[key].drain)
+
+    def _gone(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, set[abi.PortKey]]:
+        """Who leaves; until when they may still be spoken with is written now."""
+        gone = {
+            key: places
+            for key, of in objects.items()
+            if key in before and (places := _places(key, before[key]) - _places(key, of))
+        }
+        now = time.monotonic_ns()
+        until = {
+            key: now + round(drain * 1e9) if (drain := self._drain(key, before)) else 0
+            for key in gone
+        }
+        self._leaving.update(
+            [
+                (
+                    abi.LeavingKey(key.pack(), Place(place.addr, place.port).pack()).pack(),
+                    _UNTIL.pack(until[key]),
+                )
+                for key, places in gone.items()
+                for place in places
+            ]
+        )
+        return gone
+
+    def _tell(self, gone: Mapping[abi.PortKey, set[abi.PortKey]], before: Frontends) -> None:
         if gone:
-            self._left(key, gone, self._drains.get(key, before[key].drain))
+            self._epoch.end()
+        for key, places in gone.items():
+            self._left(key, places, self._drain(key, before))
+
+
+class Tables:
+    """Maglev's tables, by packed port keys. Which are there is known once it was looked."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._there: set[bytes] = set()
+
+    def digest(self) -> bytes:
+        return self._table.digest()
+
+    def read(self) -> dict[bytes, bytes]:
+        parts: dict[bytes, dict[int, bytes]] = defaultdict(dict)
+        for key, part in self._table.elements():
+            parts[key[:_PLACE]][_SLOT.unpack_from(key, _PLACE)[0]] = part
+        self._there = set(parts)
+        return {key: _joined(found) for key, found in parts.items()}
+
+    def look(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        found = {key: dict(self._parts(key)) for key in keys}
+        self._there |= {key for key, parts in found.items() if parts}
+        return {key: _joined(parts) for key, parts in found.items() if parts}
+
+    def _parts(self, key: bytes) -> Iterator[tuple[int, bytes]]:
+        for number in range(abi.MAGLEV_PARTS):
+            if (part := self._table.element(key + _SLOT.pack(number))) is None:
+                return
+            yield number, part
+
+    def put(self, tables: Mapping[bytes, bytes]) -> dict[bytes, OSError]:
+        """The first part comes last: where it is, the others are."""
+        items = [
+            (key + _SLOT.pack(number), table[number * _PART : (number + 1) * _PART])
+            for key, table in tables.items()
+            for number in reversed(range(abi.MAGLEV_PARTS))
+        ]
+        self._there |= tables.keys()
+        return {k[:_PLACE]: error for k, error in self._table.update(items).items()}
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Of these, whatever is there. What stays behind is seen when all is read next."""
+        gone = self._there.intersection(keys) if self._there else set()
+        self._table.delete(
+            [key + _SLOT.pack(n) for key in gone for n in reversed(range(abi.MAGLEV_PARTS))]
+        )
+        self._there -= gone
+
+
+def _joined(parts: Mapping[int, bytes]) -> bytes:
+    if len(parts) != abi.MAGLEV_PARTS:
+        return _TORN
+    return b"".join(parts[number] for number in range(abi.MAGLEV_PARTS))
+
+
+def _others(objects: Frontends, failed: Collection[abi.PortKey]) -> Frontends:
+    return {key: of for key, of in objects.items() if key not in failed} if failed else objects
 
 
 def _shrinking(before: Frontends, objects: Frontends) -> Frontends:
+    """As it was but for the number: the table that it may be about to ask for is not there yet."""
     return {
-        key: of
+        key: replace(of, service=replace(of.service, algorithm=before[key].service.algorithm))
         for key, of in objects.items()
         if key in before and of.service.backends < before[key].service.backends
     }

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from seaway.cli import options, show
-from seaway.cli.endpoint import LINES
+from seaway.cli.endpoint import LINES, flow_control, limits_of
 
 
 @click.command()
@@ -43,6 +43,7 @@ from seaway.cli.endpoint import LINES
 @click.option("--mac", default="", help="[default: made from the address]")
 @click.option("--mtu", type=int, default=0, help="[default: the network's]")
 @click.option("--default-route/--no-default-route", default=True, help="Through this interface.")
+@flow_control
 @options.output
 def attach(netns: str, output: str, **given: Any) -> None:
     """Give a network namespace an interface on a network.
@@ -54,6 +55,7 @@ def attach(netns: str, output: str, **given: Any) -> None:
     from seaway.model.requests import NewEndpoint  # noqa: PLC0415
 
     given["name"] = given["name"] or _name(netns)
+    given |= limits_of(given)
     new = NewEndpoint(
         netns=str(Path(netns).absolute()) if "/" in netns else netns,
         addresses=tuple(parse_address(text) for text in options.items(given.pop("address"))),

@@ -32,6 +32,64 @@ def _condition(report: EndpointReport) -> str:
     return f"{ready}, terminating" if report.endpoint.terminating else ready
 
 
+def _limits(report: EndpointReport) -> str:
+    from seaway.model.limits import written  # noqa: PLC0415, help must not pay for it
+
+    return written(report.endpoint.limit_connections, report.endpoint.limit_rate)
+
+
+def _bandwidth(report: EndpointReport) -> str:
+    from seaway.model.bandwidth import told  # noqa: PLC0415, help must not pay for it
+
+    endpoint = report.endpoint
+    ingress = told("in", endpoint.ingress_rate, endpoint.ingress_burst)
+    egress = told("out", endpoint.egress_rate, endpoint.egress_burst)
+    return ", ".join(filter(None, (ingress, egress))) or "not limited"
+
+
+def _use(report: EndpointReport) -> str:
+    if not (report.endpoint.limit_connections or report.endpoint.limit_rate):
+        return ""
+    use = report.use
+    return f"{use.open} open, refused {use.full} (too many open) and {use.fast} (too fast)"
+
+
+_FLOW_CONTROL: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "--limit-connections",
+        {"type": int, "metavar": "NUMBER", "help": "Most that it has opened at once. 0: no limit."},
+    ),
+    ("--limit-rate", {"metavar": "NUMBER/s", "help": "Most that it opens in a second."}),
+    ("--ingress-rate", {"metavar": "BITS", "help": "What it gets in a second: 50mbit. 0: all."}),
+    ("--ingress-burst", {"metavar": "BITS", "help": "Of that, at once. 0: the usual."}),
+    ("--egress-rate", {"metavar": "BITS", "help": "What it sends in a second: 50mbit. 0: all."}),
+    ("--egress-burst", {"metavar": "BITS", "help": "Of that, at once. 0: the usual."}),
+)
+
+
+def flow_control(command: Callable[..., None]) -> Callable[..., None]:
+    """The options by which an endpoint is limited."""
+    for name, given in reversed(_FLOW_CONTROL):
+        command = click.option(name, **given)(command)
+    return command
+
+
+def limits_of(given: dict[str, Any]) -> dict[str, int]:
+    """What was said of them, in the words of the model; they are taken out."""
+    from seaway.model.bandwidth import parse_bits  # noqa: PLC0415, help must not pay for it
+    from seaway.model.limits import parse_rate  # noqa: PLC0415
+
+    found = {}
+    for option, _ in _FLOW_CONTROL:
+        name = option.removeprefix("--").replace("-", "_")
+        value = given.pop(name)
+        if value is None:
+            continue
+        parse = parse_rate if name == "limit_rate" else parse_bits
+        found[name] = value if isinstance(value, int) else parse(value)
+    return found
+
+
 COLUMNS: dict[str, Callable[[EndpointReport], Any]] = {
     "ID": lambda r: r.endpoint.id,
     "NETWORK": lambda r: r.endpoint.network,
@@ -55,6 +113,9 @@ LINES: dict[str, Callable[[EndpointReport], Any]] = {
     "own ports": lambda r: r.endpoint.port_names,
     "weight": lambda r: r.endpoint.weight,
     "is": _condition,
+    "limits": _limits,
+    "opened": _use,
+    "bandwidth": _bandwidth,
     "identity": lambda r: r.endpoint.identity,
     "container": lambda r: r.endpoint.container,
     "interface": lambda r: r.endpoint.interface,
@@ -118,11 +179,16 @@ def unpublish(endpoint: str, mapping: tuple[str, ...]) -> None:
 @click.option("--terminating/--not-terminating", default=None, help="Its connections end.")
 @click.option("--weight", type=int, help="Its share of a service. 0: none.")
 @click.option("--port-name", multiple=True, metavar="NAME=PORT", help="In place of those it has.")
+@flow_control
 def update(endpoint: str, port_name: tuple[str, ...], **given: Any) -> None:
-    """Change what services ask of an endpoint of this host; its connections go on."""
+    """Change what services ask of an endpoint of this host, and its limits.
+
+    Its connections go on.
+    """
     from seaway.model.requests import EndpointChange  # noqa: PLC0415
 
     names = options.port_names(port_name) if port_name else None
+    given |= limits_of(given)
     if names is None and all(value is None for value in given.values()):
         raise Invalid("nothing to change was given", "see: seaway endpoint update --help")
     made = options.agent().update_endpoint(endpoint, EndpointChange(port_names=names, **given))

@@ -13,7 +13,7 @@ from seaway.errors import Invalid, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seaway.model.reports import BackendReport, ServiceReport
+    from seaway.model.reports import BackendReport, ServiceDetail, ServiceReport
     from seaway.model.services import ServicePort
 
 
@@ -26,11 +26,30 @@ def _port(port: ServicePort) -> str:
     return f"{name}{port.port}:{port.target}/{port.protocol}"
 
 
+def _published(report: ServiceReport) -> list[str]:
+    """As `--publish` takes it."""
+    ports = [port for port in report.service.ports if port.node_port]
+    return [f"{port.node_port}:{port.port}/{port.protocol}" for port in ports]
+
+
 def _addresses(report: ServiceReport) -> Any:
     service = report.service
     if service.external_name:
         return service.external_name
     return "headless" if service.headless else service.addresses
+
+
+def _limits(report: ServiceReport) -> str:
+    from seaway.model.limits import written  # noqa: PLC0415, help must not pay for it
+
+    return written(report.service.limit_connections, report.service.limit_rate)
+
+
+def _use(report: ServiceDetail) -> str:
+    if not (report.service.limit_connections or report.service.limit_rate):
+        return ""
+    use = report.use
+    return f"{use.open} open, refused {use.full} (too many open) and {use.fast} (too fast)"
 
 
 def _check(report: ServiceReport) -> str:
@@ -44,22 +63,28 @@ COLUMNS: dict[str, Callable[[ServiceReport], Any]] = {
     "NAME": lambda r: r.service.name,
     "ADDRESSES": _addresses,
     "PORTS": _ports,
+    "PUBLISHED": _published,
     "BACKENDS": lambda r: f"{r.chosen} of {r.known}",
     "SELECTOR": lambda r: r.service.selector,
 }
-LINES: dict[str, Callable[[ServiceReport], Any]] = {
+LINES: dict[str, Callable[[ServiceDetail], Any]] = {
     "network": lambda r: r.service.network,
     "name": lambda r: r.service.name,
     "addresses": _addresses,
     "ports": _ports,
+    "published": _published,
     "selector": lambda r: r.service.selector,
     "algorithm": lambda r: r.service.algorithm,
     "affinity": lambda r: f"{r.service.affinity} s" if r.service.affinity else "none",
     "internal policy": lambda r: r.service.internal_policy,
+    "external policy": lambda r: r.service.external_policy if _published(r) else "none",
+    "health port": lambda r: r.service.health_port or "none",
     "distribution": lambda r: r.service.distribution or "everywhere",
     "not ready ones": lambda r: r.service.publish_not_ready,
     "check": _check,
     "drain": lambda r: f"{r.service.drain:g} s",
+    "limits": _limits,
+    "from this host": _use,
     "backends": lambda r: f"{r.chosen} of {r.known}",
     "warnings": lambda r: r.warnings,
 }
@@ -75,7 +100,7 @@ BACKENDS: dict[str, Callable[[BackendReport], Any]] = {
 }
 _POLL: Final = 0.5  # seconds
 _NEAR = {"nothing": "", "zone": "PreferSameZone", "node": "PreferSameNode"}
-_ALGORITHMS = ["random", "round-robin", "least-connections"]
+_ALGORITHMS = ["random", "round-robin", "least-connections", "maglev"]
 
 
 _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, what, usually
@@ -85,6 +110,16 @@ _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, wh
             "multiple": True,
             "metavar": "PORT",
             "help": "[NAME=]PORT[:TARGET][/PROTOCOL]. May be repeated.",
+        },
+        "",
+    ),
+    (
+        ("--publish",),
+        {
+            "multiple": True,
+            "metavar": "PORT",
+            "help": "[PUBLISHED:]PORT[/PROTOCOL]: a port of every host leads to that one of the "
+            "service; without PUBLISHED one is chosen. May be repeated; none: no port does.",
         },
         "",
     ),
@@ -116,6 +151,24 @@ _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, wh
         "Cluster",
     ),
     (
+        ("--external-policy",),
+        {
+            "type": click.Choice(["Cluster", "Local"]),
+            "help": "For published ports: backends of all hosts, or of the one that is asked.",
+        },
+        "Cluster",
+    ),
+    (
+        ("--health-port",),
+        {
+            "type": int,
+            "metavar": "PORT",
+            "help": "Of every host, which says by HTTP whether it has backends; with the external "
+            "policy Local. 0: none.",
+        },
+        "0",
+    ),
+    (
         ("--prefer",),
         {
             "type": click.Choice(list(_NEAR)),
@@ -132,6 +185,23 @@ _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, wh
         ("--drain",),
         {"metavar": "TIME", "help": "How long connections to one that goes may last."},
         "30s",
+    ),
+    (
+        ("--limit-connections",),
+        {
+            "type": int,
+            "metavar": "NUMBER",
+            "help": "Most that each host has open at once; 0: no limit.",
+        },
+        "0",
+    ),
+    (
+        ("--limit-rate",),
+        {
+            "metavar": "NUMBER/s",
+            "help": "Most that each host opens in a second; 0: no limit.",
+        },
+        "0",
     ),
     (
         ("--check",),
@@ -157,15 +227,15 @@ def knobs(*, new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return add
 
 
-def _given(asked: dict[str, Any]) -> dict[str, Any]:
-    """What was said of the knobs, in the words of the model."""
+def _given(asked: dict[str, Any], had: Callable[[], tuple[ServicePort, ...]]) -> dict[str, Any]:
+    """What was said of the knobs, in the words of the model. `had`: its ports as they were."""
     from seaway.model.checks import parse_check  # noqa: PLC0415, help must not pay for it
     from seaway.model.durations import parse_duration  # noqa: PLC0415
-    from seaway.model.service_forms import parse_port  # noqa: PLC0415
+    from seaway.model.limits import parse_rate  # noqa: PLC0415
 
     given = {k: v for k, v in asked.items() if v is not None and v != ()}
-    if "port" in given:
-        given["ports"] = tuple(parse_port(text) for text in options.items(given.pop("port")))
+    if "port" in given or "publish" in given:
+        given["ports"] = _given_ports(given.pop("port", ()), given.pop("publish", ()), had())
     if "selector" in given:
         given["selector"] = options.pairs(given["selector"])
     if "prefer" in given:
@@ -174,9 +244,27 @@ def _given(asked: dict[str, Any]) -> dict[str, Any]:
         given["affinity"] = int(parse_duration(given["affinity"]))
     if "drain" in given:
         given["drain"] = parse_duration(given["drain"])
+    if "limit_rate" in given:
+        given["limit_rate"] = parse_rate(given["limit_rate"])
     if "check" in given:
         given["check"] = parse_check(given["check"])
     return given
+
+
+def _given_ports(
+    ports: tuple[str, ...], publish: tuple[str, ...], had: tuple[ServicePort, ...]
+) -> tuple[ServicePort, ...]:
+    """Without a word of publishing, those that stay are published as they were."""
+    from msgspec.structs import replace  # noqa: PLC0415, help must not pay for it
+
+    from seaway.model.node_ports import published  # noqa: PLC0415
+    from seaway.model.service_forms import parse_port  # noqa: PLC0415
+
+    made = tuple(parse_port(text) for text in options.items(ports)) if ports else had
+    if publish:
+        return published(made, options.items(publish))
+    before = {(port.port, port.protocol): port.node_port for port in had}
+    return tuple(replace(p, node_port=before.get((p.port, p.protocol), 0)) for p in made)
 
 
 @click.group()
@@ -215,7 +303,7 @@ def create(name: str, output: str, **asked: Any) -> None:
 
     addresses = tuple(parse_address(text) for text in options.items(asked.pop("address")))
     families = tuple(int(family) for family in asked.pop("family"))
-    new = NewService(name=name, addresses=addresses, families=families, **_given(asked))
+    new = NewService(name=name, addresses=addresses, families=families, **_given(asked, tuple))
     made = options.agent().create_service(new)
     options.warn(made.warnings)
     if output != "table":
@@ -250,13 +338,16 @@ def inspect(service: str, output: str) -> None:
 @click.argument("service", shell_complete=options.complete_service)
 @knobs(new=False)
 def update(service: str, **asked: Any) -> None:
-    """Change a service; ports and selector that are given take the place of all that there are."""
+    """Change a service; ports, published ones and labels of the selector that are given take the
+    place of all that there are.
+    """
     from seaway.model.requests import ServiceChange  # noqa: PLC0415
 
-    given = _given(asked)
+    agent = options.agent()
+    given = _given(asked, lambda: agent.service(service).service.ports)
     if not given:
         raise Invalid("nothing to change was given", "see: seaway service update --help")
-    made = options.agent().update_service(service, ServiceChange(**given))
+    made = agent.update_service(service, ServiceChange(**given))
     options.warn(made.warnings)
     click.echo(f"service {made.service.network}/{made.service.name} is changed")
 

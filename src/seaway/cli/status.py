@@ -66,6 +66,7 @@ LINES: dict[str, Callable[[Status], Any]] = {
     "networks": lambda s: s.networks,
     "endpoints": lambda s: s.endpoints,
     "dropped": _drops,
+    "limited": lambda s: f"{s.limited} connections refused" if s.limited else "none",
     "drift": _drift,
     "failing": lambda s: len(s.failures) or "none",
 }

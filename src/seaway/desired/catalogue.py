@@ -29,9 +29,12 @@ from seaway.desired.network.overlay import (
     VXLAN,
 )
 from seaway.desired.network.ports import RESERVED
+from seaway.desired.network.shapers import SHAPED, SHAPERS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
+from seaway.desired.transport.limits import LIMITS
 from seaway.desired.transport.naming import ASKERS, NAMES
+from seaway.desired.transport.node_ports import HEALTH_PORTS
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 from seaway.desired.transport.services import SERVICES
 
@@ -47,6 +50,7 @@ DERIVATIONS = (
     MASQUERADE,
     ACCEPTS,
     LINKS,
+    SHAPERS,
     VXLAN,
     TUNNELS,
     UNDERLAYS,
@@ -54,10 +58,12 @@ DERIVATIONS = (
     NEXT_HOPS,
     PATHS,
     REMOTES,
+    SHAPED,
     INTERFACES,
     ENDPOINTS,
     PUBLICATIONS,
     ORIGINS,
+    LIMITS,
     CLIENTS,
     SERVICES,
     ATTACHMENTS,
@@ -68,4 +74,5 @@ DERIVATIONS = (
     ASKERS,
     ORDERS,
     CHECKS,
+    HEALTH_PORTS,
 )

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from seaway.desired.network.blocks import is_single
+from seaway.desired.network.firewalls import ASKED
 from seaway.desired.network.ports import PUBLISHING
+from seaway.desired.network.shapers import DEVICE, devices_of
 from seaway.desired.transport import services
 from seaway.desired.transport.checks import CHECKED, checked_of
 from seaway.desired.transport.clients import COOKIE, cookies_of
+from seaway.desired.transport.limits import LIMIT, numbers_of, numbers_of_endpoint
 from seaway.desired.transport.naming import NAMED, names_of, names_of_service
+from seaway.desired.transport.node_ports import (
+    HEALTH_PORT,
+    SELECTING,
+    SLICED,
+    health_keys_of,
+    selecting_of,
+    sliced_of,
+)
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
 from seaway.facts import Index
-from seaway.model.facts import Attached, Block, Endpoint, Host, Network, Path, Peer
+from seaway.model.facts import Attached, Block, Endpoint, Host, Network, Path, Peer, Shaped
 from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
 from seaway.names import link_name
 
@@ -30,9 +41,11 @@ INDEXES = (
     Index(Endpoint, "port", claims_of),
     Index(Endpoint, PUBLISHING, lambda e: (True,) if e.ports else ()),
     Index(Endpoint, NAMED, names_of),
+    Index(Distant, "port", claims_of),
     Index(Distant, NAMED, names_of),
     Index(Service, NAMED, names_of_service),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
+    Index(Shaped, DEVICE, devices_of),
     Index(Block, "network", lambda b: (b.network,)),
     Index(Block, "host", lambda b: (b.host,)),
     Index(Block, "single", lambda b: (b.network,) if is_single(b.prefix) else ()),
@@ -47,6 +60,12 @@ INDEXES = (
     Index(Health, services.FAILING, services.failing_of),
     Index(Service, services.PLACE, services.places_of),
     Index(Service, CHECKED, checked_of),
+    Index(Service, SELECTING, selecting_of),
+    Index(Service, SLICED, sliced_of),
+    Index(Service, HEALTH_PORT, health_keys_of),
+    Index(Service, ASKED, lambda s: {True: s.health_port} if s.health_port else {}),
+    Index(Service, LIMIT, numbers_of),
+    Index(Endpoint, LIMIT, numbers_of_endpoint),
     Index(Service, "network", lambda s: (s.network,)),
     Index(Service, "name", lambda s: (s.name,)),
     Index(EndpointSlice, services.OF_SERVICE, services.slice_of),

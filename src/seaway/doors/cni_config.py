@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from seaway.doors.cni_bandwidth import Bandwidth
 from seaway.doors.cni_env import Arguments, Attachment, parse_addresses
 from seaway.doors.cni_ports import PortMapping, publications_of
 from seaway.doors.cni_ranges import WireRange, ranges_of
@@ -36,12 +37,14 @@ from seaway.model.facts import Publication, Value
 from seaway.model.forms import check_aliases, check_labels, is_name
 from seaway.model.requests import IpRange
 
-OURS = ("network", "mtu", "dns", "ipMasq", "ipam")
+OURS = ("network", "mtu", "dns", "ipMasq", "ipam", "bandwidth")
 _OF_RUNTIMES = {
     "cniVersion", "cniVersions", "name", "type", "capabilities", "args", "runtimeConfig",
     "prevResult", "disableCheck", "disableGC", "loadOnlyInlinedPlugins",
 }  # fmt: skip
-CAPABILITIES = ("ips", "mac", "ipRanges", "dns", "aliases", "portMappings", "cgroupPath")
+CAPABILITIES = (
+    "ips", "mac", "ipRanges", "dns", "aliases", "portMappings", "bandwidth", "cgroupPath"
+)  # fmt: skip
 _FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _VERSION = re.compile(r"[0-9.]{1,15}")
 OWN_IPAM = ("", "seaway")
@@ -69,6 +72,7 @@ class Wishes(Value):
     name: str = ""  # of the container; empty: it has only its id
     aliases: tuple[str, ...] = ()
     ports: tuple[Publication, ...] = ()
+    bandwidth: Bandwidth = Bandwidth()
     dns: Dns = Dns()
     previous: Result | None = None
 
@@ -178,6 +182,7 @@ def parse_wishes(raw: Mapping[str, Any], arguments: Arguments) -> Wishes:
         name=arguments.name,
         aliases=_aliases(runtime),
         ports=parse_ports(raw),
+        bandwidth=_bandwidth(raw, runtime),
         dns=_dns(raw, runtime),
         previous=parse_previous(raw),
     )
@@ -217,6 +222,13 @@ def _aliases(runtime: Mapping[str, Any]) -> tuple[str, ...]:
 
 def parse_ports(raw: Mapping[str, Any]) -> tuple[Publication, ...]:
     return publications_of(_typed(_runtime(raw), "portMappings", tuple[PortMapping, ...], ()))
+
+
+def _bandwidth(raw: Mapping[str, Any], runtime: Mapping[str, Any]) -> Bandwidth:
+    """The runtime's word wins over the configuration's, as a whole."""
+    own: Bandwidth = _typed(raw, "bandwidth", Bandwidth, Bandwidth())
+    given: Bandwidth = _typed(runtime, "bandwidth", Bandwidth, own)
+    return given.checked()
 
 
 class _RuntimeDns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

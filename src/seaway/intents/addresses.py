@@ -11,6 +11,7 @@ from seaway.converge import Key
 from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import leaving
+from seaway.desired.network.shapers import is_limited
 from seaway.desired.transport.naming import told_keys
 from seaway.desired.transport.publications import backends_of, publications_of
 from seaway.errors import Conflict, NotFound, SystemFailed
@@ -189,7 +190,8 @@ class AddressIntents(Desk):
 
     def _leaving(self, ports: Iterable[Publication]) -> list[Before]:
         """What is to be recorded with the end of these publications."""
-        return leaving(self.facts.get(Before, self.host.name), ports)
+        ended = (port.host_port for port in ports)
+        return leaving(self.facts.get(Before, self.host.name), ended)
 
     def give_back(self) -> None:
         """The addresses of those of whom the kernel has nothing left by now."""
@@ -217,6 +219,7 @@ class AddressIntents(Desk):
         """Every kernel object that an endpoint asks for."""
         link = link_name(endpoint.id)
         keys: list[Key] = [("links", link)]
+        keys += [("shapers", link)] if is_limited(endpoint) else []
         keys += [("attachments", (link, hook)) for hook in HOOKS]
         keys += [("endpoints", i.ip) for i in endpoint.addresses]
         keys += [("publications", key) for key in publications_of(endpoint)]

@@ -10,16 +10,18 @@ from typing import Any, Protocol, TypeVar
 
 from seaway.bpf.abi import PortKey
 from seaway.converge import Convergence
+from seaway.desired.network.resolver import resolver_addresses
 from seaway.desired.network.tables import Tables
 from seaway.errors import SeawayError, Unavailable
 from seaway.facts import Facts
 from seaway.ipam import Allocator, load_blocks
 from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
-from seaway.model.facts import Endpoint, Host, Namespace, Value
+from seaway.model.facts import Cluster, Endpoint, Host, Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
 from seaway.model.publications import HeldPort
+from seaway.model.reports import Use
 from seaway.model.routing import Question
 from seaway.model.seats import Seat
 from seaway.records import Records
@@ -81,11 +83,20 @@ class Surroundings(Protocol):
     def forget_devices(self, present: set[int]) -> None:
         """Only these devices of ours are there."""
 
+    def forget_clients(self) -> None:
+        """What those had of limits whose network namespaces are gone."""
+
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
 
     def connections(self, backend: PortKey) -> int:
         """How many sockets of this host were led to that port of a backend, and are open."""
+
+    def use(self, number: int) -> Use:
+        """Of a limit of connections, on this host."""
+
+    def limited(self) -> int:
+        """Connections that were refused by limits."""
 
     async def ask_routed(self, question: Question, kind: type[V]) -> V:
         """What `routed` answers. `Unavailable`: nothing."""
@@ -169,6 +180,19 @@ class Desk:
         asked = list(peers)
         answers = await asyncio.gather(*(ask(peer) for peer in asked))
         return {peer.name: answer for peer, answer in zip(asked, answers, strict=True)}
+
+    async def held(
+        self, places: Collection[tuple[str, int]], container: str = ""
+    ) -> list[HeldPort]:
+        """Of these protocols and ports, what processes of this host have, but for the container's:
+        the lists of a busy one are long, so not on the loop.
+        """
+        if not places:
+            return []
+        held = await asyncio.to_thread(self.surroundings.held_ports, places, container)
+        cluster = self.facts.get(Cluster, "cluster")
+        ours = resolver_addresses(cluster) if cluster else ()
+        return [had for had in held if had.address not in ours]  # it is asked there all the same
 
     async def decide(self, act: Callable[[], Awaitable[T]]) -> T:
         """Check a request and commit it, one at a time; anew where another host was faster."""

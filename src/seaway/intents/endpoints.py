@@ -14,6 +14,7 @@ from seaway import admission
 from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.desired.network.networks import TABLE
+from seaway.desired.transport.limits import client_number
 from seaway.desired.transport.naming import told_keys
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
 from seaway.intents.checks import CheckIntents
@@ -62,6 +63,7 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
                 for (device, reason), n in sorted(counted.items())
                 if device == ifindex
             ),
+            use=self.surroundings.use(client_number(endpoint.netns_cookie)),
         )
 
     def named(self, network: str, name: str) -> bool:
@@ -165,6 +167,7 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
         container = request.container or _unnamed(here)
         mtu = request.mtu or network.mtu
         admission.mtu(mtu, {a.version for a in addresses})
+        admission.flow_control(request, mtu)
         return Endpoint(
             id=endpoint_id(container, request.interface),
             name=request.name or short_name(container),
@@ -186,6 +189,12 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
             ports=request.ports,
             port_names=request.port_names,
             weight=request.weight,
+            limit_connections=request.limit_connections,
+            limit_rate=request.limit_rate,
+            ingress_rate=request.ingress_rate,
+            ingress_burst=request.ingress_burst,
+            egress_rate=request.egress_rate,
+            egress_burst=request.egress_burst,
             door=request.door,
             door_network=request.door_network,
             identity=IDENTITY_FIRST,

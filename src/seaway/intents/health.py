@@ -56,6 +56,7 @@ class HealthIntents(Desk):
                 Refused(why=why, times=n) for why, n in sorted(self.trust.refusals.counts.items())
             ),
             store_lost=self._lost(),
+            limited=self.surroundings.limited(),
             unsent=self.remembering.unsent if self.remembering and not self.records.removed else 0,
         )
 

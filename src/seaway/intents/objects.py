@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
-from seaway import admission, vips
+from seaway import admission, node_ports, vips
 from seaway.converge import Key
+from seaway.desired.network.networks import TABLE
+from seaway.desired.transport.limits import numbers_of
 from seaway.desired.transport.naming import told_of
+from seaway.desired.transport.node_ports import health_keys_of, is_left_out, is_published
 from seaway.desired.transport.services import Judged, judged, places_of
 from seaway.errors import Conflict, Invalid, NotFound
 from seaway.facts import Facts, View
 from seaway.intents.desk import Desk
 from seaway.model import service_forms
 from seaway.model.addresses import Address
-from seaway.model.facts import Network, Value
+from seaway.model.facts import Endpoint, Network, Value
+from seaway.model.node_ports import places_of as node_ports_of
+from seaway.model.node_ports import records_of
+from seaway.model.publications import HeldPort
 from seaway.model.reports import Applied, ServiceReport
 from seaway.model.requests import NewService, Objects, Refs
 from seaway.model.services import EndpointSlice, Service, Vip
@@ -53,7 +60,10 @@ class Done:
 
 def keys_of(service: Service) -> list[Key]:
     """What of this host's kernel, and of its resolver's file, is there for it."""
-    return [*told_of(service), *(("services", place) for place in places_of(service))]
+    keys = [*told_of(service), *(("services", place) for place in places_of(service))]
+    keys += [("limits", number) for number in numbers_of(service)]
+    keys += [("health_ports", number) for number in health_keys_of(service)]
+    return keys + ([TABLE] if is_published(service) else [])  # nobody leaves from its port
 
 
 @dataclass
@@ -64,6 +74,14 @@ class _Step:
     rests: list[Value] = field(default_factory=list)
     put: list[Value] = field(default_factory=list)
     delete: list[Value] = field(default_factory=list)
+
+
+@dataclass
+class _Taken:
+    """By services that are about to be recorded, or by others than facts tell."""
+
+    ports: node_ports.Taken
+    addresses: set[Address] = field(default_factory=set)
 
 
 class ObjectIntents(Desk):
@@ -109,6 +127,22 @@ class ObjectIntents(Desk):
             yield f"no endpoint has {labels}" if labels else "no slice names a backend"
         elif all(one.lost for one in found):
             yield f"none of its {len(found)} backends is chosen, e.g.: {found[0].lost}"
+        yield from self._published_here(service)
+
+    def _published_here(self, service: Service) -> Iterator[str]:
+        """Ports that this host leads to nobody, or has for somebody else by now."""
+        if is_left_out(service, View(self.facts)):
+            yield "its external policy is Local, and no backend of this host is ready"
+        for protocol, number in node_ports_of(service):
+            for claim in self.facts.parts(Endpoint, "port", (protocol, number)):
+                yield f"port {number}/{protocol} of this host is taken by {claim.owner} too"
+        for number in health_keys_of(service):
+            if failure := self.convergence.failure("health_ports", number):
+                yield f"this host does not answer at its health port {number}: {failure.strerror}"
+
+    def _records(self, service: Service) -> list[Value]:
+        """All that goes with it."""
+        return [service, *self._vips(service.addresses), *records_of(service)]
 
     def _vips(self, addresses: Iterable[Address]) -> list[Vip]:
         found = (self.facts.get(Vip, str(address)) for address in addresses)
@@ -124,33 +158,44 @@ class ObjectIntents(Desk):
         return await self._apply_objects(objects)
 
     async def _apply_objects(self, objects: Objects, *, fresh: bool = False) -> list[Applied]:
-        done = Done()
-        await self.decide(lambda: self._record_objects(objects, done, fresh=fresh))
+        done, held = Done(), await self._held_of(*objects.services)
+        await self.decide(partial(self._record_objects, objects, done, held, fresh=fresh))
         await self.convergence.settle(done.keys)
         return [self._warned(outcome) for outcome in done.applied.values()]
 
-    async def _record_objects(self, objects: Objects, done: Done, *, fresh: bool) -> None:
-        taken: set[Address] = set()
+    async def _held_of(self, *services: NewService) -> list[HeldPort]:
+        """By processes of this host, of the ports that these services ask for."""
+        places: set[tuple[str, int]] = set()
+        for new in services:
+            old = self.facts.get(Service, f"{new.network}/{new.name}")
+            places |= node_ports.asked(new, old)
+        return await self.held(places)
+
+    async def _record_objects(
+        self, objects: Objects, done: Done, held: Sequence[HeldPort], *, fresh: bool
+    ) -> None:
+        taken = _Taken(ports=node_ports.Taken(held))
         steps = [self._service_step(new, taken, fresh=fresh) for new in objects.services]
         steps += [self._slice_step(slice_) for slice_ in objects.slices]
         await self._commit_steps(steps, done)
 
-    def _service_step(self, new: NewService, taken: set[Address], *, fresh: bool) -> _Step:
+    def _service_step(self, new: NewService, taken: _Taken, *, fresh: bool) -> _Step:
         network = self._open_network(new.network)
         old = self.facts.get(Service, f"{new.network}/{new.name}")
         if old and fresh:
             raise there_already(new)
         had = old.addresses if old else ()
-        addresses = vips.allot(self.facts, network, new, had, taken)
-        taken.update(addresses)
-        service = _service_of(new, addresses)
+        addresses = vips.allot(self.facts, network, new, had, taken.addresses)
+        taken.addresses.update(addresses)
+        service = node_ports.allot(self.facts, _service_of(new, addresses), old, taken.ports)
         if service == old:
             return _Step(_outcome(new, "unchanged"))
+        put, delete = changed_records(old, service)
         return _Step(
             _outcome(new, "changed" if old else "created"),
             [network],
-            [service, *(_vip(service, a) for a in addresses if a not in had)],
-            [*self._vips(a for a in had if a not in addresses)],
+            [*put, *(_vip(service, a) for a in addresses if a not in had)],
+            [*delete, *self._vips(a for a in had if a not in addresses)],
         )
 
     def _slice_step(self, new: EndpointSlice) -> _Step:
@@ -184,10 +229,7 @@ class ObjectIntents(Desk):
         gone = done.applied
         services = [self._service(ref) for ref in refs.services if ("Service", ref) not in gone]
         slices = [self.slice_of(r) for r in refs.slices if ("EndpointSlice", r) not in gone]
-        steps = [
-            _Step(_outcome(one, "removed"), delete=[one, *self._vips(one.addresses)])
-            for one in services
-        ]
+        steps = [_Step(_outcome(one, "removed"), delete=self._records(one)) for one in services]
         steps += [_Step(_outcome(one, "removed"), delete=[one]) for one in slices]
         await self._commit_steps(steps, done)
 
@@ -211,6 +253,12 @@ def _service_of(new: NewService, addresses: tuple[Address, ...]) -> Service:
     given = msgspec.structs.asdict(new)
     del given["families"], given["single"]
     return Service(**given | {"addresses": addresses})
+
+
+def changed_records(old: Service | None, new: Service) -> tuple[list[Value], list[Value]]:
+    """What is to be put, and to be deleted, with the service itself: its node ports."""
+    had, has = records_of(old) if old else [], records_of(new)
+    return [new, *(r for r in has if r not in had)], [r for r in had if r not in has]
 
 
 def _vip(service: Service, address: Address) -> Vip:

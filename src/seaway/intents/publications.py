@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,10 +10,9 @@ from msgspec.structs import replace
 
 from seaway import admission
 from seaway.desired.network.networks import TABLE
-from seaway.desired.network.resolver import resolver_addresses
 from seaway.errors import Invalid, NotFound, SystemFailed
 from seaway.intents.addresses import AddressIntents
-from seaway.model.facts import Cluster, Endpoint, Publication
+from seaway.model.facts import Endpoint, Publication
 from seaway.model.publications import HeldPort
 from seaway.model.requests import Publications
 
@@ -57,14 +55,7 @@ class PublicationIntents(AddressIntents):
         return frozenset(port for endpoint in found for port in endpoint.ports)
 
     async def _held(self, ports: Iterable[Publication], container: str) -> list[HeldPort]:
-        """By processes of this host: the lists of a busy one are long, so not on the loop."""
-        places = {(port.protocol, port.host_port) for port in ports}
-        if not places:
-            return []
-        held = await asyncio.to_thread(self.surroundings.held_ports, places, container)
-        cluster = self.facts.get(Cluster, "cluster")
-        ours = resolver_addresses(cluster) if cluster else ()
-        return [had for had in held if had.address not in ours]  # it is asked there all the same
+        return await self.held({(port.protocol, port.host_port) for port in ports}, container)
 
     def _failure(self, endpoint: Endpoint) -> OSError | None:
         if not self.convergence.failing:

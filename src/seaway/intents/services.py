@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import msgspec
 from msgspec.structs import replace
 
-from seaway import admission
+from seaway import admission, node_ports
 from seaway.bpf.abi import PortKey
+from seaway.converge import Key
 from seaway.desired.transport.backends import of_endpoint
+from seaway.desired.transport.limits import service_number
 from seaway.desired.transport.services import Judged, judged
-from seaway.errors import Invalid, NotFound, Unavailable
+from seaway.errors import Conflict, Invalid, NotFound, Unavailable
 from seaway.facts import View
-from seaway.intents.objects import ObjectIntents, keys_of, there_already
+from seaway.intents.objects import ObjectIntents, changed_records, keys_of, there_already
 from seaway.model import service_forms
 from seaway.model.addresses import unmapped
 from seaway.model.facts import Endpoint, Peer
-from seaway.model.publications import PROTOCOLS
+from seaway.model.publications import PROTOCOLS, HeldPort
 from seaway.model.reports import (
     BackendDrain,
     BackendReport,
@@ -32,6 +37,8 @@ from seaway.model.requests import (
 )
 from seaway.model.services import Distant, EndpointSlice, Service
 
+_TOLD = 5  # of a long list
+
 
 class ServiceIntents(ObjectIntents):
     def services(self, network: str | None = None) -> list[ServiceReport]:
@@ -47,7 +54,8 @@ class ServiceIntents(ObjectIntents):
         service = self._service(ref)
         backends = tuple(_backend(one) for one in judged(service, View(self.facts)))
         report = self._service_report(service)
-        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends)
+        use = self.surroundings.use(service_number(service))
+        return ServiceDetail(**msgspec.structs.asdict(report), backends=backends, use=use)
 
     def slices(self, network: str | None = None) -> list[EndpointSlice]:
         if network is not None:
@@ -66,15 +74,21 @@ class ServiceIntents(ObjectIntents):
         given = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
         if not given:
             raise Invalid("nothing to change was given", "expected e.g. selector or ports")
-        service = await self.decide(lambda: self._update_service(ref, given))
-        await self.convergence.settle(keys_of(service))
+        held = await self._held_of(request_of(replace(self._service(ref), **given)))
+        old, service = await self.decide(partial(self._update_service, ref, given, held))
+        await self.convergence.settle([*keys_of(old), *keys_of(service)])
         return self._service_report(service)
 
-    async def _update_service(self, ref: str, given: dict[str, object]) -> Service:
-        service: Service = replace(self._service(ref), **given)
+    async def _update_service(
+        self, ref: str, given: dict[str, object], held: Sequence[HeldPort]
+    ) -> tuple[Service, Service]:
+        """As it was, and as it is."""
+        old = self._service(ref)
+        service: Service = replace(old, **given)
         service_forms.check_service(request_of(service))
-        await self.records.commit([service])
-        return service
+        service = node_ports.allot(self.facts, service, old, node_ports.Taken(held))
+        await self.records.commit(*changed_records(old, service))
+        return old, service
 
     async def update_endpoint(self, ref: str, change: EndpointChange) -> Endpoint:
         """What services ask of one of this host: all hosts choose anew."""
@@ -82,15 +96,28 @@ class ServiceIntents(ObjectIntents):
         if not given:
             raise Invalid("nothing to change was given", "expected e.g. ready or weight")
         endpoint = await self.decide(lambda: self._update_endpoint(ref, given))
-        await self.convergence.settle()
+        await self.convergence.settle(self._keys_about(endpoint))
         return endpoint
 
     async def _update_endpoint(self, ref: str, given: dict[str, object]) -> Endpoint:
+        for way in ("ingress", "egress"):
+            if given.get(f"{way}_rate") == 0:
+                given = {f"{way}_burst": 0} | given  # of no rate there is none
         endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **given)
         service_forms.check_weight(endpoint.weight)
         service_forms.check_port_names(endpoint.port_names)
+        admission.flow_control(endpoint, endpoint.mtu)
         await self.records.commit([endpoint])
         return endpoint
+
+    def _keys_about(self, endpoint: Endpoint) -> list[Key]:
+        """What of this host's kernel may be otherwise by it: that of services that select it."""
+        return [
+            key
+            for service in self.facts.where(Service, "network", endpoint.network)
+            if service.selector and service.selector.items() <= endpoint.labels.items()
+            for key in keys_of(service)
+        ]
 
     # Drain
 
@@ -114,7 +141,9 @@ class ServiceIntents(ObjectIntents):
         """As every host says."""
         service = self._service(ref)
         backend = self._backend(service, name)
-        path = f"/v1/services/{service.network}%2F{service.name}/serving/{backend.id}"
+        path = (
+            f"/v1/services/{service.network}%2F{service.name}/serving/{backend.host}%2F{backend.id}"
+        )
         told = await self.ask_all(self.facts.all(Peer), path, Serving)
         answers = [answer for answer in told.values() if isinstance(answer, Serving)]
         here = self.connections_to(ref, name).connections
@@ -128,7 +157,7 @@ class ServiceIntents(ObjectIntents):
         )
 
     def connections_to(self, ref: str, name: str) -> Serving:
-        """What sockets of this host have to one backend, by its name or id."""
+        """What sockets of this host have to one backend."""
         service = self._service(ref)
         candidate = of_endpoint(self._backend(service, name))
         keys = {
@@ -140,12 +169,17 @@ class ServiceIntents(ObjectIntents):
         return Serving(connections=sum(map(self.surroundings.connections, keys)))
 
     def _backend(self, service: Service, name: str) -> Endpoint | Distant:
-        """Of all that its selector finds, or that are meant by its slices."""
+        """Of all of its network, by name, id or HOST/ID: who has the name before who has the id."""
         everybody: list[Endpoint | Distant] = [*self.facts.all(Endpoint)]
         everybody += self.facts.all(Distant)
-        for endpoint in everybody:
-            if endpoint.network == service.network and name in (endpoint.name, endpoint.id):
-                return endpoint
+        able = [e for e in everybody if e.network == service.network]
+        found = [e for e in able if name in (e.name, f"{e.host}/{e.id}")]
+        found = found or [e for e in able if name == e.id]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = ", ".join(f"{e.host}/{e.id}" for e in found[:_TOLD])
+            raise Conflict(f"'{name}' means several endpoints: {several}", "give HOST/ID")
         raise NotFound(
             f"network '{service.network}' has no endpoint '{name}'",
             f"see: seaway service inspect {service.network}/{service.name}",
@@ -158,7 +192,7 @@ class ServiceIntents(ObjectIntents):
 
     async def _remove_service(self, ref: str) -> Service:
         service = self._service(ref)
-        await self.records.commit((), [service, *self._vips(service.addresses)])
+        await self.records.commit((), self._records(service))
         return service
 
 

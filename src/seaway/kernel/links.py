@@ -18,7 +18,7 @@ from seaway.kernel import inside as container
 from seaway.kernel import netns
 from seaway.kernel.messages import link as wire
 from seaway.kernel.messages.route import delete_multicast
-from seaway.kernel.rtnl import Request
+from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.kernel import Inside, Link
 from seaway.names import GATEWAY_MAC, LINK_PREFIX
 
@@ -98,7 +98,7 @@ class LinkTarget:
         found = {name: self._deletable(name) for name in keys}
         names = {name: ifindex for name, ifindex in found.items() if ifindex}
         try:
-            left = self._delete(list(names.values()))
+            left = delete_links(self._deleter, list(names.values()))
         except OSError as error:
             return dict.fromkeys(names, error)
         return {name: left[ifindex] for name, ifindex in names.items() if ifindex in left}
@@ -210,22 +210,23 @@ class LinkTarget:
             return 0
         return ifindex if entry.kind == "veth" else 0
 
-    def _delete(self, ifindexes: list[int]) -> dict[int, OSError]:
-        """Which of them did not get into the group, and so stay."""
-        left: dict[int, OSError] = {}
-        if len(ifindexes) > 1:
-            group = secrets.randbelow(1 << 30) + (1 << 30)
-            outcome = self._deleter.request([wire.into_group(i, group) for i in ifindexes])
-            left = {i: e for i, e in zip(ifindexes, outcome, strict=True) if _real(e)}
-            request = wire.delete_group(group)
-        elif ifindexes:
-            request = wire.delete_link(ifindexes[0])
-        else:
-            return {}
-        (error,) = self._deleter.request([request])
-        if _real(error):
-            raise error
-        return left
+
+def delete_links(rtnl: Rtnl, ifindexes: list[int]) -> dict[int, OSError]:
+    """Many as one group. Which of them did not get into it, and so stay."""
+    left: dict[int, OSError] = {}
+    if len(ifindexes) > 1:
+        group = secrets.randbelow(1 << 30) + (1 << 30)
+        outcome = rtnl.request([wire.into_group(i, group) for i in ifindexes])
+        left = {i: e for i, e in zip(ifindexes, outcome, strict=True) if _real(e)}
+        request = wire.delete_group(group)
+    elif ifindexes:
+        request = wire.delete_link(ifindexes[0])
+    else:
+        return {}
+    (error,) = rtnl.request([request])
+    if _real(error):
+        raise error
+    return left
 
 
 def _real(error: OSError | None) -> TypeGuard[OSError]:

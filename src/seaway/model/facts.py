@@ -194,6 +194,12 @@ class Endpoint(Value):
     weight: int = 1  # its share of new connections of a service; 0: none
     ready: bool = True  # for connections of services
     terminating: bool = False  # its connections end, and it gets no new ones
+    limit_connections: int = 0  # that its container opens, at once; 0: as many as it likes
+    limit_rate: int = 0  # likewise: new ones in a second
+    ingress_rate: int = 0  # bits a second into its container; 0: not limited
+    ingress_burst: int = 0  # bits; 0: the usual burst of that rate
+    egress_rate: int = 0  # likewise out of it
+    egress_burst: int = 0
 
     @property
     def namespace(self) -> Namespace:
@@ -205,6 +211,14 @@ class Attached(Value):
 
     endpoint: str
     ifindex: int
+
+
+class Shaped(Value):
+    """Observed: the shaper of an endpoint exists. Key: the endpoint's link."""
+
+    link: str
+    into: int  # ifindex of the end where what goes to it enters
+    out: int  # of the other one
 
 
 class Overlay(Value):

@@ -20,6 +20,8 @@ HOOKS: Final = {"ingress": "from_endpoint", "egress": "to_endpoint"}
 UPLINK_HOOKS: Final = {"ingress": "from_wire"}
 # Of the overlay's device.
 OVERLAY_HOOKS: Final = {"ingress": "from_overlay", "egress": "to_overlay"}
+# Of both ends of a shaper.
+SHAPER_HOOKS: Final = {"ingress": "from_shaper"}
 # Of sockets, in the root of the host's cgroups: programs are called as their hooks. The first
 # counts down what the others count up.
 SOCKET_HOOKS: Final = (
@@ -73,6 +75,26 @@ class Vxlan:
     arp: bool = False  # it asks for no neighbours
     external: bool = True  # programs give each packet its destination
     bare6: bool = True  # IPv6 may carry it without a checksum of UDP, both ways
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """A bucket of tokens, as the kernel has it (tbf)."""
+
+    rate: int  # bytes a second
+    burst: int  # in which time the rate gives as much; in 64 ns
+    queue: int  # bytes that may wait
+
+
+@dataclass(frozen=True, slots=True)
+class Shaper:
+    """The pair of devices by which a limited endpoint's packets go. Key: the endpoint's link."""
+
+    name: str  # the endpoint's link
+    mtu: int
+    into: Shaping | None  # of what goes into its container; None: not limited
+    out: Shaping | None
+    whole: bool = True  # both ends are there, set up, with our program behind them
 
 
 @dataclass(frozen=True, slots=True)

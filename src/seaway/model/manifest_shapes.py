@@ -19,8 +19,9 @@ from seaway.names import DEFAULT_NETWORK
 
 T = TypeVar("T")
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
+KNOBS: Final = "seaway.dev/"  # before the names of our annotations
 AFFINITY_DEFAULT: Final = 10800  # seconds (core/v1)
-OUTSIDE: Final = "for the world, publish ports of endpoints: seaway endpoint publish"
+OUTSIDE: Final = "for the world, use type: NodePort, which every host's addresses have"
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
@@ -59,8 +60,7 @@ class PortShape(Shape):
     target_port: Int32 | str | None = None
     protocol: str = "TCP"
     app_protocol: str = ""
-    node_port: Any = None
-    refused = {"node_port": "publish ports of endpoints: seaway endpoint publish"}
+    node_port: Int32 = 0
 
 
 class ClientIp(Shape):
@@ -85,18 +85,16 @@ class ServiceSpec(Shape):
     internal_traffic_policy: TrafficPolicy = "Cluster"
     traffic_distribution: Literal["", "PreferClose", "PreferSameZone", "PreferSameNode"] = ""
     publish_not_ready_addresses: bool = False
+    external_traffic_policy: Literal["", "Cluster", "Local"] = ""
+    health_check_node_port: Int32 = 0
     # refused
     external_ips: Any = msgspec.field(name="externalIPs", default=None)
-    external_traffic_policy: Any = None
-    health_check_node_port: Any = None
     allocate_load_balancer_node_ports: Any = None
     load_balancer_class: Any = None
     load_balancer_ip: Any = msgspec.field(name="loadBalancerIP", default=None)
     load_balancer_source_ranges: Any = None
     refused = {
         "external_ips": OUTSIDE,
-        "external_traffic_policy": OUTSIDE,
-        "health_check_node_port": OUTSIDE,
         "allocate_load_balancer_node_ports": OUTSIDE,
         "load_balancer_class": OUTSIDE,
         "load_balancer_ip": OUTSIDE,

@@ -1,8 +1,9 @@
 """Kubernetes-shaped manifests: Service v1 and EndpointSlice discovery.k8s.io/v1, as they are read.
 
 `metadata.namespace` is our network. What Kubernetes has no word for is an annotation of ours,
-`seaway.dev/<knob>`: algorithm, drain and check of a service, weight of a slice's endpoints
-(one for all, or one for each: `1,2,5`). Other labels and annotations are allowed, and not kept.
+`seaway.dev/<knob>`: algorithm, drain, check and limits of a service, and which of its ports are
+published; weight of a slice's endpoints (one for all, or one for each: `1,2,5`). Other labels and
+annotations are allowed, and not kept.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from seaway.model.addresses import Address, parse_address
 from seaway.model.checks import NONE, parse_check
 from seaway.model.documents import documents, short
 from seaway.model.durations import parse_duration
+from seaway.model.limits import parse_connections, parse_rate
+from seaway.model.manifest_ports import PUBLISH, check_type, outside
 from seaway.model.manifest_shapes import (
     AFFINITY_DEFAULT,
-    OUTSIDE,
+    KNOBS,
     EndpointShape,
     Metadata,
     PortShape,
@@ -43,7 +46,6 @@ from seaway.model.services import (
 
 T = TypeVar("T")
 SERVICE_NAME: Final = "kubernetes.io/service-name"  # the label of a slice that names its service
-KNOBS: Final = "seaway.dev/"
 _PROXY: Final = "service.kubernetes.io/service-proxy-name"
 _TOPOLOGY: Final = (
     "service.kubernetes.io/topology-mode",
@@ -54,6 +56,7 @@ _ALGORITHMS: Final[Mapping[str, Algorithm]] = {
     "random": "random",
     "round-robin": "round-robin",
     "least-connections": "least-connections",
+    "maglev": "maglev",
 }
 _DISTRIBUTIONS: Final[Mapping[str, Distribution]] = {
     "": "",
@@ -128,14 +131,16 @@ def _told_of(where: str, make: Callable[[], T]) -> T:
 def _service(given: ServiceShape) -> NewService:
     spec, meta = given.spec, given.metadata
     forms.check_network(meta.namespace)
-    _check_type(spec)
+    check_type(spec)
     _check_foreign(meta)
-    knobs = _knobs(meta, {"algorithm", "check", "drain"})
+    limited = {"limit-connections", "limit-rate"}
+    knobs = _knobs(meta, {"algorithm", "check", "drain", PUBLISH} | limited)
     addresses, headless = _addresses(spec)
+    exposed = outside(spec, tuple(_port(port) for port in spec.ports), knobs)
     made = NewService(
         name=meta.name,
         network=meta.namespace,
-        ports=tuple(_port(port) for port in spec.ports),
+        ports=exposed.ports,
         addresses=addresses,
         families=_families(spec),
         single=spec.ip_family_policy == "SingleStack" and not (addresses or spec.ip_families),
@@ -145,26 +150,17 @@ def _service(given: ServiceShape) -> NewService:
         algorithm=_algorithm(knobs.get("algorithm", "random")),
         affinity=_affinity(spec),
         internal_policy=spec.internal_traffic_policy,
+        external_policy=exposed.policy,
         distribution=_DISTRIBUTIONS[spec.traffic_distribution],
         publish_not_ready=spec.publish_not_ready_addresses,
         drain=_seconds(knobs["drain"]) if "drain" in knobs else DRAIN,
         check=parse_check(knobs.get("check", NONE)),
+        health_port=exposed.health_port,
+        limit_connections=parse_connections(knobs.get("limit-connections", "0")),
+        limit_rate=parse_rate(knobs.get("limit-rate", "0")),
     )
     service_forms.check_service(made)
     return made
-
-
-def _check_type(spec: ServiceSpec) -> None:
-    if spec.type in {"NodePort", "LoadBalancer"}:
-        raise Unsupported(f"'spec.type: {spec.type}' is not served", f"use ClusterIP; {OUTSIDE}")
-    if spec.type not in {"ClusterIP", "ExternalName"}:
-        raise Invalid(
-            short(f"'spec.type: {spec.type}' is no type"), "expected ClusterIP, ExternalName"
-        )
-    if (spec.type == "ExternalName") != bool(spec.external_name):
-        raise Invalid(
-            "'spec.externalName' and 'spec.type: ExternalName' go together", "give both or none"
-        )
 
 
 def _check_foreign(meta: Metadata) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from seaway.model import manifest_ports
 from seaway.model.checks import NONE, written
-from seaway.model.manifests import DRAIN, KNOBS, SERVICE_NAME
+from seaway.model.manifest_shapes import KNOBS
+from seaway.model.manifests import DRAIN, SERVICE_NAME
 from seaway.model.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 
 
@@ -23,13 +25,17 @@ def render_all(found: Iterable[Service | EndpointSlice]) -> dict[str, Any]:
 
 
 def _service_manifest(service: Service) -> dict[str, Any]:
+    exposed, published = manifest_ports.rendered(service)
     knobs = {
+        f"{KNOBS}{manifest_ports.PUBLISH}": published,
         f"{KNOBS}algorithm": "" if service.algorithm == "random" else service.algorithm,
         f"{KNOBS}check": _unless(written(service.check), NONE),
         f"{KNOBS}drain": "" if service.drain == DRAIN else repr(service.drain),
+        f"{KNOBS}limit-connections": _unless(str(service.limit_connections), "0"),
+        f"{KNOBS}limit-rate": _unless(str(service.limit_rate), "0"),
     }
     spec = {
-        "type": "ExternalName" if service.external_name else "ClusterIP",
+        **exposed,
         "externalName": service.external_name,
         **_rendered_addresses(service),
         "selector": service.selector,
@@ -68,6 +74,7 @@ def _rendered_port(port: ServicePort) -> dict[str, Any]:
         "port": port.port,
         "targetPort": port.target,
         "appProtocol": port.app_protocol,
+        "nodePort": port.node_port,
     }
     return _full(rendered)
 

@@ -61,6 +61,7 @@ class Status(Value):
     refused: tuple[Refused, ...] = ()
     store_lost: str = ""  # why the records cannot be had now; empty: they can
     unsent: int = 0  # records of this host's that are not in the store yet
+    limited: int = 0  # connections that were refused by limits
 
 
 class HostReport(Value):
@@ -121,6 +122,14 @@ class NewTokenReport(Value):
     addresses: tuple[Address, ...]  # of this host, where another one may ask to join
 
 
+class Use(Value):
+    """What is used of a limit of connections, on this host."""
+
+    open: int = 0
+    full: int = 0  # refused, as too many were open
+    fast: int = 0  # refused, as too many were opened
+
+
 class EndpointReport(Value):
     """An endpoint and what its data plane counted."""
 
@@ -128,6 +137,7 @@ class EndpointReport(Value):
     link: str
     ifindex: int  # 0: the link is not there (yet)
     drops: tuple[Drops, ...]
+    use: Use = Use()  # of its container's limit of connections
 
 
 class NetworkMade(Network):
@@ -240,6 +250,7 @@ class ServiceReport(Value):
 
 class ServiceDetail(ServiceReport):
     backends: tuple[BackendReport, ...] = ()
+    use: Use = Use()  # of its limit
 
 
 class Serving(Value):

@@ -100,6 +100,12 @@ class NewEndpoint(Value):
     ports: tuple[Publication, ...] = ()
     port_names: dict[str, int] = {}  # of its own ports, for services that name one
     weight: int = 1  # its share of new connections of a service; 0: none
+    limit_connections: int = 0  # see `Endpoint`
+    limit_rate: int = 0
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
     door: str = "cli"
     door_network: str = ""
 
@@ -111,12 +117,18 @@ class Publications(Value):
 
 
 class EndpointChange(Value):
-    """What services ask of an endpoint. None: as it is."""
+    """What services ask of an endpoint, and its limits. None: as it is."""
 
     weight: int | None = None
     ready: bool | None = None
     terminating: bool | None = None
     port_names: dict[str, int] | None = None
+    limit_connections: int | None = None
+    limit_rate: int | None = None
+    ingress_rate: int | None = None
+    ingress_burst: int | None = None
+    egress_rate: int | None = None
+    egress_burst: int | None = None
 
 
 class HostChange(Value):
@@ -143,10 +155,14 @@ class NewService(Value):
     algorithm: Algorithm = "random"
     affinity: int = 0
     internal_policy: TrafficPolicy = "Cluster"
+    external_policy: TrafficPolicy = "Cluster"
     distribution: Distribution = ""
     publish_not_ready: bool = False
     drain: float = 30.0
     check: Check = Check()
+    health_port: int = 0
+    limit_connections: int = 0
+    limit_rate: int = 0
 
 
 def request_of(service: Service) -> NewService:
@@ -164,10 +180,14 @@ class ServiceChange(Value):
     algorithm: Algorithm | None = None
     affinity: int | None = None
     internal_policy: TrafficPolicy | None = None
+    external_policy: TrafficPolicy | None = None
     distribution: Distribution | None = None
     publish_not_ready: bool | None = None
     drain: float | None = None
     check: Check | None = None  # one that is none: it has none any more
+    health_port: int | None = None
+    limit_connections: int | None = None  # 0: it has none any more
+    limit_rate: int | None = None
 
 
 class Objects(Value):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from seaway.errors import Invalid, Unsupported
-from seaway.model import checks, forms
+from seaway.model import checks, forms, limits, node_ports
 from seaway.model.addresses import Address
 from seaway.model.publications import PORT_MOST, PROTOCOLS
 from seaway.model.requests import NewService
@@ -79,8 +79,10 @@ def check_service(new: NewService) -> None:
     forms.check_labels(new.selector)
     check_affinity(new.affinity)
     check_drain(new.drain)
+    limits.check_limits(new.limit_connections, new.limit_rate)
     _check_addresses(new)
     _check_check(new)
+    node_ports.check(new)
     if new.external_name:
         _check_external(new)
     elif not (new.ports or new.headless):

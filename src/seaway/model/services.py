@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 from seaway.model.addresses import Address
-from seaway.model.facts import Value
+from seaway.model.facts import Publication, Value
 
-Algorithm = Literal["random", "round-robin", "least-connections"]
+Algorithm = Literal["random", "round-robin", "least-connections", "maglev"]
 TrafficPolicy = Literal["Cluster", "Local"]
 Distribution = Literal["", "PreferSameZone", "PreferSameNode"]
 
@@ -22,6 +22,8 @@ class ServicePort(Value):
     protocol: str = "tcp"  # or udp
     name: str = ""
     app_protocol: str = ""
+    # Of every host, which leads here too; 0: none does. In requests also `ANY_PORT`: one is chosen.
+    node_port: int = 0
 
 
 class Check(Value):
@@ -56,6 +58,9 @@ class Service(Value):
     publish_not_ready: bool = False
     drain: float = 30.0  # seconds in which connections to a backend that goes may end
     check: Check = Check()
+    health_port: int = 0  # of every host, which says whether it has backends of its own; 0: none
+    limit_connections: int = 0  # at once, from each host; 0: as many as one likes
+    limit_rate: int = 0  # likewise: new ones in a second
 
 
 class Health(Value):
@@ -73,6 +78,15 @@ class Vip(Value):
     """Stored under `vips/<address>`: no two services have one."""
 
     address: Address
+    network: str
+    service: str
+
+
+class NodePort(Value):
+    """Stored under `nodeports/<port>-<protocol>`: no two services have one."""
+
+    port: int
+    protocol: str
     network: str
     service: str
 
@@ -111,7 +125,9 @@ class EndpointSlice(Value):
 
 
 class Distant(Value, gc=False):
-    """An endpoint of another host, as far as services and names need it. Key: its id."""
+    """An endpoint of another host, as far as services and names need it. Key: `<host>/<id>`, as its
+    id is its host's alone.
+    """
 
     id: str
     name: str
@@ -124,3 +140,4 @@ class Distant(Value, gc=False):
     weight: int = 1
     ready: bool = True
     terminating: bool = False
+    ports: tuple[Publication, ...] = ()  # of its host, which no service has then

@@ -20,7 +20,7 @@ from seaway.bpf.objects import OBJECTS, read_objects
 from seaway.daemons import AGENT, DNS
 from seaway.desired.network.blocks import in_the_way, shadowed
 from seaway.errors import HostUnfit, SeawayError, Unavailable
-from seaway.kernel import engines, host, masters, offloads, outside
+from seaway.kernel import engines, host, masters, offloads, outside, sockets
 from seaway.kernel.translations import Translations
 from seaway.model.publications import in_ranges
 from seaway.model.reports import Finding
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from seaway.client import Client
     from seaway.model.facts import Publication
-    from seaway.model.reports import EndpointReport, NetworkReport, Status
+    from seaway.model.reports import EndpointReport, NetworkReport, ServiceReport, Status
 
 _LIBBPF = "libbpf.so.1"
 _SHOWN = 5  # failing objects
@@ -164,6 +164,7 @@ def _agent(client: Client) -> Iterator[Finding]:
         yield from _of_status(status)
         yield from _shadowed(client.networks())
         yield from _published(client.endpoints())
+        yield from _of_services(client.services())
         yield from of_links(client)
         yield from _of_probes(status)
 
@@ -185,6 +186,23 @@ def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
     with closing(Translations()) as translations:
         for held in translations.held(places):
             yield places[held.protocol, held.port], held.holder
+
+
+def _of_services(reports: Iterable[ServiceReport]) -> Iterator[Finding]:
+    """A port that was free when it was published may be somebody's now, on this host."""
+    owners = {
+        (port.protocol, port.node_port): f"{report.service.network}/{report.service.name}"
+        for report in reports
+        for port in report.service.ports
+        if port.node_port
+    }
+    if not owners or os.geteuid():  # only root sees whose sockets are whose
+        return
+    with closing(Translations()) as translations:
+        for held in (*sockets.held(owners), *translations.held(owners)):
+            service = owners[held.protocol, held.port]
+            found = f"{held.port}/{held.protocol} of service '{service}' is {held.holder}'s too"
+            yield _warning("ports", found, "the service is asked there: one of both should move")
 
 
 def of_links(client: Client) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seaway import names
-from seaway.bpf import uplinks
+from seaway.bpf import shapers, uplinks
 from seaway.cluster.seats import OwnSeat
 from seaway.daemons import AGENT, DNS, ETCD, ROUTED
 from seaway.desired.network.host import FORWARDING, family_of
@@ -99,6 +99,7 @@ def _steps(say: Callable[[str], None]) -> dict[str, Step]:
         "the resolver": _end_dns,
         "etcd": _end_etcd,
         "links": lambda: _sweep(LinkTarget),
+        "shapers": _sweep_shapers,
         "the overlay's device": lambda: _sweep(VxlanTarget),
         "routes": lambda: _sweep(RouteTarget),
         "addresses": lambda: _sweep(AddressTarget),
@@ -148,6 +149,11 @@ def _sweep(kind: Callable[[], _Listed]) -> list[str]:
 
 def _sweep_nft() -> list[str]:
     return _sweep(NftTarget) if program() else []  # without nft there never was a table
+
+
+def _sweep_shapers() -> list[str]:
+    shapers.take_away()
+    return []
 
 
 def _sweep_uplinks() -> list[str]:

@@ -20,7 +20,7 @@ from seaway.backups import Here, Restored
 from seaway.cluster import membership
 from seaway.cluster.seats import OwnSeat
 from seaway.daemons import AGENT
-from seaway.desired.network.ports import leaving
+from seaway.desired.network.ports import leaving, shared
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
 from seaway.facts import Facts
 from seaway.kernel import host, netns
@@ -134,7 +134,7 @@ def _here(known: Facts) -> Here:
 def _before(known: Facts) -> Before | None:
     """What is known of the time before us; the ports that are published now may end."""
     member = membership.load()
-    ports = [port for endpoint in _own(known) for port in endpoint.ports]
+    ports = {port.host_port for endpoint in _own(known) for port in endpoint.ports} | shared(known)
     for before in known.all(Before):
         if member is None or before.host == member.host:
             return next(iter(leaving(before, ports)), before)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import MappingProxyType
+from typing import Final
 
 from seaway.desired.network.host import FORWARDING
 from seaway.facts import Derivation, Source, View
 from seaway.model.facts import Barrier, Before, Cluster, Firewalls, Host, Peer, Unguarded
 from seaway.model.kernel import DOCKER_CHAIN, TRUSTED, Accept
+from seaway.model.services import Service
 from seaway.names import ETCD_PEER_PORT, ETCD_PORT, HOSTS_PORT, LINK_PREFIX, ROUTED_PORT
+
+ASKED: Final = "asked"  # an index of the ports at which hosts say whether they have backends
 
 _FORWARDED = Accept((f"-i {LINK_PREFIX}+", f"-o {LINK_PREFIX}+"))
 _RULES = MappingProxyType(
@@ -49,7 +53,8 @@ def _accept(place: tuple[str, str], view: View) -> Accept | None:
 
 def _carried(view: View) -> tuple[str, ...]:
     """What other hosts send us: packets of containers, probes, link state, questions to the agent
-    and to an etcd of ours. Who may send, and what, our programs judge, and by TLS who is asked.
+    and to an etcd of ours. Who may send, and what, our programs judge, and by TLS who is asked. And
+    what load balancers ask, wherever they are.
     """
     cluster, udp, tcp = (
         view.get(Cluster, "cluster"),
@@ -62,6 +67,7 @@ def _carried(view: View) -> tuple[str, ...]:
     for host in view.all(Host):
         asked += [HOSTS_PORT] if host.key else []  # also by hosts that are about to join
         asked += [ETCD_PORT, ETCD_PEER_PORT] if host.control and cluster.etcd_own else []
+    asked += sorted(view.parts(Service, ASKED, True))
     sent = (f"{udp} {cluster.overlay_port}", f"{udp} {ROUTED_PORT}", f"{tcp} {ROUTED_PORT}")
     return (*(sent if view.all(Peer) else ()), *(f"{tcp} {port}" for port in asked))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from seaway.bpf import abi
 from seaway.desired.network.ports import published, source_spans
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Prefix
 from seaway.model.facts import Cluster, Network, Peer
 from seaway.model.kernel import Masquerade
 
-SERVICES = 0xFFFFFFFF  # instead of a network's number: VIPs, which no endpoint has
+SERVICES = abi.NETWORK_SERVICES  # instead of a network's number: VIPs, which no endpoint has
 
 
 def is_of_services(prefix: Prefix, view: View) -> bool:

@@ -27,7 +27,7 @@ from seaway.model.services import (
 class Candidate(msgspec.Struct, frozen=True, gc=False):
     """What may be a backend, with all that a choice looks at."""
 
-    id: str  # of an endpoint; of a slice, its name and which of its endpoints
+    id: str  # of an endpoint on its host; of a slice, its name and which of its endpoints
     name: str
     host: str  # where it is; empty: not on a host of the cluster, as far as it was told
     v4: bytes = b""  # as maps have them; empty: it has none
@@ -43,6 +43,11 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     for_zones: tuple[str, ...] = ()
     for_hosts: tuple[str, ...] = ()
     failing: str = ""  # the check of its service, and why
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells it from all others."""
+        return self.host, self.id
 
     def address(self, family: int) -> bytes:
         return self.v4 if family == 4 else self.v6
@@ -163,13 +168,21 @@ def _by_condition(candidates: Sequence[Candidate], rules: Rules) -> list[Candida
     """Those that are ready; where none is, those that end but serve still. Never others."""
     if rules.policy == "Local":
         candidates = [c for c in candidates if c.host == rules.here]
-    if rules.publish_not_ready:
-        ready = list(candidates)
-    else:
-        ready = [c for c in candidates if c.ready and not _ends(c, rules)]
+    ready = _ready(candidates, rules)
     if not ready:
         return [c for c in candidates if c.serving and _ends(c, rules)]
     return ready if rules.policy == "Local" else _near(ready, rules)
+
+
+def ready_here(able: Iterable[Candidate], rules: Rules) -> list[Candidate]:
+    """Of this host; those that end are none, though they may have to do."""
+    return _ready([c for c in able if c.host == rules.here], rules)
+
+
+def _ready(candidates: Sequence[Candidate], rules: Rules) -> list[Candidate]:
+    if rules.publish_not_ready:
+        return list(candidates)
+    return [c for c in candidates if c.ready and not _ends(c, rules)]
 
 
 def _ends(candidate: Candidate, rules: Rules) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from seaway.bpf import abi
 from seaway.desired.network.endpoints import container_number
+from seaway.desired.transport.limits import client_number, limit_of_client
 from seaway.facts import Derivation, Source, View
 from seaway.model.facts import Endpoint
 
@@ -16,10 +18,15 @@ def cookies_of(endpoint: Endpoint) -> tuple[int, ...]:
     return (endpoint.netns_cookie,) if endpoint.netns_cookie else ()
 
 
-def _client(cookie: int, view: View) -> int | None:
+def _client(cookie: int, view: View) -> abi.Client | None:
     """All endpoints of one namespace are of one container, or at least of one that asks."""
-    numbers = [container_number(e) & _HALF for e in view.where(Endpoint, COOKIE, cookie)]
-    return min(numbers, default=None)
+    endpoints = view.where(Endpoint, COOKIE, cookie)
+    if not endpoints:
+        return None
+    return abi.Client(
+        container=min(container_number(e) & _HALF for e in endpoints),
+        limit=client_number(cookie) if limit_of_client(endpoints) else 0,
+    )
 
 
 CLIENTS = Derivation("clients", (Source(Endpoint, cookies_of),), _client)

@@ -17,7 +17,9 @@ from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import UNSPECIFIED, Address, mapped, unmapped
 from seaway.model.facts import Endpoint, Network, Publication, Uplinks
 from seaway.model.publications import PROTOCOLS
+from seaway.model.services import Distant
 
+E = TypeVar("E")
 T = TypeVar("T")
 _LATEST: Final = 4  # endpoints, before and after a change
 _SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
@@ -30,14 +32,14 @@ def host_addresses(publication: Publication, families: Collection[int]) -> list[
     return [UNSPECIFIED[family] for family in sorted(families)]
 
 
-def of_the_latest(of: Callable[[Endpoint], T]) -> Callable[[Endpoint], T]:
+def of_the_latest(of: Callable[[E], T]) -> Callable[[E], T]:
     """Remembers what it gave for the latest endpoints: a change asks several times for the same,
     and one may have thousands of ports.
     """
-    latest: deque[tuple[Endpoint, T]] = deque(maxlen=_LATEST)
+    latest: deque[tuple[E, T]] = deque(maxlen=_LATEST)
 
     @wraps(of)
-    def remembered(endpoint: Endpoint) -> T:
+    def remembered(endpoint: E) -> T:
         for known, found in tuple(latest):
             if known is endpoint:
                 return found
@@ -65,14 +67,15 @@ class Claim:
 
 
 @of_the_latest
-def claims_of(endpoint: Endpoint) -> Mapping[tuple[str, int], Claim]:
-    """By protocol and port."""
+def claims_of(endpoint: Endpoint | Distant) -> Mapping[tuple[str, int], Claim]:
+    """By protocol and port, of its host."""
     found: dict[tuple[str, int], list[Address]] = defaultdict(list)
     families = {i.version for i in endpoint.addresses}
     for publication in endpoint.ports:
         place = publication.protocol, publication.host_port
         found[place] += host_addresses(publication, families)
     owner = f"endpoint '{endpoint.name}' of network '{endpoint.network}'"
+    owner += f" on host '{endpoint.host}'" if isinstance(endpoint, Distant) else ""
     return {place: Claim(endpoint.id, owner, tuple(had)) for place, had in found.items()}
 
 

@@ -1,4 +1,5 @@
-"""What services ask of the data plane: at each port of a virtual address, who is behind it.
+"""What services ask of the data plane: at each port of a virtual address, and at each that every
+host has for them, who is behind it.
 
 Every host derives it by itself from the same records. A service is found by its places, and what
 may be its backends by their labels, so that one changed endpoint makes only those services stale
@@ -25,8 +26,10 @@ from seaway.desired.transport.backends import (
     why,
     why_not,
 )
+from seaway.desired.transport.limits import service_number
+from seaway.desired.transport.maglev import table
 from seaway.facts import Derivation, Source, View
-from seaway.model.addresses import mapped
+from seaway.model.addresses import UNSPECIFIED, mapped
 from seaway.model.facts import Endpoint, Host, Path, Peer
 from seaway.model.publications import PROTOCOLS
 from seaway.model.services import (
@@ -51,26 +54,48 @@ _ALGORITHMS: Final = {
     "random": abi.SERVICE_RANDOM,
     "round-robin": abi.SERVICE_ROUND_ROBIN,
     "least-connections": abi.SERVICE_LEAST,
+    "maglev": abi.SERVICE_RANDOM,  # a socket that connects has no port yet: nothing tells it apart
 }
+# A program that meets packets has to choose the same for all of a flow, with or without memory.
+_PUBLISHED: Final = _ALGORITHMS | {"random": abi.SERVICE_MAGLEV, "maglev": abi.SERVICE_MAGLEV}
 
 
 @dataclass(frozen=True, slots=True)
 class VipPort:
-    """One port of a service, at one of its addresses."""
+    """One port of a service, at one of its addresses; or, published, at every one of a host."""
 
     service: Service
     port: ServicePort
     family: int
+    published: bool = False
+
+    @property
+    def policy(self) -> TrafficPolicy:
+        service = self.service
+        return service.external_policy if self.published else service.internal_policy
+
+    @property
+    def algorithm(self) -> int:
+        return (_PUBLISHED if self.published else _ALGORITHMS)[self.service.algorithm]
 
 
 def places_of(service: Service) -> Mapping[abi.PortKey, VipPort]:
-    return {
-        abi.PortKey(
-            mapped(address), port.port.to_bytes(2, "big"), PROTOCOLS[port.protocol]
-        ): VipPort(service, port, address.version)
+    found = {
+        _key(mapped(address), port.port, port): VipPort(service, port, address.version)
         for address in service.addresses
         for port in service.ports
     }
+    for family in {address.version for address in service.addresses}:
+        every = mapped(UNSPECIFIED[family])
+        for port in service.ports:
+            if port.node_port:
+                key = _key(every, port.node_port, port)
+                found[key] = VipPort(service, port, family, published=True)
+    return found
+
+
+def _key(octets: bytes, number: int, port: ServicePort) -> abi.PortKey:
+    return abi.PortKey(octets, number.to_bytes(2, "big"), PROTOCOLS[port.protocol])
 
 
 def labels_of(endpoint: Endpoint | Distant) -> Mapping[tuple[str, str, str], Candidate]:
@@ -100,7 +125,7 @@ def _as_checked(service: Service, found: list[Candidate], view: View) -> list[Ca
         view.parts(Health, FAILING, (service.network, service.name))
     )
     lost = f"it has no port '{port.target}' to be asked at"
-    whys = [bad.get((c.host, c.id), "") if c.port(port) else lost for c in found]
+    whys = [bad.get(c.place, "") if c.port(port) else lost for c in found]
     return [failed(c, why) if why else c for c, why in zip(found, whys, strict=True)]
 
 
@@ -157,12 +182,13 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
     places: list[VipPort] = view.parts(Service, PLACE, key)
     if not places:
         return None
-    service, port, family = places[0].service, places[0].port, places[0].family
+    place = places[0]
+    service, port, family = place.service, place.port, place.family
     able = [c for c in candidates(service, view) if not lack(c, family, port)]
-    by = rules(service, service.internal_policy, able, view)
+    by = rules(service, place.policy, able, view)
     backends = _backends(choose(able, by), family, port)
     flags = 0
-    if not backends and service.internal_policy == "Local" and _elsewhere(able, by):
+    if not backends and place.policy == "Local" and _elsewhere(able, by):
         flags = abi.SERVICE_SILENT
     elif len({after - before for before, after in pairwise((0, *(b.upto for b in backends)))}) == 1:
         flags = abi.SERVICE_EVEN
@@ -171,11 +197,13 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
             backends=len(backends),
             weight=backends[-1].upto if backends else 0,
             affinity=service.affinity,
-            algorithm=_ALGORITHMS[service.algorithm],
+            algorithm=place.algorithm,
             flags=flags,
+            limit=service_number(service),
         ),
         backends,
         service.drain,
+        table(backends) if place.algorithm == abi.SERVICE_MAGLEV else b"",
     )
 
 
@@ -216,7 +244,7 @@ def judged(service: Service, view: View, *, first: bool = False) -> list[Judged]
     """All that may be backends, as this host sees them; `first`: for one port and family alone."""
     if service.external_name:
         return []
-    found = sorted(candidates(service, view), key=lambda c: c.id)
+    found = sorted(candidates(service, view), key=lambda c: (c.id, c.host))
     families = [address.version for address in service.addresses]
     if not families:
         families = [family for family in (4, 6) if any(c.address(family) for c in found)]
@@ -236,9 +264,9 @@ def _judge(
     lacks = [lack(candidate, family, port) for candidate in found]
     able = [candidate for candidate, lost in zip(found, lacks, strict=True) if not lost]
     by = rules(service, service.internal_policy, able, view)
-    chosen = {candidate.id for candidate in choose(able, by)}
+    chosen = {candidate.place for candidate in choose(able, by)}
     for candidate, lost in zip(found, lacks, strict=True):
-        if candidate.id in chosen:
+        if candidate.place in chosen:
             yield Judged(port, family, candidate, "", why(candidate, by))
         else:
             yield Judged(port, family, candidate, lost or why_not(candidate, by))

@@ -42,8 +42,8 @@ def _is_ready(candidate: Candidate) -> bool:
     return candidate.ready and not candidate.terminating
 
 
-def _place(candidate: Candidate) -> str:
-    return candidate.id
+def _place(candidate: Candidate) -> tuple[str, str]:
+    return candidate.place
 
 
 def _task(service: Service, candidate: Candidate) -> Iterator[Task]:

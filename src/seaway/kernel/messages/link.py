@@ -63,9 +63,12 @@ class VethEnd(NamedTuple):
     state: int = 0  # of operation: DORMANT, or what the kernel makes of it
 
 
-def new_veth(host: VethEnd, peer: VethEnd, peer_netns: int) -> Request:
-    """Create a pair whose peer appears in the namespace of this descriptor. EEXIST if one is."""
-    inside = attribute(_VETH_PEER, _veth_end(peer) + u32(_NET_NS_FD, peer_netns))
+def new_veth(host: VethEnd, peer: VethEnd, peer_netns: int | None = None) -> Request:
+    """Create a pair whose peer appears in the namespace of this descriptor, or beside it. EEXIST if
+    one is.
+    """
+    there = b"" if peer_netns is None else u32(_NET_NS_FD, peer_netns)
+    inside = attribute(_VETH_PEER, _veth_end(peer) + there)
     info = nested(_LINKINFO, attribute(_INFO_KIND, b"veth"), nested(_INFO_DATA, inside))
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _veth_end(host) + info)
 

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The one end of all packets that do not go on: answered where that is due, and counted. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include "drop.h"
+#include "icmp.h"
+#include "packet.h"
+#include "reply.h"
+#include "reset.h"
+
+/* What a packet was made into: an answer to its sender. */
+static __always_inline int refuse_aloud(struct __sk_buff *skb, const struct packet *pkt, int reason)
+{
+	drop_count(skb, reason);
+	if (pkt->flags & PACKET_REMOTE)
+		return reply_to_remote(skb, pkt);
+	if (pkt->flags & PACKET_ON_WIRE)
+		return reply_on_wire(skb, pkt);
+	return reply(skb, &pkt->src_mac, pkt->ethertype);
+}
+
+static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int reason)
+{
+	int verdict = -reason;
+
+	if (reason == DROP_REFUSED && pkt->protocol == IPPROTO_TCP)
+		verdict = reset(skb, pkt);
+	else if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG ||
+		 reason == DROP_NO_ENDPOINT || reason == DROP_NO_PATH || reason == DROP_REFUSED)
+		verdict = icmp_error(skb, pkt, reason);
+	if (!verdict)
+		verdict = refuse_aloud(skb, pkt, reason);
+	return verdict < 0 ? drop(skb, -verdict) : verdict;
+}

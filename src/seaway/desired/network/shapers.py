@@ -1,0 +1,85 @@
+"""Bandwidth of endpoints: for each that is limited a shaper, and what the programs know of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from seaway.bpf import abi
+from seaway.facts import Derivation, Source, View
+from seaway.model.bandwidth import FRAME
+from seaway.model.facts import Attached, Endpoint, Shaped
+from seaway.model.kernel import Shaper, Shaping
+from seaway.names import link_name
+
+DEVICE: Final = "device"  # an index of what is shaped, by the number of either end
+
+_BURSTS: Final = 50  # the usual burst is what the rate gives in a 50th of a second,
+_PACKETS: Final = 2  # and at least so many packets
+_QUEUES: Final = 20  # what waits, besides: what the rate gives in a 20th of a second,
+_WAITING: Final = 16  # and at least so many packets
+_TICK: Final = 64  # nanoseconds: in these the kernel counts a burst
+
+
+def is_limited(endpoint: Endpoint) -> bool:
+    return bool(endpoint.ingress_rate or endpoint.egress_rate)
+
+
+def shaping_of(rate: int, burst: int, mtu: int) -> Shaping | None:
+    """Of one way: bits, and bits a second. None: it is not limited."""
+    octets, packet = rate // 8, mtu + FRAME
+    if not octets:
+        return None
+    size = burst // 8 or max(octets // _BURSTS, _PACKETS * packet)
+    return Shaping(
+        rate=octets,
+        burst=-(-size * 10**9 // (octets * _TICK)),
+        queue=size + max(octets // _QUEUES, _WAITING * packet),
+    )
+
+
+def _shaper(link: str, view: View) -> Shaper | None:
+    for endpoint in view.where(Endpoint, "link", link):
+        if is_limited(endpoint):
+            return Shaper(
+                name=link,
+                mtu=endpoint.mtu,
+                into=shaping_of(endpoint.ingress_rate, endpoint.ingress_burst, endpoint.mtu),
+                out=shaping_of(endpoint.egress_rate, endpoint.egress_burst, endpoint.mtu),
+            )
+    return None
+
+
+def _links_of(endpoint: Endpoint) -> list[str]:
+    return [link_name(endpoint.id)] if is_limited(endpoint) else []
+
+
+SHAPERS = Derivation("shapers", (Source(Endpoint, _links_of),), _shaper)
+
+
+def devices_of(shaped: Shaped) -> tuple[int, ...]:
+    return shaped.into, shaped.out
+
+
+def _by_device(ifindex: int, view: View) -> abi.Shaper | None:
+    """Of the endpoint's own device, or of either end of its shaper."""
+    for attached in view.where(Attached, "ifindex", ifindex):
+        return _shaper_of(link_name(attached.endpoint), view)
+    for shaped in view.where(Shaped, DEVICE, ifindex):
+        return _shaper_of(shaped.link, view)
+    return None
+
+
+def _shaper_of(link: str, view: View) -> abi.Shaper | None:
+    shaped = view.get(Shaped, link)
+    for endpoint in view.where(Endpoint, "link", link):
+        attached = view.get(Attached, endpoint.id)
+        if shaped and attached and is_limited(endpoint):
+            return abi.Shaper(attached.ifindex, shaped.into, shaped.out)
+    return None
+
+
+SHAPED = Derivation(
+    "shaped",
+    (Source(Shaped, devices_of), Source(Attached, lambda a: [a.ifindex])),
+    _by_device,
+)

@@ -1,0 +1,100 @@
+"""What follows from published ports of services: who else cannot have them, which endpoints answer
+for them, and what of them load balancers are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from seaway.desired.transport.backends import Candidate, lack, ready_here
+from seaway.desired.transport.publications import Claim
+from seaway.desired.transport.services import OF_SERVICE, candidates, rules
+from seaway.facts import Derivation, Facts, Source, View
+from seaway.model.addresses import UNSPECIFIED, mapped
+from seaway.model.facts import Endpoint
+from seaway.model.node_ports import HealthPort, Place
+from seaway.model.services import EndpointSlice, NodePort, Service
+
+# Indexes of services that have published ports.
+SELECTING: Final = "selecting"  # by network, key and value of a label
+SLICED: Final = "sliced"  # by network: those whose backends are named
+HEALTH_PORT: Final = "health port"  # services by the number of theirs
+
+
+def is_published(service: Service) -> bool:
+    return any(port.node_port for port in service.ports)
+
+
+def selecting_of(service: Service) -> Mapping[tuple[str, str, str], Mapping[str, str]]:
+    """Under one label of its selector, all of them: more of it is nothing to endpoints."""
+    if not (service.selector and is_published(service)):
+        return {}
+    return {(service.network, *min(service.selector.items())): service.selector}
+
+
+def sliced_of(service: Service) -> Mapping[str, str]:
+    if service.selector or not is_published(service):
+        return {}
+    return {service.network: service.name}
+
+
+def stands_behind(endpoint: Endpoint, view: View) -> bool:
+    """Whether it may be asked by a published port: chosen or not, its answers are those of that."""
+    for label in endpoint.labels.items():
+        for selector in view.parts(Service, SELECTING, (endpoint.network, *label)):
+            if selector.items() <= endpoint.labels.items():
+                return True
+    octets = {mapped(interface.ip) for interface in endpoint.addresses}
+    return any(
+        candidate.v4 in octets or candidate.v6 in octets
+        for name in view.parts(Service, SLICED, endpoint.network)
+        for of in view.parts(EndpointSlice, OF_SERVICE, (endpoint.network, name))
+        for candidate in of
+    )
+
+
+def claims(known: Facts | View, place: Place) -> Iterator[Claim]:
+    """What services have of one port of every host: no endpoint is published there."""
+    protocol, number = place
+    held = known.get(NodePort, f"{number}-{protocol}")
+    if held is None:
+        return
+    service = known.get(Service, f"{held.network}/{held.service}")
+    families: Iterable[int] = (4, 6)
+    if service and place != ("tcp", service.health_port):
+        families = {address.version for address in service.addresses}
+    owner = f"service '{held.service}' of network '{held.network}'"
+    yield Claim("", owner, tuple(UNSPECIFIED[family] for family in sorted(families)))
+
+
+def health_keys_of(service: Service) -> tuple[int, ...]:
+    return (service.health_port,) if service.health_port else ()
+
+
+def _health_port(number: int, view: View) -> HealthPort | None:
+    """A host that drains has no backend that is ready."""
+    for service in view.where(Service, HEALTH_PORT, number):
+        return HealthPort(service.network, service.name, len(_ready_here(service, view)))
+    return None
+
+
+def is_left_out(service: Service, view: View) -> bool:
+    """Whether who asks a published port here is not led to a backend, while there may be some."""
+    if service.external_policy != "Local" or not is_published(service):
+        return False
+    return not _ready_here(service, view)
+
+
+def _ready_here(service: Service, view: View) -> list[Candidate]:
+    able = [c for c in candidates(service, view) if _may_answer(c, service)]
+    return ready_here(able, rules(service, service.external_policy, (), view))
+
+
+def _may_answer(candidate: Candidate, service: Service) -> bool:
+    families = {address.version for address in service.addresses}
+    ports = [port for port in service.ports if port.node_port]
+    return any(not lack(candidate, family, port) for family in families for port in ports)
+
+
+HEALTH_PORTS = Derivation("health_ports", (Source(Service, health_keys_of),), _health_port)
