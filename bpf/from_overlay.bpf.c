@@ -13,6 +13,7 @@
 #include "lib/endpoint.h"
 #include "lib/fragment.h"
 #include "lib/identity.h"
+#include "lib/ingress.h"
 #include "lib/member.h"
 #include "lib/network.h"
 #include "lib/packet.h"
@@ -49,7 +50,8 @@ static __always_inline int outer_read(struct __sk_buff *skb, struct outer *outer
 }
 
 /* Apart: with what it holds on the stack, calls from here would be too deep for 6.1. */
-static __noinline int check_outer(struct __sk_buff *skb, const struct remote *src)
+static __noinline int check_outer(struct __sk_buff *skb, struct packet *pkt,
+				  const struct remote *src)
 {
 	const struct underlay *here = underlay_find();
 	struct outer outer = {};
@@ -57,9 +59,10 @@ static __noinline int check_outer(struct __sk_buff *skb, const struct remote *sr
 
 	if (err || outer.checked)
 		return err;
-	if (!here || outer.id != here->id)
+	if (!here)
 		return -DROP_OTHER_OVERLAY;
-	return member_may_send(&outer.src, src);
+	return outer.id == here->id ? member_may_send(&outer.src, src)
+				    : ingress_check(here, &outer.src, outer.id, pkt, src);
 }
 
 static __always_inline int to_host(struct __sk_buff *skb, struct packet *pkt)
@@ -98,9 +101,11 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	if (pkt->ethertype == IS_ARP || packet_is_neighbour(pkt))
 		return -DROP_NEIGHBOUR;
 	src = remote_find(&pkt->src);
-	err = check_outer(skb, src);
+	err = check_outer(skb, pkt, src);
 	if (err)
 		return err;
+	if (pkt->ingress)
+		return ingress(skb, pkt, src);
 	if (!src)
 		return -DROP_SPOOFED_ADDRESS;
 	if (addr_is_group(&pkt->dst))

@@ -19,6 +19,7 @@
 #include "lib/refuse.h"
 #include "lib/remote.h"
 #include "lib/shortcut.h"
+#include "lib/shortcut_ingress.h"
 
 #define FOR_THIS_HOST 0 /* PACKET_HOST, of linux/if_packet.h */
 #define VLAN_NUMBER   0x0fff
@@ -39,6 +40,8 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *pkt)
 	if (skb->vlan_present && !(skb->vlan_tci & VLAN_NUMBER) && bpf_skb_vlan_pop(skb))
 		return TC_ACT_OK; /* a priority alone (802.1p) is no VLAN */
 	verdict = skb->vlan_present ? NO_SHORTCUT : shortcut(skb);
+	if (verdict == SHORTCUT_INGRESS)
+		verdict = shortcut_ingress(skb, pkt);
 	if (verdict != NO_SHORTCUT)
 		return verdict;
 	if (parse(skb, pkt)) /* not wholly understood: yet it may lie of where it comes from */

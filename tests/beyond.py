@@ -204,7 +204,9 @@ def frame_of(inner: Packet) -> Packet:
     return Ether(src=GATEWAY_MAC, dst=OVERLAY_MAC) / inner
 
 
-def goes(host: Beyond, inner: Packet | bytes, ecn: int = 0, mac: str = "") -> Outcome:
+def goes(
+    host: Beyond, inner: Packet | bytes, ecn: int = 0, mac: str = "", vni: int = OVERLAY_ID
+) -> Outcome:
     """Out by the wire to another host. `inner`: from layer 3, as it stands inside."""
     family = host.family
     fields = _plain(family) | ({"tos": ecn} if family == 4 else {"tc": ecn})
@@ -214,7 +216,8 @@ def goes(host: Beyond, inner: Packet | bytes, ecn: int = 0, mac: str = "") -> Ou
     head = Ether(
         src=GATEWAY_MAC, dst=OVERLAY_MAC, type=0x800 if bytes(inner)[0] >> 4 == 4 else 0x86DD
     )
-    return Outcome("redirect", bytes(carried(bytes(head) + bytes(inner), outer, port=0)), {})
+    frame = carried(bytes(head) + bytes(inner), outer, port=0, vni=vni)
+    return Outcome("redirect", bytes(frame), {})
 
 
 def hopped(frame: Packet) -> Packet:

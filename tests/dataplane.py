@@ -24,6 +24,7 @@ from seaway.bpf.promotion import Patience
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
+from seaway.model.addresses import Address
 from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
@@ -134,9 +135,12 @@ class Host:
         return made
 
     def _enter(self, container: Container) -> None:
-        addresses = [ip_address(container.address(f)) for f in (4, 6)]
-        self.put("endpoints", dict.fromkeys(addresses, container.record))
+        self.put("endpoints", known(container))
         self.put("interfaces", {container.ifindex: container.record})
+
+    def forget(self, container: Container) -> None:
+        """Nobody has its addresses."""
+        assert {} == self.place.run(self.targets["endpoints"].delete, set(known(container)))
 
     def promote(self) -> None:
         """Move all into links that may move."""
@@ -157,6 +161,11 @@ class Host:
         return {
             reason: n for (ifindex, reason), n in counted.items() if ifindex == container.ifindex
         }
+
+
+def known(container: Container) -> dict[Address, abi.Endpoint]:
+    """As the map of endpoints has it."""
+    return dict.fromkeys((ip_address(container.address(f)) for f in (4, 6)), container.record)
 
 
 def attached(container: Container) -> dict[tuple[str, str], Attachment]:

@@ -70,6 +70,13 @@ def frontend(  # noqa: PLR0913, PLR0917, a service is all of this
     return abi.Frontend(service, backends, drain=30.0, table=entries)
 
 
+def by_slots(slots: Sequence[int]) -> bytes:
+    """Maglev's table, with these slots in turn."""
+    size = 2 * abi.MAGLEV_PARTS * abi.MAGLEV_PART
+    each = [slots[n % len(slots)] for n in range(abi.MAGLEV_SIZE)]
+    return b"".join(slot.to_bytes(2, sys.byteorder) for slot in each).ljust(size, b"\0")
+
+
 class Clock:
     now = 0.0
 

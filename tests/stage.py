@@ -117,12 +117,13 @@ def settings(
     )
 
 
-def underlay(reached: Iterable[Address]) -> abi.Underlay:
-    """Of a host that others reach by these addresses."""
+def underlay(reached: Iterable[Address], number: int = 1) -> abi.Underlay:
+    """Of the host with this number, which others reach by these addresses."""
     own = {address.version: mapped(address) for address in reached}
     return abi.Underlay(
         v4=own.get(4, bytes(16)),
         v6=own.get(6, bytes(16)),
         id=OVERLAY_ID,
         port=OVERLAY_PORT.to_bytes(2),
+        host=number,
     )

@@ -92,7 +92,7 @@ class WiredHost(Host):
         }
         assert {} == self.place.run(self.attachments.put, attached)
         self.put("tunnels", {self.device: 1})
-        self.put("underlays", {0: underlay(self.underlay)})
+        self.put("underlays", {0: underlay(self.underlay, self.number)})
 
     def meet(self, other: WiredHost, flags: int = abi.NEXT_HOP_OVERLAY) -> None:
         """Learn of another host, whom we have a link with."""

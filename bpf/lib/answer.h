@@ -47,31 +47,28 @@ static __noinline int answer_again(struct __sk_buff *skb, const struct packet *p
 	return 0;
 }
 
-/* The same, of no error; `inside`: to another endpoint. */
-static __noinline int answer_packet(struct __sk_buff *skb, struct packet *pkt, bool inside)
+/* The flow of one that is no error. Zero: it is in the scratch. `inside`: to another endpoint. */
+static __noinline int answer_flow(struct __sk_buff *skb, const struct packet *pkt, bool inside)
 {
 	struct scratch *scratch = scratch_get();
-	int err;
 
 	if (!scratch || !flow_has_ports(pkt->protocol))
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key)) {
-		if (!(scratch->flow.flags & FLOW_ANSWER) || scratch->flow.flags & FLOW_PLAIN)
-			return NOT_PUBLISHED;
-	} else {
-		err = inside ? NOT_PUBLISHED
-			     : answer_again(skb, pkt, &scratch->key, &scratch->flow);
-		if (err)
-			return err;
-	}
-	return deliver(skb, pkt, &scratch->flow, NULL);
+	if (flow_current(&scratch->key))
+		return scratch->flow.flags & FLOW_ANSWER && !(scratch->flow.flags & FLOW_PLAIN)
+			       ? 0
+			       : NOT_PUBLISHED;
+	return inside ? NOT_PUBLISHED : answer_again(skb, pkt, &scratch->key, &scratch->flow);
 }
 
 /* A packet of an endpoint that has published ports: the answer to one to such a port? */
 static __always_inline int answer(struct __sk_buff *skb, struct packet *pkt, bool inside)
 {
+	int verdict;
+
 	if (pkt->flags & PACKET_ICMP_ERROR)
 		return published_error(skb, pkt);
-	return answer_packet(skb, pkt, inside);
+	verdict = answer_flow(skb, pkt, inside);
+	return verdict ? verdict : published_deliver(skb, pkt);
 }

@@ -23,6 +23,7 @@ struct carrier {
 	struct addr dst;
 	__be16 ethertype;
 	__be16 port; /* of UDP, the source: tells the flow */
+	__be32 id;   /* as it stands in the header */
 	__u32 size; /* up to what is carried; without its Ethernet header, but with the carried one's */
 };
 
@@ -77,9 +78,9 @@ static __always_inline bool carrier_is_plain(const struct __sk_buff *skb,
 		return false;
 	udp = cursor_take(&cursor, sizeof(*udp));
 	vxlan = cursor_take(&cursor, sizeof(*vxlan));
-	if (!udp || !vxlan || udp->dest != here->port || udp->check ||
-	    vxlan->flags != VXLAN_HAS_ID || vxlan->id != vxlan_id(here))
+	if (!udp || !vxlan || udp->dest != here->port || udp->check || vxlan->flags != VXLAN_HAS_ID)
 		return false;
 	carrier->port = udp->source;
+	carrier->id = vxlan->id;
 	return underlay_is_here(here, &carrier->dst);
 }

@@ -19,10 +19,10 @@ static __always_inline __u16 checksum_fold(__u32 sum)
 	return ~((sum & 0xffff) + (sum >> 16));
 }
 
-/* The checksum over an ICMPv6 message also has its addresses, length and protocol. */
+/* The checksum over what IPv6 carries also has its addresses, length and protocol. */
 static __always_inline __u32 checksum_pseudo(struct ipv6hdr *ip, __u32 sum)
 {
-	__be32 tail[2] = { bpf_htonl(bpf_ntohs(ip->payload_len)), bpf_htonl(IPPROTO_ICMPV6) };
+	__be32 tail[2] = { bpf_htonl(bpf_ntohs(ip->payload_len)), bpf_htonl(ip->nexthdr) };
 
 	sum = checksum_add(sum, &ip->saddr, 2 * sizeof(ip->saddr));
 	return checksum_add(sum, tail, sizeof(tail));

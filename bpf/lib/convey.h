@@ -65,30 +65,32 @@ static __always_inline int convey_out(const struct way *way)
 static __always_inline int convey_encapsulated(struct __sk_buff *skb, const struct packet *pkt,
 					       const struct way *way, bool hop)
 {
-	int err = encapsulate(skb, pkt->ethertype, way, hop);
+	int err = encapsulate(skb, pkt->ethertype, way, vxlan_id_of(way->id, pkt->ingress), hop);
 
 	return err ? err : convey_out(way);
 }
 
 /* By this path, a key of `paths`. `hop`: passed on as by a router, not sent by this host itself. What
  * we relay is carried: as it is, its end would expect it from the very host of its source
- * (arrive_direct.h). A verdict, CONVEY_NOT or a reason.
+ * (arrive_direct.h). So is what belongs to a port that was published on another host, and no stack
+ * cuts it. A verdict, CONVEY_NOT or a reason.
  */
 static __noinline int convey(struct __sk_buff *skb, struct packet *pkt, __u32 path, bool hop)
 {
 	struct way *way = way_to(skb, pkt, path);
-	bool direct, carry;
+	bool direct, carry, cut;
 
 	if (!way || !pkt)
 		return -DROP_NO_PATH;
 	carry = way->flags & NEXT_HOP_OVERLAY;
-	direct = !(pkt->flags & PACKET_REMOTE) && way->flags & NEXT_HOP_DIRECT &&
+	direct = !(pkt->flags & PACKET_REMOTE || pkt->ingress) && way->flags & NEXT_HOP_DIRECT &&
 		 way->via == (path & ~PATH_LATENCY) && way->direct && (way->known || !carry);
 	if (!direct && !carry)
 		return -DROP_NO_PATH;
 	way->sent += skb->len;
 	pkt->mtu = direct ? way->mtu : way->mtu - vxlan_overhead(&way->to);
+	cut = !(pkt->flags & PACKET_WHOLE || pkt->ingress);
 	if (!packet_fits(skb, pkt, pkt->mtu))
-		return pkt->flags & PACKET_WHOLE ? -DROP_TOO_BIG : CONVEY_NOT;
+		return cut ? CONVEY_NOT : -DROP_TOO_BIG;
 	return direct ? convey_direct(skb, pkt, way, hop) : convey_encapsulated(skb, pkt, way, hop);
 }

@@ -1,23 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The way on of a packet whose flow is known: into a container of this host, or out by an uplink
- * without the host's stack, so that no firewall of the host's takes it for something else. No
- * helper that redirects checks MTU and TTL: here they are.
+/* The way on of a packet whose flow is known: into a container of this host, to another host, or out
+ * by an uplink without the host's stack, so that no firewall of the host's takes it for something
+ * else. No helper that redirects checks MTU and TTL: here they are.
  */
 #pragma once
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <bpf/bpf_helpers.h>
+#include "convey.h"
 #include "drop.h"
+#include "encapsulate.h"
 #include "endpoint.h"
 #include "flow.h"
+#include "next_hop.h"
 #include "packet.h"
 #include "related.h"
+#include "remote.h"
 #include "rewrite.h"
 #include "route.h"
 #include "scratch.h"
 #include "shaper.h"
 #include "translate.h"
+#include "vxlan.h"
+#include "way.h"
 
 /* `quote`: of an ICMP error about the flow; NULL for a packet of its own. */
 static __noinline int deliver_change(struct __sk_buff *skb, const struct packet *pkt,
@@ -96,10 +102,44 @@ static __noinline int deliver_out(struct __sk_buff *skb, struct packet *pkt, con
 	return err ? err : deliver_by(skb, pkt, fib, known);
 }
 
+/* By the overlay, as who asks is nobody of the cluster's, under the number of the host that was asked:
+ * to whom has the backend, or back to that host.
+ */
+static __noinline int deliver_carried(struct __sk_buff *skb, struct packet *pkt,
+				      const struct flow *to, const struct quote *quote)
+{
+	const struct remote *remote = to->flags & FLOW_ANSWER ? NULL : remote_find(&to->dst);
+	__u32 path = to->flags & FLOW_ANSWER ? to->ingress : 0;
+	struct way *way;
+	int err;
+
+	if (remote)
+		path = remote_path(remote);
+	way = way_to(skb, pkt, path);
+	if (!way || !(way->flags & NEXT_HOP_OVERLAY))
+		return -DROP_NO_PATH;
+	if (pkt->ttl <= 1)
+		return -DROP_TTL_EXCEEDED;
+	pkt->mtu = way->mtu - vxlan_overhead(&way->to);
+	if (!packet_fits(skb, pkt, pkt->mtu))
+		return -DROP_TOO_BIG;
+	way->sent += skb->len;
+	err = deliver_change(skb, pkt, to, quote);
+	if (!err)
+		err = encapsulate(skb, pkt->ethertype, way, vxlan_id_of(way->id, to->ingress),
+				  true);
+	if (err)
+		return err == ENCAPSULATE_NOT ? -DROP_NO_PATH : err;
+	return convey_out(way);
+}
+
 static __always_inline int deliver(struct __sk_buff *skb, struct packet *pkt, const struct flow *to,
 				   const struct quote *quote)
 {
 	const struct endpoint *dst = endpoint_find(&to->dst);
 
-	return dst ? deliver_here(skb, pkt, to, quote, dst) : deliver_out(skb, pkt, to, quote);
+	if (dst)
+		return deliver_here(skb, pkt, to, quote, dst);
+	return flow_is_carried(to) ? deliver_carried(skb, pkt, to, quote)
+				   : deliver_out(skb, pkt, to, quote);
 }

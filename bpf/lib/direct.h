@@ -30,6 +30,7 @@ static __noinline void flow_make_way(const struct packet *pkt, __u32 led)
 	scratch->key.dst_port = asked.src_port;
 	scratch->key.protocol = asked.protocol;
 	__builtin_memset(scratch->key.pad, 0, sizeof(scratch->key.pad));
+	scratch->key.ingress = 0;
 	found = flow_find(&scratch->key);
 	if (!found || (found->flags & (FLOW_ANSWER | FLOW_PLAIN | FLOW_LED)) != (FLOW_ANSWER | led))
 		return;

@@ -45,6 +45,7 @@ enum drop_reason {
 	DROP_SILENT,  /* to a service that is to be asked in vain: its backends are elsewhere */
 	DROP_REFUSED, /* to a service without a backend, or on a connection whose backend is gone:
 				 * answered with a reset, or port unreachable */
+	DROP_NOT_PUBLISHED, /* from the host that was asked, to what no service has published */
 };
 
 struct drop_key {

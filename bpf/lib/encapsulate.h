@@ -72,8 +72,8 @@ static __always_inline void carrier_ipv6(struct ipv6hdr *ip, const struct way *w
 }
 
 /* Behind the carrier's IP header, up to what is carried. */
-static __always_inline int carrier_tail(struct cursor *cursor, const struct way *way, __u32 hash,
-					__u32 length, __be16 ethertype)
+static __always_inline int carrier_tail(struct cursor *cursor, const struct way *way, __be32 id,
+					__u32 hash, __u32 length, __be16 ethertype)
 {
 	struct udphdr *udp = cursor_take(cursor, sizeof(*udp));
 	struct vxlan_header *vxlan = cursor_take(cursor, sizeof(*vxlan));
@@ -88,7 +88,7 @@ static __always_inline int carrier_tail(struct cursor *cursor, const struct way 
 	udp->len = bpf_htons(length);
 	udp->check = 0;
 	vxlan->flags = VXLAN_HAS_ID;
-	vxlan->id = way->id;
+	vxlan->id = id;
 	rewrite_macs(eth, &to, &from);
 	eth->h_proto = ethertype;
 	return 0;
@@ -121,7 +121,7 @@ static __always_inline int carried_hop(struct cursor *cursor, __be16 ethertype, 
 
 /* All the headers, into the room that was made for them. */
 static __always_inline int carrier_write(struct __sk_buff *skb, __be16 ethertype,
-					 const struct way *way, __u32 hash, bool hop)
+					 const struct way *way, __be32 id, __u32 hash, bool hop)
 {
 	struct cursor cursor = cursor_at_start(skb);
 	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
@@ -133,7 +133,7 @@ static __always_inline int carrier_write(struct __sk_buff *skb, __be16 ethertype
 
 	if (!eth || !ip)
 		return -DROP_TRUNCATED;
-	err = carrier_tail(&cursor, way, hash, length - size, ethertype);
+	err = carrier_tail(&cursor, way, id, hash, length - size, ethertype);
 	if (err)
 		return err;
 	ecn = carried_hop(&cursor, ethertype, hop);
@@ -148,9 +148,11 @@ static __always_inline int carrier_write(struct __sk_buff *skb, __be16 ethertype
 	return 0;
 }
 
-/* `hop`: it is passed on as by a router. Zero, ENCAPSULATE_NOT or a reason. */
+/* `id`: as it stands in the header. `hop`: it is passed on as by a router. Zero, ENCAPSULATE_NOT or a
+ * reason.
+ */
 static __noinline int encapsulate(struct __sk_buff *skb, __be16 ethertype, const struct way *way,
-				  bool hop)
+				  __be32 id, bool hop)
 {
 	__u32 hash = bpf_get_hash_recalc(skb);
 	int err;
@@ -163,5 +165,5 @@ static __noinline int encapsulate(struct __sk_buff *skb, __be16 ethertype, const
 	else
 		err = bpf_skb_adjust_room(skb, VXLAN_OVER_IPV6, BPF_ADJ_ROOM_MAC,
 					  ENCAPSULATE | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
-	return err ? ENCAPSULATE_NOT : carrier_write(skb, ethertype, way, hash, hop);
+	return err ? ENCAPSULATE_NOT : carrier_write(skb, ethertype, way, id, hash, hop);
 }

@@ -8,10 +8,12 @@
 #include "addr.h"
 #include "packet.h"
 
-#define FLOW_ANSWER 1 /* from whom the flow was opened to */
-#define FLOW_PLAIN  2 /* not translated: an answer to it is let through */
-#define FLOW_INNER  4 /* nobody outside takes part in it */
-#define FLOW_LED    8 /* to a backend of a service, packet by packet: fallback.h judges it */
+#define FLOW_ANSWER  1	/* from whom the flow was opened to */
+#define FLOW_PLAIN   2	/* not translated: an answer to it is let through */
+#define FLOW_INNER   4	/* nobody outside takes part in it */
+#define FLOW_LED     8	/* to a backend of a service, packet by packet: fallback.h judges it */
+#define FLOW_SERVICE 16 /* a service has published the port, and this host chose the backend */
+#define FLOW_PARTING 32 /* that one gets no new connections */
 
 struct flow_key {
 	struct addr src;
@@ -20,6 +22,7 @@ struct flow_key {
 	__be16 dst_port;
 	__u8 protocol;
 	__u8 pad[3];
+	__u32 ingress; /* of what comes from another host, or back from one: see below */
 };
 
 struct flow { /* addresses and ports as in the key */
@@ -32,6 +35,7 @@ struct flow { /* addresses and ports as in the key */
 	__u32 flags;
 	__u32 container; /* whose end of it no publication vouches for; 0: not one of ours */
 	__u32 tag;	 /* of the key: a full table gives an entry away while somebody reads it */
+	__u32 ingress;	 /* number of the host that was asked, where another one answers; else 0 */
 };
 
 /* A packet that an ICMP error quotes. */
@@ -51,7 +55,7 @@ static __always_inline __u32 flow_tag(const struct flow_key *key)
 
 	for (i = 0; i < 4; i++)
 		tag = tag * 31 + (key->src.words[i] ^ (key->dst.words[i] << 1));
-	return tag ^ key->protocol;
+	return tag ^ key->protocol ^ key->ingress << 8;
 }
 
 static __always_inline bool flow_has_ports(__u8 protocol)
@@ -61,7 +65,12 @@ static __always_inline bool flow_has_ports(__u8 protocol)
 
 static __always_inline struct flow_key flow_key_of(const struct packet *pkt)
 {
-	struct flow_key key = { .src = pkt->src, .dst = pkt->dst, .protocol = pkt->protocol };
+	struct flow_key key = {
+		.src = pkt->src,
+		.dst = pkt->dst,
+		.protocol = pkt->protocol,
+		.ingress = pkt->ingress,
+	};
 
 	if (flow_has_ports(pkt->protocol)) {
 		key.src_port = pkt->src_port;
@@ -70,7 +79,17 @@ static __always_inline struct flow_key flow_key_of(const struct packet *pkt)
 	return key;
 }
 
-/* The entry under which the other direction is found, and what it says. */
+/* Whether a direction goes on to another host: from the one that was asked, or back to it. */
+static __always_inline bool flow_is_carried(const struct flow *flow)
+{
+	bool answers = flow->flags & FLOW_ANSWER, asked_here = flow->flags & FLOW_SERVICE;
+
+	return flow->ingress && answers != asked_here;
+}
+
+/* The entry under which the other direction is found, and what it says. What goes on to another host
+ * comes back from there.
+ */
 static __always_inline struct flow_key flow_reverse_key(const struct flow_key *key,
 							const struct flow *flow)
 {
@@ -80,6 +99,7 @@ static __always_inline struct flow_key flow_reverse_key(const struct flow_key *k
 		.src_port = flow->dst_port,
 		.dst_port = flow->src_port,
 		.protocol = key->protocol,
+		.ingress = flow_is_carried(flow) ? flow->ingress : 0,
 	};
 
 	return reverse;
@@ -96,6 +116,7 @@ static __always_inline struct flow flow_reverse(const struct flow_key *key, cons
 		.seen = flow->seen,
 		.flags = flow->flags ^ FLOW_ANSWER,
 		.container = flow->container,
+		.ingress = flow->ingress,
 	};
 
 	return reverse;
@@ -104,5 +125,6 @@ static __always_inline struct flow flow_reverse(const struct flow_key *key, cons
 static __always_inline bool flow_says(const struct flow *flow, const struct flow *other)
 {
 	return addr_equal(&flow->src, &other->src) && addr_equal(&flow->dst, &other->dst) &&
-	       flow->src_port == other->src_port && flow->dst_port == other->dst_port;
+	       flow->src_port == other->src_port && flow->dst_port == other->dst_port &&
+	       flow->ingress == other->ingress;
 }

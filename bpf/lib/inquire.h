@@ -34,7 +34,8 @@ static __always_inline int inquire(struct __sk_buff *skb, __be16 ethertype, stru
 		return -reason;
 	way->asked = way->tick;
 	at += addr_is_mapped(&way->to) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	if (bpf_skb_change_tail(skb, INQUIRE_REST, 0) || encapsulate(skb, ethertype, way, false) ||
+	if (bpf_skb_change_tail(skb, INQUIRE_REST, 0) ||
+	    encapsulate(skb, ethertype, way, way->id, false) ||
 	    bpf_skb_store_bytes(skb, at, &nothing, sizeof(nothing), 0))
 		return -reason;
 	drop_count(skb, reason);

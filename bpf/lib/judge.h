@@ -4,9 +4,15 @@
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
 #include "endpoint.h"
 #include "flow.h"
+#include "frontend.h"
+#include "place.h"
 #include "publication.h"
+#include "remote.h"
+#include "service.h"
 #include "tracking.h"
 
 /* An address may have been given to another container since. */
@@ -18,24 +24,104 @@ static __always_inline bool flow_container_holds(const struct flow_key *key,
 
 	if (!flow->container)
 		return true;
-	if (plain)
+	if (plain || flow->ingress)
 		end = endpoint_find(answers ? &key->src : &key->dst);
 	else
 		end = endpoint_find(answers ? &flow->dst : &key->src);
 	return end && (__u32)end->container == flow->container;
 }
 
-static __always_inline bool flow_publication_holds(const struct flow_key *key,
-						   const struct flow *flow)
+static __noinline bool flow_publication_holds(const struct flow_key *key, const struct flow *flow)
 {
 	const struct publication *publication;
 
+	if (!key || !flow)
+		return false;
 	if (flow->flags & FLOW_ANSWER) {
 		publication = publication_find(&flow->src, flow->src_port, key->protocol);
 		return publication_leads_to(publication, &key->src, key->src_port);
 	}
 	publication = publication_find(&key->dst, key->dst_port, key->protocol);
 	return publication_leads_to(publication, &flow->dst, flow->dst_port);
+}
+
+/* A backend that is looked for among those of a service. A callback of bpf_loop sees it. */
+struct sought {
+	struct port_key service;
+	struct place place;
+	__u32 before; /* weights of the slots that were seen */
+	__u32 found;  /* and gets new connections */
+};
+
+static long sought_look(__u32 slot, struct sought *sought)
+{
+	const struct backend *backend = backend_at(&sought->service, slot);
+
+	if (!backend)
+		return 0;
+	if (backend_is(backend, &sought->place)) {
+		sought->found = backend->upto != sought->before;
+		return 1;
+	}
+	sought->before = backend->upto;
+	return 0;
+}
+
+/* Whether the backend of a flow gets new connections. */
+static __noinline bool flow_backend_serves(const struct flow_key *key,
+					   const struct service *service, const struct flow *flow)
+{
+	struct sought sought = {};
+
+	if (!key || !service || !flow)
+		return false;
+	sought.service = frontend_key(&key->dst, key->dst_port, key->protocol);
+	sought.place.addr = flow->dst;
+	sought.place.port = flow->dst_port;
+	bpf_loop(service->backends, sought_look, &sought, 0);
+	return sought.found;
+}
+
+/* Whether the backend is still where the flow goes: on this host, or on another one. */
+static __always_inline bool flow_leads(const struct flow *flow)
+{
+	if (endpoint_find(&flow->dst))
+		return !flow->ingress;
+	return (flow->ingress || flow->flags & FLOW_INNER) && remote_find(&flow->dst);
+}
+
+/* Whether a flow goes on after a change. A connection lives on where its backend gets no new ones,
+ * datagrams go to another one.
+ */
+static __noinline bool flow_service_holds(const struct flow_key *key, struct flow *flow)
+{
+	const struct service *service;
+	bool parting;
+
+	if (!key || !flow)
+		return false;
+	if (flow->flags & FLOW_ANSWER)
+		return frontend_find(&flow->src, flow->src_port, key->protocol);
+	service = frontend_find(&key->dst, key->dst_port, key->protocol);
+	if (!service || !flow_leads(flow))
+		return false;
+	parting = !flow_backend_serves(key, service, flow);
+	if (parting && key->protocol != IPPROTO_TCP)
+		return false;
+	if (parting != !!(flow->flags & FLOW_PARTING)) {
+		flow->flags ^= FLOW_PARTING;
+		flow_put(key, flow, BPF_ANY);
+	}
+	return true;
+}
+
+/* Where another host was asked, that one knows. */
+static __always_inline bool flow_port_holds(const struct flow_key *key, struct flow *flow)
+{
+	if (flow->flags & FLOW_SERVICE)
+		return flow_service_holds(key, flow);
+	return flow->flags & (FLOW_PLAIN | FLOW_LED) || flow->ingress ||
+	       flow_publication_holds(key, flow);
 }
 
 /* Whether what the entry was judged by still holds; then it holds for this epoch. */
@@ -46,8 +132,7 @@ static __always_inline bool flow_holds(const struct flow_key *key, struct flow *
 
 	if (flow->epoch == epoch)
 		return true;
-	holds = flow_container_holds(key, flow) &&
-		(flow->flags & (FLOW_PLAIN | FLOW_LED) || flow_publication_holds(key, flow));
+	holds = flow_container_holds(key, flow) && flow_port_holds(key, flow);
 	if (holds)
 		flow->epoch = epoch;
 	return holds;

@@ -45,6 +45,7 @@ struct packet {
 	__u32 mtu;		/* that it does not fit, where it is refused for that */
 	__be32 fragment;	/* number of the packet that this is a part of */
 	__u8 fragment_protocol; /* as the fragments name it; extension headers may follow */
+	__u32 ingress; /* number of the host that was asked, where it came so carried (ingress.h) */
 };
 
 /* Neighbour and router discovery: for this link, never forwarded. */

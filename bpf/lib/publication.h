@@ -8,6 +8,8 @@
 #include "addr.h"
 #include "identity.h"
 
+#define NOT_PUBLISHED	 0x10000 /* no verdict: the packet has nothing to do with a published port */
+
 #define PUBLICATION_SOLE 1 /* an answer shows without a flow where it comes from */
 
 struct port_key {

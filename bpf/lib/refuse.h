@@ -11,17 +11,6 @@
 #include "reply.h"
 #include "reset.h"
 
-/* What a packet was made into: an answer to its sender. */
-static __always_inline int refuse_aloud(struct __sk_buff *skb, const struct packet *pkt, int reason)
-{
-	drop_count(skb, reason);
-	if (pkt->flags & PACKET_REMOTE)
-		return reply_to_remote(skb, pkt);
-	if (pkt->flags & PACKET_ON_WIRE)
-		return reply_on_wire(skb, pkt);
-	return reply(skb, &pkt->src_mac, pkt->ethertype);
-}
-
 static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int reason)
 {
 	int verdict = -reason;
@@ -31,7 +20,9 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pk
 	else if (reason == DROP_TTL_EXCEEDED || reason == DROP_TOO_BIG ||
 		 reason == DROP_NO_ENDPOINT || reason == DROP_NO_PATH || reason == DROP_REFUSED)
 		verdict = icmp_error(skb, pkt, reason);
-	if (!verdict)
-		verdict = refuse_aloud(skb, pkt, reason);
+	if (!verdict) {
+		drop_count(skb, reason);
+		verdict = reply_back(skb, pkt);
+	}
 	return verdict < 0 ? drop(skb, -verdict) : verdict;
 }

@@ -60,6 +60,7 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 
 	if (pkt->flags & PACKET_FRAGMENT)
 		return false;
+	quote->key.ingress = pkt->ingress;
 	quote->network = pkt->transport + sizeof(struct icmp_header);
 	quote->end = ETH_HLEN + pkt->length;
 	read = pkt->ethertype == IS_IPV4 ? quote_read_v4(skb, quote) : quote_read_v6(skb, quote);
@@ -73,14 +74,16 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 	return true;
 }
 
-/* Any router of the outside may say what became of a packet, a container only what became of one
- * to itself. No redirect: the receiver would go past the translation.
+/* Any router of the outside may say what became of a packet, and any host by which it went; a
+ * container only what became of one to itself. No redirect: the receiver would go past the
+ * translation.
  */
 static __always_inline bool quote_may_come(const struct packet *pkt, const struct quote *quote)
 {
 	if (pkt->ethertype == IS_IPV4 && pkt->src_port == bpf_htons(ICMP_REDIRECT))
 		return false;
-	return pkt->flags & PACKET_ON_WIRE || addr_equal(&pkt->src, &quote->key.src);
+	return pkt->flags & PACKET_ON_WIRE || pkt->ingress ||
+	       addr_equal(&pkt->src, &quote->key.src);
 }
 
 /* The quoted packet's own checksum, if it was quoted so far. True: it was, and fits now. */
@@ -148,14 +151,25 @@ static __always_inline bool quote_rewrite(struct __sk_buff *skb, const struct pa
 				    sum, 0);
 }
 
-/* Translate the error and what it quotes. A router on the way speaks for itself. */
+/* Who says it, as the receiver knows him: the other end, or a router on the way, for itself. Those
+ * behind a port that a service has published are nobody's business: for them speaks the port.
+ */
+static __always_inline bool related_by_router(const struct packet *pkt, const struct quote *quote,
+					      const struct flow *to)
+{
+	bool hidden = to->ingress && to->flags & FLOW_ANSWER && to->flags & FLOW_SERVICE;
+
+	return !hidden && !addr_equal(&pkt->src, &quote->key.src);
+}
+
+/* Translate the error and what it quotes. */
 static __always_inline int relate(struct __sk_buff *skb, const struct packet *pkt,
 				  const struct quote *quote, const struct flow *to)
 {
 	struct flow outer = { .src = to->src, .dst = to->dst };
 	__u32 difference;
 
-	if (!addr_equal(&pkt->src, &quote->key.src))
+	if (related_by_router(pkt, quote, to))
 		outer.src = pkt->src;
 	difference = translate_difference(pkt, &outer);
 	if (!quote_rewrite(skb, pkt, quote, to))

@@ -41,14 +41,31 @@ static __always_inline int reply_on_wire(struct __sk_buff *skb, const struct pac
 	return err ? err : bpf_redirect(skb->ifindex, 0);
 }
 
-/* The same to another host's endpoint: whatever way leads there now. */
+/* The same to another host's endpoint: whatever way leads there now. To who asked another host by a
+ * published port: back to that host.
+ */
 static __always_inline int reply_to_remote(struct __sk_buff *skb, const struct packet *pkt)
 {
 	const struct remote *to = remote_find(&pkt->src);
 	struct packet answer = { .ethertype = pkt->ethertype, .flags = PACKET_WHOLE };
+	__u32 path = to ? remote_path(to) : pkt->ingress;
 	int verdict;
 
 	answer.length = skb->len - ETH_HLEN;
-	verdict = to ? convey(skb, &answer, remote_path(to), false) : -DROP_NO_PATH;
+	if (!to)
+		answer.ingress = pkt->ingress;
+	verdict = path ? convey(skb, &answer, path, false) : -DROP_NO_PATH;
 	return verdict == CONVEY_NOT ? -DROP_NO_REPLY : verdict;
+}
+
+/* By whichever of these ways the packet came. */
+static __noinline int reply_back(struct __sk_buff *skb, const struct packet *pkt)
+{
+	if (!pkt)
+		return -DROP_NO_REPLY;
+	if (pkt->flags & PACKET_REMOTE)
+		return reply_to_remote(skb, pkt);
+	if (pkt->flags & PACKET_ON_WIRE)
+		return reply_on_wire(skb, pkt);
+	return reply(skb, &pkt->src_mac, pkt->ethertype);
 }

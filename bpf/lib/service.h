@@ -33,7 +33,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct port_key); /* of the VIP */
+	__type(key, struct port_key); /* of the VIP; unspecified address: of every host */
 	__type(value, struct service);
 } services SEC(".maps");
 

@@ -29,7 +29,8 @@
 #include "vxlan.h"
 #include "way.h"
 
-#define NO_SHORTCUT 0x10002 /* no verdict: the packet is as it was */
+#define NO_SHORTCUT	 0x10002 /* no verdict: the packet is as it was */
+#define SHORTCUT_INGRESS 0x10005 /* no verdict: there may be one of shortcut_ingress.h */
 
 #define ROOM_DECAP_IPV4 \
 	(1 << 7) /* BPF_F_ADJ_ROOM_DECAP_L3_*, which this kernel's headers may not */
@@ -122,7 +123,11 @@ static __noinline int shortcut(struct __sk_buff *skb)
 	struct carrier outer = {};
 	struct packet pkt = {};
 
-	if (!here || !carrier_is_plain(skb, here, &outer) || parse_frame(skb, &pkt, outer.size))
+	if (!here || !carrier_is_plain(skb, here, &outer))
+		return NO_SHORTCUT;
+	if (outer.id != vxlan_id(here))
+		return SHORTCUT_INGRESS;
+	if (parse_frame(skb, &pkt, outer.size))
 		return NO_SHORTCUT;
 	if (pkt.ethertype == IS_ARP || packet_is_neighbour(&pkt) || addr_is_group(&pkt.dst))
 		return NO_SHORTCUT;

@@ -15,6 +15,7 @@
 #include "asking.h"
 #include "client.h"
 #include "draw.h"
+#include "frontend.h"
 #include "place.h"
 #include "publication.h"
 #include "service.h"
@@ -40,6 +41,18 @@ static __always_inline enum asking socket_publication(const struct bpf_sock_addr
 	return ASKING_BACKEND;
 }
 
+/* The same of a service: at a port of every host. */
+static __always_inline const struct service *socket_frontend(const struct place *place,
+							     struct draw *draw)
+{
+	__u8 protocol = draw->service.protocol;
+
+	draw->service = frontend_key(&place->addr, place->port, protocol);
+	if (addr_is_internal(&place->addr))
+		return frontend_at(&place->addr, place->port, protocol);
+	return frontend_find(&place->addr, place->port, protocol);
+}
+
 /* Whom a place stands for. `sock`: the cookie of one that is not connected; `asked`: the service, if
  * it is one's.
  */
@@ -47,17 +60,22 @@ static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const s
 					      __u64 sock, struct place *backend,
 					      const struct service **asked)
 {
-	const struct service *service = service_find(&place->addr, place->port, ctx->protocol);
+	const struct service *service = NULL;
 	__u64 netns = bpf_get_netns_cookie(ctx);
 	struct draw draw = {
 		.service = { .addr = place->addr, .port = place->port, .protocol = ctx->protocol },
 	};
 	enum asking asking;
 
-	if (!service)
-		return client_is_host(netns) ? socket_publication(ctx, place, backend)
-					     : ASKING_NOBODY;
-	if (!client_known(netns))
+	if (!addr_is_unspecified(&place->addr)) /* that is who asks himself */
+		service = service_find(&place->addr, place->port, ctx->protocol);
+	if (!service && client_is_host(netns)) {
+		asking = socket_publication(ctx, place, backend);
+		if (asking != ASKING_NOBODY)
+			return asking;
+		service = socket_frontend(place, &draw);
+	}
+	if (!service || !client_known(netns))
 		return ASKING_NOBODY;
 	asking = asking_service(&draw, service, netns, sock);
 	*backend = draw.backend;

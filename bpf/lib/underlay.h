@@ -16,6 +16,7 @@ struct underlay {
 	__u32 id;    /* of the cluster's overlay, of 24 bits */
 	__be16 port; /* UDP, of VXLAN; zero: this host has no other beside it */
 	__u16 pad;
+	__u32 host; /* number of this host */
 };
 
 struct {

@@ -40,3 +40,9 @@ static __always_inline __be32 vxlan_id(const struct underlay *underlay)
 {
 	return bpf_htonl(underlay->id << 8);
 }
+
+/* The one under which a host that was asked by a published port is known: its number further. */
+static __always_inline __be32 vxlan_id_of(__be32 id, __u32 ingress)
+{
+	return bpf_htonl(bpf_ntohl(id) + (ingress << 8));
+}

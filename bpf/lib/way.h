@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "hash.h"
 #include "next_hop.h"
 #include "packet.h"
 #include "route.h"
@@ -128,23 +129,7 @@ static __always_inline struct way *way_by(struct __sk_buff *skb, __u32 key)
 	return way_renew(skb, way, key, tick) ? way : NULL;
 }
 
-static __always_inline __u32 way_mix(__u32 hash, __u32 word)
-{
-	hash ^= word * 0xcc9e2d51;
-	hash = hash << 13 | hash >> 19;
-	return hash * 5 + 0xe6546b64;
-}
-
-static __always_inline __u32 way_mix_addr(__u32 hash, const struct addr *addr)
-{
-	int i;
-
-	for (i = 0; i < 4; i++)
-		hash = way_mix(hash, addr->words[i]);
-	return hash;
-}
-
-/* A flow stays on its share, carried or not: its own addresses and ports say which (MurmurHash3). Each
+/* A flow stays on its share, carried or not: its own addresses and ports say which (hash.h). Each
  * host mixes itself in, as a relay gets the flows of one share alone. Of a packet in parts only the
  * first has ports.
  */
@@ -155,19 +140,14 @@ static __noinline __u32 way_share(const struct packet *pkt, __u32 shares)
 
 	if (!pkt || !here)
 		return 0;
-	hash = way_mix_addr(hash, &here->v4);
-	hash = way_mix_addr(hash, &here->v6);
-	hash = way_mix_addr(hash, &pkt->src);
-	hash = way_mix_addr(hash, &pkt->dst);
+	hash = hash_mix_addr(hash, &here->v4);
+	hash = hash_mix_addr(hash, &here->v6);
+	hash = hash_mix_addr(hash, &pkt->src);
+	hash = hash_mix_addr(hash, &pkt->dst);
 	if (!(pkt->flags & PACKET_FRAGMENT))
-		hash = way_mix(hash, (__u32)pkt->src_port << 16 | pkt->dst_port);
-	hash = way_mix(hash, pkt->protocol);
-	hash ^= hash >> 16;
-	hash *= 0x85ebca6b;
-	hash ^= hash >> 13;
-	hash *= 0xc2b2ae35;
-	hash ^= hash >> 16;
-	return (__u64)hash * shares >> 32;
+		hash = hash_mix(hash, (__u32)pkt->src_port << 16 | pkt->dst_port);
+	hash = hash_mix(hash, pkt->protocol);
+	return (__u64)hash_end(hash) * shares >> 32;
 }
 
 /* By a path, for this packet; where flows are shared, by its flow's own next hop, which may be written

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import random
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from scapy.layers.inet import UDP
@@ -22,7 +23,8 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
 from cast import ip
-from dataplane import Container
+from dataplane import Container, known
+from edge import LOOPBACK
 from namespaces import namespaces
 from seaway.bpf import abi
 from seaway.names import GATEWAY_MAC, OVERLAY_ID, OVERLAY_MAC, OVERLAY_PORT
@@ -34,6 +36,8 @@ from wired import WiredHost, wires
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 OUTERS = pytest.mark.parametrize("outer", [4, 6])
 MALLORY = {4: "198.18.0.66", 6: "fd53::66"}
+CLIENT = {4: "192.0.2.7", 6: "2001:db8::7"}
+NOBODY = 99  # number of no host
 DIRECT = abi.NEXT_HOP_OVERLAY | abi.NEXT_HOP_DIRECT
 
 
@@ -78,9 +82,12 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         yield Scene(a, b, c, anna, bert, mallory, mac_of(a))
 
 
-def claims(scene: Scene, family: int, source: str, words: bytes = b"claim") -> Packet:
-    """A frame for anna, from whom it likes to be."""
-    head = Ether(src=GATEWAY_MAC, dst=OVERLAY_MAC) / ip(family, source, scene.anna.address(family))
+def claims(
+    scene: Scene, family: int, source: str, words: bytes = b"claim", target: str = ""
+) -> Packet:
+    """A frame for anna, if for nobody else, from whom it likes to be."""
+    head = Ether(src=GATEWAY_MAC, dst=OVERLAY_MAC)
+    head /= ip(family, source, target or scene.anna.address(family))
     return head / UDP(sport=9, dport=PORT) / Raw(words)
 
 
@@ -103,7 +110,7 @@ def test_what_no_host_of_the_cluster_may_send_arrives_nowhere_and_is_counted(sce
     lies = {
         "unknown_host": carried(scene, berts, MALLORY[outer]),
         "spoofed_host": carried(scene, berts, c),
-        "other_overlay": carried(scene, berts, b, vni=OVERLAY_ID + 1),
+        "other_overlay": carried(scene, berts, b, vni=OVERLAY_ID + NOBODY),
         "spoofed_address": carried(scene, claims(scene, family, scene.anna.address(family)), b),
     }
     before = scene.drops(scene.a.device)
@@ -120,6 +127,71 @@ def test_what_no_host_of_the_cluster_may_send_arrives_nowhere_and_is_counted(sce
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.recv(100)
+
+
+@FAMILIES
+@OUTERS
+def test_what_claims_that_another_host_was_asked_is_judged_by_who_sends_it(scene, family, outer):
+    """By a published port, under that host's number: the source is never one of ours, and only the
+    host itself says so, or who relays.
+    """
+    b, c = wire_address(scene.b, outer), wire_address(scene.c, outer)
+    anna, bert, client = scene.anna, scene.bert.address(family), CLIENT[family]
+    asked, answers = claims(scene, family, client), claims(scene, family, bert, target=client)
+    by_b, by_a = OVERLAY_ID + scene.b.number, OVERLAY_ID + scene.a.number
+    lies = [
+        ("unknown_host", carried(scene, asked, MALLORY[outer], by_b)),
+        ("unknown_host", carried(scene, answers, MALLORY[outer], by_a)),
+        ("spoofed_host", carried(scene, asked, c, by_b)),
+        ("spoofed_host", carried(scene, answers, c, by_a)),
+        ("other_overlay", carried(scene, asked, b, OVERLAY_ID + NOBODY)),
+        ("spoofed_address", carried(scene, asked, b, by_a)),
+        ("spoofed_address", carried(scene, claims(scene, family, bert), b, by_b)),
+        ("spoofed_address", carried(scene, claims(scene, family, bert), b, by_a)),
+        ("no_flow", carried(scene, answers, b, by_a)),
+        *(
+            ("spoofed_address", carried(scene, claims(scene, family, source), b, by_b))
+            for source in (anna.address(family), scene.a.own[family], LOOPBACK[family])
+        ),
+    ]
+    counted = Counter(scene.drops(scene.a.device))
+    with listener(anna, family, socket.SOCK_DGRAM) as server, published(scene.a, anna):
+        scene.send(*(frame for _, frame in lies))
+        scene.send(carried(scene, asked, b, by_b))  # of b itself it could be
+        assert (b"claim", client) == of(server.recvfrom(100))
+        counted += Counter(reason for reason, _ in lies)
+        assert wait(lambda: counted == Counter(scene.drops(scene.a.device)))
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(100)
+
+
+@FAMILIES
+def test_what_no_service_has_published_is_reached_by_no_hosts_port(scene, family):
+    asked = claims(scene, family, CLIENT[family])
+    before = scene.drops(scene.a.device).get("not_published", 0)
+    with listener(scene.anna, family, socket.SOCK_DGRAM) as server:
+        scene.send(carried(scene, asked, wire_address(scene.b, 4), OVERLAY_ID + scene.b.number))
+        assert wait(lambda: scene.drops(scene.a.device).get("not_published", 0) == before + 1)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(100)
+
+
+@contextmanager
+def published(host: WiredHost, container: Container) -> Iterator[None]:
+    record = replace(container.record, flags=abi.ENDPOINT_PUBLISHED)
+    host.put("endpoints", dict.fromkeys(known(container), record))
+    try:
+        yield
+    finally:
+        host.put("endpoints", known(container))
+
+
+def of(told: tuple[bytes, tuple[str, int]]) -> tuple[bytes, str]:
+    """What was said, and by whom."""
+    words, sender = told
+    return words, sender[0]
 
 
 @FAMILIES

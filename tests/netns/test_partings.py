@@ -50,10 +50,12 @@ def scene(stood: Scene) -> Iterator[Scene]:
     stood.end_parted()
 
 
-def asking(scene: Scene, who: Container | Path, family: int, kind: int) -> socket.socket:
-    """Somebody who is answered."""
+def asking(
+    scene: Scene, who: Container | Path, family: int, kind: int, place: str = ""
+) -> socket.socket:
+    """Somebody who is answered; by the VIP, if by no other address."""
     client = scene.open(who, family, kind)
-    client.connect((VIP[family], PORT))
+    client.connect((place or VIP[family], PORT))
     assert answered(client)
     return client
 
@@ -82,6 +84,25 @@ def test_datagrams_end_at_once_of_containers_and_of_the_host(scene, family):
         one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # read, as an owner reads it
         one.connect((VIP[family], PORT))
         assert answered(one)
+
+
+def test_who_asked_a_port_of_every_host_by_its_loopback_ends_alike(scene):
+    """And nobody else: neither who asked the VIP, nor who asks again."""
+    _, bert, carl = scene.containers
+    ports = {port_key("0.0.0.0", PORT, UDP): frontend([(bert.address(4), BACKEND)])}
+    scene.serve(ports)
+    with (
+        closing(asking(scene, scene.home, 4, DATAGRAM)) as by_vip,
+        closing(asking(scene, scene.home, 4, DATAGRAM, "127.0.0.1")) as by_port,
+    ):
+        scene.partings.find(scene.services.serves)
+        assert 0 == scene.end_parted()
+        scene.serve({key: frontend([(carl.address(4), BACKEND)]) for key in ports})
+        assert 1 == scene.end_parted()
+        assert (True, False) == (answered(by_vip), answered(by_port))
+    with closing(asking(scene, scene.home, 4, DATAGRAM, "127.0.0.1")) as again:
+        assert 0 == scene.end_parted()
+        assert answered(again)
 
 
 def test_a_mapped_address_ends_alike(scene):

@@ -11,9 +11,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
+from cast import WORLD
+from dataplane import HOST, Container
+from edge import ANY, LOOPBACK
 from seaway.bpf import abi
 from serviced import (
     BACKEND,
@@ -100,6 +104,62 @@ def test_the_host_asks_services_too(scene, way, kind, ask):
     own, family, vip = WAYS[way]
     with scene.open(scene.home, own, kind) as client:
         assert (f"2 {scene.host.own[family]}", vip) == ask(client, vip)
+
+
+OF_HOST = {
+    "127.0.0.1": (4, 4),
+    "127.8.7.6": (4, 4),
+    "::1": (6, 6),
+    "::ffff:127.0.0.1": (6, 4),
+    HOST[4]: (4, 4),
+    HOST[6]: (6, 6),
+    f"::ffff:{HOST[4]}": (6, 4),
+}
+
+
+@ASKS
+@pytest.mark.parametrize("place", OF_HOST)
+def test_the_host_asks_a_port_that_a_service_has_published_on_every_host(scene, kind, ask, place):
+    """By any address of its own."""
+    bert = scene.containers[1]
+    publish(scene, bert)
+    own, family = OF_HOST[place]
+    with scene.open(scene.home, own, kind) as client:
+        assert (f"2 {scene.host.own[family]}", place) == ask(client, place)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_such_a_port_without_a_backend_refuses_the_host_too(scene, family):
+    publish(scene)
+    with scene.open(scene.home, family, STREAM) as client:
+        client.setblocking(False)
+        with pytest.raises(ConnectionRefusedError):
+            client.connect((HOST[family], PORT))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("place", [ANY, LOOPBACK, WORLD], ids=["any", "loopback", "world"])
+def test_such_a_port_is_of_hosts_alone(scene, family, place):
+    """A container that asks its own loopback is not led astray, nor a host that asks another."""
+    publish(scene, scene.containers[1])
+    for where in [scene.home] if place is WORLD else scene.containers:
+        with scene.open(where, family, DATAGRAM) as client:
+            with suppress(OSError):  # no route leads to the world
+                client.connect((place[family], PORT))
+            assert scene.asked(client) is None
+
+
+def publish(scene: Scene, *containers: Container) -> None:
+    """Port 80 of all hosts, by these."""
+    scene.serve(
+        {
+            port_key(ANY[family], PORT, protocol): frontend(
+                [(c.address(family), BACKEND) for c in containers]
+            )
+            for family in (4, 6)
+            for protocol in (TCP, UDP)
+        }
+    )
 
 
 @ALL_WAYS

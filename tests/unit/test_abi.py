@@ -52,7 +52,7 @@ def test_keys_and_values_of_a_map_are_as_long_as_in_c(name):
         "subnets": (20, 4),
         "connections": (8, 4),
         "identities": (20, 4),
-        "underlays": (4, 40),
+        "underlays": (4, 44),
         "remotes": (20, 12),
         "paths": (4, 20),
         "next_hops": (4, 28),
@@ -141,4 +141,4 @@ def test_each_word_that_is_no_verdict_is_another_one():
         for match in re.finditer(r"^#define \w+\s+(0x1000\w)\b", header.read_text(), re.MULTILINE)
     ]
 
-    assert 5 == len(found) == len(set(found))
+    assert 6 == len(found) == len(set(found))

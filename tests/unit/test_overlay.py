@@ -99,7 +99,8 @@ def test_with_another_host_come_its_device_its_addresses_and_the_ways():
     assert {DEVICE: 1} == found["tunnels"]
     (here,) = found["underlays"].values()
     port = OVERLAY_PORT.to_bytes(2)
-    assert abi.Underlay(mapped(HERE.underlay[0]), bytes(16), OVERLAY_ID, port) == here
+    own = mapped(HERE.underlay[0])
+    assert abi.Underlay(own, bytes(16), OVERLAY_ID, port, host=HERE.number) == here
     assert dict.fromkeys(PEER.underlay, abi.Member(2)) == found["members"]
     hop = abi.NextHop(mapped(PEER.underlay[0]), 2, abi.NEXT_HOP_OVERLAY, DEVICE)
     assert {2: hop} == found["next_hops"]

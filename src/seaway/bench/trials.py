@@ -168,7 +168,7 @@ def context(program: str) -> trial.Context:
 def know_others(plane: DataPlane, known: bool) -> None:
     """Whether there are any: what a host does that is alone is measured as it is there."""
     v4, v6 = (mapped(HERE.address(family)) for family in (4, 6))
-    here = abi.Underlay(v4, v6, OVERLAY_ID, OVERLAY_PORT.to_bytes(2)).pack()
+    here = abi.Underlay(v4, v6, OVERLAY_ID, OVERLAY_PORT.to_bytes(2), host=1).pack()
     Table(plane.maps["underlays"]).update([(bytes(4), here if known else bytes(len(here)))])
 
 

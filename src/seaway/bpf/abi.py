@@ -142,12 +142,13 @@ class Connection(Record):
 class Underlay(Record):
     """bpf/lib/underlay.h: where this host is, and how packets are carried."""
 
-    c_name, c_format = "underlay", "=16s16sI2sH"
+    c_name, c_format = "underlay", "=16s16sI2sHI"
     v4: bytes
     v6: bytes
     id: int
     port: bytes
     pad: int = 0
+    host: int = 0  # its number
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,20 +385,21 @@ class Frontend:
 class FlowKey(Record):
     """bpf/lib/flow.h"""
 
-    c_name, c_format = "flow_key", "=16s16s2s2sB3s"
+    c_name, c_format = "flow_key", "=16s16s2s2sB3sI"
     src: bytes
     dst: bytes
     src_port: bytes
     dst_port: bytes
     protocol: int
     pad: bytes = bytes(3)
+    ingress: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Flow(Record):
     """bpf/lib/flow.h"""
 
-    c_name, c_format = "flow", "=16s16s2s2sIIIII"
+    c_name, c_format = "flow", "=16s16s2s2sIIIIII"
     src: bytes
     dst: bytes
     src_port: bytes
@@ -407,6 +409,7 @@ class Flow(Record):
     flags: int
     container: int
     tag: int
+    ingress: int = 0  # number of the host that was asked, where another one answers
 
 
 @dataclass(frozen=True, slots=True)

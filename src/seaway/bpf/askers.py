@@ -59,7 +59,7 @@ ASKED: Final = struct.calcsize(Asked.c_format)  # bytes
 
 
 class Askers:
-    """Of the network namespace of the thread that calls."""
+    """Of the network namespace of the thread that calls, but for those that a service led."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._storage = plane.maps["sockets"]
@@ -89,7 +89,9 @@ class Askers:
             found = syscall.lookup(self._storage, _DESCRIPTOR.pack(descriptor), ASKED)
             if found is not None:
                 asked = Asked.unpack(found)
-                if astray(Place.unpack(asked.place), Place.unpack(asked.backend)):
+                if not asked.counted and astray(
+                    Place.unpack(asked.place), Place.unpack(asked.backend)
+                ):
                     yield inode
 
 

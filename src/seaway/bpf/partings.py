@@ -26,6 +26,7 @@ import structlog
 from seaway.bpf import abi, askers, syscall
 from seaway.bpf.askers import ASKED, Asked, Place
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.services import on_hosts
 from seaway.bpf.table import Table
 from seaway.kernel import netns, sockets
 from seaway.kernel.messages import sockets as wire
@@ -43,7 +44,7 @@ _GONE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ESTAL
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """A port of a VIP, and what was a backend of it."""
+    """A port of a VIP, or of every host, and what was a backend of it."""
 
     service: abi.PortKey
     backend: abi.PortKey
@@ -90,7 +91,7 @@ class Partings:
         gone = {p for p in over if not serves(p.service, p.backend)}
         self._counted |= {p.backend for p in gone}
         busy = {p for p in gone if self.connections(p.backend)}
-        ended = self._end_all(busy) if busy else 0
+        ended = self._end_all(busy, serves) if busy else 0
         if self._missed:
             self._due |= dict.fromkeys(busy, now + _AGAIN)
         self._forget()
@@ -113,12 +114,15 @@ class Partings:
         value = self._serving.element(backend.pack())
         return int.from_bytes(value, sys.byteorder) if value else 0
 
-    def _end_all(self, busy: Collection[Parting]) -> int:
+    def _end_all(self, busy: Collection[Parting], serves: Serves) -> int:
+        """Who asked a port of hosts has named one of the host's own addresses."""
         asked = {(p.backend.protocol, int.from_bytes(p.backend.port, "big")) for p in busy}
         requests: dict[Rtnl, list[Request]] = defaultdict(list)
         with ExitStack() as stack:
             for diag, socket, parting in self._led(asked, stack):
-                if parting in busy:
+                by_host = Parting(on_hosts(parting.service), parting.backend)
+                led = by_host in busy and not serves(parting.service, parting.backend)
+                if parting in busy or led:
                     requests[diag].append(wire.destroy(socket))
             told = [error for diag, sent in requests.items() for error in diag.request(sent)]
         for error in filter(None, told):

@@ -23,11 +23,13 @@ from seaway.bpf.askers import Place
 from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
+from seaway.model.addresses import UNSPECIFIED, mapped, unmapped
 
 _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
 _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
+_EVERY: Final = frozenset(map(mapped, UNSPECIFIED.values()))  # host's ports have these addresses
 _UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
 _PART: Final = 2 * abi.MAGLEV_PART  # bytes
@@ -97,6 +99,7 @@ class ServiceTarget:
             for key, of in objects.items()
             if key not in failed
         )
+        self._judge_anew(objects)
         self._tell({key: places for key, places in gone.items() if key not in failed}, before)
         return failed
 
@@ -115,12 +118,18 @@ class ServiceTarget:
         self._tell({key: places for key, places in lost.items() if key in gone}, before)
         for key in gone:
             self._drains.pop(key, None)
+        self._judge_anew(keys)
         return failed
 
     def serves(self, service: abi.PortKey, backend: abi.PortKey) -> bool:
-        """Whether it is one of its backends now. May run in a thread."""
+        """Whether it is one of its backends now; a service that is not there as asked is looked for
+        among those of hosts' ports. May run in a thread.
+        """
         packed = service.pack()
         value = self._services.element(packed)
+        if value is None:
+            packed = on_hosts(service).pack()
+            value = self._services.element(packed)
         count = abi.Service.unpack(value).backends if value else 0
         place = backend.addr + backend.port
         return any(v[: len(place)] == place for _, v in islice(self._read_slots(packed), count))
@@ -184,6 +193,11 @@ class ServiceTarget:
     def _empty(self, slots: Iterable[list[bytes]]) -> None:
         """What stays behind is seen when all is read next, and emptied then."""
         self._backends.delete([key for keys in slots for key in keys])
+
+    def _judge_anew(self, keys: Iterable[abi.PortKey]) -> None:
+        """Flows to ports of hosts, some of which lead to backends that are none any more."""
+        if any(key.addr in _EVERY for key in keys):
+            self._epoch.end()
 
     def _drain(self, key: abi.PortKey, before: Frontends) -> float:
         return self._drains.get(key, before[key].drain)
@@ -274,6 +288,12 @@ def _joined(parts: Mapping[int, bytes]) -> bytes:
 
 def _others(objects: Frontends, failed: Collection[abi.PortKey]) -> Frontends:
     return {key: of for key, of in objects.items() if key not in failed} if failed else objects
+
+
+def on_hosts(service: abi.PortKey) -> abi.PortKey:
+    """The same port of every host."""
+    every = mapped(UNSPECIFIED[unmapped(service.addr).version])
+    return abi.PortKey(every, service.port, service.protocol)
 
 
 def _shrinking(before: Frontends, objects: Frontends) -> Frontends:

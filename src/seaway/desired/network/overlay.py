@@ -70,6 +70,7 @@ def _underlay(_key: int, view: View) -> abi.Underlay | None:
         v6=own.get(6, bytes(16)),
         id=cluster.overlay_id,
         port=cluster.overlay_port.to_bytes(2),
+        host=host.number,
     )
 
 

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Which backend of a frontend on hosts a new flow gets. */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "choice.h"
+#include "draw.h"
+#include "drop.h"
+#include "flow.h"
+#include "frontend.h"
+#include "hash.h"
+#include "maglev.h"
+#include "publication.h"
+#include "service.h"
+
+/* `alone`: the client, whatever he asks. */
+static __always_inline __u32 choose_hash(const struct flow_key *key, bool alone)
+{
+	__u32 hash = hash_mix_addr(0, &key->src);
+
+	if (alone)
+		return hash_end(hash);
+	hash = hash_mix(hash, (__u32)key->src_port << 16 | key->dst_port);
+	hash = hash_mix_addr(hash, &key->dst);
+	return hash_end(hash_mix(hash, key->protocol));
+}
+
+/* By the table: the same packet gets the same backend again, though its flow is forgotten. */
+static __noinline __u32 choose_slot(const struct flow_key *key, const struct service *service)
+{
+	struct port_key at;
+
+	if (!key || !service)
+		return MAGLEV_NONE;
+	at = frontend_key(&key->dst, key->dst_port, key->protocol);
+	return maglev_slot(&at, choose_hash(key, service->affinity));
+}
+
+/* Clients of a port of hosts are addresses, not network namespaces. */
+static __always_inline __u64 choose_client(const struct flow_key *key)
+{
+	__u32 high = hash_mix_addr(0, &key->src), low = hash_mix_addr(1, &key->src);
+
+	return (__u64)hash_end(high) << 32 | hash_end(low);
+}
+
+static __noinline bool choose_kept(struct draw *draw, const struct service *service,
+				   const struct flow_key *key)
+{
+	if (!draw || !service || !key)
+		return false;
+	return choice_find(draw, service, choose_client(key), 0);
+}
+
+static __noinline void choose_keep(const struct draw *draw, const struct service *service,
+				   const struct flow_key *key)
+{
+	if (draw && service && key)
+		choice_keep(draw, service, choose_client(key), 0);
+}
+
+static __noinline bool choose_draw(struct draw *draw, const struct service *service,
+				   const struct flow_key *key)
+{
+	bool keeps, by_table;
+	__u32 slot;
+
+	if (!draw || !service || !key)
+		return false;
+	by_table = service->algorithm == SERVICE_MAGLEV;
+	keeps = service->affinity && !by_table;
+	if (by_table) {
+		slot = choose_slot(key, service);
+		if (slot < service->backends)
+			draw_slot(draw, slot);
+	}
+	if (draw->found || (keeps && choose_kept(draw, service, key)))
+		return true;
+	if (!draw_backend(draw, service))
+		return false;
+	if (keeps)
+		choose_keep(draw, service, key);
+	return true;
+}
+
+/* Zero, and where the flow leads to. Or the reason why it leads to nobody. */
+static __noinline int choose(const struct service *service, const struct flow_key *key,
+			     struct flow *flow)
+{
+	struct draw draw = {};
+
+	if (!service || !key || !flow)
+		return -DROP_REFUSED;
+	if (service_is_bare(service))
+		return service->flags & SERVICE_SILENT ? -DROP_SILENT : -DROP_REFUSED;
+	draw.service = frontend_key(&key->dst, key->dst_port, key->protocol);
+	if (!choose_draw(&draw, service, key))
+		return -DROP_REFUSED;
+	flow->dst = draw.backend.addr;
+	flow->dst_port = draw.backend.port;
+	return 0;
+}
