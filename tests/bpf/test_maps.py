@@ -68,6 +68,8 @@ SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
         },
         abi.Remote(4, 2, abi.REMOTE_LATENCY),
     ),
+    "clients": ({77: abi.Client(1), (1 << 64) - 1: abi.Client(2, limit=7)}, abi.Client(3)),
+    "shaped": ({7: abi.Shaper(7, 8, 9), 8: abi.Shaper(7, 8, 9)}, abi.Shaper(7, 10, 11)),
     "link_numbers": (
         {2: abi.LinkNumber(1 << 60, 2), 3: abi.LinkNumber(2, 3)},
         abi.LinkNumber(3, 2),
