@@ -85,7 +85,6 @@ SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
         {abi.PortKey(BACKEND, PORT, 6): abi.Origin(mapped(IPv4Address("192.0.2.1")), PORT)},
         abi.Origin(bytes(16), bytes(2)),
     ),
-    "clients": ({7: 1, 2**63: 2}, 3),
 }
 
 
