@@ -14,6 +14,7 @@
 #define FLOW_LED     8	/* to a backend of a service, packet by packet: fallback.h judges it */
 #define FLOW_SERVICE 16 /* a service has published the port, and this host chose the backend */
 #define FLOW_PARTING 32 /* that one gets no new connections */
+#define FLOW_LEFT    64 /* and is none any more: leaving.h knows how long connections go on */
 
 struct flow_key {
 	struct addr src;

@@ -50,7 +50,7 @@ struct sought {
 	struct port_key service;
 	struct place place;
 	__u32 before; /* weights of the slots that were seen */
-	__u32 found;  /* and gets new connections */
+	__u32 flags;  /* of a flow to it */
 };
 
 static long sought_look(__u32 slot, struct sought *sought)
@@ -60,26 +60,26 @@ static long sought_look(__u32 slot, struct sought *sought)
 	if (!backend)
 		return 0;
 	if (backend_is(backend, &sought->place)) {
-		sought->found = backend->upto != sought->before;
+		sought->flags = backend->upto != sought->before ? 0 : FLOW_PARTING;
 		return 1;
 	}
 	sought->before = backend->upto;
 	return 0;
 }
 
-/* Whether the backend of a flow gets new connections. */
-static __noinline bool flow_backend_serves(const struct flow_key *key,
+/* What its flags say of the backend of a flow. */
+static __noinline __u32 flow_backend_flags(const struct flow_key *key,
 					   const struct service *service, const struct flow *flow)
 {
-	struct sought sought = {};
+	struct sought sought = { .flags = FLOW_PARTING | FLOW_LEFT };
 
 	if (!key || !service || !flow)
-		return false;
+		return sought.flags;
 	sought.service = frontend_key(&key->dst, key->dst_port, key->protocol);
 	sought.place.addr = flow->dst;
 	sought.place.port = flow->dst_port;
 	bpf_loop(service->backends, sought_look, &sought, 0);
-	return sought.found;
+	return sought.flags;
 }
 
 /* Whether the backend is still where the flow goes: on this host, or on another one. */
@@ -96,7 +96,7 @@ static __always_inline bool flow_leads(const struct flow *flow)
 static __noinline bool flow_service_holds(const struct flow_key *key, struct flow *flow)
 {
 	const struct service *service;
-	bool parting;
+	__u32 flags;
 
 	if (!key || !flow)
 		return false;
@@ -105,11 +105,11 @@ static __noinline bool flow_service_holds(const struct flow_key *key, struct flo
 	service = frontend_find(&key->dst, key->dst_port, key->protocol);
 	if (!service || !flow_leads(flow))
 		return false;
-	parting = !flow_backend_serves(key, service, flow);
-	if (parting && key->protocol != IPPROTO_TCP)
+	flags = flow_backend_flags(key, service, flow);
+	if (flags && key->protocol != IPPROTO_TCP)
 		return false;
-	if (parting != !!(flow->flags & FLOW_PARTING)) {
-		flow->flags ^= FLOW_PARTING;
+	if (flags != (flow->flags & (FLOW_PARTING | FLOW_LEFT))) {
+		flow->flags = (flow->flags & ~(FLOW_PARTING | FLOW_LEFT)) | flags;
 		flow_put(key, flow, BPF_ANY);
 	}
 	return true;
@@ -138,6 +138,12 @@ static __always_inline bool flow_holds(const struct flow_key *key, struct flow *
 	return holds;
 }
 
+/* Apart, as it needs the stack: once in a tick. */
+static __noinline bool flow_keep(const struct flow_key *key, struct flow *flow)
+{
+	return key && flow && flow_refresh(key, flow);
+}
+
 /* The packet's flow, if it has one that holds: what it says is copied into the scratch. A table that
  * is full may have given the entry to another flow while we read it: the tag tells.
  */
@@ -157,7 +163,7 @@ static __noinline bool flow_current(const struct flow_key *key)
 		return false;
 	}
 	found->epoch = flow->epoch;
-	if (flow_refresh(key, flow))
+	if (flow->seen != clock_ticks() && flow_keep(key, flow))
 		found->seen = flow->seen;
 	return true;
 }

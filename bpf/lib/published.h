@@ -9,10 +9,15 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "deliver.h"
+#include "drop.h"
 #include "flow.h"
+#include "frontend.h"
 #include "judge.h"
+#include "leaving.h"
 #include "opening.h"
 #include "packet.h"
+#include "place.h"
+#include "publication.h"
 #include "related.h"
 #include "scratch.h"
 #include "tracking.h"
@@ -50,6 +55,20 @@ static __always_inline bool published_stays(const struct packet *pkt, const stru
 	return false;
 }
 
+/* Whether its backend left, and the time is over in which connections may go on. */
+static __noinline bool published_over(const struct flow_key *key, const struct flow *flow)
+{
+	struct port_key service;
+	struct place backend = {};
+
+	if (!key || !flow || flow->flags & FLOW_ANSWER || !(flow->flags & FLOW_LEFT))
+		return false;
+	service = frontend_key(&key->dst, key->dst_port, key->protocol);
+	backend.addr = flow->dst;
+	backend.port = flow->dst_port;
+	return !leaving_is(&service, &backend);
+}
+
 /* The flow of a packet to an address of the host, which is no error. Zero: it is in the scratch. */
 __noinline int published_flow(struct __sk_buff *skb, const struct packet *pkt)
 {
@@ -58,8 +77,11 @@ __noinline int published_flow(struct __sk_buff *skb, const struct packet *pkt)
 	if (!scratch || !pkt || !flow_has_ports(pkt->protocol))
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key) && published_stays(pkt, &scratch->key, &scratch->flow))
-		return scratch->flow.flags & FLOW_PLAIN ? NOT_PUBLISHED : 0;
+	if (flow_current(&scratch->key) && published_stays(pkt, &scratch->key, &scratch->flow)) {
+		if (scratch->flow.flags & FLOW_PLAIN)
+			return NOT_PUBLISHED;
+		return published_over(&scratch->key, &scratch->flow) ? -DROP_REFUSED : 0;
+	}
 	if (!(pkt->flags & PACKET_ACCEPTS))
 		return opening(skb, pkt, &scratch->key, &scratch->flow);
 	if (pkt->flags & PACKET_ON_WIRE)

@@ -85,11 +85,11 @@ static __noinline bool flow_enter(const struct flow_key *key, struct flow *flow)
 	return i < FLOW_TRIES && flow_put(key, flow, BPF_ANY);
 }
 
-static __always_inline void flow_forget(const struct flow_key *key, const struct flow *flow)
+static __noinline void flow_forget(const struct flow_key *key, const struct flow *flow)
 {
 	struct scratch *scratch = scratch_get();
 
-	if (!scratch)
+	if (!scratch || !key || !flow)
 		return;
 	scratch->back = flow_reverse_key(key, flow);
 	if (flow->flags & FLOW_INNER) {

@@ -61,6 +61,7 @@ class World(others.World):
     def lead(self, *places: Place, slots: Sequence[int] = (0,), **how: Any) -> None:
         """Port 8080 to these, by a table that has these slots in turn."""
         how.setdefault("algorithm", abi.SERVICE_MAGLEV)
+        drain = how.pop("drain", 30.0)
         for place in places:
             if isinstance(place, Actor):
                 self.enter(place, flags=place.record.flags | abi.ENDPOINT_PUBLISHED)
@@ -68,6 +69,7 @@ class World(others.World):
             port_key(ANY[family], PORT, protocol): replace(
                 frontend([(place.address(family), BACKEND) for place in places], **how),
                 table=by_slots(slots) if slots else b"",
+                drain=drain,
             )
             for family in (4, 6)
             for protocol, _ in PROTOCOLS.values()
@@ -464,6 +466,18 @@ def test_after_a_change_datagrams_go_on_to_another_and_connections_stay(world, f
     assert NORTH.mac == Ether(world.from_wire(follows).frame).dst
     assert ANNA.mac == Ether(world.from_wire(asks(family, "udp")).frame).dst
     assert ANNA.mac == Ether(world.from_wire(asks(family, "tcp")).frame).dst  # it opens one anew
+
+
+@FAMILIES
+@pytest.mark.parametrize(("drain", "verdict"), [(30.0, {}), (0.0, {"refused": 1})])
+def test_a_connection_to_a_backend_that_left_ends_with_its_time_to_drain(
+    world, family, drain, verdict
+):
+    world.lead(NORTH)
+    world.from_wire(asks(family, "tcp"))
+    world.lead(ANNA, drain=drain)
+    follows = arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, flags="A")
+    assert verdict == world.from_wire(follows).drops
 
 
 @FAMILIES
