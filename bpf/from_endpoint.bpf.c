@@ -200,7 +200,7 @@ static __always_inline int answer_of(struct __sk_buff *skb, struct packet *pkt,
 
 static __always_inline void ask_directly(const struct packet *pkt, const struct endpoint *src)
 {
-	if (led_ever(src))
+	if ((pkt->flags & PACKET_OPENS || pkt->protocol == IPPROTO_UDP) && led_ever(src))
 		flow_make_way(pkt, FLOW_LED);
 }
 

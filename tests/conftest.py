@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import builds
 import machine
 from seaway import lab as labs
 from seaway.lab import Lab, LabHost, images
@@ -127,6 +128,19 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 def lab_host(make_lab: Callable[..., Lab]) -> LabHost:
     """One host, no agent."""
     return make_lab(hosts=1).hosts[0]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Object files of sources with these changes (`builds`), a folder of them: made once."""
+    made: dict[str, Path] = {}
+
+    def build(*changes: dict[str, tuple[str, str]]) -> Path:
+        if repr(changes) not in made:
+            made[repr(changes)] = builds.build(tmp_path_factory.mktemp("build"), *changes)
+        return made[repr(changes)]
+
+    return build
 
 
 @pytest.fixture(scope="session")

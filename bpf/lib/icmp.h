@@ -108,7 +108,11 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pkt
 
 	if (pkt->flags & (PACKET_LATER | PACKET_ICMP_ERROR))
 		return -reason;
-	if (!scratch || quoted < sizeof(struct iphdr) || quoted > QUOTED)
+	if (!scratch || quoted > QUOTED)
+		return -DROP_NO_REPLY;
+	/* Two questions: made one of a difference, they tell the verifier of 6.1 nothing of the number. */
+	asm volatile("" : "+r"(quoted));
+	if (quoted < sizeof(struct iphdr))
 		return -DROP_NO_REPLY;
 	__builtin_memset(scratch->quoted, 0, sizeof(scratch->quoted));
 	if (bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) ||

@@ -14,7 +14,7 @@ from story import Failed, Load, Report, Site, check, listed, tell
 
 from seaway import lab as labs
 from seaway.errors import Unavailable
-from seaway.lab import Lab
+from seaway.lab import Lab, LabHost
 from seaway.lab.containerd import Containerd
 from seaway.lab.etcd import Etcd
 from seaway.lab.images import Image
@@ -47,6 +47,12 @@ class Cluster:
             for host in self.lab.hosts
         )
         return a, b, c
+
+    @property
+    def outside(self) -> LabHost:
+        """Where none of them, and no container, is."""
+        assert self.lab.world
+        return self.lab.world
 
     @cached_property
     def etcd(self) -> Etcd:

@@ -45,7 +45,7 @@ def stage() -> Iterator[tuple[Story, Cluster, Future[None]]]:
         folder = Path(kept.enter_context(TemporaryDirectory(prefix="seaway-demo-")))
         one, line = LABS
         host, outside = kept.enter_context(lab.passing(one, hosts=2)).hosts
-        many = kept.enter_context(lab.passing(line, hosts=3, topology="line"))
+        many = kept.enter_context(lab.passing(line, hosts=3, world=True, topology="line"))
         # Whoever loses patience while they go would leave things behind.
         kept.callback(_on_ending, signal.SIG_IGN)
         host.start_agent()

@@ -16,6 +16,7 @@ from story import (
     Story,
     check,
     go_on,
+    listed,
     tell,
     title,
 )
@@ -120,7 +121,8 @@ def the_agent_dies(story: Story) -> None:
         go_on(BREATH)
         reports = {"inside": inside.report(), "outside": outside.report()}
     for whence, report in reports.items():
-        tell(f"  from {whence}: {report}")
+        twice = listed(report.retried) or "none"
+        tell(f"  from {whence}: {report}; sent twice: {twice}")
         check("no request was lost, and none was sent twice", _is_whole(report))
     check("the new agent has every endpoint as it was", _same(before, story.told("endpoint", "ls")))
     check("and nothing had to be repaired", story.told("status")["drift_total"] == 0)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cluster import Cluster
-from story import BREATH, SETTLING, Site, check, go_on, tell, title
+from story import BREATH, SETTLING, Site, asked_from, check, go_on, tell, title
 
 GATEWAY = "gateway-2"
 SERVICE = "shop/backend"
 MADE = ("--network", "shop", "--selector", "app=backend", "--port", "80:8080")
 HOW = ("--algorithm", "round-robin", "--check", "http:/ready,interval=1s")
+PUBLISHED = "30080"  # port of each host
 CHOSEN = 20.0  # seconds until those are chosen who serve
 LOOK_UP = "import socket; print(*{found[4][0] for found in socket.getaddrinfo('backend', 80)})"
 
@@ -75,6 +77,24 @@ def a_replica_is_killed(cluster: Cluster) -> None:
     _tell_untroubled(cluster, {"backend-d", "backend-e"})
 
 
+def the_port_is_open_on_every_host(cluster: Cluster) -> None:
+    title("The service's port is published: outside, each host is asked for it")
+    a, _, c = cluster.sites
+    outside, publish = cluster.outside, ("--publish", f"{PUBLISHED}:80", "--algorithm", "maglev")
+    a.seaway("service", "update", SERVICE, *publish)
+    for site in cluster.sites:
+        for address in (site.host.address4, site.host.address6):
+            ask = partial(asked_from, outside, address, PUBLISHED)
+            site.host.wait_for("the port's being open", lambda ask=ask: not ask(0.01).failed)
+            report = ask(0.3)
+            tell(f"  {site.host.name}, {address}, port {PUBLISHED}: {report}")
+            check("nothing failed", not report.failed)
+    for site, name in ((a, "backend-d"), (c, "backend-e")):
+        known = {str(outside.address4), str(outside.address6)} & site.clients(name)
+        check(f"{name}'s log names who asked: {', '.join(sorted(known))}", len(known) == 2)
+    _tell_untroubled(cluster, {"backend-d", "backend-e"})
+
+
 def the_hosts_are_healthy(cluster: Cluster) -> None:
     title("What the client saw of all that, and what the hosts say of themselves")
     for site in cluster.sites:
@@ -96,6 +116,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     replicas_are_added,
     a_replica_is_drained,
     a_replica_is_killed,
+    the_port_is_open_on_every_host,
     the_hosts_are_healthy,
 )
 

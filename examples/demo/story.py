@@ -108,6 +108,11 @@ class Load:
             self.process.wait()
 
 
+def asked_from(host: LabHost, address: object, port: str, seconds: float) -> Report:
+    """What a client on a host counted, which is none of a container."""
+    return Report.read(host.run(*CLIENT, str(address), port, str(seconds)))
+
+
 @dataclass(kw_only=True)
 class Site:
     """A host, and the containers on it."""
@@ -152,6 +157,10 @@ class Site:
         """Run a script of this folder in a container."""
         return self.engine.call(name, "python3", f"/app/{script}", *arguments)
 
+    def clients(self, backend: str) -> set[str]:
+        """Whom its log names."""
+        return set(self.engine.call(backend, "python3", "-c", READ_LOG).split())
+
     def ask(self, address: str, *seconds: float, who: str = "client") -> Report:
         """Send requests from a container at a steady pace, for so long; each may take as long."""
         asked = (address, PORT, *map(str, seconds))
@@ -177,8 +186,7 @@ class Story(Site):
 
     def ask_from(self, host: LabHost, address: object, seconds: float) -> Report:
         """As `ask`, from a host, by the published port."""
-        asked = (str(address), PUBLISHED, str(seconds))
-        return Report.read(host.run(*CLIENT, *asked))
+        return asked_from(host, address, PUBLISHED, seconds)
 
     @contextmanager
     def load_from_outside(self) -> Iterator[Load]:
@@ -190,10 +198,6 @@ class Story(Site):
         load = Load(process, lambda signal: self.outside.run("kill", f"-{signal}", number))
         with load.going_on():
             yield load
-
-    def clients(self, backend: str) -> set[str]:
-        """Whom its log names."""
-        return set(self.engine.call(backend, "python3", "-c", READ_LOG).split())
 
     @contextmanager
     def counting(self, *command: str) -> Iterator[dict[str, int]]:

@@ -68,6 +68,8 @@ SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
         },
         abi.Remote(4, 2, abi.REMOTE_LATENCY),
     ),
+    "clients": ({77: abi.Client(1), (1 << 64) - 1: abi.Client(2, limit=7)}, abi.Client(3)),
+    "shaped": ({7: abi.Shaper(7, 8, 9), 8: abi.Shaper(7, 8, 9)}, abi.Shaper(7, 10, 11)),
     "link_numbers": (
         {2: abi.LinkNumber(1 << 60, 2), 3: abi.LinkNumber(2, 3)},
         abi.LinkNumber(3, 2),
@@ -83,7 +85,6 @@ SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
         {abi.PortKey(BACKEND, PORT, 6): abi.Origin(mapped(IPv4Address("192.0.2.1")), PORT)},
         abi.Origin(bytes(16), bytes(2)),
     ),
-    "clients": ({7: 1, 2**63: 2}, 3),
 }
 
 

@@ -9,7 +9,7 @@ from struct import calcsize
 
 import pytest
 
-from builds import OTHER_CODE, OTHER_LAYOUT, build
+from builds import OTHER_CODE, OTHER_LAYOUT
 from cast import HOST
 from seaway.bpf import abi, maps, objects
 from seaway.bpf.objects import OBJECTS, DataPlane
@@ -73,46 +73,46 @@ def test_other_settings_bring_other_programs_over_the_same_maps(place, opened):
     assert {(1, 2): 1} == place.run(maps.targets(second)["connections"].read)
 
 
-def test_other_code_of_the_same_layout_keeps_the_maps(place, opened, tmp_path):
+def test_other_code_of_the_same_layout_keeps_the_maps(place, opened, built):
     first = opened()
     place.run(maps.targets(first)["connections"].put, {(1, 2): 1})
-    second = opened(build(tmp_path, OTHER_CODE))
+    second = opened(built(OTHER_CODE))
 
     assert first.layout == second.layout
     assert first.programs["from_endpoint"].tag != second.programs["from_endpoint"].tag
     assert {(1, 2): 1} == place.run(maps.targets(second)["connections"].read)
 
 
-def test_another_layout_has_maps_of_its_own(place, opened, tmp_path):
+def test_another_layout_has_maps_of_its_own(place, opened, built):
     first = opened()
     place.run(maps.targets(first)["connections"].put, {(1, 2): 1})
-    second = opened(build(tmp_path, OTHER_LAYOUT))
+    second = opened(built(OTHER_LAYOUT))
 
     assert first.layout != second.layout
     assert {} == place.run(maps.targets(second)["connections"].read)
     assert {(1, 2): 1} == place.run(maps.targets(first)["connections"].read)
 
 
-def test_what_only_the_kernel_knows_goes_from_one_layout_to_the_next(place, opened, tmp_path):
+def test_what_only_the_kernel_knows_goes_from_one_layout_to_the_next(place, opened, built):
     first = opened()
     key, value = (bytes(calcsize(of.c_format)) for of in (abi.FlowKey, abi.Flow))
     flow = [(key, value)]
     assert {} == place.run(Table(first.maps["flows"]).update, flow)
-    second = opened(build(tmp_path / "other", OTHER_LAYOUT))
+    second = opened(built(OTHER_LAYOUT))
     assert first.layout != second.layout
     assert flow == place.run(lambda: list(Table(second.maps["flows"]).elements()))
 
     changed = {"lib/flow.h": ("__u32 seen;", "__u32 seen, other;")}
-    third = opened(build(tmp_path / "third", changed))
+    third = opened(built(changed))
     assert [] == place.run(lambda: list(Table(third.maps["flows"]).elements()))
     place.run(third.retire)
     assert len(objects.STATE) == len(names(place, third.pins / "state"))
 
 
-def test_what_is_old_is_retired_and_nothing_else(place, opened, pins, tmp_path):
+def test_what_is_old_is_retired_and_nothing_else(place, opened, pins, built):
     opened()
     old = opened(host4=HOST[4])
-    new = opened(build(tmp_path, OTHER_LAYOUT))
+    new = opened(built(OTHER_LAYOUT))
     place.run((pins / "links").mkdir)
     assert {old.layout, new.layout, "links", "state"} == names(place, pins)
 
@@ -144,9 +144,9 @@ def test_a_missing_build_is_refused(place, pins, tmp_path):
         place.run(DataPlane.open, settings(), pins, tmp_path)
 
 
-def test_a_program_that_the_verifier_refuses_is_told_with_its_words(opened, tmp_path):
+def test_a_program_that_the_verifier_refuses_is_told_with_its_words(opened, built):
     main = "int verdict = decide(skb, &pkt);"
     wild = {"from_endpoint.bpf.c": (main, "int verdict = *(volatile int *)(long)skb->hash;")}
     with pytest.raises(OSError, match="invalid mem access"):
-        opened(build(tmp_path, wild))
+        opened(built(wild))
     opened()

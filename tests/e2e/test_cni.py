@@ -138,7 +138,7 @@ def test_versions_are_told_with_and_without_an_agent(plugins):
 
 
 def test_what_a_runtime_asks_for_is_what_the_container_has(plugins):
-    able = {"ips": True, "mac": True, "dns": True, "aliases": True}
+    able = dict.fromkeys(("ips", "mac", "dns", "aliases", "bandwidth"), True)
     runtime = Runtime(
         plugins.host,
         network(
@@ -152,6 +152,7 @@ def test_what_a_runtime_asks_for_is_what_the_container_has(plugins):
             "mac": "02:00:00:00:00:44",
             "dns": {"servers": ["10.0.0.2"], "searches": ["shop.svc"]},
             "aliases": ["front"],
+            "bandwidth": {"ingressRate": 50_000_000, "ingressBurst": (1 << 31) - 1},
             "portMappings": [{"hostPort": 80, "containerPort": 80}],  # not declared: not passed
         },
     )
@@ -171,6 +172,12 @@ def test_what_a_runtime_asks_for_is_what_the_container_has(plugins):
     }
     assert labels == report["endpoint"]["labels"]
     assert ["front"] == report["endpoint"]["aliases"]
+    limits = [
+        report["endpoint"][f"{w}_{of}"] for w in ("ingress", "egress") for of in ("rate", "burst")
+    ]
+    assert [50_000_000, 0, 0, 0] == limits
+    shaper = report["link"].replace("swy", "swyi")
+    assert "rate 50Mbit" in plugins.host.run("tc", "qdisc", "show", "dev", shaper)
     runtime.check("a")
 
 

@@ -32,16 +32,15 @@ from seaway.lab import LabHost
 PACKAGE = Path(seaway.__file__).parent
 
 
-@pytest.fixture(scope="module")
-def other_build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+@pytest.fixture
+def other_build(tmp_path: Path, built: Callable[..., Path]) -> Callable[..., Path]:
     """Makes an installation like ours whose programs are of changed sources; its folder."""
 
     def make(*changes: dict[str, tuple[str, str]]) -> Path:
-        folder = tmp_path_factory.mktemp("build")
-        shutil.copytree(PACKAGE, folder / "lib" / "seaway")
-        objects = folder / "lib" / "seaway" / OBJECTS.relative_to(PACKAGE)
-        shutil.copytree(builds.build(folder, *changes), objects, dirs_exist_ok=True)
-        return folder / "lib"
+        shutil.copytree(PACKAGE, tmp_path / "lib" / "seaway")
+        objects = tmp_path / "lib" / "seaway" / OBJECTS.relative_to(PACKAGE)
+        shutil.copytree(built(*changes), objects, dirs_exist_ok=True)
+        return tmp_path / "lib"
 
     return make
 

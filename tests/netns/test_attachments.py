@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from builds import OTHER_CODE, OTHER_LAYOUT, build
+from builds import OTHER_CODE, OTHER_LAYOUT
 from dataplane import Container, Host, attached, hosts
 from namespaces import Netns
 from seaway.bpf import syscall, tcx
@@ -389,14 +389,14 @@ class Traffic:
     [pytest.param(OTHER_CODE, marks=pytest.mark.soak), OTHER_LAYOUT],
     ids=["code", "layout"],
 )
-def test_another_build_takes_over_under_traffic(host, anna, bert, tmp_path, change):
+def test_another_build_takes_over_under_traffic(host, anna, bert, built, change):
     before = {program.tag for program in host.plane.programs.values()}, host.plane.layout
     traffic = Traffic(anna, bert)
     try:
         assert traffic.moves()
-        host.upgrade(build(tmp_path, change, OTHER_CODE if change is OTHER_LAYOUT else {}))
+        host.upgrade(built(change, OTHER_CODE if change is OTHER_LAYOUT else {}))
         assert traffic.moves()
-        host.upgrade(build(tmp_path / "again"))
+        host.upgrade(built())
         assert traffic.moves()
     finally:
         traffic.close()

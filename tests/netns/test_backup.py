@@ -31,11 +31,27 @@ IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 @pytest.fixture
 def host(lab_host):
     """A host that was set up, with two endpoints and a network of its own."""
-    lab_host.seaway("init", timeout=60)
-    lab_host.seaway("network", "create", "web", "--open")
+    return set_up(lab_host)
+
+
+@pytest.fixture(scope="module")
+def kept(make_module_lab):
+    return set_up(make_module_lab(hosts=1).hosts[0])
+
+
+@pytest.fixture
+def steady(kept):
+    """One like `host`, for all tests that leave it as it was."""
+    kept.run("rm", "-f", FILE)
+    return kept
+
+
+def set_up(host):
+    host.seaway("init", timeout=60)
+    host.seaway("network", "create", "web", "--open")
     for name in NAMES:
-        attach(lab_host, name)
-    return lab_host
+        attach(host, name)
+    return host
 
 
 def attach(host, name):
@@ -92,24 +108,24 @@ def damage(host):
     host.run("dd", "if=/dev/urandom", "count=2000", *place)
 
 
-def test_a_backup_is_whole_and_for_root_alone(host):
-    line = told(host, "backup", FILE)
+def test_a_backup_is_whole_and_for_root_alone(steady):
+    line = told(steady, "backup", FILE)
 
     assert f"{FILE}: " in line
-    assert "600 root root" == host.run("stat", "-c", "%a %U %G", FILE).strip()
-    assert {"cluster", "networks/web", f"hosts/{host.name}"} <= records(host).keys()
-    assert 2 == sum(key.startswith("endpoints/") for key in records(host))
+    assert "600 root root" == steady.run("stat", "-c", "%a %U %G", FILE).strip()
+    assert {"cluster", "networks/web", f"hosts/{steady.name}"} <= records(steady).keys()
+    assert 2 == sum(key.startswith("endpoints/") for key in records(steady))
 
 
-def test_a_backup_is_never_made_over_a_file_unless_told(host):
-    host.write(Path(FILE), "precious")
+def test_a_backup_is_never_made_over_a_file_unless_told(steady):
+    steady.write(Path(FILE), "precious")
 
-    status, line = refused(host, "backup", FILE)
+    status, line = refused(steady, "backup", FILE)
     assert (4, True) == (status, "exists already" in line), line
-    assert "precious" == host.read(Path(FILE))
+    assert "precious" == steady.read(Path(FILE))
 
-    host.seaway("backup", FILE, "--overwrite")
-    assert records(host) == json.loads(host.read(Path(FILE)))["records"]
+    steady.seaway("backup", FILE, "--overwrite")
+    assert records(steady) == json.loads(steady.read(Path(FILE)))["records"]
 
 
 def test_what_a_restore_takes_away_is_named(host):
@@ -123,16 +139,16 @@ def test_what_a_restore_takes_away_is_named(host):
     assert "/tmp: is a directory" in refused(host, "restore", "/tmp", "--replace")[1]
 
 
-def test_a_disk_that_is_full_leaves_no_part_of_a_backup(host):
-    host.run("mkdir", "/run/small")
-    host.run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", "/run/small")
-    host.run("sh", "-c", "echo full > /run/small/full")
+def test_a_disk_that_is_full_leaves_no_part_of_a_backup(steady):
+    steady.run("mkdir", "/run/small")
+    steady.run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", "/run/small")
+    steady.run("sh", "-c", "echo full > /run/small/full")
 
-    status, line = refused(host, "backup", "/run/small/backup")
+    status, line = refused(steady, "backup", "/run/small/backup")
 
     assert (10, True) == (status, "No space left on device" in line), line
-    assert ["full"] == host.run("ls", "-A", "/run/small").split()
-    done = host.call("sh", "-c", f"{SEAWAY} backup - > /dev/full")
+    assert ["full"] == steady.run("ls", "-A", "/run/small").split()
+    done = steady.call("sh", "-c", f"{SEAWAY} backup - > /dev/full")
     assert (10, True) == (done.returncode, "No space left on device" in done.stderr), done.stderr
 
 
@@ -187,10 +203,10 @@ def test_a_damaged_store_is_refused_kept_and_its_remedy_named(host):
     assert was == host.run("sha256sum", said.split()[-1]).split()[0]
 
 
-def test_a_host_that_has_a_state_keeps_it_without_a_word(host):
-    host.seaway("backup", FILE)
+def test_a_host_that_has_a_state_keeps_it_without_a_word(steady):
+    steady.seaway("backup", FILE)
 
-    status, line = refused(host, "restore", FILE)
+    status, line = refused(steady, "restore", FILE)
 
     assert (4, True) == (status, "give --replace" in line), line
 
@@ -348,24 +364,24 @@ def other(text):
     ],
     ids=["cut", "changed", "newer", "other", "empty"],
 )
-def test_a_bad_file_changes_nothing(host, change, status, words):
-    host.write(Path(FILE), change(host.seaway("backup", "-")))
+def test_a_bad_file_changes_nothing(steady, change, status, words):
+    steady.write(Path(FILE), change(steady.seaway("backup", "-")))
 
-    found, line = refused(host, "restore", FILE, "--replace")
+    found, line = refused(steady, "restore", FILE, "--replace")
 
     assert (status, True) == (found, line.startswith(f"seaway: {FILE}: {words}")), line
 
 
-def test_a_file_that_is_not_there_changes_nothing(host):
+def test_a_file_that_is_not_there_changes_nothing(steady):
     for path in ("/run/nothing", "/dev/zero"):
-        status, line = refused(host, "restore", path, "--replace")
+        status, line = refused(steady, "restore", path, "--replace")
         assert (2, True) == (status, "there is no such file" in line), line
 
 
-def test_others_may_neither_back_up_nor_restore(host):
-    host.seaway("backup", FILE)
+def test_others_may_neither_back_up_nor_restore(steady):
+    steady.seaway("backup", FILE)
     for words in (["backup", "-"], ["restore", FILE, "--replace"]):
-        done = host.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, *words)
+        done = steady.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, *words)
         assert (6, True) == (done.returncode, "use root" in done.stderr), done.stderr
 
 

@@ -19,6 +19,7 @@ import pytest
 from dataplane import Container
 from namespaces import namespaces
 from seaway.bpf import abi
+from shaped import shaped
 from talk import (
     DONT,
     PORT,
@@ -78,6 +79,16 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 def test_a_datagram_and_its_answer_arrive(scene, family):
     assert exchange(scene.anna, scene.bert, family)
     assert exchange(scene.bert, scene.anna, family)
+
+
+def test_what_a_limited_container_gets_from_another_host_goes_by_its_shaper(scene):
+    """And arrives whole, as does what it sends there."""
+    with shaped(scene.b, scene.bert, 800_000_000, 800_000_000) as limited:
+        before = limited.carried(1)[1]
+        assert transfer(scene.anna, scene.bert, 6, megabytes=2)
+        assert limited.carried(1)[1] - before > 2 << 20
+        assert transfer(scene.bert, scene.anna, 6, megabytes=2)
+        assert limited.carried(0)[1] > 2 << 20
 
 
 @FAMILIES

@@ -66,6 +66,14 @@ def host(lab_host):
     return lab_host
 
 
+@pytest.fixture(scope="module")
+def steady(make_module_lab):
+    """One for all tests that look at it, and leave its agent alone."""
+    made = make_module_lab(hosts=1).hosts[0]
+    made.seaway("init", timeout=60)
+    return made
+
+
 def test_after_init_the_agent_serves_and_runtimes_find_a_network(lab_host):
     told = lab_host.call(SEAWAY, "init", timeout=60)
     assert 0 == told.returncode, told.stderr
@@ -104,14 +112,14 @@ def test_a_host_within_the_first_pool_keeps_its_network_and_its_router(lab_host)
     assert "network b: 8.8.8.0/24" in made.stdout
 
 
-def test_init_twice_changes_nothing_and_says_so(host):
-    before, pid = state(host), host.agent_pid()
+def test_init_twice_changes_nothing_and_says_so(steady):
+    before, pid = state(steady), steady.agent_pid()
 
-    told = host.call(SEAWAY, "init", timeout=60).stderr
+    told = steady.call(SEAWAY, "init", timeout=60).stderr
 
     assert "this host is set up already" in told
     assert "the agent is running already" in told
-    assert (before, pid) == (state(host), host.agent_pid())
+    assert (before, pid) == (state(steady), steady.agent_pid())
 
 
 def test_init_starts_a_dead_agent_again_with_all_that_it_knew(host):
@@ -171,8 +179,8 @@ def test_a_bad_configuration_stops_init_before_anything_is_written(lab_host):
     assert before == state(lab_host)
 
 
-def test_another_pool_for_a_host_that_is_set_up_is_refused(host):
-    status, line = refused(host, "init", "--subnet", "10.77.0.0/16")
+def test_another_pool_for_a_host_that_is_set_up_is_refused(steady):
+    status, line = refused(steady, "init", "--subnet", "10.77.0.0/16")
 
     assert 4 == status
     assert "run 'seaway uninstall' first" in line
@@ -326,8 +334,8 @@ def test_doctor_needs_no_agent(lab_host):
     assert ("error", "ok") == (levels["agent"], levels["btf"])
 
 
-def test_doctor_is_content_with_a_host_that_was_set_up(host):
-    done = host.call(SEAWAY, "doctor", "-o", "json")
+def test_doctor_is_content_with_a_host_that_was_set_up(steady):
+    done = steady.call(SEAWAY, "doctor", "-o", "json")
     errors = [f for f in json.loads(done.stdout) if f["level"] == "error"]
 
     assert (0, []) == (done.returncode, errors)
@@ -434,11 +442,11 @@ def test_what_somebody_may_not_do_is_told_in_one_line_before_anything_else(lab_h
     assert told in done.stderr
 
 
-def test_a_bundle_of_somebodys_says_that_it_is_incomplete(host):
+def test_a_bundle_of_somebodys_says_that_it_is_incomplete(steady):
     file = "/tmp/s.tar.gz"
-    host.run("rm", "-f", file)
-    done = host.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, "support", file)
-    host.run("rm", "-f", file)
+    steady.run("rm", "-f", file)
+    done = steady.call("setpriv", *SOMEBODY, "--clear-groups", SEAWAY, "support", file)
+    steady.run("rm", "-f", file)
 
     assert 0 == done.returncode, done.stderr
     assert "incomplete: only root can read all" in done.stderr
@@ -458,20 +466,20 @@ def test_the_settings_of_a_host_have_their_effect(lab_host):
     assert settings == lab_host.read(names.CONFIG_FILE)
 
 
-def test_the_log_is_one_line_of_fields_for_each_event(host):
-    attach(host, "blue")
+def test_the_log_is_one_line_of_fields_for_each_event(steady):
+    attach(steady, "blue")
 
-    for line in host.read(names.LOG_FILE).splitlines():
+    for line in steady.read(names.LOG_FILE).splitlines():
         assert line.startswith("timestamp=20"), line
         assert " level=" in line
         assert " event=" in line
 
 
-def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(host):
-    attach(host, "blue")
-    host.seaway("support", "/run/s.tar.gz")
-    files_ = host.run("tar", "-tzf", "/run/s.tar.gz").split()
-    status = host.run("tar", "-xzOf", "/run/s.tar.gz", "seaway-support/status.json")
+def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(steady):
+    attach(steady, "green")
+    steady.seaway("support", "/run/s.tar.gz")
+    files_ = steady.run("tar", "-tzf", "/run/s.tar.gz").split()
+    status = steady.run("tar", "-xzOf", "/run/s.tar.gz", "seaway-support/status.json")
 
     assert "seaway-support/agent.log" in files_
     assert True is json.loads(status)["ready"]

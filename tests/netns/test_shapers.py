@@ -9,24 +9,20 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from dataclasses import dataclass
 
 import pytest
 
 import contracts
 from dataplane import HOST, Container, Host, hosts
 from namespaces import namespaces
-from seaway.bpf import abi
-from seaway.bpf.shapers import ShaperTarget, take_away
-from seaway.desired.network.shapers import shaping_of
-from seaway.model.kernel import Shaper
+from seaway.bpf.shapers import take_away
 from seaway.names import shaper_names
+from shaped import Shaped, wanted_of
 from talk import PORT, exchange, transfer
 from waiting import wait
 
@@ -38,63 +34,30 @@ SHAPER_MARK = 0x53575901
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
 
-@dataclass
+@dataclass(frozen=True)
 class Scene:
     host: Host
+    limited: Shaped
     anna: Container
     bert: Container
     carl: Container
-    target: ShaperTarget = field(init=False)
-    ends: dict[str, tuple[int, int]] = field(default_factory=dict)  # as the target told
-
-    def told(self, link: str, into: int, out: int) -> None:
-        self.ends[link] = into, out
-
-    def shape(self, ingress: int, egress: int) -> None:
-        """Anna, to these rates; 0: not."""
-        wanted = {self.anna.link: wanted_of(self.anna.link, ingress, egress)}
-        assert {} == self.host.place.run(self.target.put, wanted)
-        self.enter(ingress, egress)
-
-    def enter(self, ingress: int, egress: int) -> None:
-        into, out = self.ends[self.anna.link]
-        shaper = abi.Shaper(self.anna.ifindex, into, out)
-        self.host.put("shaped", dict.fromkeys((self.anna.ifindex, into, out), shaper))
-        flags = (abi.ENDPOINT_SHAPED_IN if ingress else 0) | (
-            abi.ENDPOINT_SHAPED_OUT if egress else 0
-        )
-        record = replace(self.anna.record, flags=flags)
-        addresses = [ip_address(self.anna.address(f)) for f in (4, 6)]
-        self.host.put("endpoints", dict.fromkeys(addresses, record))
-        self.host.put("interfaces", {self.anna.ifindex: record})
-
-    def carried(self, end: int) -> tuple[int, int]:
-        """Packets and bytes that came out of one end of anna's shaper."""
-        name = shaper_names(self.anna.link)[end]
-        (told,) = json.loads(self.host.place.shell(f"ip -j -s link show {name}"))
-        packets, octets = (told["stats64"]["rx"][what] for what in ("packets", "bytes"))
-        return packets, octets
-
-
-def wanted_of(link: str, ingress: int, egress: int, mtu: int = 1500) -> Shaper:
-    return Shaper(link, mtu, shaping_of(ingress, 0, mtu), shaping_of(egress, 0, mtu))
 
 
 @pytest.fixture(scope="module")
 def stood() -> Iterator[Scene]:
     with namespaces() as make, hosts() as raise_host:
         host = raise_host()
-        made = Scene(host, *(host.add(make(), number) for number in (1, 2, 3)))
-        made.target = host.place.run(ShaperTarget, host.plane, made.told)
-        yield made
-        made.target.close()
+        containers = [host.add(make(), number) for number in (1, 2, 3)]
+        limited = Shaped(host, containers[0])
+        yield Scene(host, limited, *containers)
+        limited.target.close()
 
 
 @pytest.fixture
 def scene(stood: Scene) -> Iterator[Scene]:
-    stood.shape(RATE, RATE)
+    stood.limited.shape(RATE, RATE)
     yield stood
-    stood.host.place.run(stood.target.delete, {stood.anna.link})
+    stood.limited.end()
 
 
 def streamed(sender: Container, receiver: Container, family: int = 4) -> float:
@@ -163,50 +126,52 @@ def test_what_arrives_is_the_rate(scene, send: Callable[..., float], way):
 
 def test_what_the_host_sends_is_limited_too(scene):
     """By its stack, and to_endpoint."""
-    before, _ = scene.carried(1)
+    before, _ = scene.limited.carried(1)
     scene.host.place.shell(f"ping -c 3 -i 0.01 -W 5 {scene.anna.address(4)}")
-    after, _ = scene.carried(1)
+    after, _ = scene.limited.carried(1)
     assert after >= before + 3
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_streams_arrive_whole_in_trains_both_ways(scene, family):
-    scene.shape(800_000_000, 800_000_000)
+    scene.limited.shape(800_000_000, 800_000_000)
     for end, (sender, receiver) in enumerate(((scene.anna, scene.bert), (scene.bert, scene.anna))):
-        before = scene.carried(end)
+        before = scene.limited.carried(end)
         assert transfer(sender, receiver, family)
-        packets, octets = (now - then for now, then in zip(scene.carried(end), before, strict=True))
+        packets, octets = (
+            now - then for now, then in zip(scene.limited.carried(end), before, strict=True)
+        )
         assert octets > 8 << 20
         assert octets / packets > 3 * 1500
 
 
 def test_trains_longer_than_a_burst_are_cut_and_arrive(scene):
-    scene.shape(8_000_000, 8_000_000)
+    scene.limited.shape(8_000_000, 8_000_000)
     assert transfer(scene.anna, scene.bert, 4, megabytes=1)
 
 
 def test_only_a_limited_way_goes_by_the_shaper(scene):
-    scene.shape(800_000_000, 0)
-    (_, out), (_, into) = (scene.carried(end) for end in (0, 1))
+    scene.limited.shape(800_000_000, 0)
+    (_, out), (_, into) = (scene.limited.carried(end) for end in (0, 1))
     assert transfer(scene.anna, scene.bert, 4, megabytes=1)
-    assert scene.carried(0)[1] - out < FEW
+    assert scene.limited.carried(0)[1] - out < FEW
     assert transfer(scene.bert, scene.anna, 4, megabytes=1)
-    assert scene.carried(1)[1] - into > 1 << 20
+    assert scene.limited.carried(1)[1] - into > 1 << 20
 
 
 def test_others_go_past_it(scene):
-    before = [scene.carried(end)[1] for end in (0, 1)]
+    before = [scene.limited.carried(end)[1] for end in (0, 1)]
     assert transfer(scene.bert, scene.carl, 4, megabytes=1)
-    assert all(scene.carried(end)[1] - before[end] < FEW for end in (0, 1))
+    assert all(scene.limited.carried(end)[1] - before[end] < FEW for end in (0, 1))
 
 
 def test_no_container_marks_itself_as_one_that_has_waited(scene):
     with scene.anna.socket(4, DATAGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, SHAPER_MARK)
-        before, _ = scene.carried(0)
+        before, _ = scene.limited.carried(0)
         for _ in range(10):
             client.sendto(b"q", (scene.bert.address(4), PORT))
-        assert wait(lambda: scene.carried(0)[0] >= before + 10)
+        assert wait(lambda: scene.limited.carried(0)[0] >= before + 10)
 
 
 def test_a_limited_container_reaches_its_host_and_is_judged_as_ever(scene):
@@ -230,22 +195,22 @@ def test_what_somebody_took_away_is_put_back(scene):
         f"ip link del {into}",
     ):
         scene.host.place.shell(damage)
-        assert whole != scene.host.place.run(scene.target.read), damage
-        assert {} == scene.host.place.run(scene.target.put, whole)
-        assert whole == scene.host.place.run(scene.target.read), damage
-    scene.enter(RATE, RATE)
+        assert whole != scene.host.place.run(scene.limited.target.read), damage
+        assert {} == scene.host.place.run(scene.limited.target.put, whole)
+        assert whole == scene.host.place.run(scene.limited.target.read), damage
+    scene.limited.enter(RATE, RATE)
     assert exchange(scene.anna, scene.bert, 4)
 
 
 def test_a_stranger_of_the_same_name_is_left(scene):
     place, (into, _) = scene.host.place, shaper_names("swy9")
     place.shell(f"ip link add {into} type veth peer name other")
-    assert "swy9" not in place.run(scene.target.read)
-    (error,) = place.run(scene.target.put, {"swy9": wanted_of("swy9", RATE, 0)}).values()
+    assert "swy9" not in place.run(scene.limited.target.read)
+    (error,) = place.run(scene.limited.target.put, {"swy9": wanted_of("swy9", RATE, 0)}).values()
     assert into in str(error)
-    assert {} == place.run(scene.target.delete, {"swy9"})
+    assert {} == place.run(scene.limited.target.delete, {"swy9"})
     place.run(take_away)
-    assert {} == place.run(scene.target.read)
+    assert {} == place.run(scene.limited.target.read)
     place.shell(f"ip link show {into}; ip link del {into}")
 
 
@@ -256,7 +221,7 @@ def test_shapers_keep_the_contract_of_targets(stood):
     contracts.puts_and_deletes(target, old)
     contracts.changes_what_is_there(target, old, new)
     assert {} == target.delete(set(old))
-    assert {(0, 0)} == {stood.ends[link] for link in old}
+    assert {(0, 0)} == {stood.limited.ends[link] for link in old}
 
 
 class Run:
@@ -266,7 +231,7 @@ class Run:
 
     def __init__(self, scene: Scene) -> None:
         self._run = scene.host.place.run
-        self._target = scene.target
+        self._target = scene.limited.target
 
     def read(self):
         return self._run(self._target.read)

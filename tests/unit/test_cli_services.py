@@ -255,3 +255,41 @@ def test_of_a_file_that_is_wrong_anywhere_nothing_is_done(
     assert told in complaint
     assert 1 == complaint.count("\n")
     assert before == host.state()
+
+
+def test_limits_are_given_shown_and_taken_back(seaway: Seaway) -> None:
+    limits = ("--limit-connections", "100", "--limit-rate", "20/s")
+    seaway("service", "create", "web", "--selector", "app=web", "--port", "80", *limits)
+    shown = seaway("service", "inspect", "web")
+    assert "limits           100 connections, 20 new ones/s" in shown
+    assert "from this host   0 open, refused 0 (too many open) and 0 (too fast)" in shown
+    seaway("service", "update", "web", "--limit-connections", "0", "--limit-rate", "0")
+    assert "limits           none" in seaway("service", "inspect", "web")
+
+    rates = ("--ingress-rate", "50mbit", "--egress-rate", "1.5Gbit", "--egress-burst", "8mbit")
+    shown = seaway("attach", "blue", *rates, "--limit-connections", "7")
+    assert "bandwidth  in 50mbit/s, out 1.5gbit/s (burst 8mbit)" in shown
+    assert "limits     7 connections" in shown
+    seaway("endpoint", "update", "blue", "--egress-rate", "0", "--limit-rate", "5")
+    shown = seaway("endpoint", "inspect", "blue")
+    assert "bandwidth  in 50mbit/s\n" in shown
+    assert "limits     7 connections, 5 new ones/s" in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--ingress-rate=7kbit", "expected 8kbit to 32gbit"),
+        ("--egress-rate=fast", "expected e.g. 800kbit, 50mbit, 1.5gbit"),
+        ("--egress-burst=1mbit", "give a rate: --egress-rate 50mbit"),
+        ("--limit-connections=-1", "expected 1 to 1000000"),
+        ("--limit-rate=20/m", "expected how many a second, e.g. 100/s"),
+    ],
+)
+def test_limits_that_cannot_be_are_refused_in_one_line(
+    seaway: Seaway, option: str, told: str
+) -> None:
+    refused = seaway("attach", "blue", option, status=2)
+    assert told in refused
+    assert 1 == len(refused.splitlines())
+    assert [] == json.loads(seaway("endpoint", "ls", "-o", "json"))

@@ -101,7 +101,12 @@ def down(name: str = "lab") -> bool:
 
 @contextmanager
 def passing(
-    purpose: str, *, hosts: int = 1, agents: bool = False, topology: str = "mesh"
+    purpose: str,
+    *,
+    hosts: int = 1,
+    world: bool = False,
+    agents: bool = False,
+    topology: str = "mesh",
 ) -> Iterator[Lab]:
     """A lab of this process's own, gone with it; those of processes that were killed go first."""
     for name in names():
@@ -110,7 +115,7 @@ def passing(
             down(name)
     name = f"{purpose}-{os.getpid()}"
     try:
-        yield up(name, hosts=hosts, agents=agents, topology=topology)
+        yield up(name, hosts=hosts, world=world, agents=agents, topology=topology)
     finally:
         down(name)
 
