@@ -8,7 +8,7 @@ that it brings into being. Level-triggered and pure: no I/O, and no order of eve
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -90,6 +90,34 @@ class View:
 Target = tuple[str, Hashable]  # a derivation's name and one of its keys
 
 
+class Readers:
+    """Which targets looked at a name: most often one, for which a set would cost ten times as much."""
+
+    def __init__(self) -> None:
+        self._one: dict[Name, Target] = {}
+        self._several: dict[Name, set[Target]] = {}
+
+    def of(self, name: Name) -> Collection[Target]:
+        if name in self._one:
+            return (self._one[name],)
+        return self._several.get(name, ())
+
+    def add(self, name: Name, target: Target) -> None:
+        if name in self._several:
+            self._several[name].add(target)
+        elif self._one.setdefault(name, target) != target:
+            self._several[name] = {self._one.pop(name), target}
+
+    def discard(self, name: Name, target: Target) -> None:
+        if name not in self._several:
+            self._one.pop(name, None)
+            return
+        readers = self._several[name]
+        readers.discard(target)
+        if not readers:
+            del self._several[name]
+
+
 class Facts:
     """The values by kind and key, their indexes, and the keys that are stale."""
 
@@ -105,8 +133,8 @@ class Facts:
             self._indexes[index.kind].append(index)
         self._found: dict[Name, dict[Hashable, Fact]] = {}
         self._asked: Counter[Target] = Counter()  # by how many source facts
-        self._looked: dict[Target, set[Name]] = {}
-        self._readers: dict[Name, set[Target]] = {}
+        self._looked: dict[Target, tuple[Name, ...]] = {}
+        self._readers = Readers()
         self._stale: set[Target] = set()
 
     @property
@@ -157,7 +185,7 @@ class Facts:
         else:
             self._values[kind][key] = new
         for name in names:
-            self._stale |= self._readers.get(name, set())
+            self._stale.update(self._readers.of(name))
         for derivation, source in self._sources[kind]:
             before = frozenset(() if old is None else source.keys(old))
             after = frozenset(() if new is None else source.keys(new))
@@ -203,17 +231,14 @@ class Facts:
 
     def _derive(self, target: Target) -> object | None:
         for name in self._looked.pop(target, ()):
-            readers = self._readers[name]
-            readers.discard(target)
-            if not readers:
-                del self._readers[name]
+            self._readers.discard(name, target)
         view = View(self)
         desired = self._derivations[target[0]].desired(target[1], view)
         if desired is None and target not in self._asked:
             return None  # until somebody asks for it anew
-        self._looked[target] = view.looked
+        self._looked[target] = tuple(view.looked)
         for name in view.looked:
-            self._readers.setdefault(name, set()).add(target)
+            self._readers.add(name, target)
         return desired
 
 

@@ -253,7 +253,8 @@ def test_of_facts_that_are_forgotten_nothing_is_kept(
             facts.derive()
     facts.derive()
 
-    assert ({}, {}, {}) == (facts._looked, facts._readers, facts._asked)
+    readers = facts._readers
+    assert [{}] * 4 == [facts._looked, facts._asked, readers._one, readers._several]
 
 
 def test_a_host_that_learns_its_routes_from_routers_goes_on_learning() -> None:
