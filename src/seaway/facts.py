@@ -8,9 +8,11 @@ that it brings into being. Level-triggered and pure: no I/O, and no order of eve
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from seaway.sparse import Found, Readers
 
 Fact = Any  # a frozen value of the model; its type is its kind
 F = TypeVar("F")
@@ -90,34 +92,6 @@ class View:
 Target = tuple[str, Hashable]  # a derivation's name and one of its keys
 
 
-class Readers:
-    """Which targets looked at a name: most often one, for which a set would cost ten times as much."""
-
-    def __init__(self) -> None:
-        self._one: dict[Name, Target] = {}
-        self._several: dict[Name, set[Target]] = {}
-
-    def of(self, name: Name) -> Collection[Target]:
-        if name in self._one:
-            return (self._one[name],)
-        return self._several.get(name, ())
-
-    def add(self, name: Name, target: Target) -> None:
-        if name in self._several:
-            self._several[name].add(target)
-        elif self._one.setdefault(name, target) != target:
-            self._several[name] = {self._one.pop(name), target}
-
-    def discard(self, name: Name, target: Target) -> None:
-        if name not in self._several:
-            self._one.pop(name, None)
-            return
-        readers = self._several[name]
-        readers.discard(target)
-        if not readers:
-            del self._several[name]
-
-
 class Facts:
     """The values by kind and key, their indexes, and the keys that are stale."""
 
@@ -131,7 +105,7 @@ class Facts:
         self._indexes: dict[type, list[Index]] = defaultdict(list)
         for index in indexes:
             self._indexes[index.kind].append(index)
-        self._found: dict[Name, dict[Hashable, Fact]] = {}
+        self._found = Found()
         self._asked: Counter[Target] = Counter()  # by how many source facts
         self._looked: dict[Target, tuple[Name, ...]] = {}
         self._readers = Readers()
@@ -152,11 +126,11 @@ class Facts:
         return len(self._values[kind])
 
     def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
-        return _in_order(self._found.get((kind, index, value), {}))
+        return _in_order(self._found.of((kind, index, value)))
 
     def count(self, kind: type, index: str, value: Hashable) -> int:
         """How many `where` would give, at the same cost for few and for many."""
-        return len(self._found.get((kind, index, value), ()))
+        return len(self._found.of((kind, index, value)))
 
     def parts(self, kind: type, index: str, value: Hashable) -> list[Any]:
         """As `where`, of an index that gives a mapping: what that holds for each fact."""
@@ -166,10 +140,10 @@ class Facts:
         self, kind: type, index: str, first: Hashable, values: Sequence[Hashable]
     ) -> list[Any]:
         """What is found under all of these values, of which one is the `first`; in no order."""
-        found = self._found.get((kind, index, first), {})
+        found = self._found.of((kind, index, first))
         if len(values) == 1 or not found:
             return list(found.values())
-        others = [self._found.get((kind, index, v), {}) for v in values if v != first]
+        others = [self._found.of((kind, index, v)) for v in values if v != first]
         return [part for key, part in found.items() if all(key in other for other in others)]
 
     def change(self, kind: type, key: Hashable, new: Fact | None) -> None:
@@ -207,15 +181,12 @@ class Facts:
         for value in old.keys() - new.keys():
             name = (index.kind, index.name, value)
             names.add(name)
-            found = self._found[name]
-            del found[key]
-            if not found:
-                del self._found[name]
+            self._found.remove(name, key)
         for value, part in new.items():
             if value not in old or old[value] != part:
                 name = (index.kind, index.name, value)
                 names.add(name)
-                self._found.setdefault(name, {})[key] = part
+                self._found.put(name, key, part)
         return names
 
     def derive(self, most: int | None = None) -> Mapping[str, dict[Hashable, object | None]]:

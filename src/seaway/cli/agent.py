@@ -17,6 +17,7 @@ def agent() -> None:
     It ends at SIGTERM; the data plane goes on without it. Its settings are in
     /etc/seaway/seaway.toml, its log goes to standard error.
     """
+    without_colours()
     import asyncio  # noqa: PLC0415
 
     from seaway import agent as process  # noqa: PLC0415
@@ -44,6 +45,13 @@ def _expected(group: BaseExceptionGroup[BaseException]) -> SeawayError | OSError
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return first if isinstance(first, (SeawayError, OSError)) else None
+
+
+def without_colours() -> None:
+    """For a process that only logs: structlog loads whatever could show a traceback in colours,
+    which is 3 MB of each that runs all the time.
+    """
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # as `import` takes it
 
 
 def log_to_stderr(level: str) -> None:

@@ -18,9 +18,11 @@ def dns(file: Path, run: Path, servers: Path) -> None:
 
     What it knows is in a file that the agent writes; whom it asks for other names, in SERVERS.
     """
+    from seaway.cli.agent import log_to_stderr, without_colours  # noqa: PLC0415
+
+    without_colours()
     import asyncio  # noqa: PLC0415
 
-    from seaway.cli.agent import log_to_stderr  # noqa: PLC0415
     from seaway.dns import daemon  # noqa: PLC0415
 
     log_to_stderr("info")

@@ -19,11 +19,13 @@ def routed(run: Path, trust: Path, link_state: Path, pins: Path) -> None:
 
     What it has to know is in a file that the agent writes; it answers on a socket beside it.
     """
+    from seaway.cli.agent import log_to_stderr, without_colours  # noqa: PLC0415
+
+    without_colours()
     import asyncio  # noqa: PLC0415
 
     from seaway.bpf.failover import Failover  # noqa: PLC0415
     from seaway.bpf.sent import Sent  # noqa: PLC0415
-    from seaway.cli.agent import log_to_stderr  # noqa: PLC0415
     from seaway.kernel.loads import Loads  # noqa: PLC0415
     from seaway.routed import daemon  # noqa: PLC0415
     from seaway.routed.places import Places  # noqa: PLC0415

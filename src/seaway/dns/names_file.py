@@ -36,6 +36,7 @@ CREATE TABLE askers (address TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWI
 PRAGMA user_version = 1;
 COMMIT;
 """
+_CACHE: Final = 256  # KiB of it that are kept in memory: the agent seldom reads what it wrote
 _PATIENCE: Final = 5.0  # seconds for a lock that who reads may have for a moment
 
 
@@ -51,6 +52,7 @@ class NamesFile:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._inode = 0
+        self._openings = 0
 
     def close(self) -> None:
         with self._lock:
@@ -74,6 +76,10 @@ class NamesFile:
                 db.execute("ROLLBACK")
                 raise
 
+    def state(self, db: sqlite3.Connection) -> tuple[int, ...]:
+        """Within a transaction: it is another one after any change, by whomever."""
+        return self._openings, db.total_changes, db.execute("PRAGMA data_version").fetchone()[0]
+
     def _opened(self) -> sqlite3.Connection:
         """What was taken away, or another one's by now, is opened anew."""
         if self._db and self._inode == _inode_of(self._path):
@@ -88,6 +94,7 @@ class NamesFile:
             self._remove()
             db = self._open()
         self._db, self._inode = db, _inode_of(self._path)
+        self._openings += 1
         return db
 
     def _open(self) -> sqlite3.Connection:
@@ -98,6 +105,7 @@ class NamesFile:
             self._path.chmod(0o600)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA cache_size=-{_CACHE}")
             _prepare(db)
         except BaseException:
             db.close()
@@ -153,12 +161,17 @@ class _Rows(Generic[V]):
 
     def __init__(self, file: NamesFile) -> None:
         self._file = file
+        self._read: dict[Any, V] = {}
+        self._state: tuple[int, ...] = ()  # of the file, as this was read
 
     def read(self) -> dict[Any, V]:
         """What cannot be read is as if it was not there: it is written anew."""
         with self._file.transaction() as db:
-            rows = db.execute(f"SELECT {', '.join(self.columns)}, value FROM {self.name}")
-            return dict(self._parsed(rows))
+            state = self._file.state(db)
+            if state != self._state:
+                rows = db.execute(f"SELECT {', '.join(self.columns)}, value FROM {self.name}")
+                self._read, self._state = dict(self._parsed(rows)), state
+            return self._read
 
     def look(self, keys: Collection[Any]) -> dict[Any, V]:
         with self._file.transaction() as db:

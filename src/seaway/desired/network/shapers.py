@@ -71,9 +71,11 @@ def _by_device(ifindex: int, view: View) -> abi.Shaper | None:
 
 def _shaper_of(link: str, view: View) -> abi.Shaper | None:
     shaped = view.get(Shaped, link)
+    if not shaped:
+        return None
     for endpoint in view.where(Endpoint, "link", link):
         attached = view.get(Attached, endpoint.id)
-        if shaped and attached and is_limited(endpoint):
+        if attached and is_limited(endpoint):
             return abi.Shaper(attached.ifindex, shaped.into, shaped.out)
     return None
 

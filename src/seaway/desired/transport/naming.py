@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from seaway.desired.network.resolver import resolver_addresses
+from seaway.desired.transport.publications import of_the_latest
 from seaway.desired.transport.tasks import addresses_of, in_order, tasks_of
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import Address
@@ -21,12 +22,13 @@ REVERSE: Final = (".in-addr.arpa", ".ip6.arpa")
 Key = tuple[str, str]  # a network, and a name in it
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def reverse(address: Address) -> str:
     """The name that an address goes by."""
     return address.reverse_pointer
 
 
+@of_the_latest
 def names_of(endpoint: Endpoint | Distant) -> frozenset[Key]:
     """All that it goes by, its addresses too."""
     return frozenset(
