@@ -187,7 +187,7 @@ def test_the_agent_is_small_and_nearly_idle(crowd, tell, sharp):
                 span(IDLE)
         assert _moved(crowd.evidence.pins / "links")
     ledger: Ledger[float] = Ledger(cpu=max(os.sched_getaffinity(0)))
-    ledger.measure("idle", partial(_share, agent, IDLE if sharp else SWEEP))
+    ledger.measure("idle", partial(_share, agent, IDLE))
     for _ in range(ATTEMPTS * QUIET if sharp else 0):
         if ledger.is_short("idle", QUIET):
             ledger.measure("idle", partial(_share, agent, IDLE))
