@@ -37,10 +37,7 @@ static __noinline int answer_again(struct __sk_buff *skb, const struct packet *p
 	flow->src_port = key->dst_port;
 	flow->dst = key->src;
 	flow->dst_port = key->src_port;
-	flow->epoch = epoch_now();
-	flow->seen = clock_ticks();
-	flow->flags = 0;
-	flow->container = 0;
+	flow_begin(flow, epoch_now(), 0, 0);
 	if (!flow_find(&asked) && budget_spend(skb->ifindex | BUDGET_OUTSIDE))
 		flow_enter(&asked, flow);
 	*flow = flow_reverse(&asked, flow);

@@ -38,10 +38,7 @@ ASKED_BY_ONE static __noinline int asked_remember(const struct packet *pkt,
 	flow->dst = scratch->key.dst;
 	flow->src_port = scratch->key.src_port;
 	flow->dst_port = scratch->key.dst_port;
-	flow->epoch = epoch_now();
-	flow->seen = clock_ticks();
-	flow->flags = FLOW_PLAIN | FLOW_INNER;
-	flow->container = dst->container;
+	flow_begin(flow, epoch_now(), FLOW_PLAIN | FLOW_INNER, dst->container);
 	return budget_spend(dst->ifindex) && flow_enter(&scratch->key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 

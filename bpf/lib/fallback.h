@@ -59,10 +59,7 @@ static __always_inline void fallback_flow_to(const struct place *backend,
 	flow->src_port = key->src_port;
 	flow->dst = backend->addr;
 	flow->dst_port = backend->port;
-	flow->epoch = epoch_now();
-	flow->seen = clock_ticks();
-	flow->flags = FLOW_LED | FLOW_INNER;
-	flow->container = src->container;
+	flow_begin(flow, epoch_now(), FLOW_LED | FLOW_INNER, src->container);
 }
 
 static __noinline int fallback_open(const struct __sk_buff *skb, const struct packet *pkt,

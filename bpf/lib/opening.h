@@ -80,15 +80,12 @@ static __noinline void opening_pass(const struct flow_key *key)
 	if (!payer || !addr_is_outside(&key->src) || !budget_spend(payer))
 		return;
 	flow = &scratch->flow;
-	__builtin_memset(flow, 0, sizeof(*flow));
 	__builtin_memset(&asked, 0, sizeof(asked));
 	flow->src = asked.src = key->dst;
 	flow->dst = asked.dst = key->src;
 	flow->src_port = asked.src_port = key->dst_port;
 	flow->dst_port = asked.dst_port = key->src_port;
-	flow->epoch = epoch_now();
-	flow->seen = clock_ticks();
-	flow->flags = FLOW_PLAIN;
+	flow_begin(flow, epoch_now(), FLOW_PLAIN, 0);
 	asked.protocol = key->protocol;
 	flow_enter(&asked, flow);
 }
@@ -109,11 +106,7 @@ static __always_inline void opening_begin(struct __sk_buff *skb, const struct pa
 
 	flow->src = key->src;
 	flow->src_port = key->src_port;
-	flow->epoch = epoch;
-	flow->seen = clock_ticks();
-	flow->flags = wire ? 0 : FLOW_INNER;
-	flow->container = asker ? asker->container : 0;
-	flow->ingress = 0;
+	flow_begin(flow, epoch, wire ? 0 : FLOW_INNER, asker ? asker->container : 0);
 }
 
 /* To an endpoint. Without a token one from the outside is carried all the same where it needs no

@@ -43,6 +43,16 @@ static __always_inline __u32 epoch_now(void)
 	return epoch ? *epoch : 0;
 }
 
+/* All that is neither an address nor a port. Where it is made may hold what the flow before it was. */
+static __always_inline void flow_begin(struct flow *flow, __u32 epoch, __u32 flags, __u32 container)
+{
+	flow->epoch = epoch;
+	flow->seen = clock_ticks();
+	flow->flags = flags;
+	flow->container = container;
+	flow->ingress = 0;
+}
+
 static __always_inline struct flow *flow_find(const struct flow_key *key)
 {
 	struct flow *found = bpf_map_lookup_elem(&flows, key);

@@ -33,7 +33,7 @@ from beyond import (
     sends,
 )
 from cast import ANNA, BERT, CARL, SMALL, Actor, Outcome, dropped, forwarded, ip, sent
-from edge import PROTOCOLS, piece, reaches, redirected, says
+from edge import ANY, PROTOCOLS, PUBLIC, arrives, piece, reaches, redirected, says
 from seaway.bpf import abi
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.table import Table
@@ -61,6 +61,18 @@ class Shop:
             {
                 port_key(VIP[family], port, protocol): frontend(
                     [(b.address(family), BACKEND) for b in backends], **how
+                )
+                for family in (4, 6)
+                for protocol, _ in PROTOCOLS.values()
+            }
+        )
+
+    def publish(self, port: int, *backends: Actor | Beyond) -> None:
+        """A port of every host, by port 7000 of these."""
+        self._put(
+            {
+                port_key(ANY[family], port, protocol): frontend(
+                    [(b.address(family), BACKEND) for b in backends]
                 )
                 for family in (4, 6)
                 for protocol, _ in PROTOCOLS.values()
@@ -141,6 +153,18 @@ def test_a_request_reaches_a_backend_here_and_the_answer_bears_the_vip(shop, fam
         assert to(family, BERT, led(kind, size)) == found
         assert returned(family, kind, size) == back(shop, family, answer(kind, size))
     assert 2 == len(shop.led())
+
+
+@FAMILIES
+def test_a_flow_takes_nothing_over_from_a_carried_one_before_it(shop, family):
+    """Both are made at one place of a CPU."""
+    shop.serve(BERT)
+    shop.publish(8080, NORTH)
+    for sport in range(ASKING, ASKING + 8):
+        outside = arrives(family, PUBLIC[family]) / UDP(sport=sport, dport=8080)
+        assert "redirect" == shop.world.from_wire(outside).verdict
+        shop.world.send(asks(family, UDP(sport=sport, dport=PORT) / b"x"))
+    assert [0] * 16 == [flow.ingress for flow in shop.led()]
 
 
 @FAMILIES
