@@ -16,7 +16,7 @@ from seaway.desired.indexes import INDEXES
 from seaway.desired.network.endpoints import ENDPOINTS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.node_ports import HEALTH_PORTS
-from seaway.desired.transport.services import SERVICES, judged
+from seaway.desired.transport.services import SERVICES, judged, weights_of
 from seaway.facts import Facts, View
 from seaway.model.addresses import Address, mapped, unmapped
 from seaway.model.facts import Attached, Endpoint, Host, Network, Path, Peer, Value
@@ -88,9 +88,12 @@ def key(address: Address = VIP, port: int = 80, protocol: int = 6) -> abi.PortKe
     return abi.PortKey(mapped(address), port.to_bytes(2, "big"), protocol)
 
 
-def places(frontend: abi.Frontend | None) -> list[str]:
+def places(frontend: abi.Frontend | None, *, kept: bool = False) -> list[str]:
+    """Who gets new connections; or who keeps those that it has, and gets none."""
     assert frontend
-    return [f"{unmapped(b.addr)} {int.from_bytes(b.port, 'big')}" for b in frontend.backends]
+    each = zip(frontend.backends, weights_of(frontend.backends), strict=True)
+    found = [b for b, weight in each if bool(weight) != kept]
+    return [f"{unmapped(b.addr)} {int.from_bytes(b.port, 'big')}" for b in found]
 
 
 PATH = Path(host="p", via="p")
@@ -159,8 +162,8 @@ def test_weights_add_up_and_say_whether_all_are_the_same() -> None:
     assert even
     assert odd
     assert abi.Service(2, 10, 0, abi.SERVICE_RANDOM, abi.SERVICE_EVEN) == even.service
-    assert abi.Service(3, 6, 60, abi.SERVICE_LEAST, 0) == odd.service
-    assert [1, 3, 6] == [b.upto for b in odd.backends]
+    assert abi.Service(4, 6, 60, abi.SERVICE_LEAST, 0) == odd.service
+    assert [1, 3, 6, 6] == [b.upto for b in odd.backends]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,23 @@ def test_without_a_backend_it_refuses_and_with_one_elsewhere_alone_it_is_silent(
     facts: tuple[Value, ...], expected: int
 ) -> None:
     found = derived(facts_of(*facts))[key()]
-    assert abi.Frontend(abi.Service(0, 0, 0, abi.SERVICE_RANDOM, expected), ()) == found
+    assert found
+    assert (0, expected) == (found.service.weight, found.service.flags)
+    assert [] == places(found)
+
+
+def test_who_gets_no_new_connections_keeps_those_that_it_has_but_for_who_ends() -> None:
+    """Others are nearer, it is not ready, weighs nothing, or no path leads there: it is there."""
+    nearest = service(distribution="PreferSameNode")
+    far, unready, light = endpoint(2, "p"), endpoint(3, ready=False), endpoint(4, weight=0)
+    ending, alone = endpoint(5, terminating=True), endpoint(6, "q")
+    made = facts_of(nearest, endpoint(1), far, unready, light, ending, alone, PEER, PATH)
+    found = derived(made)[key()]
+    assert ["10.0.0.1 8080"] == places(found)
+    assert [f"10.0.0.{n} 8080" for n in (2, 3, 4, 6)] == places(found, kept=True)
+
+    made = facts_of(service(internal_policy="Local"), endpoint(1), far, PEER, PATH)
+    assert [] == places(derived(made)[key()], kept=True)
 
 
 def test_slices_name_backends_and_one_that_is_named_twice_is_one() -> None:

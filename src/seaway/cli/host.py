@@ -74,7 +74,7 @@ def update(name: str, zone: str) -> None:
 def drain(name: str, within: str, *, undo: bool, force: bool) -> None:
     """Have a host take no new endpoint and relay no more; return when it may go.
 
-    What runs on it goes on.
+    What runs on it goes on; connections to services end with their time to drain.
     """
     from seaway.model.durations import parse_duration  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ is near), KEP-2086 (Local policies). One thing is added: who cannot be reached c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -162,6 +162,16 @@ def lack(candidate: Candidate, family: int, port: ServicePort | None) -> str:
         wanted = port.name if candidate.named is not None else port.target
         return f"it has no port '{wanted}' of {port.protocol}"
     return "" if candidate.weight else "its weight is 0"
+
+
+def keep(candidates: Iterable[Candidate], rules: Rules) -> Iterator[Candidate]:
+    """Those whose connections go on, though others are chosen for new ones: who is not ready,
+    farther away, without a weight or a path. Not who ends: it has the time to drain.
+    """
+    local = rules.policy == "Local"
+    for candidate in candidates:
+        if not (_ends(candidate, rules) or (local and candidate.host != rules.here)):
+            yield candidate
 
 
 def _by_condition(candidates: Sequence[Candidate], rules: Rules) -> list[Candidate]:

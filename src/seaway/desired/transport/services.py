@@ -20,6 +20,7 @@ from seaway.desired.transport.backends import (
     Situation,
     choose,
     failed,
+    keep,
     lack,
     of_endpoint,
     of_slice,
@@ -184,13 +185,15 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
         return None
     place = places[0]
     service, port, family = place.service, place.port, place.family
-    able = [c for c in candidates(service, view) if not lack(c, family, port)]
-    by = rules(service, place.policy, able, view)
-    backends = _backends(choose(able, by), family, port)
+    there = [c for c in candidates(service, view) if c.address(family) and c.port(port)]
+    able = [c for c in there if c.weight]
+    by = rules(service, place.policy, there, view)
+    chosen = choose(able, by)
+    backends = _backends(chosen, keep(there, by), family, port)
     flags = 0
-    if not backends and place.policy == "Local" and _elsewhere(able, by):
+    if not chosen and place.policy == "Local" and _elsewhere(able, by):
         flags = abi.SERVICE_SILENT
-    elif len({after - before for before, after in pairwise((0, *(b.upto for b in backends)))}) == 1:
+    elif chosen and len(set(weights_of(backends))) == 1:
         flags = abi.SERVICE_EVEN
     return abi.Frontend(
         abi.Service(
@@ -203,8 +206,13 @@ def _frontend(key: abi.PortKey, view: View) -> abi.Frontend | None:
         ),
         backends,
         service.drain,
-        table(backends) if place.algorithm == abi.SERVICE_MAGLEV else b"",
+        table(backends) if place.algorithm == abi.SERVICE_MAGLEV and chosen else b"",
     )
+
+
+def weights_of(backends: tuple[abi.Backend, ...]) -> list[int]:
+    """One by one; they are kept as sums."""
+    return [after - before for before, after in pairwise((0, *(b.upto for b in backends)))]
 
 
 def _elsewhere(able: list[Candidate], by: Rules) -> bool:
@@ -212,10 +220,12 @@ def _elsewhere(able: list[Candidate], by: Rules) -> bool:
 
 
 def _backends(
-    chosen: Iterable[Candidate], family: int, port: ServicePort
+    chosen: Iterable[Candidate], kept: Iterable[Candidate], family: int, port: ServicePort
 ) -> tuple[abi.Backend, ...]:
-    """In the order of their addresses. One that is named twice is one, with the larger weight."""
-    weights: dict[tuple[bytes, int], int] = {}
+    """In the order of their addresses. One that is named twice is one, with the larger weight. Who
+    is only kept has none, and so gets no new connection.
+    """
+    weights = {(c.address(family), c.port(port)): 0 for c in kept}
     for candidate in chosen:
         place = candidate.address(family), candidate.port(port)
         weights[place] = max(weights.get(place, 0), candidate.weight)
