@@ -153,13 +153,13 @@ static __noinline enum limited limit_take(__u64 number, __u64 client)
 	return LIMITED_TAKEN;
 }
 
-/* What was counted may have been forgotten since, with its limit. */
+/* What was counted may have been forgotten since, with its limit; others may give theirs back just now. */
 static __always_inline void use_down(const struct use_key *key)
 {
 	struct use *use = bpf_map_lookup_elem(&uses, key);
 
-	if (use && use->open)
-		__sync_fetch_and_add(&use->open, -1);
+	if (use && !__sync_fetch_and_add(&use->open, -1))
+		__sync_fetch_and_add(&use->open, 1);
 }
 
 static __noinline void limit_give(__u64 number, __u64 client)

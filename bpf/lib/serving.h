@@ -58,6 +58,6 @@ static __always_inline void serving_down(const struct place *backend, __u8 proto
 	struct port_key key = serving_key(backend, protocol);
 	__u64 *count = bpf_map_lookup_elem(&serving, &key);
 
-	if (count)
-		__sync_fetch_and_add(count, -1);
+	if (count && !__sync_fetch_and_add(count, -1))
+		__sync_fetch_and_add(count, 1); /* forgotten, and counted anew, since it went up */
 }
