@@ -62,8 +62,8 @@ def seed(request: pytest.FixtureRequest, tell: Callable[[str], None]) -> int:
 
 
 @pytest.mark.timeout(480)
-def test_who_is_connected_talks_through_half_a_minute_of_storm(ring, seed, tell):
-    weather(ring, Storm(ring, seed, Course(ring.links, YOUNG, FORGIVEN)), 30.0, tell)
+def test_who_is_connected_talks_through_a_minute_of_storm(ring, seed, tell):
+    weather(ring, Storm(ring, seed, Course(ring.links, YOUNG, FORGIVEN)), 60.0, tell)
 
 
 @pytest.mark.soak
