@@ -2,132 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
-from itertools import pairwise, takewhile
-
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from msgspec.structs import replace
 
 from fakes_keys import FakeKeys
+from flooding import NAMES, Net, hear, line, signed, state
 from seaway.model.links import LinkState, Neighbour
 from seaway.routed.database import REFRESH
-from seaway.routed.flood import AGEING, PENALTY, THEIRS, Flood
-from seaway.routed.messages import (
-    LAST,
-    Announcement,
-    Ask,
-    Known,
-    Message,
-    Signed,
-    Summary,
-    decode,
-    encode,
-)
+from seaway.routed.flood import AGEING, THEIRS, Flood
+from seaway.routed.messages import LAST, Announcement, Ask, Known, Summary, decode, encode
 from seaway.routed.session import WRONG
 
 calm = settings(deadline=None)
 
-NAMES = [f"h{number}" for number in range(6)]
-ALL = frozenset(NAMES)
 names = st.sampled_from(NAMES)
 pairs = st.tuples(names, names).filter(lambda pair: pair[0] < pair[1])
-
-
-def state(host: str, number: int = 1) -> LinkState:
-    """Told apart by a number."""
-    return LinkState(host, (Neighbour("far", True, number, 1),))
-
-
-class Net:
-    """Hosts and the streams between them: what is sent arrives in order, or never."""
-
-    def __init__(self, members: Iterable[str] = ALL) -> None:
-        self.now = 0.0
-        self.members = frozenset(members)
-        self.floods = {name: self._begun(name) for name in sorted(self.members)}
-        self.told: dict[str, LinkState] = {}
-        self.flying: dict[tuple[str, str], deque[bytes]] = {}
-
-    def _begun(self, name: str) -> Flood:
-        flood = Flood(name, FakeKeys(name))
-        flood.admit(self.members)
-        return flood
-
-    def announce(self, name: str, number: int = 1) -> None:
-        self.told[name] = state(name, number)
-        self.floods[name].announce(self.told[name], self.now)
-
-    def connect(self, one: str, other: str) -> None:
-        if (one, other) in self.flying:
-            return
-        if all(self.floods[a].admits(b, self.now) for a, b in ((one, other), (other, one))):
-            for a, b in ((one, other), (other, one)):
-                self.floods[a].open(b)
-                self.flying[a, b] = deque()
-
-    def cut(self, one: str, other: str) -> None:
-        """What is on its way is lost."""
-        if self.flying.pop((one, other), None) is not None:
-            del self.flying[other, one]
-            self.floods[one].close(other)
-            self.floods[other].close(one)
-
-    def restart(self, name: str) -> None:
-        """It remembers nothing."""
-        for one, other in list(self.flying):
-            if one == name:
-                self.cut(one, other)
-        self.floods[name] = self._begun(name)
-        self.floods[name].announce(self.told[name], self.now)
-
-    def carry(self, one: str, other: str, most: int = 3) -> bool:
-        """One step of one direction; whether anything moved."""
-        way = self.flying[one, other]
-        moved = self.floods[one].send(other, self.now, most)
-        way.extend(moved)
-        if not way:
-            return bool(moved)
-        if not self.floods[other].receive(one, way.popleft(), self.now):
-            self.cut(one, other)
-        return True
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        for flood in self.floods.values():
-            flood.tick(self.now)
-
-    def settle(self) -> None:
-        """Until nobody has anything to say, and nothing waits for its time."""
-        for _ in range(30):
-            self.pass_time(1)
-            self.deliver()
-
-    def deliver(self) -> None:
-        while self._carry_all():
-            pass
-
-    def _carry_all(self) -> int:
-        """One step of every direction; how many moved."""
-        return sum(self.carry(*way) for way in list(self.flying) if way in self.flying)
-
-    def parts(self) -> list[set[str]]:
-        """Hosts that are connected."""
-        parts = [{name} for name in self.floods]
-        for one, other in self.flying:
-            joined = [part for part in parts if part & {one, other}]
-            parts = [part for part in parts if part not in joined] + [set().union(*joined)]
-        return parts
-
-    def known(self, name: str) -> dict[str, tuple[int, bytes]]:
-        return {host: entry.order for host, entry in self.floods[name].entries.items()}
-
-    def states(self, name: str) -> dict[str, LinkState]:
-        return {host: entry.state for host, entry in self.floods[name].entries.items()}
 
 
 class Flooding(RuleBasedStateMachine):
@@ -200,28 +93,6 @@ TestFlooding = Flooding.TestCase
 # ── one rule at a time ──
 
 
-def line(*names: str) -> Net:
-    """Each connected with the next, and all have announced."""
-    net = Net(names)
-    for one, other in pairwise(names):
-        net.connect(*sorted((one, other)))
-    for name in names:
-        net.announce(name)
-    net.settle()
-    return net
-
-
-def signed(host: str, sequence: int, number: int = 1, by: str = "") -> Announcement:
-    """What this host might have announced."""
-    body = encode(Signed(sequence, state(host, number)))
-    keys = FakeKeys(by or host)
-    return Announcement(body, keys.sign(body), 0, FakeKeys(host).credential)
-
-
-def hear(net: Net, name: str, source: str, message: Message) -> bool:
-    return net.floods[name].receive(source, encode(message), net.now)
-
-
 def test_what_is_new_is_passed_on_to_all_but_whom_it_came_from():
     net = line("a", "b", "c")
     net.announce("a", 2)
@@ -275,71 +146,6 @@ def test_an_old_one_changes_nothing_and_who_sends_it_is_told_the_new_one():
     assert before["a"][1] == message.body
 
 
-def test_a_forged_one_is_dropped_counted_and_not_passed_on():
-    net = line("a", "b", "c")
-    before = net.known("b")
-
-    assert hear(net, "b", "c", signed("a", 99, by="c"))
-    assert before == net.known("b")
-    assert not net.floods["b"].waits("a")
-    assert 1 == net.floods["b"].counts["forged"]
-
-
-def test_a_host_announces_itself_alone_whoever_its_session_is_with():
-    """Its own signature, its own credential, and another's name."""
-    net = line("a", "b", "c")
-    body = encode(Signed(99, state("a")))
-    keys = FakeKeys("c")
-    hear(net, "b", "c", Announcement(body, keys.sign(body), 0, keys.credential))
-
-    assert state("a") == net.states("b")["a"]
-    assert 1 == net.floods["b"].counts["forged"]
-
-
-def test_a_host_of_another_cluster_is_not_listened_to_until_it_is_one_of_ours():
-    net = line("a", "b", "c")
-    net.floods["b"].admit({"a"})
-    assert {"a", "b"} == net.known("b").keys()
-    assert hear(net, "b", "a", signed("c", 9))
-    assert 1 == net.floods["b"].counts["stranger"]
-
-    net.floods["b"].admit({"a", "c"})
-    net.settle()
-    assert state("c") == net.states("b")["c"]
-
-
-def test_with_a_stranger_there_is_no_session():
-    assert not Net("ab").floods["a"].admits("x", 0.0)
-
-
-@pytest.mark.parametrize("bad", [b"", b"\x93", b"\xc1" * 9, encode(signed("c", 9))[:-3]])
-def test_who_sends_what_is_no_message_is_cut_off_and_others_are_not(bad):
-    net = line("a", "b", "c")
-    flood = net.floods["b"]
-
-    assert [True] * WRONG[0] + [False] == [flood.receive("c", bad, net.now) for _ in range(21)]
-    assert WRONG[0] + 1 == flood.counts["malformed"]
-    net.cut("b", "c")
-    assert not flood.admits("c", net.now + PENALTY / 2)
-    assert flood.admits("c", net.now + PENALTY + 1)
-    assert hear(net, "b", "a", signed("a", 9, 9))
-
-
-@pytest.mark.parametrize(
-    "useless", [signed("a", 0), signed("x", 9), Ask(("a",) * 500)], ids=["old", "stranger", "ask"]
-)
-def test_a_flood_of_what_says_nothing_new_ends_the_session(useless):
-    net = line("a", "b", "c")
-    data = encode(useless)
-
-    heard = sum(1 for _ in takewhile(bool, (hear_bytes(net, data) for _ in range(30_000))))
-    assert 100 < heard < 20_000
-
-
-def hear_bytes(net: Net, data: bytes) -> bool:
-    return net.floods["b"].receive("c", data, net.now)
-
-
 def test_a_neighbour_is_heard_once_all_that_it_knows_is_here():
     """Paths by what was remembered would stand for a moment: `routed` waits for that."""
     net = Net(NAMES[:3])
@@ -366,20 +172,6 @@ def test_a_summary_is_told_once_a_session():
 
     assert False is heard[-1]
     assert WRONG[0] + 1 == net.floods["b"].counts["repeated"]
-
-
-def test_a_summary_without_an_end_ends_the_session_and_fills_no_memory():
-    net = line("a", "b", "c")
-    net.cut("b", "c")
-    net.connect("b", "c")
-    parts = (
-        Summary(tuple(Known(f"x{part}-{n}", 1, b"x") for n in range(500)), last=False)
-        for part in range(1000)
-    )
-    heard = sum(1 for _ in takewhile(bool, (hear(net, "b", "c", part) for part in parts)))
-
-    assert WRONG[0] + 2 == heard
-    assert {} == net.floods["b"]._sessions["c"]._theirs
 
 
 def test_who_knows_of_many_hosts_that_are_no_members_here_yet_is_heard_to_the_end():
@@ -409,59 +201,6 @@ def test_of_a_host_that_announces_all_the_time_the_last_is_passed_on_and_not_eac
 
     net.pass_time(1)
     assert state("a", 199) == net.states("b")["a"]
-
-
-class Counting(FakeKeys):
-    """How often something was verified."""
-
-    verified = 0
-
-    def holds(self, host: str, credential: bytes, body: bytes, signature: bytes) -> bool:
-        self.verified += 1
-        return super().holds(host, credential, body, signature)
-
-
-def flooded(net: Net, source: str, seconds: float, messages: Iterable[Message]) -> int:
-    """Those messages come to `b`, a thousand each second, until it has enough: how many came."""
-    end, came = net.now + seconds, 0
-    for message in messages:
-        if net.now >= end or not hear(net, "b", source, message):
-            break
-        came += 1
-        net.now += 0.001
-        if came % 100 == 0:
-            net.floods["b"].tick(net.now)
-    return came
-
-
-def test_a_host_that_floods_with_what_is_new_is_not_verified_each_time_and_is_cut_off():
-    net = line("a", "b", "c")
-    keys = net.floods["b"]._keys = Counting("b")
-    came = flooded(net, "a", 60, (signed("a", 10 + n, n) for n in range(60_000)))
-
-    assert 10_000 < came < 15_000
-    assert keys.verified <= THEIRS[0] + THEIRS[1] * came / 1000 + 1
-    assert not net.floods["b"].admits("a", net.now)
-
-
-def test_who_forges_while_a_host_announces_all_the_time_hides_nothing_and_is_cut_off():
-    net = line("a", "b", "c")
-    for number in range(40):
-        hear(net, "b", "a", signed("a", 10 + number, number))
-    assert hear(net, "b", "c", signed("a", 99, 7, by="c"))
-    net.pass_time(1)
-    net.pass_time(1)
-    assert state("a", 39) == net.states("b")["a"]
-    assert 1 == net.floods["b"].counts["forged"]
-
-    for number in range(40, 40 + 2 * WRONG[0]):
-        for more in range(THEIRS[0]):  # so that what is forged is early
-            hear(net, "b", "a", signed("a", 100 * number + more, number))
-        if not hear(net, "b", "c", signed("a", 100 * number + 99, 7, by="c")):
-            break
-        net.pass_time(0.3)
-    assert not net.floods["b"].admits("c", net.now)
-    assert net.floods["b"].admits("a", net.now)
 
 
 def test_the_credential_that_came_too_early_counts_for_what_came_after_it():
@@ -654,27 +393,6 @@ def test_a_thousand_hosts_are_told_in_parts():
 
     assert net.known("a") == net.known("b")
     assert 1200 <= len(net.known("b"))
-
-
-@given(st.binary(max_size=200))
-@calm
-def test_whatever_comes_is_read_or_refused(data):
-    net = Net("ab")
-    net.connect("a", "b")
-    net.floods["a"].receive("b", data, 0.0)
-
-
-@given(st.data())
-@calm
-def test_so_is_a_message_of_which_something_was_changed_on_the_way(data):
-    net = Net("abc")
-    net.connect("a", "b")
-    sent = bytearray(
-        encode(data.draw(st.sampled_from([signed("c", 3), Summary((), last=True), Ask(("c",))])))
-    )
-    sent[data.draw(st.integers(0, len(sent) - 1))] ^= data.draw(st.integers(1, 255))
-    net.floods["a"].receive("b", bytes(sent), 0.0)
-    assert net.states("a").get("c", state("c")) == state("c")
 
 
 @pytest.mark.parametrize(
