@@ -7,8 +7,10 @@ that it brings into being. Level-triggered and pure: no I/O, and no order of eve
 
 from __future__ import annotations
 
+import gc
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -196,8 +198,9 @@ class Facts:
         else:
             stale = {self._stale.pop() for _ in range(most)}
         desired: dict[str, dict[Hashable, object | None]] = defaultdict(dict)
-        for target in stale:
-            desired[target[0]][target[1]] = self._derive(target)
+        with uncollected():
+            for target in stale:
+                desired[target[0]][target[1]] = self._derive(target)
         return desired
 
     def _derive(self, target: Target) -> object | None:
@@ -211,6 +214,21 @@ class Facts:
         for name in view.looked:
             self._readers.add(name, target)
         return desired
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for meanwhile. Nothing that is derived or written leads back to itself;
+    and while there are ever more values, all that is known would be walked time and again, which
+    takes as long as the work itself.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _parts(index: Index, fact: Fact | None) -> Mapping[Hashable, Any]:
