@@ -23,6 +23,7 @@ from seaway.api.server import Server
 from seaway.bootstrap import removed
 from seaway.bpf import abi, maps, objects
 from seaway.bpf.attachments import Attachments
+from seaway.bpf.behind import BehindTarget
 from seaway.bpf.counters import Counters
 from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.lookups import Lookups
@@ -234,8 +235,8 @@ def _of_the_data_plane(
 ) -> tuple[Target, ...]:
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
-    limits = LimitTarget(plane)
-    return PinTarget(plane), *of_maps, limits, attachments, uplinks, SocketTarget(plane)
+    others = BehindTarget(plane), LimitTarget(plane), SocketTarget(plane)
+    return PinTarget(plane), *of_maps, *others, attachments, uplinks
 
 
 def _spaces(facts: Facts) -> set[tuple[str, int]]:

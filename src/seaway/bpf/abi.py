@@ -27,6 +27,7 @@ MAPS: Final = (
     "link_numbers",
     "publications",
     "origins",
+    "behind",
     "services",
     "backends",
     "maglev",
