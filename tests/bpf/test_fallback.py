@@ -380,6 +380,9 @@ def test_who_opens_too_much_waits(shop, family, kind):
     shop.serve(BERT)
     shop.world.spend(ANNA.record.ifindex, left=1)
     assert "redirect" == shop.world.send(asks(family, request(kind))).verdict
+    shop.serve(BERT, affinity=100)
+    kept = Table(shop.world.plane.maps["affinities"])
+    before = shop.world.place.run(lambda: dict(kept.elements()))
     other = asks(family, says(kind, ASKING + 1, PORT))
     assert dropped("flow_limit") == shop.world.send(other)
     assert "redirect" == shop.world.send(asks(family, request(kind))).verdict
