@@ -358,11 +358,12 @@ def _noter(facts: Facts) -> Callable[[str, int], None]:
     return note
 
 
-def _shaper_noter(facts: Facts) -> Callable[[str, int, int], None]:
-    """Learn the numbers of both ends of a shaper; 0: it is gone."""
+def _shaper_noter(facts: Facts) -> Callable[[str, tuple[int, int] | None], None]:
+    """Learn the numbers of both ends of a shaper, or that it is not wanted."""
 
-    def note(link: str, into: int, out: int) -> None:
-        facts.change(Shaped, link, Shaped(link=link, into=into, out=out) if into else None)
+    def note(link: str, ends: tuple[int, int] | None) -> None:
+        found = Shaped(link=link, into=ends[0], out=ends[1]) if ends else None
+        facts.change(Shaped, link, found)
 
     return note
 
