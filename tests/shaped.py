@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from dataplane import Container, Host
 from seaway.bpf import abi
-from seaway.bpf.shapers import LOST, Numbers, ShaperTarget
+from seaway.bpf.shapers import Numbers, ShaperTarget
 from seaway.desired.network.shapers import shaping_of
 from seaway.model.kernel import Shaper
 from seaway.names import shaper_names

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 MOST: Final = 65536  # elements
 _MUCH: Final = MOST // 4
-_UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
+UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 
 
 class Leaving:
@@ -33,7 +33,7 @@ class Leaving:
         if not backends:
             return
         now = self._clock()
-        items = [(k, _UNTIL.pack(now + round(s * 1e9) if s else 0)) for k, s in backends.items()]
+        items = [(k, UNTIL.pack(now + round(s * 1e9) if s else 0)) for k, s in backends.items()]
         self._noted += len(items)
         if self._noted > _MUCH:
             self._tidy(now)
@@ -46,5 +46,5 @@ class Leaving:
 
     def _tidy(self, now: int) -> None:
         elements = self._table.elements()
-        self._table.delete([key for key, until in elements if _UNTIL.unpack(until)[0] <= now])
+        self._table.delete([key for key, until in elements if UNTIL.unpack(until)[0] <= now])
         self._noted = 0

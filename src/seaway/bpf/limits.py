@@ -91,8 +91,8 @@ class Uses:
         self._tell(full=len(found) >= _MOST)
 
     def _give_back(self, given: Mapping[int, int]) -> None:
-        """What a client had that is gone. The sum is the programs': so it lies beside that, and what
-        of such a client is closed later is given back by nobody.
+        """What a client had that is gone. The sum is the programs': so this lies beside it, and
+        what of such a client is closed later is given back by nobody.
         """
         for number, connections in given.items():
             if connections:
