@@ -15,7 +15,7 @@ from seaway.desired.transport.services import OF_SERVICE, candidates, rules
 from seaway.facts import Derivation, Facts, Source, View
 from seaway.model.addresses import UNSPECIFIED, Address, mapped
 from seaway.model.facts import Endpoint
-from seaway.model.node_ports import HealthPort, Place
+from seaway.model.node_ports import HealthPort, HostPort
 from seaway.model.publications import PROTOCOLS
 from seaway.model.services import EndpointSlice, NodePort, Service, ServicePort
 
@@ -31,7 +31,7 @@ def is_published(service: Service) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
-    """What endpoints look at of a service that has published ports: more of it is nothing to them."""
+    """What endpoints look at of a service with published ports: more of it is nothing to them."""
 
     name: str
     selector: Mapping[str, str]
@@ -97,7 +97,7 @@ BEHIND = Derivation(
 )
 
 
-def claims(known: Facts | View, place: Place) -> Iterator[Claim]:
+def claims(known: Facts | View, place: HostPort) -> Iterator[Claim]:
     """What services have of one port of every host: no endpoint is published there."""
     protocol, number = place
     held = known.get(NodePort, f"{number}-{protocol}")
