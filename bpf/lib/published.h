@@ -28,13 +28,12 @@
 __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();
-	struct addr src;
 
 	if (!scratch || !pkt || !quote_read(skb, pkt, &scratch->quote) ||
 	    !quote_may_come(pkt, &scratch->quote))
 		return NOT_PUBLISHED;
-	src = pkt->src;
-	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&src))
+	scratch->key.src = pkt->src;
+	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&scratch->key.src))
 		return NOT_PUBLISHED;
 	if (!flow_current(&scratch->quote.key) || scratch->flow.flags & FLOW_PLAIN)
 		return NOT_PUBLISHED;

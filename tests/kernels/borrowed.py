@@ -10,16 +10,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import serviced
 from kernels.reports import tell
-from seaway.bpf import abi
 from serviced import DATAGRAM, Scene
 
-HAS_TCX = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
+# The scene of hosts that a kernel has the hooks for (test_mesh_packets).
+WAY = "by-ipv6" if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6) else "cls_bpf"
 NETNS = Path(__file__).parents[1] / "netns"
 WITHIN = 120  # seconds, for each of them
 Chosen = Mapping[str, Sequence[object]]  # of the parameters that are named, these values alone
@@ -83,7 +82,7 @@ class Choice:
 
     def _is_chosen(self, item: pytest.Function) -> bool:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        chosen = {"stood": ["by-ipv6" if HAS_TCX else "cls_bpf"]} | {**self._tests[item.originalname]}
+        chosen = {"stood": [WAY], **self._tests[item.originalname]}
         return all(value in chosen.get(name, [value]) for name, value in params.items())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -119,4 +118,5 @@ def run(files: Mapping[str, Mapping[str, Chosen]]) -> None:
     wanted = [f"{NETNS / file}.py::{name}" for file, names in files.items() for name in names]
     options = ["--noconftest", "--capture=no", "--assert=plain", "--tb=short", "-q"]
     plugins = ["-p", "no:cacheprovider", "-p", "pytest_timeout", f"--timeout={WITHIN}"]
-    pytest.main([*options, *plugins, *wanted], plugins=[Choice(tests)])
+    code = pytest.main([*options, *plugins, *wanted], plugins=[Choice(tests)])
+    assert code in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}, code

@@ -42,7 +42,7 @@ from seaway.model.services import ServicePort
 from seaway.setup import service
 
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
-READY_WITHIN = 240.0  # seconds, of an emulated CPU
+READY_WITHIN = 400.0  # seconds, of an emulated CPU
 HAS_TCX = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
 PING_WITHIN = 5  # seconds
 ANSWER_WITHIN = 60.0  # seconds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import defaultdict
 
 MARK = "seaway-guest "
 START = time.monotonic()
@@ -22,11 +21,18 @@ def tell(step: str, problem: str = "") -> None:
     say(MARK + json.dumps({"step": step, "problem": problem, "at": at}))
 
 
-def read(output: str) -> dict[str, str]:
-    """All that was told, by step."""
-    found: dict[str, str] = defaultdict(str)
+class Told(dict[str, str]):
+    """By step."""
+
+    def __missing__(self, step: str) -> str:
+        return f"{step} was never told of: the log of the guest says why"
+
+
+def read(output: str) -> Told:
+    """All that was told."""
+    found = Told()
     for line in output.splitlines():
         if MARK in line:
             report = json.loads(line.partition(MARK)[2])
-            found[report["step"]] += report["problem"]
-    return dict(found)
+            found[report["step"]] = found.get(report["step"], "") + report["problem"]
+    return found

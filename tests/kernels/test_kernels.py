@@ -32,10 +32,8 @@ def guests() -> Iterator[dict[str, Future[str]]]:
 
 @pytest.fixture(scope="module", params=[OLDEST, NEWER], ids=["stable", "backports"])
 def guest(request: pytest.FixtureRequest, guests: dict[str, Future[str]]) -> dict[str, str]:
-    """What became of each step in the guest: empty, or what went wrong."""
-    output = guests[request.param].result()
-    debian.kernel(request.param).log.write_text(output)
-    return reports.read(output)
+    """What became of each step in the guest, and of each test: empty, or what went wrong."""
+    return reports.read(guests[request.param].result())
 
 
 def test_the_agent_becomes_ready(guest):
