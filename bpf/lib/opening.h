@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
+#include "guest.h"
 #include "identity.h"
 #include "packet.h"
 #include "publication.h"
@@ -170,6 +171,8 @@ static __noinline int opening_service(struct __sk_buff *skb, const struct packet
 	payer = opening_lead(skb, pkt, key, flow);
 	if (!payer)
 		return -DROP_REFUSED;
+	if (!guest_may_open(pkt, key))
+		return -DROP_LIMITED;
 	return budget_spend(payer) && flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
