@@ -112,9 +112,7 @@ def test_who_is_greedy_leaves_places_for_other_addresses(world, family, kind):
 
     def opened() -> list[int]:
         return [
-            sum(
-                admitted(world.from_wire(of(family, kind, client, ASKING + n))) for n in range(12)
-            )
+            sum(admitted(world.from_wire(of(family, kind, client, ASKING + n))) for n in range(12))
             for client in CLIENTS[family][:4]
         ]
 
