@@ -11,7 +11,9 @@
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+#include "budget.h"
 #include "choose.h"
+#include "drop.h"
 #include "flow.h"
 #include "frontend.h"
 #include "packet.h"
@@ -54,15 +56,19 @@ static __noinline bool guest_take(__u64 number, __u64 client)
 	return true;
 }
 
-/* Whether a flow may begin. The middle of a connection whose flow was forgotten always may. */
-static __noinline bool guest_may_open(const struct packet *pkt, const struct flow_key *key)
+/* Zero: a flow may begin. The middle of a connection whose flow was forgotten always may. Nothing is noted
+ * of who does not pay, so that nobody drives out within a second what was noted of others.
+ */
+static __noinline int guest_admit(const struct packet *pkt, const struct flow_key *key, __u32 payer)
 {
 	const struct service *service;
 
-	if (!pkt || !key)
-		return false;
+	if (!pkt || !key || !budget_spend(payer))
+		return -DROP_FLOW_LIMIT;
 	if (pkt->protocol == IPPROTO_TCP && !(pkt->flags & PACKET_OPENS))
-		return true;
+		return 0;
 	service = frontend_find(&key->dst, key->dst_port, key->protocol);
-	return !service || !service->limit || guest_take(service->limit, choose_client(key));
+	if (!service || !service->limit || guest_take(service->limit, choose_client(key)))
+		return 0;
+	return -DROP_LIMITED;
 }
