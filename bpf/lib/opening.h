@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
+#include "guest.h"
 #include "identity.h"
 #include "packet.h"
 #include "publication.h"
@@ -162,15 +163,17 @@ static __noinline int opening_service(struct __sk_buff *skb, const struct packet
 				      const struct flow_key *key, struct flow *flow)
 {
 	__u32 payer;
+	int verdict;
 
 	if (!pkt || !key || !flow)
 		return NOT_PUBLISHED;
 	opening_begin(skb, pkt, key, flow, flow->epoch);
 	flow->flags |= FLOW_SERVICE;
 	payer = opening_lead(skb, pkt, key, flow);
-	if (!payer)
-		return -DROP_REFUSED;
-	return budget_spend(payer) && flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
+	verdict = payer ? guest_admit(pkt, key, payer) : -DROP_REFUSED;
+	if (verdict)
+		return verdict;
+	return flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
 /* A port of an endpoint goes first. */

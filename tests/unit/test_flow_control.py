@@ -205,6 +205,7 @@ def test_bits_are_read_as_they_are_written(bits: int) -> None:
     """To three digits behind the unit."""
     read = bandwidth.parse_bits(bandwidth.written(bits))
     assert abs(read - bits) <= bits / 1000
+    assert bits >= 10**12 or bits == bandwidth.parse_bits(bandwidth.spelled(bits))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ MAPS: Final = (
     "clients",
     "limits",
     "uses",
+    "guests",
     "flows",
     "inner_flows",
     "epochs",
@@ -295,7 +296,7 @@ class Client(Record):
 
 @dataclass(frozen=True, slots=True)
 class Limit(Record):
-    """bpf/lib/limit.h: of connections. 0: as many as one likes."""
+    """bpf/lib/use.h: of connections. 0: as many as one likes."""
 
     c_name, c_format = "limit", "=II"
     connections: int  # at once
@@ -304,7 +305,7 @@ class Limit(Record):
 
 @dataclass(frozen=True, slots=True)
 class UseKey(Record):
-    """bpf/lib/limit.h"""
+    """bpf/lib/use.h"""
 
     c_name, c_format = "use_key", "=QQ"
     limit: int
@@ -313,7 +314,7 @@ class UseKey(Record):
 
 @dataclass(frozen=True, slots=True)
 class Use(Record):
-    """bpf/lib/limit.h; the programs write it."""
+    """bpf/lib/use.h; the programs write it."""
 
     c_name, c_format = "use", "=QQQQII"
     open: int = 0

@@ -1,5 +1,5 @@
 """Limits of connections, and what is used of them: the map `limits`, which the agent fills, and
-`uses`, which the programs count in (bpf/lib/limit.h).
+`uses`, which the programs count in (bpf/lib/use.h).
 """
 
 from __future__ import annotations
