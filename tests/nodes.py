@@ -105,7 +105,7 @@ class Node:
             Attachments(plane, links.set_up, "cls_bpf"),
             UplinkTarget(plane),
         ]
-        beyond = ("accepts", "sockets", "services", "names", "askers", "orders", "checks")
+        beyond = ("accepts", "sockets", "services", "names", "holders", "orders", "checks")
         fakes = map(FakeTarget, beyond)
         return {t.name: t for t in (*fakes, *real)}
 

@@ -46,7 +46,7 @@ from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.resolver import resolver_addresses
-from seaway.dns.names_file import AskersTarget, NamesFile, NamesTarget
+from seaway.dns.names_file import HoldersTarget, NamesFile, NamesTarget
 from seaway.doors.cni import CniDoor
 from seaway.draining import Draining
 from seaway.errors import NotFound
@@ -246,7 +246,7 @@ def _spaces(facts: Facts) -> set[tuple[str, int]]:
 def _told_others() -> tuple[Target, ...]:
     """What is told processes of ours, in files."""
     file = NamesFile()
-    return OrdersTarget(), NamesTarget(file), AskersTarget(file)
+    return OrdersTarget(), NamesTarget(file), HoldersTarget(file)
 
 
 def _surroundings(

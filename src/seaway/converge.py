@@ -35,7 +35,7 @@ _AT_ONCE: Final = 500  # keys: some 20 ms
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
 _SLOW: Final = ("links",)
 _TOLD_LATER: Final = ("paths",)  # `routed` writes them first
-_BESIDE: Final = MappingProxyType({"nft": ("links",), "accepts": (), "names": (), "askers": ()})
+_BESIDE: Final = MappingProxyType({"nft": ("links",), "accepts": (), "names": (), "holders": ()})
 
 
 class Convergence:

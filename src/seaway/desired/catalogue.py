@@ -33,7 +33,7 @@ from seaway.desired.network.shapers import SHAPED, SHAPERS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
 from seaway.desired.transport.limits import LIMITS
-from seaway.desired.transport.naming import ASKERS, NAMES
+from seaway.desired.transport.naming import HOLDERS, NAMES
 from seaway.desired.transport.node_ports import HEALTH_PORTS
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 from seaway.desired.transport.services import SERVICES
@@ -71,7 +71,7 @@ DERIVATIONS = (
     UPLINKS,
     SOCKETS,
     NAMES,
-    ASKERS,
+    HOLDERS,
     ORDERS,
     CHECKS,
     HEALTH_PORTS,
