@@ -253,7 +253,8 @@ def test_of_facts_that_are_forgotten_nothing_is_kept(
             facts.derive()
     facts.derive()
 
-    kept = (facts._looked, facts._readers, facts._asked, *facts._found.values())
+    asked = facts._asked, facts._asking
+    kept = (facts._looked, facts._readers, *asked, *facts._found.values())
     assert {0} == {len(each) for each in kept}
 
 
