@@ -17,8 +17,9 @@ from typing import Final
 
 from seaway.bpf import abi
 from seaway.bpf.askers import Place
+from seaway.bpf.leaving import UNTIL
 from seaway.bpf.objects import DataPlane
-from seaway.bpf.services import UNTIL, on_hosts
+from seaway.bpf.services import on_hosts
 from seaway.bpf.table import Table
 from seaway.model.publications import PROTOCOLS
 
