@@ -151,6 +151,7 @@ def distant(endpoint: Endpoint) -> Distant:
         weight=endpoint.weight,
         ready=endpoint.ready,
         terminating=endpoint.terminating,
+        draining=endpoint.draining,
         ports=endpoint.ports,
     )
 
