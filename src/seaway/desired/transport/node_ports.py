@@ -37,12 +37,14 @@ class Exposed:
     selector: Mapping[str, str]
     families: frozenset[int]
     ports: tuple[ServicePort, ...]  # those that are published
+    local: bool  # each host leads to its own endpoints alone
 
 
 def _exposed(service: Service) -> Exposed | None:
     ports = tuple(port for port in service.ports if port.node_port)
     families = frozenset(address.version for address in service.addresses)
-    return Exposed(service.name, service.selector, families, ports) if ports else None
+    local = service.external_policy == "Local"
+    return Exposed(service.name, service.selector, families, ports, local) if ports else None
 
 
 def selecting_of(service: Service) -> Mapping[tuple[str, str, str], Exposed]:
@@ -60,10 +62,10 @@ def sliced_of(service: Service) -> Mapping[str, Exposed]:
 
 def stands_behind(endpoint: Endpoint, view: View) -> bool:
     """Whether it may be asked by a published port: chosen or not, its answers are those of that."""
-    return any(True for _ in _behind(endpoint, view))
+    return any(True for _ in behind(endpoint, view))
 
 
-def _behind(endpoint: Endpoint, view: View) -> Iterator[tuple[Exposed, Candidate]]:
+def behind(endpoint: Endpoint, view: View) -> Iterator[tuple[Exposed, Candidate]]:
     """The services that have it, each with what it is to them."""
     for label in endpoint.labels.items():
         for exposed in view.parts(Service, SELECTING, (endpoint.network, *label)):
@@ -83,7 +85,7 @@ def _ports_behind(address: Address, view: View) -> frozenset[abi.PortKey] | None
     for endpoint in view.where(Endpoint, "address", address):
         found = {
             abi.PortKey(octets, number.to_bytes(2, "big"), PROTOCOLS[port.protocol])
-            for exposed, candidate in _behind(endpoint, view)
+            for exposed, candidate in behind(endpoint, view)
             if family in exposed.families and candidate.address(family) == octets
             for port in exposed.ports
             if (number := candidate.port(port))
