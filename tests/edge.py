@@ -93,7 +93,7 @@ class Edge(World):
             known = mapped(ip_address(origin)) if sole and origin else bytes(16)
             answered = abi.Origin(known, number(port) if sole and origin else bytes(2))
             key = abi.PortKey(backend, number(target), protocol)
-            assert not self.targets["origins"].put({key: answered})
+            assert not Table(self.plane.maps["origins"]).update([(key.pack(), answered.pack())])
 
     def unpublish(self, place: str, port: int) -> None:
         keys = {

@@ -28,6 +28,7 @@ from seaway.bpf.counters import Counters
 from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.lookups import Lookups
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.origins import OriginTarget
 from seaway.bpf.partings import Partings
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.running import Running
@@ -241,7 +242,7 @@ def _of_the_data_plane(
 ) -> tuple[Target, ...]:
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
-    others = BehindTarget(plane), LimitTarget(plane), SocketTarget(plane)
+    others = BehindTarget(plane), LimitTarget(plane), OriginTarget(plane), SocketTarget(plane)
     return PinTarget(plane), *of_maps, *others, attachments, uplinks
 
 

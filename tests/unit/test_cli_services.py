@@ -18,8 +18,12 @@ from tests.serving import Served, served
 
 from seaway.cli.root import root
 from seaway.cli.service import left_of
+from seaway.client import Client
+from seaway.model import codec
 from seaway.model.addresses import mapped
 from seaway.model.reports import BackendDrain
+from seaway.model.trace import TraceReport
+from seaway.setup import health
 
 Seaway = Callable[..., str]
 
@@ -374,3 +378,59 @@ def test_limits_that_cannot_be_are_refused_in_one_line(
     assert told in refused
     assert 1 == len(refused.splitlines())
     assert [] == json.loads(seaway("endpoint", "ls", "-o", "json"))
+
+
+def test_a_trace_shows_who_may_be_chosen_and_the_way_to_each_host(seaway: Seaway) -> None:
+    create = "service", "create", "web", "--port", "80:8080", "--selector", "app=web"
+    seaway(*create, "--address", "10.223.0.7", "--family", "4")
+    seaway("attach", "blue", "--name", "blue")
+    told = seaway("trace", "blue", "web.default.seaway:80").splitlines()
+    assert "service default/web, port 80/tcp: random" in told
+    assert told[-1].endswith("to default/web (10.223.0.7): dropped: refused")
+
+    seaway("attach", "green", "--name", "green", "--label", "app=web")
+    report = codec.decode(seaway("trace", "blue", "web:80", "-o", "json").encode(), TraceReport)
+    (step,) = report.steps
+    assert step.service
+    ((chosen,), (way,)) = step.service.candidates, step.service.ways
+    assert ("delivered", True) == (report.verdict, chosen.chosen)
+    told = seaway("trace", "blue", "10.223.0.7:80").splitlines()
+    place = f"{way.address}:8080"
+    assert f"to green ({place}) on {way.host}: delivered" in told
+    assert ["green", way.host, place, "1", "yes", *chosen.why.split()] in map(str.split, told)
+    assert told[-1].endswith("to 10.223.0.7: delivered")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--headless",), "'default/web' is headless: its name is that of its backends"),
+        (("--external-name", "db.example.org"), "'default/web' stands for 'db.example.org'"),
+    ],
+)
+def test_what_has_no_address_of_its_own_is_no_end_of_a_trace(
+    seaway: Seaway, options: tuple[str, ...], complaint: str
+) -> None:
+    seaway("service", "create", "web", *options)
+    assert complaint in seaway("trace", "world", "web:80", status=2)
+
+
+def test_a_name_of_several_services_needs_its_network(seaway: Seaway) -> None:
+    for network in ("one", "two"):
+        seaway("network", "create", network)
+        seaway("service", "create", "web", "--network", network, "--port", "80")
+    seaway("attach", "blue", "--name", "blue", "--network", "two")
+    told = seaway("trace", "world", "web:80", status=4)
+    assert "'web' means several services: one/web, two/web" in told
+    assert "to two/web (" in seaway("trace", "blue", "web:80")
+    assert "to one/web (" in seaway("trace", "blue", "one/web:80")
+
+
+def test_doctor_tells_of_services_that_lead_to_nobody(host: Served, seaway: Seaway) -> None:
+    for number in range(7):
+        seaway("service", "create", f"web{number}", "--port", "80", "--selector", "app=web")
+    found = [f.found for f in health.findings(Client(host.socket)) if f.check == "services"]
+    assert "service 'default/web0' leads to nobody: no endpoint has app=web" == found[0]
+    assert "2 more lead to nobody" == found[-1]
+    seaway("attach", "green", "--label", "app=web")
+    assert not [f for f in health.findings(Client(host.socket)) if f.check == "services"]

@@ -276,6 +276,9 @@ class Origin(Record):
     pad: int = 0
 
 
+Origins = tuple[tuple[PortKey, Origin], ...]  # of the ports of one backend's address, by port
+
+
 @dataclass(frozen=True, slots=True)
 class Service(Record):
     """bpf/lib/service.h: a port of a VIP."""

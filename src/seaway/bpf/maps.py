@@ -163,7 +163,6 @@ MEMBER: Final[Codec[abi.Member]] = Codec(abi.Member.pack, abi.Member.unpack)
 LINK: Final[Codec[abi.LinkNumber]] = Codec(abi.LinkNumber.pack, abi.LinkNumber.unpack)
 PORT: Final[Codec[abi.PortKey]] = Codec(abi.PortKey.pack, abi.PortKey.unpack)
 PUBLICATION: Final[Codec[abi.Publication]] = Codec(abi.Publication.pack, abi.Publication.unpack)
-ORIGIN: Final[Codec[abi.Origin]] = Codec(abi.Origin.pack, abi.Origin.unpack)
 CLIENT: Final[Codec[abi.Client]] = Codec(abi.Client.pack, abi.Client.unpack)
 LIMIT: Final[Codec[abi.Limit]] = Codec(abi.Limit.pack, abi.Limit.unpack)
 SHAPER: Final[Codec[abi.Shaper]] = Codec(abi.Shaper.pack, abi.Shaper.unpack)
@@ -184,7 +183,6 @@ CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "tunnels": (NUMBER, NUMBER),
     "link_numbers": (NUMBER, LINK),
     "publications": (PORT, PUBLICATION),
-    "origins": (PORT, ORIGIN),
     "clients": (COOKIE, CLIENT),
 }
 _JUDGED_BY: Final = frozenset(

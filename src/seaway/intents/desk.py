@@ -77,7 +77,7 @@ class Surroundings(Protocol):
         """
 
     def drops(self) -> dict[tuple[int, str], int]:
-        """Packets refused, by device (0: of those that are gone) and reason."""
+        """Packets refused, by device (0: those that are gone, and sockets) and reason."""
 
     def forget_devices(self, present: set[int]) -> None:
         """Only these devices of ours are there."""

@@ -37,12 +37,14 @@ class Exposed:
     selector: Mapping[str, str]
     families: frozenset[int]
     ports: tuple[ServicePort, ...]  # those that are published
+    local: bool  # each host leads to its own endpoints alone
 
 
 def _exposed(service: Service) -> Exposed | None:
     ports = tuple(port for port in service.ports if port.node_port)
     families = frozenset(address.version for address in service.addresses)
-    return Exposed(service.name, service.selector, families, ports) if ports else None
+    local = service.external_policy == "Local"
+    return Exposed(service.name, service.selector, families, ports, local) if ports else None
 
 
 def selecting_of(service: Service) -> Mapping[tuple[str, str, str], Exposed]:
@@ -67,7 +69,7 @@ def stands_behind(endpoint: Endpoint, view: View) -> bool:
     """Whether it may be asked by a published port: chosen or not, its answers are those of that. So
     they are as long as connections may go on by a port that led to it before.
     """
-    found = any(True for _ in _behind(endpoint, view))
+    found = any(True for _ in exposing(endpoint, view))
     return found or view.get(Answering, endpoint.id) is not None
 
 
@@ -85,7 +87,7 @@ def _slices(service: Service, facts: Facts) -> list[list[Candidate]]:
     return facts.parts(EndpointSlice, OF_SERVICE, (service.network, service.name))
 
 
-def _behind(endpoint: Endpoint, view: View) -> Iterator[tuple[Exposed, Candidate]]:
+def exposing(endpoint: Endpoint, view: View) -> Iterator[tuple[Exposed, Candidate]]:
     """The services that have it, each with what it is to them."""
     for label in endpoint.labels.items():
         for exposed in view.parts(Service, SELECTING, (endpoint.network, *label)):
@@ -105,7 +107,7 @@ def _ports_behind(address: Address, view: View) -> frozenset[abi.PortKey] | None
     for endpoint in view.where(Endpoint, "address", address):
         found = {
             abi.PortKey(octets, number.to_bytes(2, "big"), PROTOCOLS[port.protocol])
-            for exposed, candidate in _behind(endpoint, view)
+            for exposed, candidate in exposing(endpoint, view)
             if family in exposed.families and candidate.address(family) == octets
             for port in exposed.ports
             if (number := candidate.port(port))
