@@ -61,31 +61,35 @@ static __noinline void choose_keep(const struct draw *draw, const struct service
 		choice_keep(draw, service, choose_client(key), 0);
 }
 
+static __always_inline bool choose_keeps(const struct service *service)
+{
+	return service->affinity && service->algorithm != SERVICE_MAGLEV;
+}
+
 static __noinline bool choose_draw(struct draw *draw, const struct service *service,
 				   const struct flow_key *key)
 {
-	bool keeps, by_table;
 	__u32 slot;
 
 	if (!draw || !service || !key)
 		return false;
-	by_table = service->algorithm == SERVICE_MAGLEV;
-	keeps = service->affinity && !by_table;
-	if (by_table) {
+	if (service->algorithm == SERVICE_MAGLEV) {
 		slot = choose_slot(key, service);
 		if (slot < service->backends)
 			draw_slot(draw, slot);
 	}
-	if (draw->found || (keeps && choose_kept(draw, service, key)))
+	if (draw->found)
 		return true;
 	if (!draw_backend(draw, service))
 		return false;
-	if (keeps)
+	if (choose_keeps(service))
 		choose_keep(draw, service, key);
 	return true;
 }
 
-/* Zero, and where the flow leads to. Or the reason why it leads to nobody. */
+/* Zero, and where the flow leads to. Or the reason why it leads to nobody. What it kept is asked for
+ * here: one call deeper there is no room on the stack.
+ */
 static __noinline int choose(const struct service *service, const struct flow_key *key,
 			     struct flow *flow)
 {
@@ -96,7 +100,8 @@ static __noinline int choose(const struct service *service, const struct flow_ke
 	if (service_is_bare(service))
 		return service->flags & SERVICE_SILENT ? -DROP_SILENT : -DROP_REFUSED;
 	draw.service = frontend_key(&key->dst, key->dst_port, key->protocol);
-	if (!choose_draw(&draw, service, key))
+	if (!(choose_keeps(service) && choose_kept(&draw, service, key)) &&
+	    !choose_draw(&draw, service, key))
 		return -DROP_REFUSED;
 	flow->dst = draw.backend.addr;
 	flow->dst_port = draw.backend.port;
