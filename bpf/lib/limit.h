@@ -1,55 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Limits of connections from this host: of a service by all that ask it, of an endpoint by what its
- * own sockets open. As many as are open at once, and new ones in a second.
- *
- * Of a service's, a client (a network namespace) that has some takes another only while it has less
- * than LIMIT_SHARE times what it leaves free: so all that want many get equally many, and who has
- * none finds a place (docs/decisions/flow-control.md).
+ * own sockets open. As many as are open at once, and new ones in a second (use.h).
  */
 #pragma once
 
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-
-#define LIMIT_SHARE  4
-#define LIMIT_PART   1024 /* of one connection, as those of the last second are reckoned */
-#define LIMIT_SECOND 1000000000ull
-
-struct limit {
-	__u32 connections; /* at once; 0: as many as one likes */
-	__u32 rate;	   /* new ones in a second; 0: likewise */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u64); /* a number that the agent makes of a name */
-	__type(value, struct limit);
-} limits SEC(".maps");
-
-struct use_key {
-	__u64 limit;
-	__u64 client; /* the cookie of its network namespace; 0: all together */
-};
-
-struct use {
-	__u64 open;
-	__u64 second; /* of the kernel's clock, in which `now` were opened */
-	__u64 full;   /* refused, as too many were open */
-	__u64 fast;   /* refused, as too many were opened */
-	__u32 now;
-	__u32 before; /* in the second before it */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 262144);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct use_key);
-	__type(value, struct use);
-} uses SEC(".maps");
+#include "use.h"
 
 enum limited {
 	LIMITED_NOT,   /* there is no limit: it is not counted */
@@ -57,69 +15,26 @@ enum limited {
 	LIMITED_REFUSED,
 };
 
-static __always_inline struct use *use_of(const struct use_key *key)
-{
-	struct use *use = bpf_map_lookup_elem(&uses, key), none = {};
-
-	if (use)
-		return use;
-	bpf_map_update_elem(&uses, key, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&uses, key);
-}
-
-/* Opened in the last second, in parts: those of the second before count as if they had been spread
- * over it. Who comes first in a new second turns the page.
+/* `own`: of the client; NULL: of an endpoint's, which is its own alone. `most`: connections of all, with
+ * those that count no more.
  */
-static __always_inline __u64 use_lately(struct use *use, __u64 time)
-{
-	__u64 second = time / LIMIT_SECOND, at = use->second;
-	__u64 passed = time % LIMIT_SECOND * LIMIT_PART / LIMIT_SECOND;
-
-	if (at != second && __sync_val_compare_and_swap(&use->second, at, second) == at) {
-		use->before = at + 1 == second ? use->now : 0;
-		use->now = 0;
-	}
-	return use->before * (LIMIT_PART - passed) + (__u64)use->now * LIMIT_PART;
-}
-
-/* Whether who has `own` of what is limited to `most`, and of which all have `taken`, may have one
- * more, each of them `one` large.
- */
-static __always_inline bool limit_leaves(__u64 most, __u64 taken, __u64 own, __u64 one)
-{
-	if (taken >= most)
-		return false;
-	return !own || own + LIMIT_SHARE * one < LIMIT_SHARE * (most - taken);
-}
-
-/* `own`: of the client; NULL: of an endpoint's, which is its own alone. */
-static __always_inline bool limit_allows(const struct limit *limit, struct use *all,
+static __always_inline bool limit_allows(const struct limit *limit, __u64 most, struct use *all,
 					 struct use *own)
 {
-	__u64 time = bpf_ktime_get_coarse_ns(), lately;
-
-	if (limit->connections &&
-	    !limit_leaves(limit->connections, all->open, own ? own->open : 0, 1)) {
+	if (limit->connections && !limit_leaves(most, all->open, own ? own->open : 0, 1)) {
 		__sync_fetch_and_add(&all->full, 1);
 		return false;
 	}
-	if (!limit->rate)
-		return true;
-	lately = use_lately(all, time);
-	if (!limit_leaves((__u64)limit->rate * LIMIT_PART, lately, own ? use_lately(own, time) : 0,
-			  LIMIT_PART)) {
-		__sync_fetch_and_add(&all->fast, 1);
-		return false;
-	}
-	return true;
+	return limit_paces(limit, all, own);
 }
 
 /* The last place is given once, whoever else saw it free. */
-static __always_inline bool limit_enter(const struct limit *limit, struct use *all, struct use *own)
+static __always_inline bool limit_enter(const struct limit *limit, __u64 most, struct use *all,
+					struct use *own)
 {
 	__u64 open = __sync_fetch_and_add(&all->open, 1);
 
-	if (limit->connections && open >= limit->connections) {
+	if (limit->connections && open >= most) {
 		__sync_fetch_and_add(&all->open, -1);
 		__sync_fetch_and_add(&all->full, 1);
 		return false;
@@ -138,37 +53,48 @@ static __noinline enum limited limit_take(__u64 number, __u64 client)
 	const struct limit *limit = bpf_map_lookup_elem(&limits, &number);
 	struct use_key key = { .limit = number };
 	struct use *all, *own = NULL;
+	__u64 most;
 
 	if (!limit)
 		return LIMITED_NOT;
+	most = limit->connections + use_given(number);
 	all = use_of(&key);
 	if (client) {
 		key.client = client;
 		own = use_of(&key);
-		if (!own)
+		if (!own) { /* the map is full */
+			if (all)
+				__sync_fetch_and_add(&all->full, 1);
 			return LIMITED_REFUSED;
+		}
 	}
-	if (!all || !limit_allows(limit, all, own) || !limit_enter(limit, all, own))
+	if (!all || !limit_allows(limit, most, all, own) || !limit_enter(limit, most, all, own))
 		return LIMITED_REFUSED;
 	return LIMITED_TAKEN;
 }
 
-/* What was counted may have been forgotten since, with its limit; others may give theirs back just now. */
-static __always_inline void use_down(const struct use_key *key)
+/* What was counted may have been forgotten since, with its limit; others may give theirs back just now.
+ * False: it was, and counts no more.
+ */
+static __always_inline bool use_down(const struct use_key *key)
 {
 	struct use *use = bpf_map_lookup_elem(&uses, key);
 
-	if (use && !__sync_fetch_and_add(&use->open, -1))
-		__sync_fetch_and_add(&use->open, 1);
+	if (!use)
+		return false;
+	if (__sync_fetch_and_add(&use->open, -1))
+		return true;
+	__sync_fetch_and_add(&use->open, 1);
+	return false;
 }
 
+/* Of a client that is gone the agent has given all back that it had. */
 static __noinline void limit_give(__u64 number, __u64 client)
 {
-	struct use_key key = { .limit = number };
+	struct use_key key = { .limit = number, .client = client };
 
-	use_down(&key);
-	if (!client)
+	if (client && !use_down(&key))
 		return;
-	key.client = client;
+	key.client = 0;
 	use_down(&key);
 }

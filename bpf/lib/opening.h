@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
+#include "guest.h"
 #include "identity.h"
 #include "packet.h"
 #include "publication.h"
@@ -162,15 +163,17 @@ static __noinline int opening_service(struct __sk_buff *skb, const struct packet
 				      const struct flow_key *key, struct flow *flow)
 {
 	__u32 payer;
+	int verdict;
 
 	if (!pkt || !key || !flow)
 		return NOT_PUBLISHED;
 	opening_begin(skb, pkt, key, flow, flow->epoch);
 	flow->flags |= FLOW_SERVICE;
 	payer = opening_lead(skb, pkt, key, flow);
-	if (!payer)
-		return -DROP_REFUSED;
-	return budget_spend(payer) && flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
+	verdict = payer ? guest_admit(pkt, key, payer) : -DROP_REFUSED;
+	if (verdict)
+		return verdict;
+	return flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
 /* A port of an endpoint goes first. */
@@ -179,6 +182,7 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 {
 	int verdict = opening_endpoint(skb, pkt, key, flow);
 	const struct service *service;
+	int slot;
 
 	if (verdict != NOT_PUBLISHED)
 		return verdict;
@@ -186,6 +190,11 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 	service = frontend_find(&key->dst, key->dst_port, key->protocol);
 	if (!service || !opening_may_ask(pkt, key))
 		return NOT_PUBLISHED;
-	verdict = choose(service, key, flow);
-	return verdict ? verdict : opening_service(skb, pkt, key, flow);
+	slot = choose(service, key, flow);
+	if (slot < 0)
+		return slot;
+	verdict = opening_service(skb, pkt, key, flow);
+	if (!verdict)
+		choose_keep(service, key, flow, slot);
+	return verdict;
 }

@@ -30,7 +30,7 @@ from seaway.errors import Conflict, Exhausted, Invalid, NotFound
 from seaway.facts import Facts
 from seaway.model import forms, service_forms
 from seaway.model.addresses import ForeignPrefix, Prefix
-from seaway.model.bandwidth import check_bandwidth
+from seaway.model.bandwidth import check_ways
 from seaway.model.facts import Cluster, Endpoint, Host, HostAddresses, Network, Peer, Publication
 from seaway.model.limits import check_limits
 from seaway.model.publications import HeldPort, checked, in_ranges
@@ -136,8 +136,7 @@ def endpoint_form(request: NewEndpoint) -> None:
 def flow_control(of: NewEndpoint | Endpoint, mtu: int = 0) -> None:
     """Limits of connections and of bandwidth. `mtu`: of the endpoint; 0: not known yet."""
     check_limits(of.limit_connections, of.limit_rate)
-    check_bandwidth("ingress", of.ingress_rate, of.ingress_burst, mtu)
-    check_bandwidth("egress", of.egress_rate, of.egress_burst, mtu)
+    check_ways(of, mtu)
 
 
 def publications_form(ports: Iterable[Publication]) -> tuple[Publication, ...]:

@@ -51,6 +51,7 @@ class Index:
 
 
 Name = tuple[Any, ...]  # what a derivation looked at
+Target = tuple[str, Hashable]  # a derivation's name and one of its keys
 
 
 @dataclass(eq=False)
@@ -59,6 +60,13 @@ class View:
 
     facts: Facts
     looked: set[Name] = field(default_factory=set)
+    asked: set[Target] = field(default_factory=set)
+
+    def ask(self, derivation: str, key: Hashable) -> None:
+        """Bring a key of another derivation into being, as a fact does that is its source: for
+        kinds that many facts might ask for, and few do. None of the others has a key that waits.
+        """
+        self.asked.add((derivation, key))
 
     def get(self, kind: type[F], key: Hashable) -> F | None:
         self.looked.add((kind, key))
@@ -89,9 +97,6 @@ class View:
         return self.facts.all(kind)
 
 
-Target = tuple[str, Hashable]  # a derivation's name and one of its keys
-
-
 class Facts:
     """The values by kind and key, their indexes, and the keys that are stale."""
 
@@ -106,7 +111,8 @@ class Facts:
         for index in indexes:
             self._indexes[index.kind].append(index)
         self._found = Found()
-        self._asked: Counter[Target] = Counter()  # by how many source facts
+        self._asked: Counter[Target] = Counter()  # by how many source facts and other keys
+        self._asking: dict[Target, set[Target]] = {}  # what the keys of those ask for
         self._looked: dict[Target, tuple[Name, ...]] = {}
         self._readers = Readers()
         self._stale: set[Target] = set()
@@ -191,13 +197,12 @@ class Facts:
 
     def derive(self, most: int | None = None) -> Mapping[str, dict[Hashable, object | None]]:
         """By derivation: what every stale key, or so many of them, should hold; None: nothing."""
-        if most is None or most >= len(self._stale):
-            stale, self._stale = self._stale, set()
-        else:
-            stale = {self._stale.pop() for _ in range(most)}
         desired: dict[str, dict[Hashable, object | None]] = defaultdict(dict)
-        for target in stale:
+        left = most
+        while self._stale and left != 0:  # one may ask for another
+            target = self._stale.pop()
             desired[target[0]][target[1]] = self._derive(target)
+            left = None if left is None else left - 1
         return desired
 
     def _derive(self, target: Target) -> object | None:
@@ -205,12 +210,21 @@ class Facts:
             self._readers.discard(name, target)
         view = View(self)
         desired = self._derivations[target[0]].desired(target[1], view)
-        if desired is None and target not in self._asked:
+        kept = desired is not None or target in self._asked
+        self._asks(target, view.asked if kept else set())
+        if not kept:
             return None  # until somebody asks for it anew
         self._looked[target] = tuple(view.looked)
         for name in view.looked:
             self._readers.add(name, target)
         return desired
+
+    def _asks(self, target: Target, asked: set[Target]) -> None:
+        before = self._asking.pop(target, set())
+        self._ask([t for t in before if t not in asked], -1)
+        self._ask([t for t in asked if t not in before], 1)
+        if asked:
+            self._asking[target] = asked
 
 
 def _parts(index: Index, fact: Fact | None) -> Mapping[Hashable, Any]:

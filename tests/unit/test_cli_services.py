@@ -276,6 +276,49 @@ def test_limits_are_given_shown_and_taken_back(seaway: Seaway) -> None:
     assert "limits     7 connections, 5 new ones/s" in shown
 
 
+def test_the_bandwidth_of_a_service_is_that_of_each_backend_and_shown_there(seaway: Seaway) -> None:
+    rates = ("--ingress-rate", "50mbit", "--egress-rate", "8mbit", "--egress-burst", "1mbit")
+    seaway("service", "create", "web", "--selector", "app=web", "--port", "80", *rates)
+    shown = seaway("service", "inspect", "web")
+    assert "bandwidth        in 50mbit/s, out 8mbit/s (burst 1mbit), each backend" in shown
+    (listed,) = yaml.safe_load(seaway("service", "ls", "-o", "yaml"))
+    assert [50_000_000, 1_000_000] == [
+        listed["service"][name] for name in ("ingress_rate", "egress_burst")
+    ]
+
+    shown = seaway("attach", "blue", "--label", "app=web", "--ingress-rate", "20mbit")
+    by = "service default/web"
+    assert f"bandwidth  in 20mbit/s, out 8mbit/s (burst 1mbit, {by})\n" in shown
+    assert "bandwidth  not limited\n" in seaway("attach", "green")
+    seaway("service", "update", "web", "--ingress-rate", "10mbit", "--egress-rate", "0")
+    assert f"bandwidth  in 10mbit/s ({by})\n" in seaway("endpoint", "inspect", "blue")
+    assert "in 10mbit/s, each backend\n" in seaway("service", "inspect", "web")
+    seaway("service", "update", "web", "--ingress-rate", "0")
+    assert "bandwidth        not limited\n" in seaway("service", "inspect", "web")
+    assert "bandwidth  in 20mbit/s\n" in seaway("endpoint", "inspect", "blue")
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--ingress-rate=7kbit", "expected 8kbit to 32gbit"),
+        ("--egress-rate=33gbit", "expected 8kbit to 32gbit"),
+        ("--egress-rate=fast", "expected e.g. 800kbit, 50mbit, 1.5gbit"),
+        ("--egress-burst=1mbit", "give a rate: --egress-rate 50mbit"),
+    ],
+)
+def test_bandwidth_that_no_service_can_have_is_refused_in_one_line(
+    host: Served, seaway: Seaway, option: str, told: str
+) -> None:
+    seaway("service", "create", "old", "--port", "80", "--selector", "app=old")
+    before: Any = host.state()
+    for words in ("create new --port 80", "update old"):
+        refused = seaway("service", *words.split(), option, status=2)
+        assert told in refused
+        assert 1 == len(refused.splitlines())
+    assert before == host.state()
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [

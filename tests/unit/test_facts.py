@@ -253,8 +253,8 @@ def test_of_facts_that_are_forgotten_nothing_is_kept(
             facts.derive()
     facts.derive()
 
-    kept = (facts._looked, facts._readers, facts._asked, facts._found)
-    assert [0] * 4 == [len(each) for each in kept]
+    kept = (facts._looked, facts._readers, facts._asked, facts._asking, facts._found)
+    assert [0] * 5 == [len(each) for each in kept]
 
 
 def test_a_host_that_learns_its_routes_from_routers_goes_on_learning() -> None:

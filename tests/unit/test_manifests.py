@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from seaway.errors import Invalid, Undecodable, Unsupported
+from seaway.model.bandwidth import LEAST, MOST
 from seaway.model.manifests import read
 from seaway.model.node_ports import ANY_PORT
 from seaway.model.rendering import render, render_all
@@ -390,6 +391,29 @@ NAMED = "metadata: {name: s, labels: {kubernetes.io/service-name: web}}"
         ),
         (service(PORT, "name: w, annotations: {seaway.dev/check: tcp}"), Invalid, "no selector"),
         (service(PORT, "name: w, annotations: {seaway.dev/drain: inf}"), Invalid, "out of range"),
+        (
+            service(PORT, "name: w, annotations: {seaway.dev/ingress-rate: fast}"),
+            Invalid,
+            "'fast' is no number of bits",
+        ),
+        (
+            service(PORT, "name: w, annotations: {seaway.dev/egress-rate: 7kbit}"),
+            Invalid,
+            "expected 8kbit to 32gbit",
+        ),
+        (
+            service(PORT, "name: w, annotations: {seaway.dev/egress-burst: 1mbit}"),
+            Invalid,
+            "a burst of egress is given without a rate",
+        ),
+        (
+            service(
+                "type: ExternalName, externalName: a.b",
+                "name: w, annotations: {seaway.dev/egress-rate: 1mbit}",
+            ),
+            Invalid,
+            "it has no backends",
+        ),
         (f"{{{SLICE}, metadata: {{name: s}}}}", Invalid, "label 'kubernetes.io/service-name' is m"),
         (f"{{{SLICE.replace('IPv4', 'IPv5')}, {NAMED}}}", Invalid, "'addressType: IPv5' is none"),
         (f"{{{SLICE}, {NAMED}, endpoints: [{{addresses: [127.0.0.1]}}]}}", Invalid, "a loopback"),
@@ -533,6 +557,23 @@ def checked(service: Service, check: Check) -> Service:
     return replace(service, check=check) if service.selector else service
 
 
+def limited(service: Service, ways: tuple[tuple[int, int], tuple[int, int]]) -> Service:
+    if service.external_name:
+        return service
+    (into, into_burst), (out, out_burst) = ways
+    return replace(
+        service,
+        ingress_rate=into,
+        ingress_burst=into_burst,
+        egress_rate=out,
+        egress_burst=out_burst,
+    )
+
+
+ways = st.one_of(
+    st.just((0, 0)),
+    st.tuples(st.integers(LEAST, MOST), st.one_of(st.just(0), st.integers(20_000, 2_000_000))),
+)
 checks = st.builds(
     Check,
     by=st.just("http"),
@@ -563,7 +604,11 @@ def exposed(service: Service, numbers: list[int], *, local: bool, maglev: bool) 
 @given(
     st.builds(
         exposed,
-        st.builds(checked, services, st.one_of(st.just(Check()), checks)),
+        st.builds(
+            limited,
+            st.builds(checked, services, st.one_of(st.just(Check()), checks)),
+            st.tuples(ways, ways),
+        ),
         st.lists(st.integers(1, 39999), max_size=3, unique=True),
         local=st.booleans(),
         maglev=st.booleans(),

@@ -13,13 +13,14 @@ from msgspec.structs import replace
 
 from seaway.bpf import abi
 from seaway.desired.indexes import INDEXES
-from seaway.desired.network.endpoints import ENDPOINTS
+from seaway.desired.network.endpoints import ENDPOINTS, INTERFACES
+from seaway.desired.network.shapers import SHAPED, SHAPERS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.node_ports import HEALTH_PORTS
 from seaway.desired.transport.services import SERVICES, judged, weights_of
 from seaway.facts import Facts, View
 from seaway.model.addresses import Address, mapped, unmapped
-from seaway.model.facts import Attached, Endpoint, Host, Network, Path, Peer, Value
+from seaway.model.facts import Attached, Endpoint, Host, Network, Path, Peer, Shaped, Value
 from seaway.model.services import (
     Check,
     Distant,
@@ -30,6 +31,7 @@ from seaway.model.services import (
     SliceEndpoint,
     SlicePort,
 )
+from seaway.names import link_name
 from seaway.records import distant, fact_key
 
 VIP, VIP6 = ip_address("10.223.0.7"), ip_address("fd00::7")
@@ -263,7 +265,9 @@ endpoints = st.builds(
     ready=st.booleans(),
     terminating=st.booleans(),
     port_names=st.dictionaries(st.just("http"), small, max_size=1),
+    ingress_rate=st.sampled_from((0, 0, 1_000_000)),
 )
+rates = st.sampled_from((0, 0, 800_000, 2_000_000))
 services = st.builds(
     lambda number, **given_: replace(
         service(**given_), name=f"s{number}", addresses=(VIP + number, VIP6 + number)
@@ -282,6 +286,9 @@ services = st.builds(
     distribution=st.sampled_from(("", "PreferSameZone", "PreferSameNode")),
     publish_not_ready=st.booleans(),
     check=st.sampled_from((Check(), Check(by="tcp"), Check(by="tcp", port="http"))),
+    ingress_rate=rates,
+    egress_rate=rates,
+    egress_burst=st.sampled_from((0, 20_000)),
 )
 healths = st.builds(
     lambda number, host, network, services: Health(
@@ -320,6 +327,11 @@ peers = st.builds(
     st.booleans(),
 )
 paths = st.builds(lambda number, via: Path(host=f"p{number}", via=f"p{via}"), small, small)
+shaped = st.builds(
+    lambda number, into: Shaped(link=link_name(f"{number:016x}"), into=into, out=into + 10),
+    small,
+    st.integers(20, 22),
+)
 here = st.builds(
     lambda zone, draining: Host(name="h", addresses=(), zone=zone, draining=draining),
     st.sampled_from(("", "a")),
@@ -331,6 +343,8 @@ def kind_and_key(fact: Any) -> tuple[type, Hashable]:
     match fact:
         case Path(host=name) | Peer(name=name) | Host(name=name):
             return type(fact), name
+        case Shaped(link=link):
+            return Shaped, link
     return type(fact), fact_key(fact)
 
 
@@ -338,15 +352,15 @@ def as_known(fact: Any) -> Any:
     return distant(fact) if isinstance(fact, Endpoint) and fact.host != "h" else fact
 
 
-changes = st.one_of(endpoints, endpoints, services, healths, slices, peers, paths, here).map(
-    as_known
-)
+changes = st.one_of(
+    *(endpoints, endpoints, services, services, slices, healths, shaped, peers, paths, here)
+).map(as_known)
 events = st.lists(st.tuples(changes, st.sampled_from((True, True, False))), max_size=40)
 
 
 def attached() -> Facts:
     """With the links of all endpoints that there may be."""
-    made = Facts((SERVICES, CHECKS, HEALTH_PORTS, ENDPOINTS), INDEXES)
+    made = Facts((SERVICES, CHECKS, HEALTH_PORTS, ENDPOINTS, INTERFACES, SHAPERS, SHAPED), INDEXES)
     for name in ("n", "m"):
         made.change(Network, name, Network(name=name, number=1, subnets=()))
     for number in range(1, 4):
@@ -382,3 +396,11 @@ def test_deriving_what_changed_equals_deriving_all_from_nothing(
         fresh.change(kind, name, fact)
     merge(expected, fresh)
     assert expected == held
+
+    for kind, name in data.draw(st.permutations(list(last))):
+        found.change(kind, name, None)
+        if data.draw(st.booleans()):
+            merge(held, found)
+    merge(held, found)
+    assert {} == held
+    assert {} == found._asking

@@ -27,12 +27,14 @@ MAPS: Final = (
     "link_numbers",
     "publications",
     "origins",
+    "behind",
     "services",
     "backends",
     "maglev",
     "clients",
     "limits",
     "uses",
+    "guests",
     "flows",
     "inner_flows",
     "epochs",
@@ -68,6 +70,7 @@ NEXT_HOP_OVERLAY: Final = 1
 NEXT_HOP_DIRECT: Final = 2
 BUDGET_OUTSIDE: Final = 0x80000000
 PUBLICATION_SOLE: Final = 1
+USE_GIVEN: Final = 0xFFFFFFFFFFFFFFFF
 SERVICE_RANDOM: Final = 0
 SERVICE_ROUND_ROBIN: Final = 1
 SERVICE_LEAST: Final = 2
@@ -293,7 +296,7 @@ class Client(Record):
 
 @dataclass(frozen=True, slots=True)
 class Limit(Record):
-    """bpf/lib/limit.h: of connections. 0: as many as one likes."""
+    """bpf/lib/use.h: of connections. 0: as many as one likes."""
 
     c_name, c_format = "limit", "=II"
     connections: int  # at once
@@ -302,7 +305,7 @@ class Limit(Record):
 
 @dataclass(frozen=True, slots=True)
 class UseKey(Record):
-    """bpf/lib/limit.h"""
+    """bpf/lib/use.h"""
 
     c_name, c_format = "use_key", "=QQ"
     limit: int
@@ -311,7 +314,7 @@ class UseKey(Record):
 
 @dataclass(frozen=True, slots=True)
 class Use(Record):
-    """bpf/lib/limit.h; the programs write it."""
+    """bpf/lib/use.h; the programs write it."""
 
     c_name, c_format = "use", "=QQQQII"
     open: int = 0

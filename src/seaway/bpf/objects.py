@@ -47,7 +47,7 @@ STATE: Final = frozenset(
     (
         *("flows", "inner_flows", "epochs", "budgets", "fragments", "dead"),
         *("sockets", "datagrams", "serving", "turns", "affinities", "associations"),
-        *("leaving", "led", "uses"),
+        *("leaving", "led", "uses", "guests"),
     )
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"

@@ -41,10 +41,7 @@ def _limits(report: EndpointReport) -> str:
 def _bandwidth(report: EndpointReport) -> str:
     from seaway.model.bandwidth import told  # noqa: PLC0415, help must not pay for it
 
-    endpoint = report.endpoint
-    ingress = told("in", endpoint.ingress_rate, endpoint.ingress_burst)
-    egress = told("out", endpoint.egress_rate, endpoint.egress_burst)
-    return ", ".join(filter(None, (ingress, egress))) or "not limited"
+    return told((report.ingress, report.egress))
 
 
 def _use(report: EndpointReport) -> str:

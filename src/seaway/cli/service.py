@@ -45,6 +45,13 @@ def _limits(report: ServiceReport) -> str:
     return written(report.service.limit_connections, report.service.limit_rate)
 
 
+def _bandwidth(report: ServiceReport) -> str:
+    from seaway.model.bandwidth import told, ways_of  # noqa: PLC0415, help must not pay for it
+
+    ways = ways_of(report.service)
+    return told(ways) + (", each backend" if any(way.rate for way in ways) else "")
+
+
 def _use(report: ServiceDetail) -> str:
     if not (report.service.limit_connections or report.service.limit_rate):
         return ""
@@ -85,6 +92,7 @@ LINES: dict[str, Callable[[ServiceDetail], Any]] = {
     "drain": lambda r: f"{r.service.drain:g} s",
     "limits": _limits,
     "from this host": _use,
+    "bandwidth": _bandwidth,
     "backends": lambda r: f"{r.chosen} of {r.known}",
     "warnings": lambda r: r.warnings,
 }
@@ -100,6 +108,7 @@ BACKENDS: dict[str, Callable[[BackendReport], Any]] = {
 }
 _POLL: Final = 0.5  # seconds
 _NEAR = {"nothing": "", "zone": "PreferSameZone", "node": "PreferSameNode"}
+_BANDWIDTH = ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst")
 _ALGORITHMS = ["random", "round-robin", "least-connections", "maglev"]
 
 
@@ -204,6 +213,18 @@ _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, wh
         "0",
     ),
     (
+        ("--ingress-rate",),
+        {"metavar": "BITS", "help": "What each backend gets in a second: 50mbit. 0: all."},
+        "0",
+    ),
+    (("--ingress-burst",), {"metavar": "BITS", "help": "Of that, at once. 0: the usual."}, "0"),
+    (
+        ("--egress-rate",),
+        {"metavar": "BITS", "help": "What each backend sends in a second: 50mbit. 0: all."},
+        "0",
+    ),
+    (("--egress-burst",), {"metavar": "BITS", "help": "Of that, at once. 0: the usual."}, "0"),
+    (
         ("--check",),
         {
             "metavar": "CHECK",
@@ -229,7 +250,8 @@ def knobs(*, new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 def _given(asked: dict[str, Any], had: Callable[[], tuple[ServicePort, ...]]) -> dict[str, Any]:
     """What was said of the knobs, in the words of the model. `had`: its ports as they were."""
-    from seaway.model.checks import parse_check  # noqa: PLC0415, help must not pay for it
+    from seaway.model.bandwidth import parse_bits  # noqa: PLC0415, help must not pay for it
+    from seaway.model.checks import parse_check  # noqa: PLC0415
     from seaway.model.durations import parse_duration  # noqa: PLC0415
     from seaway.model.limits import parse_rate  # noqa: PLC0415
 
@@ -242,13 +264,13 @@ def _given(asked: dict[str, Any], had: Callable[[], tuple[ServicePort, ...]]) ->
         given["distribution"] = _NEAR[given.pop("prefer")]
     if "affinity" in given:
         given["affinity"] = int(parse_duration(given["affinity"]))
-    if "drain" in given:
-        given["drain"] = parse_duration(given["drain"])
-    if "limit_rate" in given:
-        given["limit_rate"] = parse_rate(given["limit_rate"])
-    if "check" in given:
-        given["check"] = parse_check(given["check"])
-    return given
+    read: dict[str, Callable[[str], Any]] = {
+        "drain": parse_duration,
+        "limit_rate": parse_rate,
+        "check": parse_check,
+        **dict.fromkeys(_BANDWIDTH, parse_bits),
+    }
+    return given | {name: parse(given[name]) for name, parse in read.items() if name in given}
 
 
 def _given_ports(

@@ -7,6 +7,12 @@ from seaway.desired.network.firewalls import ASKED
 from seaway.desired.network.ports import PUBLISHING
 from seaway.desired.network.shapers import DEVICE, devices_of
 from seaway.desired.transport import services
+from seaway.desired.transport.bandwidth import (
+    LIMITING,
+    LIMITING_SLICED,
+    limiting_of,
+    limiting_sliced_of,
+)
 from seaway.desired.transport.checks import CHECKED, checked_of
 from seaway.desired.transport.clients import COOKIE, cookies_of
 from seaway.desired.transport.limits import LIMIT, numbers_of, numbers_of_endpoint
@@ -66,6 +72,8 @@ INDEXES = (
     Index(Service, ASKED, lambda s: {True: s.health_port} if s.health_port else {}),
     Index(Service, LIMIT, numbers_of),
     Index(Endpoint, LIMIT, numbers_of_endpoint),
+    Index(Service, LIMITING, limiting_of),
+    Index(Service, LIMITING_SLICED, limiting_sliced_of),
     Index(Service, "network", lambda s: (s.network,)),
     Index(Service, "name", lambda s: (s.name,)),
     Index(EndpointSlice, services.OF_SERVICE, services.slice_of),

@@ -11,7 +11,6 @@ from seaway.converge import Key
 from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import leaving
-from seaway.desired.network.shapers import is_limited
 from seaway.desired.transport.naming import told_keys
 from seaway.desired.transport.publications import backends_of, publications_of
 from seaway.errors import Conflict, NotFound, SystemFailed
@@ -218,8 +217,7 @@ class AddressIntents(Desk):
     def keys_of(self, endpoint: Endpoint) -> list[Key]:
         """Every kernel object that an endpoint asks for."""
         link = link_name(endpoint.id)
-        keys: list[Key] = [("links", link)]
-        keys += [("shapers", link)] if is_limited(endpoint) else []
+        keys: list[Key] = [("links", link), ("shapers", link)]
         keys += [("attachments", (link, hook)) for hook in HOOKS]
         keys += [("endpoints", i.ip) for i in endpoint.addresses]
         keys += [("publications", key) for key in publications_of(endpoint)]

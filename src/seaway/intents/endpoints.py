@@ -14,9 +14,11 @@ from seaway import admission
 from seaway.desired.network.endpoints import inside_of, narrowed
 from seaway.desired.network.host import IDENTITY_FIRST
 from seaway.desired.network.networks import TABLE
+from seaway.desired.transport.bandwidth import bandwidth_of
 from seaway.desired.transport.limits import client_number
 from seaway.desired.transport.naming import told_keys
 from seaway.errors import Conflict, ContainerGone, Invalid, SeawayError, SystemFailed
+from seaway.facts import View
 from seaway.intents.checks import CheckIntents
 from seaway.intents.loans import LoanNeeded
 from seaway.intents.publications import PublicationIntents
@@ -54,6 +56,7 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
     def _report(self, endpoint: Endpoint, counted: dict[tuple[int, str], int]) -> EndpointReport:
         attached = self.facts.get(Attached, endpoint.id)
         ifindex = attached.ifindex if attached else 0
+        into, out = bandwidth_of(endpoint, View(self.facts))
         return EndpointReport(
             endpoint=endpoint,
             link=link_name(endpoint.id),
@@ -64,6 +67,8 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
                 if device == ifindex
             ),
             use=self.surroundings.use(client_number(endpoint.netns_cookie)),
+            ingress=into,
+            egress=out,
         )
 
     def named(self, network: str, name: str) -> bool:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from seaway import admission, node_ports, vips
 from seaway.converge import Key
 from seaway.desired.network.networks import TABLE
+from seaway.desired.transport.bandwidth import is_limited
 from seaway.desired.transport.limits import numbers_of
 from seaway.desired.transport.naming import told_of
 from seaway.desired.transport.node_ports import health_keys_of, is_left_out, is_published
@@ -21,13 +22,14 @@ from seaway.facts import Facts, View
 from seaway.intents.desk import Desk
 from seaway.model import service_forms
 from seaway.model.addresses import Address
+from seaway.model.bandwidth import check_ways
 from seaway.model.facts import Endpoint, Network, Value
-from seaway.model.node_ports import places_of as node_ports_of
-from seaway.model.node_ports import records_of
+from seaway.model.node_ports import node_ports_of, records_of
 from seaway.model.publications import HeldPort
 from seaway.model.reports import Applied, ServiceReport
 from seaway.model.requests import NewService, Objects, Refs
 from seaway.model.services import EndpointSlice, Service, Vip
+from seaway.names import link_name
 
 _MOST = 40  # records of one commit: etcd takes 128 operations, and each rests on its network too
 _TOLD = 8  # of a long list
@@ -51,11 +53,6 @@ class Done:
                 found = facts.get(Service, f"{record.network}/{record.service}")
             if found:
                 self.services[f"{found.network}/{found.name}"] = found
-
-    @property
-    def keys(self) -> list[Key]:
-        """What is written because of it, here."""
-        return [key for service in self.services.values() for key in keys_of(service)]
 
 
 def keys_of(service: Service) -> list[Key]:
@@ -105,6 +102,19 @@ class ObjectIntents(Desk):
         if not found:
             raise NotFound(f"there is no service '{ref}'", "see: seaway service ls")
         return found[0]
+
+    def _check_bandwidth(self, service: Service) -> None:
+        """Seen against the packets of its network."""
+        network = self.facts.get(Network, service.network)
+        check_ways(service, network.mtu if network else 0)
+
+    def _written_for(self, services: Iterable[Service]) -> list[Key]:
+        """What is written, here, because these are otherwise: with the shapers of backends."""
+        changed = list(services)
+        networks = {service.network for service in changed if is_limited(service)}
+        backends = (e for name in networks for e in self.facts.where(Endpoint, "network", name))
+        keys: list[Key] = [("shapers", link_name(endpoint.id)) for endpoint in backends]
+        return keys + [key for service in changed for key in keys_of(service)]
 
     def _service_report(self, service: Service) -> ServiceReport:
         found = judged(service, View(self.facts), first=True)
@@ -160,7 +170,7 @@ class ObjectIntents(Desk):
     async def _apply_objects(self, objects: Objects, *, fresh: bool = False) -> list[Applied]:
         done, held = Done(), await self._held_of(*objects.services)
         await self.decide(partial(self._record_objects, objects, done, held, fresh=fresh))
-        await self.convergence.settle(done.keys)
+        await self.convergence.settle(self._written_for(done.services.values()))
         return [self._warned(outcome) for outcome in done.applied.values()]
 
     async def _held_of(self, *services: NewService) -> list[HeldPort]:
@@ -188,6 +198,7 @@ class ObjectIntents(Desk):
         addresses = vips.allot(self.facts, network, new, had, taken.addresses)
         taken.addresses.update(addresses)
         service = node_ports.allot(self.facts, _service_of(new, addresses), old, taken.ports)
+        self._check_bandwidth(service)
         if service == old:
             return _Step(_outcome(new, "unchanged"))
         put, delete = changed_records(old, service)
@@ -222,7 +233,7 @@ class ObjectIntents(Desk):
         """All must be there."""
         done = Done()
         await self.decide(lambda: self._remove_objects(refs, done))
-        await self.convergence.settle(done.keys)
+        await self.convergence.settle(self._written_for(done.services.values()))
         return list(done.applied.values())
 
     async def _remove_objects(self, refs: Refs, done: Done) -> None:

@@ -19,6 +19,7 @@ from seaway.facts import View
 from seaway.intents.objects import ObjectIntents, changed_records, keys_of, there_already
 from seaway.model import service_forms
 from seaway.model.addresses import unmapped
+from seaway.model.bandwidth import changed
 from seaway.model.facts import Endpoint, Peer
 from seaway.model.publications import PROTOCOLS, HeldPort
 from seaway.model.reports import (
@@ -36,6 +37,7 @@ from seaway.model.requests import (
     request_of,
 )
 from seaway.model.services import Distant, EndpointSlice, Service
+from seaway.names import link_name
 
 _TOLD = 5  # of a long list
 
@@ -76,7 +78,7 @@ class ServiceIntents(ObjectIntents):
             raise Invalid("nothing to change was given", "expected e.g. selector or ports")
         held = await self._held_of(request_of(replace(self._service(ref), **given)))
         old, service = await self.decide(partial(self._update_service, ref, given, held))
-        await self.convergence.settle([*keys_of(old), *keys_of(service)])
+        await self.convergence.settle(self._written_for([old, service]))
         return self._service_report(service)
 
     async def _update_service(
@@ -84,8 +86,9 @@ class ServiceIntents(ObjectIntents):
     ) -> tuple[Service, Service]:
         """As it was, and as it is."""
         old = self._service(ref)
-        service: Service = replace(old, **given)
+        service: Service = replace(old, **changed(given))
         service_forms.check_service(request_of(service))
+        self._check_bandwidth(service)
         service = node_ports.allot(self.facts, service, old, node_ports.Taken(held))
         await self.records.commit(*changed_records(old, service))
         return old, service
@@ -100,10 +103,7 @@ class ServiceIntents(ObjectIntents):
         return endpoint
 
     async def _update_endpoint(self, ref: str, given: dict[str, object]) -> Endpoint:
-        for way in ("ingress", "egress"):
-            if given.get(f"{way}_rate") == 0:
-                given = {f"{way}_burst": 0} | given  # of no rate there is none
-        endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **given)
+        endpoint: Endpoint = replace(admission.find_endpoint(self.facts, ref), **changed(given))
         service_forms.check_weight(endpoint.weight)
         service_forms.check_port_names(endpoint.port_names)
         admission.flow_control(endpoint, endpoint.mtu)
@@ -112,12 +112,13 @@ class ServiceIntents(ObjectIntents):
 
     def _keys_about(self, endpoint: Endpoint) -> list[Key]:
         """What of this host's kernel may be otherwise by it: that of services that select it."""
-        return [
+        keys = [
             key
             for service in self.facts.where(Service, "network", endpoint.network)
             if service.selector and service.selector.items() <= endpoint.labels.items()
             for key in keys_of(service)
         ]
+        return [*keys, ("shapers", link_name(endpoint.id))]
 
     # Drain
 
@@ -188,7 +189,7 @@ class ServiceIntents(ObjectIntents):
     async def remove_service(self, ref: str) -> None:
         """Its addresses are free then; what its slices name stays."""
         service = await self.decide(lambda: self._remove_service(ref))
-        await self.convergence.settle(keys_of(service))
+        await self.convergence.settle(self._written_for([service]))
 
     async def _remove_service(self, ref: str) -> Service:
         service = self._service(ref)

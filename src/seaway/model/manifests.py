@@ -1,9 +1,9 @@
 """Kubernetes-shaped manifests: Service v1 and EndpointSlice discovery.k8s.io/v1, as they are read.
 
 `metadata.namespace` is our network. What Kubernetes has no word for is an annotation of ours,
-`seaway.dev/<knob>`: algorithm, drain, check and limits of a service, and which of its ports are
-published; weight of a slice's endpoints (one for all, or one for each: `1,2,5`). Other labels and
-annotations are allowed, and not kept.
+`seaway.dev/<knob>`: algorithm, drain, check, limits and bandwidth of a service, and which of its
+ports are published; weight of a slice's endpoints (one for all, or one for each: `1,2,5`). Other
+labels and annotations are allowed, and not kept.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from seaway.errors import Invalid, SeawayError, Undecodable, Unsupported
 from seaway.model import forms, service_forms
 from seaway.model.addresses import Address, parse_address
+from seaway.model.bandwidth import parse_bits
 from seaway.model.checks import NONE, parse_check
 from seaway.model.documents import documents, short
 from seaway.model.durations import parse_duration
@@ -63,6 +64,14 @@ _DISTRIBUTIONS: Final[Mapping[str, Distribution]] = {
     "PreferClose": "PreferSameZone",  # an alias that Kubernetes gives up
     "PreferSameZone": "PreferSameZone",
     "PreferSameNode": "PreferSameNode",
+}
+_FLOW_CONTROL: Final[Mapping[str, Callable[[str], int]]] = {
+    "limit-connections": parse_connections,
+    "limit-rate": parse_rate,
+    "ingress-rate": parse_bits,
+    "ingress-burst": parse_bits,
+    "egress-rate": parse_bits,
+    "egress-burst": parse_bits,
 }
 _DIGITS: Final = 6
 DRAIN: Final = NewService(name="").drain
@@ -133,8 +142,8 @@ def _service(given: ServiceShape) -> NewService:
     forms.check_network(meta.namespace)
     check_type(spec)
     _check_foreign(meta)
-    limited = {"limit-connections", "limit-rate"}
-    knobs = _knobs(meta, {"algorithm", "check", "drain", PUBLISH} | limited)
+    knobs = _knobs(meta, {"algorithm", "check", "drain", PUBLISH, *_FLOW_CONTROL})
+    limited = {name: parse(knobs.get(name, "0")) for name, parse in _FLOW_CONTROL.items()}
     addresses, headless = _addresses(spec)
     exposed = outside(spec, tuple(_port(port) for port in spec.ports), knobs)
     made = NewService(
@@ -156,8 +165,12 @@ def _service(given: ServiceShape) -> NewService:
         drain=_seconds(knobs["drain"]) if "drain" in knobs else DRAIN,
         check=parse_check(knobs.get("check", NONE)),
         health_port=exposed.health_port,
-        limit_connections=parse_connections(knobs.get("limit-connections", "0")),
-        limit_rate=parse_rate(knobs.get("limit-rate", "0")),
+        limit_connections=limited["limit-connections"],
+        limit_rate=limited["limit-rate"],
+        ingress_rate=limited["ingress-rate"],
+        ingress_burst=limited["ingress-burst"],
+        egress_rate=limited["egress-rate"],
+        egress_burst=limited["egress-burst"],
     )
     service_forms.check_service(made)
     return made

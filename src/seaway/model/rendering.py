@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from seaway.model import manifest_ports
+from seaway.model.bandwidth import spelled
 from seaway.model.checks import NONE, written
 from seaway.model.manifest_shapes import KNOBS
 from seaway.model.manifests import DRAIN, SERVICE_NAME
@@ -33,6 +34,10 @@ def _service_manifest(service: Service) -> dict[str, Any]:
         f"{KNOBS}drain": "" if service.drain == DRAIN else repr(service.drain),
         f"{KNOBS}limit-connections": _unless(str(service.limit_connections), "0"),
         f"{KNOBS}limit-rate": _unless(str(service.limit_rate), "0"),
+        f"{KNOBS}ingress-rate": _bits(service.ingress_rate),
+        f"{KNOBS}ingress-burst": _bits(service.ingress_burst),
+        f"{KNOBS}egress-rate": _bits(service.egress_rate),
+        f"{KNOBS}egress-burst": _bits(service.egress_burst),
     }
     spec = {
         **exposed,
@@ -134,6 +139,10 @@ def _rendered_metadata(
         "annotations": _full(annotations),
     }
     return _full(rendered)
+
+
+def _bits(number: int) -> str:
+    return spelled(number) if number else ""
 
 
 def _unless(value: str, usual: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seaway.model.addresses import Address, Prefix
+from seaway.model.bandwidth import Bandwidth
 from seaway.model.facts import Endpoint, Host, Network, Value
 from seaway.model.services import Service
 
@@ -138,6 +139,9 @@ class EndpointReport(Value):
     ifindex: int  # 0: the link is not there (yet)
     drops: tuple[Drops, ...]
     use: Use = Use()  # of its container's limit of connections
+    # Its bandwidth as it holds: the lowest of its own and of the services that it stands behind.
+    ingress: Bandwidth = Bandwidth()
+    egress: Bandwidth = Bandwidth()
 
 
 class NetworkMade(Network):

@@ -163,6 +163,10 @@ class NewService(Value):
     health_port: int = 0
     limit_connections: int = 0
     limit_rate: int = 0
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
 
 
 def request_of(service: Service) -> NewService:
@@ -188,6 +192,10 @@ class ServiceChange(Value):
     health_port: int | None = None
     limit_connections: int | None = None  # 0: it has none any more
     limit_rate: int | None = None
+    ingress_rate: int | None = None
+    ingress_burst: int | None = None
+    egress_rate: int | None = None
+    egress_burst: int | None = None
 
 
 class Objects(Value):

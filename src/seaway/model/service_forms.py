@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from seaway.errors import Invalid, Unsupported
-from seaway.model import checks, forms, limits, node_ports
+from seaway.model import bandwidth, checks, forms, limits, node_ports
 from seaway.model.addresses import Address
 from seaway.model.publications import PORT_MOST, PROTOCOLS
 from seaway.model.requests import NewService
@@ -80,6 +80,7 @@ def check_service(new: NewService) -> None:
     check_affinity(new.affinity)
     check_drain(new.drain)
     limits.check_limits(new.limit_connections, new.limit_rate)
+    bandwidth.check_ways(new)
     _check_addresses(new)
     _check_check(new)
     node_ports.check(new)
@@ -115,11 +116,12 @@ def _check_check(new: NewService) -> None:
 def _check_external(new: NewService) -> None:
     if not _SUBDOMAIN.fullmatch(new.external_name.removesuffix(".").lower()):
         raise Invalid(f"{_told(new.external_name)} is no DNS name", "expected e.g. db.example.org")
-    if new.headless or new.selector or new.addresses or new.families:
+    limited = any(way.rate for way in bandwidth.ways_of(new))
+    if new.headless or new.selector or new.addresses or new.families or limited:
         raise Invalid(
             f"service '{new.name}' is another name of {new.external_name}: it has no backends and "
             "no addresses",
-            "leave out selector, addresses, families and headless",
+            "leave out selector, addresses, families, headless and rates",
         )
 
 

@@ -61,6 +61,10 @@ class Service(Value):
     health_port: int = 0  # of every host, which says whether it has backends of its own; 0: none
     limit_connections: int = 0  # at once, from each host; 0: as many as one likes
     limit_rate: int = 0  # likewise: new ones in a second
+    ingress_rate: int = 0  # of each of its backends, as `Endpoint` has it
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
 
 
 class Health(Value):

@@ -1,12 +1,15 @@
-"""Bandwidth of endpoints: for each that is limited a shaper, and what the programs know of it."""
+"""Bandwidth of endpoints: for each that is limited, by itself or by a service, a shaper, and what
+the programs know of it.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from seaway.bpf import abi
+from seaway.desired.transport.bandwidth import bandwidth_of
 from seaway.facts import Derivation, Source, View
-from seaway.model.bandwidth import FRAME
+from seaway.model.bandwidth import FRAME, least
 from seaway.model.facts import Attached, Endpoint, Shaped
 from seaway.model.kernel import Shaper, Shaping
 from seaway.names import link_name
@@ -21,15 +24,18 @@ _TICK: Final = 64  # nanoseconds: in these the kernel counts a burst
 
 
 def is_limited(endpoint: Endpoint) -> bool:
+    """By itself. For those that services limit, their entries ask (`endpoints`)."""
     return bool(endpoint.ingress_rate or endpoint.egress_rate)
 
 
 def shaping_of(rate: int, burst: int, mtu: int) -> Shaping | None:
-    """Of one way: bits, and bits a second. None: it is not limited."""
-    octets, packet = rate // 8, mtu + FRAME
-    if not octets:
+    """Of one way: bits, and bits a second. None: it is not limited. Of the many endpoints of a
+    service one may have larger packets than its network: one of those always passes.
+    """
+    if not rate:
         return None
-    size = burst // 8 or max(octets // _BURSTS, _PACKETS * packet)
+    octets, packet = max(rate, least(mtu)) // 8, mtu + FRAME
+    size = max(burst // 8, packet) if burst else max(octets // _BURSTS, _PACKETS * packet)
     return Shaping(
         rate=octets,
         burst=-(-size * 10**9 // (octets * _TICK)),
@@ -39,13 +45,9 @@ def shaping_of(rate: int, burst: int, mtu: int) -> Shaping | None:
 
 def _shaper(link: str, view: View) -> Shaper | None:
     for endpoint in view.where(Endpoint, "link", link):
-        if is_limited(endpoint):
-            return Shaper(
-                name=link,
-                mtu=endpoint.mtu,
-                into=shaping_of(endpoint.ingress_rate, endpoint.ingress_burst, endpoint.mtu),
-                out=shaping_of(endpoint.egress_rate, endpoint.egress_burst, endpoint.mtu),
-            )
+        ways = bandwidth_of(endpoint, view)
+        into, out = (shaping_of(way.rate, way.burst, endpoint.mtu) for way in ways)
+        return Shaper(link, endpoint.mtu, into, out) if into or out else None
     return None
 
 
@@ -57,7 +59,14 @@ SHAPERS = Derivation("shapers", (Source(Endpoint, _links_of),), _shaper)
 
 
 def devices_of(shaped: Shaped) -> tuple[int, ...]:
-    return shaped.into, shaped.out
+    return (shaped.into, shaped.out) if shaped.into else ()
+
+
+def is_tried(endpoint: Endpoint, view: View) -> bool:
+    """Whether its shaper was made, even if it is gone: from then on nothing goes past it. Who is
+    limited while he runs is not cut until it is there.
+    """
+    return view.get(Shaped, link_name(endpoint.id)) is not None
 
 
 def _by_device(ifindex: int, view: View) -> abi.Shaper | None:
@@ -71,11 +80,11 @@ def _by_device(ifindex: int, view: View) -> abi.Shaper | None:
 
 def _shaper_of(link: str, view: View) -> abi.Shaper | None:
     shaped = view.get(Shaped, link)
-    if not shaped:
+    if not (shaped and shaped.into):
         return None
     for endpoint in view.where(Endpoint, "link", link):
         attached = view.get(Attached, endpoint.id)
-        if attached and is_limited(endpoint):
+        if attached and any(way.rate for way in bandwidth_of(endpoint, view)):
             return abi.Shaper(attached.ifindex, shaped.into, shaped.out)
     return None
 
