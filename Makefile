@@ -33,7 +33,7 @@ build: packages $(VENV) $(BPF) $(CNI)
 
 test: build
 	$(Q)scripts/install-packages firewalls store
-	$(Q).venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(Q).venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: build
 	$(Q)scripts/check

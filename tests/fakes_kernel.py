@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
-from seaway.bpf.abi import PortKey
 from seaway.desired.network.tables import Tables
 from seaway.errors import Unavailable
 from seaway.model.addresses import Address, ForeignPrefix
@@ -104,7 +103,7 @@ class FakeSurroundings:
         self.counted: dict[tuple[int, str], int] = {}
         self.told: dict[str, Value] = {}
         self.questions: list[Question] = []
-        self.served: Counter[PortKey] = Counter()  # connections, by a backend's port
+        self.served: Counter[bytes] = Counter()  # connections, by a backend's address
         self.used: dict[int, Use] = {}  # by the number of a limit
         self.lookups = FakeLookups({})
 
@@ -150,8 +149,8 @@ class FakeSurroundings:
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)
 
-    def connections(self, backend: PortKey) -> int:
-        return self.served[backend]
+    def connections(self, addresses: Collection[bytes]) -> int:
+        return sum(self.served[address] for address in addresses)
 
     def use(self, number: int) -> Use:
         return self.used.get(number, Use())

@@ -105,9 +105,8 @@ class Node:
             Attachments(plane, links.set_up, "cls_bpf"),
             UplinkTarget(plane),
         ]
-        beyond = ("accepts", "sockets", "services", "names", "askers", "orders", "checks")
-        fakes = map(FakeTarget, beyond)
-        return {t.name: t for t in (*fakes, *real)}
+        found = {target.name: target for target in real}
+        return {d.name: found.get(d.name) or FakeTarget(d.name) for d in DERIVATIONS}
 
     def close(self) -> None:
         self.place.run(self.runner.close)

@@ -99,7 +99,7 @@ static __noinline int ingress_request(const struct packet *pkt, const struct end
 	    !(dst->flags & ENDPOINT_PUBLISHED))
 		return -DROP_NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	return flow_current(&scratch->key) ? 0 : ingress_open(pkt, dst, scratch);
+	return flow_current(&scratch->key, pkt->flags) ? 0 : ingress_open(pkt, dst, scratch);
 }
 
 /* The flow of what is for the host that was asked: this one. */
@@ -110,7 +110,7 @@ static __noinline int ingress_answer(const struct packet *pkt)
 	if (!scratch || !pkt)
 		return -DROP_NO_FLOW;
 	scratch->key = flow_key_of(pkt);
-	if (!flow_current(&scratch->key) || !(scratch->flow.flags & FLOW_ANSWER))
+	if (!flow_current(&scratch->key, pkt->flags) || !(scratch->flow.flags & FLOW_ANSWER))
 		return -DROP_NO_FLOW;
 	return 0;
 }

@@ -110,6 +110,13 @@ class Facts:
         self._looked: dict[Target, tuple[Name, ...]] = {}
         self._readers = Readers()
         self._stale: set[Target] = set()
+        self._told: dict[type, Callable[[Any, Any], None]] = {}
+
+    def tell(self, kind: type[F], who: Callable[[F | None, F | None], None]) -> None:
+        """Of each change of a fact of this kind, what it was and what it will be, before anything
+        follows from it: facts of other kinds may go before.
+        """
+        self._told[kind] = who
 
     @property
     def stale(self) -> bool:
@@ -151,6 +158,8 @@ class Facts:
         old = self._values[kind].get(key)
         if old == new:
             return
+        if told := self._told.get(kind):
+            told(old, new)
         names: set[Name] = {(kind, key), (kind, _ALL)}
         for index in self._indexes[kind]:
             names |= self._index(index, key, _parts(index, old), _parts(index, new))

@@ -135,6 +135,7 @@ def distant(endpoint: Endpoint) -> Distant:
         weight=endpoint.weight,
         ready=endpoint.ready,
         terminating=endpoint.terminating,
+        draining=endpoint.draining,
         ports=endpoint.ports,
     )
 

@@ -18,7 +18,6 @@ from seaway.model.facts import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from seaway.bpf.abi import PortKey
     from seaway.bpf.counters import Counters
     from seaway.bpf.limits import Uses
     from seaway.bpf.lookups import Lookups
@@ -54,7 +53,7 @@ class HostSurroundings:
     layout: str
     translations: Translations
     ask: Ask  # of `routed`
-    serving: Callable[[PortKey], int]  # see `connections`
+    running: Callable[[Collection[bytes]], int]  # see `connections`
     uses: Uses
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
@@ -121,8 +120,8 @@ class HostSurroundings:
     def forget_clients(self) -> None:
         self.uses.tidy(netns.cookie())
 
-    def connections(self, backend: PortKey) -> int:
-        return self.serving(backend)
+    def connections(self, addresses: Collection[bytes]) -> int:
+        return self.running(addresses)
 
     def use(self, number: int) -> Use:
         return self.uses.of(number)

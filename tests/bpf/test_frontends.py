@@ -548,6 +548,46 @@ def test_a_flow_ends_with_its_service(world, family, kind):
 
 
 @FAMILIES
+@pytest.mark.parametrize("drain", [30.0, 0.0])
+def test_a_connection_outlives_its_service_while_it_has_time(world, family, drain):
+    world.lead(NORTH, drain=drain)
+    world.from_wire(asks(family, "tcp"))
+    world.place.run(world.services.delete, set(world.place.run(world.services.read)))
+    follows = arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, flags="A")
+    if drain:
+        assert NORTH.mac == Ether(world.from_wire(follows).frame).dst
+        reply = ip(family, NORTH.address(family), WORLD[family]) / says("tcp", BACKEND, ASKING)
+        found = world.from_wire(sends(NORTH, frame_of(reply), vni=HERE))
+        expected = leaves(family, PUBLIC[family], ttl=63) / says("tcp", PORT, ASKING)
+        assert redirected(expected) == found
+    opens = asks(family, "tcp")
+    assert passed(opens) == world.from_wire(opens)
+    assert passed(follows) == world.from_wire(follows)
+
+
+SAYS = {"F": 128, "R": 256, "RA": 256, "FA": 128, "FPA": 128, "A": 0, "S": 0, "SA": 0}
+
+
+@FAMILIES
+@pytest.mark.parametrize("flags", SAYS)
+def test_each_direction_of_a_flow_notes_how_it_ends(world, family, flags):
+    world.lead(ANNA)
+    world.from_wire(asks(family, "tcp"))
+    answer = answers(family, ANNA) / says("tcp", BACKEND, ASKING, flags=flags)
+    assert "redirect" == world.send(answer).verdict
+    noted = {bool(flow.flags & 1): flow.flags & 384 for flow in world.flows().values()}
+    assert {False: 0, True: SAYS[flags]} == noted
+    if flags == "SA":
+        return
+    world.from_wire(arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, flags="FA"))
+    noted = {bool(flow.flags & 1): flow.flags & 384 for flow in world.flows().values()}
+    assert {False: 128, True: SAYS[flags]} == noted
+    world.from_wire(asks(family, "tcp"))  # from that port again
+    world.send(answers(family, ANNA) / says("tcp", BACKEND, ASKING, flags="SA"))
+    assert {0} == {flow.flags & 384 for flow in world.flows().values()}
+
+
+@FAMILIES
 @KINDS
 def test_without_a_token_no_flow_is_opened(world, family, kind):
     world.lead(NORTH)

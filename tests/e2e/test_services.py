@@ -158,9 +158,9 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def greeted(who: Asker, case: str, address: str, *more: str) -> Iterator[Process]:
+def greeted(who: Asker, case: str, address: str, *more: str, port: str = PORT) -> Iterator[Process]:
     pipe = subprocess.PIPE
-    command = inside(who, GREETED, case, address, PORT, *more)
+    command = inside(who, GREETED, case, address, port, *more)
     with of_host(who).popen(*command, stdin=pipe, stdout=pipe) as process:
         try:
             yield Process(process)
@@ -359,7 +359,7 @@ def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
         with first.popen(*words, stdout=subprocess.PIPE) as draining:
             shown = iter(draining.stdout)
             counted = next(line for line in shown if line.startswith("1 connection"))
-            assert "of default/web to web2" in counted
+            assert counted.startswith("1 connection to web2")
             assert wait(lambda: scene.is_chosen("web", 2))
             for load in (one, other):
                 load.ask()  # what was asked before
@@ -373,6 +373,50 @@ def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
         assert wait(lambda: scene.is_chosen("web", 3))
         assert wait(lambda: "web2" in one.ask()[0])
         assert [{}, {}] == [load.ask()[1] for load in (one, other)]
+
+
+def test_who_came_by_a_published_port_is_waited_for_and_outlives_the_service(scene):
+    """The host that was asked is neither the client's nor the backend's."""
+    first, second, third = scene.hosts
+    scene.create(third, "front", "web", "--publish=30070:tcp", "--drain=60s")
+    assert wait(lambda: scene.is_chosen("front", 3))
+    asked = str(second.address4)
+    with greeted(first, "hold", asked, "web3", port="30070") as holding:
+        assert "web3" == holding.told()
+        words = (SEAWAY, "service", "drain", "front", "web3", "--within=60s")
+        with first.popen(*words, stdout=subprocess.PIPE) as draining:
+            shown = iter(draining.stdout)
+            assert any(line == "1 connection to web3\n" for line in shown)
+            assert "web3" == holding.ask()
+            holding.process.stdin.close()
+            assert ["endpoint web3 may go\n"] == list(shown)[-1:]
+        assert 0 == draining.returncode
+    first.seaway("service", "drain", "front", "web3", "--undo")
+    assert wait(lambda: scene.is_chosen("front", 3))
+
+    with greeted(first, "hold", asked, "web3", port="30070") as holding:
+        assert "web3" == holding.told()
+        first.seaway("service", "rm", "front")
+        assert wait(lambda: all(known(host, "front") is None for host in scene.hosts))
+        assert wait(lambda: ask(first, "tcp", asked, "30070") == "ECONNREFUSED")
+        assert "web3" == holding.ask()
+
+
+def test_a_host_that_drains_is_waited_for_until_nobody_has_a_connection_to_it(scene, vips):
+    first, _, third = scene.hosts
+    with greeted(scene.clients[1], "hold", vips[0], "web3") as holding:
+        assert "web3" == holding.told()
+        words = (SEAWAY, "host", "drain", third.name, "--within=60s")
+        with first.popen(*words, stdout=subprocess.PIPE) as draining:
+            shown = iter(draining.stdout)
+            assert any(line == f"1 connection of services to {third.name}\n" for line in shown)
+            assert wait(lambda: scene.is_chosen("web", 2))
+            assert "web3" == holding.ask()
+            holding.process.stdin.close()
+            assert f"{third.name} may go; " in list(shown)[-1]
+        assert 0 == draining.returncode
+    first.seaway("host", "drain", third.name, "--undo")
+    assert wait(lambda: scene.is_chosen("web", 3))
 
 
 def test_a_backend_whose_container_dies_is_chosen_no_more(scene):

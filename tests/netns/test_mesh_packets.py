@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -234,6 +235,47 @@ def test_datagrams_leave_a_backend_that_is_none_and_connections_stay(mesh, famil
         assert again(stream).startswith(f"{mesh.carl.number} ")
     with mesh.open(family, STREAM) as client:
         assert ask(client, asked).startswith(f"{mesh.bert.number} ")
+
+
+@FAMILIES
+@ASKED
+def test_connections_are_counted_where_they_were_asked_until_they_are_over(mesh, family, asked):
+    """One is closed by both ends, one is reset. Datagrams are none."""
+    mesh.publish([mesh.carl])
+    host = getattr(mesh, asked)
+    with ExitStack() as stack:
+        kinds = (STREAM, STREAM, DATAGRAM)
+        one, other, _ = clients = [stack.enter_context(mesh.open(family, kind)) for kind in kinds]
+        for client in clients:
+            ask(client, address_of(host, family))
+        assert {host.number: 2} == mesh.running(mesh.carl)
+        assert {} == mesh.running(mesh.bert)
+        one.shutdown(socket.SHUT_WR)
+        assert b"" == one.recv(100)
+        assert wait(lambda: {host.number: 1} == mesh.running(mesh.carl))
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        other.close()
+        assert wait(lambda: {} == mesh.running(mesh.carl))
+
+
+@FAMILIES
+@ASKED
+def test_connections_go_on_when_their_service_is_removed_until_their_time_is_over(
+    mesh, family, asked
+):
+    mesh.publish([mesh.carl])
+    with mesh.open(family, STREAM) as client:
+        first = ask(client, asked_of(mesh, asked, family))
+        mesh.remove()
+        assert first == again(client)
+        with mesh.open(family, STREAM) as late, pytest.raises(ConnectionRefusedError):
+            late.connect((asked_of(mesh, asked, family), PORT))
+        assert first == again(client)
+        assert {getattr(mesh, asked).number: 1} == mesh.running(mesh.carl)
+        mesh.end_drain()
+        assert {} == mesh.running(mesh.carl)
+        with pytest.raises(ConnectionResetError):
+            again(client)
 
 
 @FAMILIES

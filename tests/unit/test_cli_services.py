@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from click.testing import CliRunner
 from tests.serving import Served, served
 
 from seaway.cli.root import root
+from seaway.cli.service import left_of
+from seaway.model.addresses import mapped
+from seaway.model.reports import BackendDrain
 
 Seaway = Callable[..., str]
 
@@ -44,6 +48,40 @@ def seaway(host: Served) -> Seaway:
 
 def rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"connections": 1}, "1 connection to blue"),
+        ({"connections": 0, "unheard": ("h2",)}, "0 connections to blue; not to be asked: h2"),
+        (
+            {"connections": 2, "unheard": ("h2",), "unaware": ("h1", "h3")},
+            "2 connections to blue; not to be asked: h2; not heard of it yet: h1, h3",
+        ),
+    ],
+)
+def test_what_a_drain_waits_for_is_told(given: dict[str, Any], told: str) -> None:
+    found = BackendDrain(service="n/web", backend="blue", host="h", draining=True, **given)
+    assert told == left_of(found)
+    assert not found.ready
+
+
+def test_a_drain_waits_for_connections_and_says_how_many_there_are(
+    host: Served, seaway: Seaway
+) -> None:
+    seaway("service", "create", "web", "--selector", "app=web", "--port", "80")
+    seaway("attach", "blue", "--label", "app=web")
+    address = json.loads(seaway("endpoint", "inspect", "blue", "-o", "json"))["endpoint"]
+    place = mapped(ip_interface(address["addresses"][0]).ip)
+    host.agent.host.served[place] = 3
+    drain = ("service", "drain", "web", "blue")
+    said = seaway(*drain, "--within", "0s", status=7)
+    assert "endpoint blue drains: 3 connections to blue" in said
+    assert "ready, draining" in seaway("endpoint", "inspect", "blue")
+    host.agent.host.served.clear()
+    assert "endpoint blue may go\n" == seaway(*drain)
+    assert "endpoint blue gets connections again\n" == seaway(*drain, "--undo")
 
 
 def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) -> None:

@@ -78,6 +78,11 @@ MAGLEV_PARTS: Final = 32
 MAGLEV_MOST: Final = 131072  # elements
 SERVICE_EVEN: Final = 1
 SERVICE_SILENT: Final = 2
+FLOW_ANSWER: Final = 1
+FLOW_LED: Final = 8
+FLOW_SERVICE: Final = 16
+FLOW_CLOSED: Final = 128
+FLOW_RESET: Final = 256
 
 
 class Record:

@@ -30,7 +30,7 @@ _PLACE: Final = 20  # bytes of a port key
 _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
 _EVERY: Final = frozenset(map(mapped, UNSPECIFIED.values()))  # host's ports have these addresses
-_UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
+UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
 _PART: Final = 2 * abi.MAGLEV_PART  # bytes
 _TORN: Final = b"torn"  # of a table parts are missing
@@ -218,7 +218,7 @@ class ServiceTarget:
             [
                 (
                     abi.LeavingKey(key.pack(), Place(place.addr, place.port).pack()).pack(),
-                    _UNTIL.pack(until[key]),
+                    UNTIL.pack(until[key]),
                 )
                 for key, places in gone.items()
                 for place in places

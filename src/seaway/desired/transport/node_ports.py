@@ -5,16 +5,16 @@ for them, and what of them load balancers are told.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
-from seaway.desired.transport.backends import Candidate, lack, ready_here
+from seaway.desired.transport.backends import Candidate, lack, of_slice, ready_here
 from seaway.desired.transport.publications import Claim
 from seaway.desired.transport.services import OF_SERVICE, candidates, rules
 from seaway.facts import Derivation, Facts, Source, View
 from seaway.model.addresses import UNSPECIFIED, mapped
 from seaway.model.facts import Endpoint
 from seaway.model.node_ports import HealthPort, Place
-from seaway.model.services import EndpointSlice, NodePort, Service
+from seaway.model.services import Answering, EndpointSlice, NodePort, Service
 
 # Indexes of services that have published ports.
 SELECTING: Final = "selecting"  # by network, key and value of a label
@@ -39,19 +39,40 @@ def sliced_of(service: Service) -> Mapping[str, str]:
     return {service.network: service.name}
 
 
+def behind_of(service: Service) -> tuple[Mapping[Any, Any], ...]:
+    """Who stands behind its published ports, as they are found."""
+    return selecting_of(service), sliced_of(service)
+
+
 def stands_behind(endpoint: Endpoint, view: View) -> bool:
-    """Whether it may be asked by a published port: chosen or not, its answers are those of that."""
+    """Whether it may be asked by a published port: chosen or not, its answers are those of that. So
+    they are as long as connections may go on by a port that led to it before.
+    """
     for label in endpoint.labels.items():
         for selector in view.parts(Service, SELECTING, (endpoint.network, *label)):
             if selector.items() <= endpoint.labels.items():
                 return True
     octets = {mapped(interface.ip) for interface in endpoint.addresses}
-    return any(
-        candidate.v4 in octets or candidate.v6 in octets
+    return view.get(Answering, endpoint.id) is not None or any(
+        candidate.octets & octets
         for name in view.parts(Service, SLICED, endpoint.network)
         for of in view.parts(EndpointSlice, OF_SERVICE, (endpoint.network, name))
         for candidate in of
     )
+
+
+def behind(of: Service | EndpointSlice, facts: Facts) -> list[Endpoint]:
+    """The endpoints of this host that a published service, or a slice of one, names or selects."""
+    able = facts.where(Endpoint, "network", of.network)
+    if isinstance(of, Service) and of.selector:
+        return [e for e in able if of.selector.items() <= e.labels.items()]
+    slices = [of_slice(of)] if isinstance(of, EndpointSlice) else _slices(of, facts)
+    octets = {each for named in slices for candidate in named for each in candidate.octets}
+    return [e for e in able if any(mapped(interface.ip) in octets for interface in e.addresses)]
+
+
+def _slices(service: Service, facts: Facts) -> list[list[Candidate]]:
+    return facts.parts(EndpointSlice, OF_SERVICE, (service.network, service.name))
 
 
 def claims(known: Facts | View, place: Place) -> Iterator[Claim]:
