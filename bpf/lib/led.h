@@ -85,7 +85,8 @@ static __noinline int led_error(struct __sk_buff *skb, const struct packet *pkt)
 	struct scratch *scratch = scratch_get();
 
 	if (!scratch || !quote_read(skb, pkt, &scratch->quote) ||
-	    !led_find(&scratch->quote.key, &scratch->flow, 0) || !led_may_tell(pkt, &scratch->quote))
+	    !led_find(&scratch->quote.key, &scratch->flow, 0) ||
+	    !led_may_tell(pkt, &scratch->quote))
 		return 0;
 	return relate(skb, pkt, &scratch->quote, &scratch->flow);
 }
