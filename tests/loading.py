@@ -5,9 +5,8 @@ loading.py serve PORT NAME     answers by its name, after a moment's work
 loading.py load WAY...         until its input ends; for each line of it who answered how often
                                since the last one, by way, and all that failed so far, and why
 
-A way is HOW,ADDRESS,PORT: `fresh`, a connection for each request, or `kept`, one for some of them;
-or `udp`, a socket of datagrams for each, which connects. A name is looked up for each of these, and
-one of its addresses is asked.
+A way is HOW,ADDRESS,PORT: `fresh`, a connection for each request, or `kept`, one for some of them.
+A name is looked up for each connection, and one of its addresses is asked.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import socket
 import sys
 from collections import Counter, defaultdict
 from contextlib import suppress
-from typing import Any
 
 TIMEOUT = 20.0
 WORK = 0.04  # seconds, at most: some requests are always on their way
@@ -45,21 +43,8 @@ async def serve(port: str, name: str) -> None:
         ("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
     ) as taken:
         server = await asyncio.start_server(answer, sock=taken)
-        await loop.create_datagram_endpoint(lambda: Datagrams(name), local_addr=("::", int(port)))
         tell("ready")
         await server.serve_forever()
-
-
-class Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, name: str) -> None:
-        self._name = name.encode()
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, _: bytes, addr: Any) -> None:
-        work = random.uniform(0, WORK)
-        asyncio.get_running_loop().call_later(work, self._transport.sendto, self._name, addr)
 
 
 class Load:
@@ -71,33 +56,15 @@ class Load:
         how, address, port = way.split(",")
         while True:
             try:
-                async with asyncio.timeout(TIMEOUT):
-                    place = await self._place(address, int(port))
-                if how == "udp":
-                    await self._datagram(way, place)
-                else:
-                    await self._connection(way, place, KEPT if how == "kept" else 1)
+                await self._connection(way, address, int(port), KEPT if how == "kept" else 1)
             except (OSError, EOFError) as error:
                 self.failures[way][reason(error)] += 1
 
-    async def _place(self, address: str, port: int) -> Any:
+    async def _connection(self, way: str, address: str, port: int, times: int) -> None:
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-        return random.choice(found)[4][:2]
-
-    async def _datagram(self, way: str, place: Any) -> None:
-        loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as client:
-            client.setblocking(False)
-            client.connect(place)
-            client.send(b"q")
-            async with asyncio.timeout(TIMEOUT):
-                self.answers[way][(await loop.sock_recv(client, 100)).decode()] += 1
-
-    async def _connection(self, way: str, place: Any, times: int) -> None:
         async with asyncio.timeout(TIMEOUT):
-            reader, writer = await asyncio.open_connection(*place)
+            found = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+            reader, writer = await asyncio.open_connection(*random.choice(found)[4][:2])
         try:
             for _ in range(times):
                 async with asyncio.timeout(TIMEOUT):

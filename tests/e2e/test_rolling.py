@@ -37,8 +37,7 @@ LOADING = str(Path(__file__).parents[1] / "loading.py")
 PORT, TARGET, PUBLISHED = "80", "8080", "30080"
 MADE = (
     *("--selector=app=web", "--check=tcp,interval=1s"),
-    *(f"--port={name}={PORT}:{TARGET}/{name}" for name in ("tcp", "udp")),
-    *(f"--publish={PUBLISHED}:{PORT}/{name}" for name in ("tcp", "udp")),
+    *(f"--port={PORT}:{TARGET}", f"--publish={PUBLISHED}:{PORT}"),
 )
 NAME = "web.default.seaway"
 RESOLV = Path("/run/resolv.conf")
@@ -270,10 +269,9 @@ def test_on_one_host_no_request_fails(scene: Scene, tell: Callable[[str], None])
     assert scene.chooses("web1", "web2")
     asked = [
         (client, [f"fresh,{vip4},80", f"kept,{vip6},80", f"fresh,{NAME},80", f"kept,{NAME},80"]),
-        (client, [f"udp,{vip4},80", f"udp,{vip6},80"]),
         (host, [f"fresh,{vip6},80", f"kept,{at('127.0.0.1')}", f"fresh,{at('::1')}"]),
         (scene.lab.world, [f"{how},{at(host.address4)}" for how in ("fresh", "kept")]),
-        (scene.lab.world, [f"{how},{at(host.address6)}" for how in ("fresh", "kept", "udp")]),
+        (scene.lab.world, [f"{how},{at(host.address6)}" for how in ("fresh", "kept")]),
     ]
     with loaded(asked) as load:
         assert load.answered_by("web1", "web2")
@@ -304,7 +302,7 @@ def loaded_hosts(scene: Scene) -> Iterator[Load]:
         (client1, [f"fresh,{vip4},80", f"kept,{vip6},80", f"kept,{NAME},80"]),
         (client1, [f"fresh,{at(second.address4)}", f"kept,{at(third.address6)}"]),
         (client3, [f"kept,{vip4},80", f"fresh,{vip6},80", f"fresh,{NAME},80"]),
-        (client3, [f"fresh,{at(first.address4)}", f"udp,{at(second.address4)}", f"udp,{NAME},80"]),
+        (client3, [f"fresh,{at(first.address4)}", f"kept,{at(second.address4)}"]),
         (second, [f"fresh,{vip4},80", f"kept,{at('127.0.0.1')}"]),
         (scene.lab.world, [f"fresh,{at(host.address4)}" for host in scene.hosts]),
         (scene.lab.world, [f"kept,{at(host.address6)}" for host in scene.hosts]),
