@@ -43,6 +43,10 @@ PROTOCOLS = {STREAM: TCP, DATAGRAM: UDP}
 VIP = {4: "10.223.0.1", 6: "fd00:0:0:ff::1"}
 VIPS = (ip_network("10.223.0.0/16"), ip_network("fd00:0:0:ff::/112"))
 PORT, BACKEND = 80, 7000
+ONE_IN_A_MILLION = {
+    3: 30.665,
+    9: 44.811,
+}  # chi-squared by degrees of freedom: by chance once in so many
 
 
 def port_key(address: str, port: int, protocol: int) -> abi.PortKey:
