@@ -7,8 +7,10 @@ that it brings into being. Level-triggered and pure: no I/O, and no order of eve
 
 from __future__ import annotations
 
+import gc
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -211,10 +213,11 @@ class Facts:
         """By derivation: what every stale key, or so many of them, should hold; None: nothing."""
         desired: dict[str, dict[Hashable, object | None]] = defaultdict(dict)
         left = most
-        while self._stale and left != 0:  # one may ask for another
-            target = self._stale.pop()
-            desired[target[0]][target[1]] = self._derive(target)
-            left = None if left is None else left - 1
+        with uncollected():
+            while self._stale and left != 0:  # one may ask for another
+                target = self._stale.pop()
+                desired[target[0]][target[1]] = self._derive(target)
+                left = None if left is None else left - 1
         return desired
 
     def _derive(self, target: Target) -> object | None:
@@ -235,6 +238,21 @@ class Facts:
         self._ask([t for t in asked if t not in before], 1)
         if asked:
             self._asking[target] = asked
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for meanwhile. Nothing that is derived or written leads back to itself;
+    and while there are ever more values, all that is known would be walked time and again, which
+    takes as long as the work itself.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _parts(index: Index, fact: Fact | None) -> Mapping[Hashable, Any]:

@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
+from seaway.facts import uncollected
+
 log = structlog.get_logger(__name__)
 
 _SORTED = 1000  # keys: more of them are not worth it
@@ -173,7 +175,8 @@ class Reconciler:
     ) -> Mapping[Hashable, OSError]:
         """A target that fails as a whole fails for each of its keys; the others go on."""
         try:
-            return act(keys)
+            with uncollected():
+                return act(keys)
         except OSError as error:
             return dict.fromkeys(keys, error)
 

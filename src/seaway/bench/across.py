@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from seaway.bench.ours import attach
-from seaway.bench.spans import MTU, Hosts
-from seaway.bench.systems import Pair, Party, host_netns, make_netns, netns_path
+from seaway.bench.spans import MTU
+from seaway.bench.systems import Hosts, Pair, Party, host_netns, make_netns, netns_path
 from seaway.lab import LabHost, part
 
 NETWORK = "bench"

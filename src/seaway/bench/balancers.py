@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from seaway import names
 from seaway.bench.kube_rules import RULESETS
@@ -42,27 +42,22 @@ _VIP: Final = IPv4Address("172.31.0.1")
 _TABLES: Final = "tables"  # the network namespace in which a peer is programmed
 
 
-class Balancing(NamedTuple):
-    """What can be measured on one host, by the system that it is a figure of."""
-
-    pairs: dict[str, Pair]
-    programmed: str
-    runner: Runner
-
-
 class Balancer(ABC):
     name: str
     systems: tuple[str, ...]  # that are measured on its host
+    programmed: str  # the one of them whose services are programmed
 
     @abstractmethod
     def missing(self) -> str:
         """What this machine lacks to run it; empty if nothing."""
 
     @abstractmethod
-    def balancing(
-        self, host: LabHost, services: int, cpu: int
-    ) -> AbstractContextManager[Balancing]:
-        """Set it up on a host of its own, with so many services."""
+    def balancing(self, host: LabHost, services: int) -> AbstractContextManager[Mapping[str, Pair]]:
+        """Set it up on a host of its own, with so many services. Who asks whom, by system."""
+
+    @abstractmethod
+    def programming(self, host: LabHost, services: int, cpu: int) -> AbstractContextManager[Runner]:
+        """What programs so many, on the same host or on another, on this CPU."""
 
 
 class SeawayServices(Balancer):
@@ -72,25 +67,27 @@ class SeawayServices(Balancer):
 
     name = "seaway"
     systems = (DIRECT, OURS)
+    programmed = OURS
 
     def missing(self) -> str:
         return ""
 
     @contextmanager
-    def balancing(self, host: LabHost, services: int, cpu: int) -> Iterator[Balancing]:
+    def balancing(self, host: LabHost, services: int) -> Iterator[Mapping[str, Pair]]:
         host.start_agent()
         make_netns(host, "client", "server")
         client = Party(netns_path(host, "client"), attach(host, "client", 4), host)
         own = attach(host, "server", 4, f"--label={LABEL}={_ASKED}")
         asked = {DIRECT: own, OURS: _serve(host, services)}
         server = netns_path(host, "server")
-        pairs = {
+        yield {
             name: Pair(client, Party(server, address, host), host_netns(host))
             for name, address in asked.items()
         }
+
+    def programming(self, host: LabHost, services: int, cpu: int) -> AbstractContextManager[Runner]:
         command = (sys.executable, "-m", "seaway.bench.service_trials", str(services))
-        with _running(host, pin(cpu, *command)) as runner:
-            yield Balancing(pairs, OURS, runner)
+        return _running(host, pin(cpu, *command))
 
 
 def _serve(host: LabHost, services: int) -> Address:
@@ -108,7 +105,7 @@ class Rules(Balancer):
     """Containers behind a veth of their host, which routes, and translates as its rules say."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = self.programmed = name
         self.systems = (name,)
         self._ruleset = RULESETS[name]
 
@@ -117,7 +114,7 @@ class Rules(Balancer):
         return "" if shutil.which(program) else f"{program} (nftables, iptables)"
 
     @contextmanager
-    def balancing(self, host: LabHost, services: int, cpu: int) -> Iterator[Balancing]:
+    def balancing(self, host: LabHost, services: int) -> Iterator[Mapping[str, Pair]]:
         for name, (address, gateway) in _ENDS.items():
             _connect(host, name, address, gateway)
         host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -129,12 +126,15 @@ class Rules(Balancer):
         text = self._ruleset.whole([*asked, *simulated(services - 1)])
         host.run(*self._ruleset.load, stdin=text, timeout=_PATIENCE)
         client = Party(netns_path(host, "client"), IPv4Address(_ENDS["client"][0]), host)
-        pair = Pair(client, Party(netns_path(host, "server"), _VIP, host), host_netns(host))
+        yield {
+            self.name: Pair(client, Party(netns_path(host, "server"), _VIP, host), host_netns(host))
+        }
+
+    def programming(self, host: LabHost, services: int, cpu: int) -> AbstractContextManager[Runner]:
         make_netns(host, _TABLES)
         command = (sys.executable, "-m", "seaway.bench.rule_trials", self.name, str(services))
         inside = ("nsenter", f"--net=/run/netns/{_TABLES}")
-        with _running(host, [*inside, *pin(cpu, *command)]) as runner:
-            yield Balancing({self.name: pair}, self.name, runner)
+        return _running(host, [*inside, *pin(cpu, *command)])
 
 
 def _connect(host: LabHost, name: str, address: str, gateway: str) -> None:

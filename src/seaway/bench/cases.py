@@ -20,6 +20,7 @@ from seaway.bench import (
 from seaway.bench.across import SeawayAcross, SeawayRelayed
 from seaway.bench.cni import Portmap, ReferencePlugin
 from seaway.bench.docker import DockerBridge, DockerPublished, SwarmOverlay
+from seaway.bench.meshes import DockerForwarded, SeawayRemote, SwarmIngress
 from seaway.bench.options import Options
 from seaway.bench.ours import Seaway, SeawayTracked
 from seaway.bench.resolvers import RESOLVERS
@@ -37,6 +38,9 @@ PUBLISHERS = (
     DockerPublished("docker"),
     DockerPublished("docker-no-proxy", "--userland-proxy=false"),
     Portmap(),
+    SeawayRemote("seaway-remote", "always"),
+    DockerForwarded(),
+    SwarmIngress(),
 )
 SPANNERS = (
     Underlay(),

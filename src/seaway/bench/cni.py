@@ -17,6 +17,7 @@ from typing import Any
 from seaway.bench.plugins import Caller, calling
 from seaway.bench.ports import PORTS
 from seaway.bench.systems import (
+    Hosts,
     Pair,
     Party,
     host_address,
@@ -100,12 +101,14 @@ class Portmap:
     """`bridge`, and `portmap` behind it: it publishes ports by rules of iptables."""
 
     name = "cni-portmap"
+    hosts = 1
 
     def missing(self) -> str:
         return lacking("bridge", "host-local", "portmap")
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
+    def publishing(self, hosts: Hosts, family: int) -> Iterator[Party]:
+        (host,) = hosts
         make_netns(host, "server")
         first = configuration("bridge", family)
         add(host, "server", chained(first, add(host, "server", first)))

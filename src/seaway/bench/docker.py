@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seaway.bench.ports import PUBLISH
-from seaway.bench.systems import Pair, Party, host_address, host_netns, of_family
+from seaway.bench.systems import Hosts, Pair, Party, host_address, host_netns, of_family
 from seaway.errors import SystemFailed
 from seaway.lab import LabHost
 
@@ -18,6 +18,7 @@ PROGRAMS = ("dockerd", "docker", "containerd", "runc", "busybox")
 LOG = Path("/run/dockerd.log")
 OVERLAY, SWARM = "overlay", "10.217.0.0/24"
 IMAGE, ARCHIVE = "seaway-bench", "/run/image.tar"
+IDLE = ("/bin/busybox", "sleep", "1000000")
 ENGINE = (
     "dockerd",
     "--bip=10.211.0.1/24",
@@ -45,6 +46,8 @@ class DockerBridge:
 class DockerPublished:
     """A container with published ports. `options`: how the engine is to publish them."""
 
+    hosts = 1
+
     def __init__(self, name: str, *options: str) -> None:
         self.name = name
         self.options = options
@@ -53,7 +56,8 @@ class DockerPublished:
         return lacking()
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
+    def publishing(self, hosts: Hosts, family: int) -> Iterator[Party]:
+        (host,) = hosts
         start(host, family, *NAT[family], *self.options)
         server = container(host, "server", family, *PUBLISH)
         yield server._replace(address=host_address(host, family))
@@ -69,16 +73,9 @@ class SwarmOverlay:
         return lacking()
 
     @contextmanager
-    def spanning(self, hosts: tuple[LabHost, ...], family: int) -> Iterator[Pair]:
-        if family != 4:
-            raise SystemFailed("Swarm's overlay knows no IPv6")
-        for host in hosts:
-            start(host, family)
+    def spanning(self, hosts: Hosts, family: int) -> Iterator[Pair]:
+        swarm(hosts, family)
         manager, worker = hosts
-        address = ("--advertise-addr", str(manager.address4))
-        manager.run("docker", "swarm", "init", *address)
-        token = manager.run("docker", "swarm", "join-token", "--quiet", "worker").strip()
-        worker.run("docker", "swarm", "join", "--token", token, f"{manager.address4}:2377")
         how = ("--driver=overlay", "--attachable", f"--subnet={SWARM}", OVERLAY)
         manager.run("docker", "network", "create", *how)
         client, server = (
@@ -88,6 +85,18 @@ class SwarmOverlay:
         pair = Pair(client, server, host_netns(worker))
         manager.wait_for("the overlay", pair.speaks, within=60)
         yield pair
+
+
+def swarm(hosts: Hosts, family: int) -> None:
+    """An engine on each of two; the first is the manager."""
+    if family != 4:
+        raise SystemFailed("Swarm's overlay knows no IPv6")
+    for host in hosts:
+        start(host, family)
+    manager, worker = hosts
+    manager.run("docker", "swarm", "init", "--advertise-addr", str(manager.address4))
+    token = manager.run("docker", "swarm", "join-token", "--quiet", "worker").strip()
+    worker.run("docker", "swarm", "join", "--token", token, f"{manager.address4}:2377")
 
 
 def lacking() -> str:
@@ -115,12 +124,16 @@ def image() -> bytes:
 def container(
     host: LabHost, name: str, family: int, *options: str, network: str = "bridge"
 ) -> Party:
-    idle = ("/bin/busybox", "sleep", "1000000")
     how = ("--detach", f"--network={network}", f"--name={name}", *options)
-    host.run("docker", "run", *how, IMAGE, *idle)
+    host.run("docker", "run", *how, IMAGE, *IDLE)
     form = (
-        f"{{{{.State.Pid}}}} {{{{with .NetworkSettings.Networks.{network}}}}}"
+        f"{{{{with .NetworkSettings.Networks.{network}}}}}"
         "{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}"
     )
-    pid, *addresses = host.run("docker", "inspect", f"--format={form}", name).split()
-    return Party(f"/proc/{host.pid}/root/proc/{pid}/ns/net", of_family(addresses, family))
+    addresses = host.run("docker", "inspect", f"--format={form}", name).split()
+    return Party(container_netns(host, name), of_family(addresses, family))
+
+
+def container_netns(host: LabHost, name: str) -> str:
+    pid = host.run("docker", "inspect", "--format={{.State.Pid}}", name).strip()
+    return f"/proc/{host.pid}/root/proc/{pid}/ns/net"

@@ -10,6 +10,7 @@ from seaway import names
 from seaway.bench.plugins import Caller, calling
 from seaway.bench.ports import PUBLISH
 from seaway.bench.systems import (
+    Hosts,
     Pair,
     Party,
     host_address,
@@ -28,6 +29,7 @@ CONFIGURATION = {"cniVersion": "1.0.0", "name": "bench", "type": PLUGIN.name, "n
 
 class Seaway:
     name = "seaway"
+    hosts = 1  # to publish a port of
 
     def missing(self) -> str:
         return ""
@@ -43,7 +45,8 @@ class Seaway:
         yield Pair(client, server, host_netns(host))
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
+    def publishing(self, hosts: Hosts, family: int) -> Iterator[Party]:
+        (host,) = hosts
         host.start_agent()
         make_netns(host, "server")
         yield publish(host, "server", family)

@@ -35,6 +35,7 @@ class Promise(NamedTuple):
 
 PEERS = ("cni-bridge", "cni-ptp", "docker-bridge")
 PUBLISHERS = ("docker", "docker-no-proxy", "cni-portmap")
+_REMOTE = ("docker-forwarded", "swarm-ingress")  # the server is on another host than is asked
 _PING_PONG = ("udp_rr_p50", "tcp_rr_p50")
 _ACROSS: tuple[tuple[str, str, str, Relation, float], ...] = (
     ("overlay", "udp_rr_p50", "underlay", "<=", 1.70),
@@ -45,6 +46,7 @@ _ACROSS: tuple[tuple[str, str, str, Relation, float], ...] = (
     ("overlay", "tcp_gbps", "kernel-vxlan", ">=", 0.95),
     ("direct", "tcp_gbps", "kernel-routed", ">=", 0.95),
 )
+_OF_A_PORT: tuple[tuple[str, Relation], ...] = (("tcp_rr_p50", "<"), ("tcp_cps", ">"))
 VIP, MANY = "seaway-vip", 10_000  # services
 _OF_A_VIP: tuple[tuple[str, Relation, float], ...] = (
     ("tcp_rr_p50", "<=", 1.02),
@@ -69,8 +71,12 @@ PROMISES = (
         Promise("cross-host", metric, f"{OURS}-{row}", reference, relation, bound)
         for row, metric, reference, relation, bound in _ACROSS
     ),
-    *(Promise("ingress", "tcp_rr_p50", OURS, peer, "<", 1.00) for peer in PUBLISHERS),
-    *(Promise("ingress", "tcp_cps", OURS, peer, ">", 1.00) for peer in PUBLISHERS),
+    *(
+        Promise("ingress", metric, row, peer, relation, 1.00)
+        for row, peers in ((OURS, PUBLISHERS), (f"{OURS}-remote", _REMOTE))
+        for metric, relation in _OF_A_PORT
+        for peer in peers
+    ),
     *(
         Promise("attach", "add_p50", f"{OURS}@{n}x1", f"cni-ptp@{n}x1", "<=", 0.60)
         for n in (1, 1000)
@@ -96,7 +102,8 @@ PROMISES = (
     Promise("service", "program_all", f"{VIP}@{MANY}", "", "<=", 2000),
     Promise("service", "one_change", f"{VIP}@{MANY}", "", "<=", 10),
     *(
-        Promise("service", metric, f"{VIP}@{MANY}", f"{peer}@{MANY}", "<", 1.00)
+        Promise("service", metric, f"{VIP}@{n}", f"{peer}@{n}", "<", 1.00)
+        for n in (1000, MANY)
         for metric in ("program_all", "one_change")
         for peer in ("nftables", "iptables")
     ),

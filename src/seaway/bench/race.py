@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ class Course(NamedTuple):
     metrics: tuple[str, ...]
     reference: str  # the system that all others are compared with
     ours: tuple[str, ...] = ("seaway",)  # which are compared with all
+    without: Mapping[str, tuple[str, ...]] = {}  # systems of which a metric is not measured
 
 
 def run(
@@ -42,30 +43,51 @@ def run(
         traffic.servers(pairs, ledger.cpu),
     ):
         stage.tell("warming up")
-        traffic.warm_up(measured, pairs, ledger.cpu, options.flows)
-        _measure(pairs, measured, ledger, stage)
+        for some, taking in _parts(measured, pairs, course):
+            traffic.warm_up(some, taking, ledger.cpu, options.flows)
+        _measure(pairs, measured, ledger, stage, course)
     names = [system.name for system in systems]
     rows = tuple(
         _row((name, metric), _against(name, names, course), ledger, stage)
         for metric in metrics
         for name in names
+        if name not in course.without.get(metric, ())
     )
     machine = describe(ledger.cpu, ledger.fastest)
     return Result(case=course.case, machine=machine, rows=rows, ratios=collect_ratios(rows))
 
 
+def _parts(
+    metrics: list[str], pairs: dict[str, Pair], course: Course
+) -> Iterator[tuple[list[str], dict[str, Pair]]]:
+    """What is measured of all systems; and what is of some, with those."""
+    yield [metric for metric in metrics if metric not in course.without], pairs
+    for metric in course.without.keys() & metrics:
+        yield [metric], {s: pair for s, pair in pairs.items() if s not in course.without[metric]}
+
+
 def _measure(
-    pairs: dict[str, Pair], metrics: list[str], ledger: Ledger[float], stage: Stage
+    pairs: dict[str, Pair],
+    metrics: list[str],
+    ledger: Ledger[float],
+    stage: Stage,
+    course: Course,
 ) -> None:
     """If one system needs one more round of a metric, all get it: they stay interleaved."""
     rounds = stage.options.rounds
     for sweep in range(stage.options.sweeps):
-        due = [m for m in metrics if any(ledger.is_short((s, m), rounds) for s in pairs)]
+        due = [
+            metric
+            for some, taking in _parts(metrics, pairs, course)
+            for metric in some
+            if any(ledger.is_short((system, metric), rounds) for system in taking)
+        ]
         if not due:
             return
         stage.tell(f"round {sweep + 1} for {rounds}: {', '.join(due)}")
         order = {system: pairs[system] for system in rotated(list(pairs), sweep)}
-        traffic.measure(due, order, ledger, stage.options.flows)
+        for some, taking in _parts(due, order, course):
+            traffic.measure(some, taking, ledger, stage.options.flows)
 
 
 def _against(system: str, systems: list[str], course: Course) -> list[str]:

@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
 from seaway.bench import traffic
-from seaway.bench.balancers import BALANCERS, DIRECT, OURS, Balancer, Balancing
+from seaway.bench.balancers import BALANCERS, DIRECT, OURS, Balancer
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.many_services import MOST
 from seaway.bench.options import Options
@@ -74,8 +74,9 @@ def run(systems: Sequence[str], options: Options) -> Result:
         raise Invalid(f"{counts} services cannot be", f"expected numbers from 1 to {MOST}")
     ledger, stage = Ledger[float](measured_cpu()), Stage(CASE, options)
     hosts = [At(b, n) for n in counts for b in BALANCERS if not set(systems).isdisjoint(b.systems)]
-    with stage.set(hosts, partial(_start, ledger.cpu)) as running:
-        measured = _wanted(running.values(), systems)
+    start = partial(_start, systems, options, ledger.cpu)
+    with stage.set(hosts, start) as running:
+        measured = _all(running.values())
         # Two systems may be one server's.
         servers = {pair.server.netns: pair for pair in measured.pairs.values()}
         with traffic.servers(servers, ledger.cpu):
@@ -88,20 +89,28 @@ def run(systems: Sequence[str], options: Options) -> Result:
 
 
 @contextmanager
-def _start(cpu: int, at: At, hosts: tuple[LabHost, ...]) -> Iterator[tuple[int, Balancing]]:
-    with at.balancer.balancing(hosts[0], at.services, cpu) as balancing:
-        yield at.services, balancing
-
-
-def _wanted(running: Iterable[tuple[int, Balancing]], systems: Sequence[str]) -> Measured:
+def _start(
+    systems: Sequence[str], options: Options, cpu: int, at: At, hosts: tuple[LabHost, ...]
+) -> Iterator[Measured]:
+    """No more than is wanted: thousands of services take their time."""
+    (host,), (balancer, services) = hosts, at
     pairs, runners = dict[str, Pair](), dict[str, Runner]()
-    for services, balancing in running:
-        for system, pair in balancing.pairs.items():
-            if system in systems:
-                pairs[str(Cell(system, services))] = pair
-        if balancing.programmed in systems:
-            runners[str(Cell(balancing.programmed, services))] = balancing.runner
-    return Measured(pairs, runners)
+    with ExitStack() as stack:
+        if any(map(options.wants_metric, TRAFFIC)):
+            found = stack.enter_context(balancer.balancing(host, services))
+            pairs = {str(Cell(s, services)): pair for s, pair in found.items() if s in systems}
+        if balancer.programmed in systems and any(map(options.wants_metric, PROGRAMMING)):
+            runner = stack.enter_context(balancer.programming(host, services, cpu))
+            runners = {str(Cell(balancer.programmed, services)): runner}
+        yield Measured(pairs, runners)
+
+
+def _all(running: Iterable[Measured]) -> Measured:
+    found = Measured({}, {})
+    for measured in running:
+        found.pairs.update(measured.pairs)
+        found.runners.update(measured.runners)
+    return found
 
 
 def _measure(measured: Measured, ledger: Ledger[float], stage: Stage) -> None:

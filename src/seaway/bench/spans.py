@@ -7,11 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Protocol
 
-from seaway.bench.systems import Pair, Party, host_address, host_netns, make_netns, netns_path
+from seaway.bench.systems import (
+    Hosts,
+    Pair,
+    Party,
+    host_address,
+    host_netns,
+    make_netns,
+    netns_path,
+)
 from seaway.lab import LabHost
 from seaway.model.addresses import parse_address
 
-Hosts = tuple[LabHost, ...]  # the client's first, the server's last
 MTU = {4: 1450, 6: 1430}  # of what VXLAN carries over a wire of 1500, by the family that carries
 
 
@@ -23,7 +30,7 @@ class Spanner(Protocol):
         """What this machine lacks to run it; empty if nothing."""
 
     def spanning(self, hosts: Hosts, family: int) -> AbstractContextManager[Pair]:
-        """Set it up on hosts of its own, with an endpoint on the first and one on the last."""
+        """Set it up on hosts of its own, with a client on the first and a server on the last."""
 
 
 class Underlay:

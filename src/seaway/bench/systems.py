@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 from seaway.lab import LabHost
 from seaway.model.addresses import Address
 
+Hosts = tuple[LabHost, ...]  # the server's is the last
+
 
 class Party(NamedTuple):
     """One end: a network namespace, by a path that the machine can open, and the address that
@@ -54,12 +56,15 @@ class System(Protocol):
 
 class Publisher(Protocol):
     name: str
+    hosts: int  # that it needs
 
     def missing(self) -> str:
         """What this machine lacks to run it; empty if nothing."""
 
-    def publishing(self, host: LabHost, family: int) -> AbstractContextManager[Party]:
-        """Set it up on a host of its own, with a server that others ask by the host's address."""
+    def publishing(self, hosts: Hosts, family: int) -> AbstractContextManager[Party]:
+        """Set it up on hosts of its own, with a server on the last that others ask by the address
+        of the first.
+        """
 
 
 def netns_path(host: LabHost, name: str) -> str:
@@ -131,10 +136,12 @@ class BareHost:
     """A server on the host itself, in no container: the reference of what publishing costs."""
 
     name = "host"
+    hosts = 1
 
     def missing(self) -> str:
         return ""
 
     @contextmanager
-    def publishing(self, host: LabHost, family: int) -> Iterator[Party]:
+    def publishing(self, hosts: Hosts, family: int) -> Iterator[Party]:
+        (host,) = hosts
         yield Party(host_netns(host), host_address(host, family))

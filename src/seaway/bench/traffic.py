@@ -139,6 +139,16 @@ def pulse(kind: str, pair: Pair, cpu: int) -> float:
     return float(_output(pair.client.beside(*pin(cpu, *command))))
 
 
+def is_answered(pair: Pair) -> bool:
+    """Whether a connection reaches who listens at the server."""
+    ends = (pair.client.netns, pair.server.netns, str(pair.server.address))
+    command = pair.client.beside(sys.executable, "-m", "seaway.bench.pulse", "tcp", *ends, "0.01")
+    try:
+        return not subprocess.run(command, capture_output=True, timeout=2, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
 def flood(pair: Pair, cpu: int, flows: int) -> float:
     ends = (pair.client.netns, pair.server.netns, pair.host, str(pair.server.address))
     command = (sys.executable, "-m", "seaway.bench.flood", *ends, str(flows))
