@@ -18,14 +18,16 @@ from typing import Any
 from namespaces import Netns
 from seaway.bpf import abi, maps
 from seaway.bpf.attachments import Attachments
+from seaway.bpf.behind import BehindTarget
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import OBJECTS, DataPlane
 from seaway.bpf.promotion import Patience
 from seaway.kernel import netns
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.routes import RouteTarget
-from seaway.model.addresses import Address
+from seaway.model.addresses import Address, mapped
 from seaway.model.kernel import HOOKS, Attachment, Inside, Link, Route
+from seaway.model.publications import PROTOCOLS
 from seaway.names import GATEWAY_MAC
 from stage import Stage, mac_octets, settings, stage
 from waiting import wait
@@ -147,6 +149,20 @@ class Host:
         promotion = self.attachments.promotion
         while candidate := promotion.choose():
             self.place.run(promotion.move, candidate)
+
+    def expose(self, container: Container, *ports: int) -> None:
+        """These are the ports of it that services publish on every host, by TCP and UDP."""
+        made = {
+            address: frozenset(
+                abi.PortKey(mapped(address), port.to_bytes(2, "big"), protocol)
+                for port in ports
+                for protocol in PROTOCOLS.values()
+            )
+            for address in known(container)
+        }
+        target = self.place.run(BehindTarget, self.plane)
+        self.place.run(target.read)
+        assert {} == self.place.run(target.put, made)
 
     def attach(self, *containers: Container) -> None:
         wanted = {k: a for c in containers for k, a in attached(c).items()}

@@ -41,6 +41,7 @@ class Mesh:
     carl: Container
     client: Netns
     services: dict[int, ServiceTarget] = field(default_factory=dict)
+    targets: set[int] = field(default_factory=set)  # ports of containers that are published
 
     @property
     def hosts(self) -> tuple[WiredHost, ...]:
@@ -71,10 +72,18 @@ class Mesh:
             for family in (4, 6)
             for protocol in (TCP, UDP)
         }
+        self.targets.add(target)
+        self._expose()
         for host in self.hosts:
             assert {} == host.place.run(self._services(host).put, made)
 
+    def _expose(self) -> None:
+        for host, container in zip(self.hosts, self.containers, strict=True):
+            host.expose(container, *self.targets)
+
     def withdraw(self) -> None:
+        self.targets.clear()
+        self._expose()
         for host in self.hosts:
             services = self._services(host)
             assert {} == host.place.run(services.delete, set(host.place.run(services.read)))

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from dataplane import Container, Host
 from seaway.bpf import abi
-from seaway.bpf.shapers import ShaperTarget
+from seaway.bpf.shapers import Numbers, ShaperTarget
 from seaway.desired.network.shapers import shaping_of
 from seaway.model.kernel import Shaper
 from seaway.names import shaper_names
@@ -19,12 +19,12 @@ from seaway.names import shaper_names
 class Shaped:
     def __init__(self, host: Host, container: Container) -> None:
         self.container = container
-        self.ends: dict[str, tuple[int, int]] = {}  # as the target told
+        self.ends: dict[str, Numbers | None] = {}  # as the target told
         self.target = host.place.run(ShaperTarget, host.plane, self._told)
         self._host = host
 
-    def _told(self, link: str, into: int, out: int) -> None:
-        self.ends[link] = into, out
+    def _told(self, link: str, ends: Numbers | None) -> None:
+        self.ends[link] = ends
 
     def shape(self, ingress: int, egress: int) -> None:
         """To these rates; 0: not."""
@@ -35,7 +35,9 @@ class Shaped:
 
     def enter(self, ingress: int, egress: int) -> None:
         """What the programs know of it."""
-        ifindex, (into, out) = self.container.ifindex, self.ends[self.container.link]
+        ends = self.ends[self.container.link]
+        assert ends
+        ifindex, (into, out) = self.container.ifindex, ends
         shaper = abi.Shaper(ifindex, into, out)
         self._host.put("shaped", dict.fromkeys((ifindex, into, out), shaper))
         flags = abi.ENDPOINT_SHAPED_IN if ingress else 0
@@ -45,6 +47,12 @@ class Shaped:
     def end(self) -> None:
         self._record(0)
         assert {} == self._host.place.run(self.target.delete, {self.container.link})
+
+    def lose(self) -> None:
+        """The programs know of none."""
+        shaped = self._host.targets["shaped"]
+        run = self._host.place.run
+        assert {} == run(shaped.delete, set(run(shaped.read)))
 
     def _record(self, flags: int) -> None:
         record = replace(self.container.record, flags=self.container.record.flags | flags)

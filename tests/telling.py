@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from contextlib import suppress
 
 
 def plain(address: str) -> bytes:
@@ -18,7 +19,7 @@ def streams(port: int) -> None:
     with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as server:
         while True:
             taken, sender = server.accept()
-            with taken:
+            with taken, suppress(ConnectionError):
                 taken.recv(100)
                 taken.sendall(plain(sender[0]))
 

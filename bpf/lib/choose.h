@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Which backend of a frontend on hosts a new flow gets. */
+/* Which backend of a frontend on hosts a new flow gets. Nothing is kept of it before the flow is paid for:
+ * else everybody outside could fill the table of choices.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -54,38 +56,45 @@ static __noinline bool choose_kept(struct draw *draw, const struct service *serv
 	return choice_find(draw, service, choose_client(key), 0);
 }
 
-static __noinline void choose_keep(const struct draw *draw, const struct service *service,
-				   const struct flow_key *key)
+/* Whether a client's backend is kept by a table of ours: Maglev's keeps it by itself. */
+static __always_inline bool choose_keeps(const struct service *service)
 {
-	if (draw && service && key)
-		choice_keep(draw, service, choose_client(key), 0);
+	return service->affinity && service->algorithm != SERVICE_MAGLEV;
+}
+
+/* What was chosen for a flow that is paid for. */
+static __noinline void choose_keep(const struct service *service, const struct flow_key *key,
+				   const struct flow *flow, __u32 slot)
+{
+	struct draw draw = {};
+
+	if (!service || !key || !flow || !choose_keeps(service))
+		return;
+	draw.service = frontend_key(&key->dst, key->dst_port, key->protocol);
+	draw.backend.addr = flow->dst;
+	draw.backend.port = flow->dst_port;
+	draw.slot = slot;
+	choice_keep(&draw, service, choose_client(key), 0);
 }
 
 static __noinline bool choose_draw(struct draw *draw, const struct service *service,
 				   const struct flow_key *key)
 {
-	bool keeps, by_table;
 	__u32 slot;
 
 	if (!draw || !service || !key)
 		return false;
-	by_table = service->algorithm == SERVICE_MAGLEV;
-	keeps = service->affinity && !by_table;
-	if (by_table) {
+	if (service->algorithm == SERVICE_MAGLEV) {
 		slot = choose_slot(key, service);
 		if (slot < service->backends)
 			draw_slot(draw, slot);
 	}
-	if (draw->found || (keeps && choose_kept(draw, service, key)))
+	if (draw->found || (choose_keeps(service) && choose_kept(draw, service, key)))
 		return true;
-	if (!draw_backend(draw, service))
-		return false;
-	if (keeps)
-		choose_keep(draw, service, key);
-	return true;
+	return draw_backend(draw, service);
 }
 
-/* Zero, and where the flow leads to. Or the reason why it leads to nobody. */
+/* The slot, and where the flow leads to. Or the reason why it leads to nobody. */
 static __noinline int choose(const struct service *service, const struct flow_key *key,
 			     struct flow *flow)
 {
@@ -100,5 +109,5 @@ static __noinline int choose(const struct service *service, const struct flow_ke
 		return -DROP_REFUSED;
 	flow->dst = draw.backend.addr;
 	flow->dst_port = draw.backend.port;
-	return 0;
+	return draw.slot;
 }

@@ -46,6 +46,7 @@ enum drop_reason {
 	DROP_REFUSED, /* to a service without a backend, or on a connection whose backend is gone:
 				 * answered with a reset, or port unreachable */
 	DROP_NOT_PUBLISHED, /* from the host that was asked, to what no service has published */
+	DROP_NO_SHAPER,	    /* of an endpoint whose bandwidth is limited, and its shaper is gone */
 	DROP_LIMITED, /* opens more than a service's limit leaves: answered as what is refused */
 };
 

@@ -14,6 +14,7 @@
 #include "drop.h"
 #include "endpoint.h"
 #include "flow.h"
+#include "hash.h"
 #include "lead.h"
 #include "led.h"
 #include "packet.h"
@@ -34,16 +35,6 @@ static __always_inline bool fallback_again(const struct packet *pkt, const struc
 {
 	return fallback_starts(pkt) || service->affinity || service->algorithm == SERVICE_RANDOM ||
 	       service_is_bare(service);
-}
-
-/* Equal for equal flows, and spread (as Murmur3 ends): one that was forgotten is led as before. */
-static __always_inline __u32 fallback_number(const struct flow_key *key)
-{
-	__u32 number = flow_tag(key);
-
-	number = (number ^ number >> 16) * 0x85ebca6b;
-	number = (number ^ number >> 13) * 0xc2b2ae35;
-	return number ^ number >> 16;
 }
 
 /* A container that asks itself would take its own address for a martian: it is asked by the VIP, and
@@ -80,14 +71,14 @@ static __noinline int fallback_open(const struct __sk_buff *skb, const struct pa
 		return -DROP_NO_ENDPOINT;
 	if (!fallback_again(pkt, service))
 		return -DROP_REFUSED;
-	draw.number = fallback_number(&scratch->key);
+	if (!service_is_bare(service) && !budget_spend(skb->ifindex))
+		return -DROP_FLOW_LIMIT;		 /* before anything is kept of it */
+	draw.number = hash_end(flow_tag(&scratch->key)); /* what was forgotten is led as before */
 	asking = asking_service(&draw, service, src->container | FALLBACK_CLIENT, 0);
 	if (asking != ASKING_BACKEND)
 		return asking == ASKING_REFUSED ? -DROP_REFUSED : -DROP_SILENT;
 	fallback_flow_to(&draw.backend, src, &scratch->key, &scratch->flow);
-	if (!budget_spend(skb->ifindex) || !flow_enter(&scratch->key, &scratch->flow))
-		return -DROP_FLOW_LIMIT;
-	return 0;
+	return flow_enter(&scratch->key, &scratch->flow) ? 0 : -DROP_FLOW_LIMIT;
 }
 
 static __always_inline int fallback_packet(struct __sk_buff *skb, const struct packet *pkt,

@@ -10,6 +10,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "behind.h"
 #include "budget.h"
 #include "convey.h"
 #include "deliver.h"
@@ -90,7 +91,9 @@ static __always_inline int ingress_open(const struct packet *pkt, const struct e
 		       : -DROP_FLOW_LIMIT;
 }
 
-/* The flow of what is for an endpoint; its answers are known by ENDPOINT_PUBLISHED alone. */
+/* The flow of what is for an endpoint; its answers are known by ENDPOINT_PUBLISHED alone. Which of its
+ * ports may be asked so is looked up once a flow: a connection goes on while its backend drains.
+ */
 static __noinline int ingress_request(const struct packet *pkt, const struct endpoint *dst)
 {
 	struct scratch *scratch = scratch_get();
@@ -99,7 +102,9 @@ static __noinline int ingress_request(const struct packet *pkt, const struct end
 	    !(dst->flags & ENDPOINT_PUBLISHED))
 		return -DROP_NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	return flow_current(&scratch->key) ? 0 : ingress_open(pkt, dst, scratch);
+	if (flow_current(&scratch->key))
+		return 0;
+	return behind_is(pkt) ? ingress_open(pkt, dst, scratch) : -DROP_NOT_PUBLISHED;
 }
 
 /* The flow of what is for the host that was asked: this one. */

@@ -9,10 +9,9 @@
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
-#include "place.h"
 #include "publication.h"
 #include "remote.h"
-#include "service.h"
+#include "seek.h"
 #include "tracking.h"
 
 /* An address may have been given to another container since. */
@@ -45,41 +44,18 @@ static __noinline bool flow_publication_holds(const struct flow_key *key, const 
 	return publication_leads_to(publication, &flow->dst, flow->dst_port);
 }
 
-/* A backend that is looked for among those of a service. A callback of bpf_loop sees it. */
-struct sought {
-	struct port_key service;
-	struct place place;
-	__u32 before; /* weights of the slots that were seen */
-	__u32 flags;  /* of a flow to it */
-};
-
-static long sought_look(__u32 slot, struct sought *sought)
-{
-	const struct backend *backend = backend_at(&sought->service, slot);
-
-	if (!backend)
-		return 0;
-	if (backend_is(backend, &sought->place)) {
-		sought->flags = backend->upto != sought->before ? 0 : FLOW_PARTING;
-		return 1;
-	}
-	sought->before = backend->upto;
-	return 0;
-}
-
 /* What its flags say of the backend of a flow. */
-static __noinline __u32 flow_backend_flags(const struct flow_key *key,
-					   const struct service *service, const struct flow *flow)
+static __noinline __u32 flow_backend_flags(const struct flow_key *key, const struct flow *flow)
 {
-	struct sought sought = { .flags = FLOW_PARTING | FLOW_LEFT };
+	struct seek seek = {};
 
-	if (!key || !service || !flow)
-		return sought.flags;
-	sought.service = frontend_key(&key->dst, key->dst_port, key->protocol);
-	sought.place.addr = flow->dst;
-	sought.place.port = flow->dst_port;
-	bpf_loop(service->backends, sought_look, &sought, 0);
-	return sought.flags;
+	if (!key || !flow)
+		return FLOW_PARTING | FLOW_LEFT;
+	seek.service = frontend_key(&key->dst, key->dst_port, key->protocol);
+	seek.backend.addr = flow->dst;
+	seek.backend.port = flow->dst_port;
+	seek_backend(&seek);
+	return seek.flags;
 }
 
 /* Whether the backend is still where the flow goes: on this host, or on another one. */
@@ -95,17 +71,15 @@ static __always_inline bool flow_leads(const struct flow *flow)
  */
 static __noinline bool flow_service_holds(const struct flow_key *key, struct flow *flow)
 {
-	const struct service *service;
 	__u32 flags;
 
 	if (!key || !flow)
 		return false;
 	if (flow->flags & FLOW_ANSWER)
 		return frontend_find(&flow->src, flow->src_port, key->protocol);
-	service = frontend_find(&key->dst, key->dst_port, key->protocol);
-	if (!service || !flow_leads(flow))
+	if (!frontend_find(&key->dst, key->dst_port, key->protocol) || !flow_leads(flow))
 		return false;
-	flags = flow_backend_flags(key, service, flow);
+	flags = flow_backend_flags(key, flow);
 	if (flags && key->protocol != IPPROTO_TCP)
 		return false;
 	if (flags != (flow->flags & (FLOW_PARTING | FLOW_LEFT))) {
@@ -128,14 +102,11 @@ static __always_inline bool flow_port_holds(const struct flow_key *key, struct f
 static __always_inline bool flow_holds(const struct flow_key *key, struct flow *flow)
 {
 	__u32 epoch = epoch_now();
-	bool holds;
 
 	if (flow->epoch == epoch)
 		return true;
-	holds = flow_container_holds(key, flow) && flow_port_holds(key, flow);
-	if (holds)
-		flow->epoch = epoch;
-	return holds;
+	flow->epoch = epoch;
+	return flow_container_holds(key, flow) && flow_port_holds(key, flow);
 }
 
 /* Apart, as it needs the stack: once in a tick. */

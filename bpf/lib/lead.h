@@ -6,12 +6,11 @@
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
-#include "draw.h"
 #include "flow.h"
 #include "judge.h"
 #include "leaving.h"
 #include "packet.h"
-#include "service.h"
+#include "seek.h"
 #include "tracking.h"
 
 enum lead {
@@ -20,77 +19,57 @@ enum lead {
 	LEAD_ENDED, /* its backend is none any more, or its client another one */
 };
 
-/* A place that is looked for among the backends of a service. */
-struct seek {
-	struct port_key service;
-	struct place backend;
-	__u32 before; /* weights of the slots that were seen */
-	__u32 weight;
-	__u32 found;
-};
-
-static long seek_slot(__u32 slot, struct seek *seek)
-{
-	const struct backend *backend = backend_at(&seek->service, slot);
-
-	if (!backend)
-		return 0;
-	seek->weight = backend->upto - seek->before;
-	seek->before = backend->upto;
-	if (!backend_is(backend, &seek->backend))
-		return 0;
-	seek->found = 1;
-	return 1;
-}
-
 /* Whom a flow was led to, by which port of a VIP. */
-static __always_inline struct seek seek_of(const struct flow_key *key, const struct flow *flow)
+static __always_inline void seek_led(struct seek *seek, const struct flow_key *key,
+				     const struct flow *flow)
 {
 	bool answers = flow->flags & FLOW_ANSWER;
-	struct seek seek = {
-		.service = { .addr = answers ? flow->src : key->dst,
-			     .port = answers ? flow->src_port : key->dst_port,
-			     .protocol = key->protocol },
-		.backend = { .addr = answers ? key->src : flow->dst,
-			     .port = answers ? key->src_port : flow->dst_port },
-	};
 
-	return seek;
+	seek->service.addr = answers ? flow->src : key->dst;
+	seek->service.port = answers ? flow->src_port : key->dst_port;
+	seek->service.protocol = key->protocol;
+	seek->backend.addr = answers ? key->src : flow->dst;
+	seek->backend.port = answers ? key->src_port : flow->dst_port;
 }
 
-/* `new`: one that gets new connections. */
-static __always_inline bool seek_backend(struct seek *seek, bool new)
+/* The backends are gone through once after a change, and not with each packet: of a connection to one
+ * that left that is noted. Once more when its time is over: it may be one again.
+ */
+static __always_inline bool lead_stands(const struct flow_key *key, struct flow *flow,
+					struct seek *seek, bool new)
 {
-	const struct service *service = bpf_map_lookup_elem(&services, &seek->service);
-
-	if (!service)
+	seek_backend(seek);
+	if (new && seek->flags)
 		return false;
-	seek->found = seek->before = seek->weight = draw_nothing(service);
-	bpf_loop(service->backends, seek_slot, seek, 0);
-	return seek->found && (seek->weight || !new);
+	if (!((flow->flags ^ seek->flags) & FLOW_LEFT))
+		return true;
+	flow->flags ^= FLOW_LEFT;
+	flow_put(key, flow, BPF_ANY);
+	return true;
 }
 
-/* Datagrams open nothing, so each may be led elsewhere. Of a connection to a backend that leaves it is
- * asked with each packet, so that it ends in time.
+/* Datagrams open nothing, so each may be led elsewhere. A connection to a backend that left goes on for as
+ * long as it has to drain.
  */
 static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow, bool opens)
 {
 	bool new = opens || (key && key->protocol != IPPROTO_TCP);
 	__u32 epoch = epoch_now();
-	struct seek seek;
+	struct seek seek = {};
+	bool over;
 
 	if (!key || !flow)
 		return false;
-	if (flow->epoch == epoch && !opens)
+	if (flow->epoch == epoch && !opens && !(flow->flags & FLOW_LEFT))
 		return true;
-	if (!flow_container_holds(key, flow))
-		return false;
-	seek = seek_of(key, flow);
-	if (seek_backend(&seek, new)) {
+	seek_led(&seek, key, flow);
+	over = flow->flags & FLOW_LEFT && !leaving_is(&seek.service, &seek.backend);
+	if (flow->epoch != epoch || opens || over) {
 		flow->epoch = epoch;
-		return true;
+		if (!flow_container_holds(key, flow) || !lead_stands(key, flow, &seek, new))
+			return false;
 	}
-	return !new &&leaving_is(&seek.service, &seek.backend);
+	return !(flow->flags & FLOW_LEFT) || leaving_is(&seek.service, &seek.backend);
 }
 
 /* A packet that opens a connection anew, or once more, is led to who gets new ones. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Backends that left their service a moment ago: until when connections that they have may go on. The
- * agent writes it before they leave.
+ * agent writes it before they leave, and takes away what is over.
  */
 #pragma once
 
@@ -16,8 +16,9 @@ struct leaving_key {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct leaving_key);
 	__type(value, __u64); /* nanoseconds of the kernel's clock */
 } leaving SEC(".maps");

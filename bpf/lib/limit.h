@@ -15,11 +15,13 @@ enum limited {
 	LIMITED_REFUSED,
 };
 
-static __always_inline bool limit_allows(const struct limit *limit, struct use *all,
+/* `own`: of the client; NULL: of an endpoint's, which is its own alone. `most`: connections of all, with
+ * those that count no more.
+ */
+static __always_inline bool limit_allows(const struct limit *limit, __u64 most, struct use *all,
 					 struct use *own)
 {
-	if (limit->connections &&
-	    !limit_leaves(limit->connections, all->open, own ? own->open : 0, 1)) {
+	if (limit->connections && !limit_leaves(most, all->open, own ? own->open : 0, 1)) {
 		__sync_fetch_and_add(&all->full, 1);
 		return false;
 	}
@@ -27,11 +29,12 @@ static __always_inline bool limit_allows(const struct limit *limit, struct use *
 }
 
 /* The last place is given once, whoever else saw it free. */
-static __always_inline bool limit_enter(const struct limit *limit, struct use *all, struct use *own)
+static __always_inline bool limit_enter(const struct limit *limit, __u64 most, struct use *all,
+					struct use *own)
 {
 	__u64 open = __sync_fetch_and_add(&all->open, 1);
 
-	if (limit->connections && open >= limit->connections) {
+	if (limit->connections && open >= most) {
 		__sync_fetch_and_add(&all->open, -1);
 		__sync_fetch_and_add(&all->full, 1);
 		return false;
@@ -50,37 +53,48 @@ static __noinline enum limited limit_take(__u64 number, __u64 client)
 	const struct limit *limit = bpf_map_lookup_elem(&limits, &number);
 	struct use_key key = { .limit = number };
 	struct use *all, *own = NULL;
+	__u64 most;
 
 	if (!limit)
 		return LIMITED_NOT;
+	most = limit->connections + use_given(number);
 	all = use_of(&key);
 	if (client) {
 		key.client = client;
 		own = use_of(&key);
-		if (!own)
+		if (!own) { /* the map is full */
+			if (all)
+				__sync_fetch_and_add(&all->full, 1);
 			return LIMITED_REFUSED;
+		}
 	}
-	if (!all || !limit_allows(limit, all, own) || !limit_enter(limit, all, own))
+	if (!all || !limit_allows(limit, most, all, own) || !limit_enter(limit, most, all, own))
 		return LIMITED_REFUSED;
 	return LIMITED_TAKEN;
 }
 
-/* What was counted may have been forgotten since, with its limit; others may give theirs back just now. */
-static __always_inline void use_down(const struct use_key *key)
+/* What was counted may have been forgotten since, with its limit; others may give theirs back just now.
+ * False: it was, and counts no more.
+ */
+static __always_inline bool use_down(const struct use_key *key)
 {
 	struct use *use = bpf_map_lookup_elem(&uses, key);
 
-	if (use && !__sync_fetch_and_add(&use->open, -1))
-		__sync_fetch_and_add(&use->open, 1);
+	if (!use)
+		return false;
+	if (__sync_fetch_and_add(&use->open, -1))
+		return true;
+	__sync_fetch_and_add(&use->open, 1);
+	return false;
 }
 
+/* Of a client that is gone the agent has given all back that it had. */
 static __noinline void limit_give(__u64 number, __u64 client)
 {
-	struct use_key key = { .limit = number };
+	struct use_key key = { .limit = number, .client = client };
 
-	use_down(&key);
-	if (!client)
+	if (client && !use_down(&key))
 		return;
-	key.client = client;
+	key.client = 0;
 	use_down(&key);
 }

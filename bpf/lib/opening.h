@@ -182,6 +182,7 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 {
 	int verdict = opening_endpoint(skb, pkt, key, flow);
 	const struct service *service;
+	int slot;
 
 	if (verdict != NOT_PUBLISHED)
 		return verdict;
@@ -189,6 +190,11 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 	service = frontend_find(&key->dst, key->dst_port, key->protocol);
 	if (!service || !opening_may_ask(pkt, key))
 		return NOT_PUBLISHED;
-	verdict = choose(service, key, flow);
-	return verdict ? verdict : opening_service(skb, pkt, key, flow);
+	slot = choose(service, key, flow);
+	if (slot < 0)
+		return slot;
+	verdict = opening_service(skb, pkt, key, flow);
+	if (!verdict)
+		choose_keep(service, key, flow, slot);
+	return verdict;
 }

@@ -22,7 +22,9 @@
 #include "scratch.h"
 #include "tracking.h"
 
-/* An ICMP error about a packet of a translated flow. */
+/* An ICMP error about a packet of a translated flow. (Before Linux 6.2 what a global function is
+ * given is no key of a map.)
+ */
 __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();
@@ -30,7 +32,8 @@ __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 	if (!scratch || !pkt || !quote_read(skb, pkt, &scratch->quote) ||
 	    !quote_may_come(pkt, &scratch->quote))
 		return NOT_PUBLISHED;
-	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&pkt->src))
+	scratch->key.src = pkt->src;
+	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&scratch->key.src))
 		return NOT_PUBLISHED;
 	if (!flow_current(&scratch->quote.key) || scratch->flow.flags & FLOW_PLAIN)
 		return NOT_PUBLISHED;

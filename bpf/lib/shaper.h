@@ -2,6 +2,8 @@
 /* Endpoints with a limited bandwidth: what they get or send takes the way by a veth pair of their own,
  * whose ends have queues of that rate. What enters at one end leaves at the other one, and
  * from_shaper leads it on. Nobody else pays for it more than a look at his flags.
+ *
+ * Where a pair is gone, nothing passes until the agent has put it back: what is limited is never free of it.
  */
 #pragma once
 
@@ -9,6 +11,7 @@
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
+#include "drop.h"
 #include "endpoint.h"
 
 /* Of what has been through: a container cannot set it, for marks do not leave its namespace. */
@@ -39,7 +42,7 @@ static __noinline int shaper_in(__u32 ifindex)
 {
 	const struct shaper *shaper = shaper_find(ifindex);
 
-	return shaper ? bpf_redirect(shaper->into, 0) : bpf_redirect_peer(ifindex, 0);
+	return shaper ? bpf_redirect(shaper->into, 0) : -DROP_NO_SHAPER;
 }
 
 /* Into its container, at once or at its rate. */
@@ -52,12 +55,7 @@ static __always_inline int endpoint_enter(const struct endpoint *dst)
 /* What the host's stack sends to it. */
 static __always_inline int shaper_enter(const struct endpoint *dst)
 {
-	const struct shaper *shaper;
-
-	if (!(dst->flags & ENDPOINT_SHAPED_IN))
-		return TC_ACT_OK;
-	shaper = shaper_find(dst->ifindex);
-	return shaper ? bpf_redirect(shaper->into, 0) : TC_ACT_OK;
+	return dst->flags & ENDPOINT_SHAPED_IN ? shaper_in(dst->ifindex) : TC_ACT_OK;
 }
 
 /* What the device of `sender` sent; a verdict if it has to wait. */
@@ -72,5 +70,5 @@ static __always_inline int shaper_out(struct __sk_buff *skb, const struct endpoi
 		return NOT_SHAPED;
 	}
 	shaper = shaper_find(skb->ifindex);
-	return shaper ? bpf_redirect(shaper->out, 0) : NOT_SHAPED;
+	return shaper ? bpf_redirect(shaper->out, 0) : -DROP_NO_SHAPER;
 }

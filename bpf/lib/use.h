@@ -29,9 +29,11 @@ struct {
 	__type(value, struct limit);
 } limits SEC(".maps");
 
+#define USE_GIVEN 0xffffffffffffffff /* what clients had open that are gone: the agent writes it */
+
 struct use_key {
 	__u64 limit;
-	__u64 client; /* the cookie of its network namespace; 0: all together */
+	__u64 client; /* the cookie of its network namespace; 0: all together; USE_GIVEN */
 };
 
 struct use {
@@ -59,6 +61,15 @@ static __always_inline struct use *use_of(const struct use_key *key)
 		return use;
 	bpf_map_update_elem(&uses, key, &none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&uses, key);
+}
+
+/* Of what all have open that counts no more: nobody gives it back. */
+static __always_inline __u64 use_given(__u64 number)
+{
+	struct use_key key = { .limit = number, .client = USE_GIVEN };
+	const struct use *use = bpf_map_lookup_elem(&uses, &key);
+
+	return use ? use->open : 0;
 }
 
 /* Opened in the last second, in parts: those of the second before count as if they had been spread

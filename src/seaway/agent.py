@@ -23,6 +23,7 @@ from seaway.api.server import Server
 from seaway.bootstrap import removed
 from seaway.bpf import abi, maps, objects
 from seaway.bpf.attachments import Attachments
+from seaway.bpf.behind import BehindTarget
 from seaway.bpf.counters import Counters
 from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.lookups import Lookups
@@ -234,8 +235,8 @@ def _of_the_data_plane(
 ) -> tuple[Target, ...]:
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
-    limits = LimitTarget(plane)
-    return PinTarget(plane), *of_maps, limits, attachments, uplinks, SocketTarget(plane)
+    others = BehindTarget(plane), LimitTarget(plane), SocketTarget(plane)
+    return PinTarget(plane), *of_maps, *others, attachments, uplinks
 
 
 def _spaces(facts: Facts) -> set[tuple[str, int]]:
@@ -357,11 +358,12 @@ def _noter(facts: Facts) -> Callable[[str, int], None]:
     return note
 
 
-def _shaper_noter(facts: Facts) -> Callable[[str, int, int], None]:
-    """Learn the numbers of both ends of a shaper; 0: it is gone."""
+def _shaper_noter(facts: Facts) -> Callable[[str, tuple[int, int] | None], None]:
+    """Learn the numbers of both ends of a shaper, or that it is not wanted."""
 
-    def note(link: str, into: int, out: int) -> None:
-        facts.change(Shaped, link, Shaped(link=link, into=into, out=out) if into else None)
+    def note(link: str, ends: tuple[int, int] | None) -> None:
+        found = Shaped(link=link, into=ends[0], out=ends[1]) if ends else None
+        facts.change(Shaped, link, found)
 
     return note
 

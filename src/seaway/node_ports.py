@@ -22,7 +22,7 @@ from seaway.errors import Conflict, Exhausted
 from seaway.facts import Facts
 from seaway.model.addresses import UNSPECIFIED, Address
 from seaway.model.facts import Cluster, Endpoint
-from seaway.model.node_ports import ANY_PORT, FIRST, LAST, Place, places_of
+from seaway.model.node_ports import ANY_PORT, FIRST, LAST, HostPort, node_ports_of
 from seaway.model.publications import HeldPort
 from seaway.model.requests import NewService
 from seaway.model.services import Distant, NodePort, Service, ServicePort
@@ -43,13 +43,13 @@ class Taken:
     """
 
     held: Sequence[HeldPort] = ()
-    others: dict[Place, str] = field(default_factory=dict)
+    others: dict[HostPort, str] = field(default_factory=dict)
 
 
-def asked(new: NewService | Service, old: Service | None) -> set[Place]:
+def asked(new: NewService | Service, old: Service | None) -> set[HostPort]:
     """Of which ports it must be known who of this host has them."""
-    had = set(places_of(old)) if old else set()
-    found = {place for place in places_of(new) if place not in had}
+    had = set(node_ports_of(old)) if old else set()
+    found = {place for place in node_ports_of(new) if place not in had}
     for protocol in {protocol for protocol, port in found if port == ANY_PORT}:
         found |= {(protocol, port) for port in range(FIRST, LAST + 1)}
     return {(protocol, port) for protocol, port in found if port != ANY_PORT}
@@ -57,8 +57,8 @@ def asked(new: NewService | Service, old: Service | None) -> set[Place]:
 
 def allot(facts: Facts, service: Service, old: Service | None, taken: Taken) -> Service:
     """It, with a port wherever any was asked for. It keeps those that it had (`old`)."""
-    had = set(places_of(old)) if old else set()
-    given = {place for place in places_of(service) if place[1] != ANY_PORT}
+    had = set(node_ports_of(old)) if old else set()
+    given = {place for place in node_ports_of(service) if place[1] != ANY_PORT}
     for place in given - had:
         if claim := _claim(facts, place, _families(service, place), taken):
             _refuse(place, claim, service)
@@ -70,19 +70,19 @@ def allot(facts: Facts, service: Service, old: Service | None, taken: Taken) -> 
             used.add((port.protocol, number))
         ports.append(replace(port, node_port=number))
     made = replace(service, ports=tuple(ports))
-    _check_room(facts, len(places_of(made)) - len(had))
+    _check_room(facts, len(node_ports_of(made)) - len(had))
     whose = f"service '{service.name}' of network '{service.network}', which asks for it too"
-    taken.others |= dict.fromkeys(places_of(made), whose)
+    taken.others |= dict.fromkeys(node_ports_of(made), whose)
     return made
 
 
-def _families(service: Service, place: Place) -> tuple[int, ...]:
+def _families(service: Service, place: HostPort) -> tuple[int, ...]:
     if place == ("tcp", service.health_port):
         return 4, 6
     return tuple(address.version for address in service.addresses)
 
 
-def _kept(port: ServicePort, old: Service | None, given: Collection[Place]) -> int:
+def _kept(port: ServicePort, old: Service | None, given: Collection[HostPort]) -> int:
     """The one that this port had before; 0: none, or another one of the service has it now."""
     had: tuple[ServicePort, ...] = old.ports if old else ()
     for before in had:
@@ -92,7 +92,7 @@ def _kept(port: ServicePort, old: Service | None, given: Collection[Place]) -> i
 
 
 def _free(
-    facts: Facts, service: Service, protocol: str, used: Collection[Place], taken: Taken
+    facts: Facts, service: Service, protocol: str, used: Collection[HostPort], taken: Taken
 ) -> int:
     """By chance, so that hosts that choose at once choose differently."""
     size = LAST + 1 - FIRST - _BAND
@@ -109,7 +109,7 @@ def _free(
     )
 
 
-def _claim(facts: Facts, place: Place, families: Collection[int], taken: Taken) -> Claim | None:
+def _claim(facts: Facts, place: HostPort, families: Collection[int], taken: Taken) -> Claim | None:
     """Whose it is already; None: nobody's, as far as this host knows."""
     wanted = [UNSPECIFIED[family] for family in families]
     held = (had for had in taken.held if (had.protocol, had.port) == place)
@@ -127,10 +127,10 @@ def _claim(facts: Facts, place: Place, families: Collection[int], taken: Taken) 
     return None
 
 
-def _own(facts: Facts, place: Place) -> Iterator[Claim]:
+def _own(facts: Facts, place: HostPort) -> Iterator[Claim]:
     """What Seaway itself is asked at, on some host or on all."""
     cluster = facts.get(Cluster, "cluster")
-    own: dict[Place, str] = {
+    own: dict[HostPort, str] = {
         ("tcp", HOSTS_PORT): "the agents of hosts",
         ("tcp", ROUTED_PORT): "routed",
         ("udp", ROUTED_PORT): "routed",
@@ -143,7 +143,7 @@ def _own(facts: Facts, place: Place) -> Iterator[Claim]:
         yield Claim("", f"Seaway itself, for {own[place]}", _EVERYWHERE)
 
 
-def _refuse(place: Place, claim: Claim, service: Service) -> NoReturn:
+def _refuse(place: HostPort, claim: Claim, service: Service) -> NoReturn:
     protocol, number = place
     raise Conflict(
         f"port {number}/{protocol} is taken by {claim.owner}, and service '{service.name}' cannot "

@@ -206,7 +206,7 @@ class Vigil:
                 await self._convergence.sweep(target)
             if sweeps % OUTSIDE == 0:
                 self._intents.surroundings.forget_devices(self._devices())
-                self._intents.surroundings.forget_clients()
+                await asyncio.to_thread(self._intents.surroundings.forget_clients)
             self._look_inside()
 
     async def _look_out(self, name: str, *, anew: bool = True) -> None:

@@ -45,7 +45,7 @@ from serviced import VIP, VIPS, frontend, port_key
 KINDS = pytest.mark.parametrize("kind", PROTOCOLS)
 ASKING, PORT, BACKEND = 40000, 80, 7000
 PORT_UNREACHABLE = {4: (3, 3, 0), 6: (1, 4, 0)}
-LED = 8  # FLOW_LED
+LED, LEFT = 8, 64  # FLOW_LED, FLOW_LEFT
 
 
 @dataclass(frozen=True)
@@ -380,8 +380,13 @@ def test_who_opens_too_much_waits(shop, family, kind):
     shop.serve(BERT)
     shop.world.spend(ANNA.record.ifindex, left=1)
     assert "redirect" == shop.world.send(asks(family, request(kind))).verdict
+    shop.serve(BERT, affinity=100)
+    kept = Table(shop.world.plane.maps["affinities"])
+    before = shop.world.place.run(lambda: dict(kept.elements()))
     other = asks(family, says(kind, ASKING + 1, PORT))
     assert dropped("flow_limit") == shop.world.send(other)
+    assert before == shop.world.place.run(lambda: dict(kept.elements()))
+    shop.serve(BERT)
     assert "redirect" == shop.world.send(asks(family, request(kind))).verdict
 
 
@@ -472,6 +477,38 @@ def test_a_connection_goes_on_while_its_backend_drains_and_a_new_one_does_not(sh
         assert returned(family, "tcp") == back(shop, family, answer("tcp"))
     found = shop.world.send(asks(family, opens))
     assert to(family, SMALL, led("tcp", 0, flags="S")) == found
+
+
+@FAMILIES
+def test_a_backend_that_drains_is_looked_for_when_it_left_and_when_its_time_is_over(shop, family):
+    """And not with each packet. If it is one again by then, its connections go on."""
+
+    def judged() -> tuple[bool, int]:
+        """Whether it was, since the last change; and as what."""
+        (flow,) = (f for f in shop.led() if f.dst == mapped(ip_address(BERT.address(family))))
+        ((_, epoch),) = shop.world.place.run(
+            lambda: list(Table(shop.world.plane.maps["epochs"]).elements())
+        )
+        return flow.epoch == int.from_bytes(epoch, "little"), flow.flags & LEFT
+
+    def goes_on() -> Outcome:
+        return shop.world.send(asks(family, request("tcp", 0, flags="A")))
+
+    expected = to(family, BERT, led("tcp", 0, flags="A"))
+    shop.serve(BERT)
+    shop.world.send(asks(family, request("tcp", 0, flags="S")))
+    for _ in range(2):
+        shop.serve(SMALL)
+        assert (False, 0) == judged()
+        assert [expected, expected] == [goes_on(), goes_on()]
+        assert (True, LEFT) == judged()
+        shop.serve(SMALL, BERT)
+        shop.drain_until(BERT, -1)
+        assert expected == goes_on()
+        assert (True, 0) == judged()
+    shop.serve(SMALL)
+    shop.drain_until(BERT, -1)
+    assert {"refused": 1} == goes_on().drops
 
 
 @FAMILIES

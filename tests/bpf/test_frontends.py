@@ -491,6 +491,35 @@ def test_a_flow_ends_with_its_service(world, family, kind):
     assert {} == world.flows()
 
 
+def kept(world: World) -> list[bytes]:
+    """The clients of whom a backend is kept."""
+    table = Table(world.plane.maps["affinities"])
+    return world.place.run(lambda: [key for key, _ in table.elements()])
+
+
+@FAMILIES
+@KINDS
+def test_who_pays_for_no_flow_takes_no_place_among_those_whose_backend_is_kept(world, family, kind):
+    """Else a flood from forged addresses drives them out."""
+    world.place.run(Table(world.plane.maps["affinities"]).delete, kept(world))
+    world.lead(ANNA, slots=(), algorithm=abi.SERVICE_RANDOM, affinity=100)
+    assert "redirect" == world.from_wire(asks(family, kind)).verdict
+    (client,) = kept(world)
+    world.spend_all()
+    for sport in range(ASKING, ASKING + 5):
+        frame = arrives(family, PUBLIC[family], ELSE[family])
+        frame = frame / says(kind, sport, PORT, **flagged(kind))
+        assert dropped("flow_limit") == world.from_wire(frame)
+    assert [client] == kept(world)
+
+
+@FAMILIES
+def test_a_client_keeps_the_backend_that_another_algorithm_chose(world, family):
+    world.lead(NORTH, ANNA, slots=(), algorithm=abi.SERVICE_ROUND_ROBIN, affinity=100)
+    found = {world.from_wire(asks(family, "udp", ASKING + n)).frame[:6] for n in range(10)}
+    assert 1 == len(found)
+
+
 @FAMILIES
 @KINDS
 def test_without_a_token_no_flow_is_opened(world, family, kind):

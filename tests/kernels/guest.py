@@ -13,7 +13,6 @@ A step that fails holds back none that does not need it.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import subprocess
@@ -21,55 +20,43 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path += map(str, Path(__file__).parents[1:3])
 
 import asking
+from kernels import borrowed
+from kernels.reports import say, tell
 from seaway import names
-from seaway.bpf import abi
 from seaway.bpf.objects import PROGRAMS
 from seaway.client import Client
 from seaway.errors import SeawayError
 from seaway.kernel import netns, outside
+from seaway.model.addresses import Address
 from seaway.model.facts import Endpoint
 from seaway.model.publications import parse_mapping
-from seaway.model.requests import NewEndpoint, Publications
+from seaway.model.requests import NewEndpoint, NewService, Publications, ServiceChange
+from seaway.model.services import ServicePort
 from seaway.setup import service
 
-sys.path.append(str(Path(__file__).parents[1]))  # of the tests
-
-import serviced
-from namespaces import namespaces
-from serviced import scenes
-from talk import exchange, transfer
-from wired import wires
-
-MARK = "seaway-guest "
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
-READY_WITHIN = 120.0  # seconds, of an emulated CPU
+READY_WITHIN = 400.0  # seconds, of an emulated CPU
 HAS_TCX = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
 PING_WITHIN = 5  # seconds
 ANSWER_WITHIN = 60.0  # seconds
 MODPROBE = str(Path(__file__).with_name("modprobe"))
 SLOW = ("nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "inet_diag", "tcp_diag", "udp_diag")
 TELLING = str(Path(__file__).parents[1] / "telling.py")
-FAR = Path("/run/netns/far")
+FAR, BLUE = (Path("/run/netns") / name for name in ("far", "blue"))
 PUBLIC, OUTSIDE = ("198.51.100.1", "2001:db8:100::1"), ("198.51.100.7", "2001:db8:100::7")
-START = time.monotonic()
 EXPECTED = (AssertionError, LookupError, OSError, SeawayError, subprocess.TimeoutExpired)
 
 client = Client(timeout=120.0)
 attached: dict[str, Endpoint] = {}
+vips: list[Address] = []
 serving: list[subprocess.Popen[str]] = []
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def run(*argv: str, check: bool = True) -> str:
@@ -112,7 +99,9 @@ def endpoints_are_attached() -> None:
     for name in ("red", "blue"):
         run("ip", "netns", "add", name)
         attached[name] = client.attach(
-            NewEndpoint(netns=f"/run/netns/{name}", network="default", name=name)
+            NewEndpoint(
+                netns=f"/run/netns/{name}", network="default", name=name, labels={"app": name}
+            )
         )
 
 
@@ -195,6 +184,69 @@ def socket_of_the_host_ends_with_its_port() -> None:
         assert errno.EDESTADDRREQ == refusal
 
 
+def services_are_asked() -> None:
+    """By a neighbour's sockets, past their hooks, by the host, and by a port of it from outside."""
+    port = partial(ServicePort, port=80, target=80, node_port=8090)
+    web = NewService(
+        name="web",
+        ports=(port(name="tcp"), port(name="udp", protocol="udp")),
+        selector={"app": "red"},
+        algorithm="least-connections",
+        drain=0.0,
+    )
+    vips.extend(sorted(client.create_service(web).service.addresses, key=lambda a: a.version))
+    cases = asking.tcp, asking.udp, asking.connected
+    for vip, own in zip(vips, client.status().addresses, strict=True):
+        blue = address(attached["blue"], type(vip))
+        for case in (*cases, asking.raw):
+            told = netns.visit_path(BLUE, partial(case, str(vip), 80))
+            assert (str(blue), str(vip)) == told, case
+        for case in cases:
+            assert (str(own), str(vip)) == case(str(vip), 80), case
+    for own, public in zip(OUTSIDE, PUBLIC, strict=True):
+        for case in (asking.tcp, asking.udp):
+            assert (own, public) == netns.visit_path(FAR, partial(case, public, 8090)), case
+
+
+def service_over_its_limit_refuses() -> None:
+    client.update_service("web", ServiceChange(limit_connections=1))
+    with open_in_blue(vips[0]) as first, open_in_blue(vips[1]) as second:
+        first.connect((str(vips[0]), 80))
+        assert errno.EBUSY == second.connect_ex((str(vips[1]), 80))
+    client.update_service("web", ServiceChange(limit_connections=0))
+
+
+def sockets_of_a_service_end_with_its_backend() -> None:
+    """And who asks then is refused at once."""
+    for vip in vips:
+        with open_in_blue(vip) as stream, open_in_blue(vip, socket.SOCK_DGRAM) as datagrams:
+            for made in (stream, datagrams):
+                made.connect((str(vip), 80))
+            client.update_service("web", ServiceChange(selector={"app": "nobody"}))
+            for made in (stream, datagrams):
+                assert errno.ECONNABORTED == ended(made)
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with open_in_blue(vip, kind) as late:
+                assert errno.ECONNREFUSED == late.connect_ex((str(vip), 80))
+        client.update_service("web", ServiceChange(selector={"app": "red"}))
+
+
+def open_in_blue(vip: object, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    family = socket.AF_INET if isinstance(vip, IPv4Address) else socket.AF_INET6
+    made = netns.visit_path(BLUE, lambda: socket.socket(family, kind))
+    made.settimeout(ANSWER_WITHIN)
+    return made
+
+
+def ended(made: socket.socket) -> int:
+    """Why it ends, as its owner is told."""
+    try:
+        made.recv(1)
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
 def device_of_a_vrf_is_an_uplink() -> None:
     """And one that belongs to a bridge is none."""
     for kind, there in (("vrf table 77", True), ("bridge", False)):
@@ -211,57 +263,6 @@ def forged_source_goes_nowhere() -> None:
     assert drops.get("spoofed_address", 0) > 0, drops
 
 
-def hosts_carry_each_others_packets() -> None:
-    """Three hosts in namespaces; the first and the last see each other only by the second."""
-    with namespaces() as make, wires() as wire:
-        a, b, c = wire(3)
-        ends = [host.add(make(), 1) for host in (a, b, c)]
-        a.wire.part(a, c)
-        a.reach(c, via=b)
-        c.reach(a, via=b)
-        for family in (4, 6):
-            for end in ends[1:]:
-                assert exchange(ends[0], end, family), family
-                assert transfer(ends[0], end, family, megabytes=1), family
-
-
-def services_keep_backends_level() -> None:
-    """What this kernel's verifier took for dead must not be cut out of the program (draw.h)."""
-    with scenes(2) as scene, ExitStack() as stack:
-        scene.serve_by(scene.containers, algorithm=abi.SERVICE_LEAST)
-        for _ in range(20):
-            client = stack.enter_context(scene.open(scene.home, 4, serviced.DATAGRAM))
-            client.connect((serviced.VIP[4], serviced.PORT))
-        places = [(c.address(4), serviced.BACKEND, serviced.UDP) for c in scene.containers]
-        assert [10, 10] == [scene.connections(*place) for place in places]
-
-
-def containers_ask_services() -> None:
-    """By each algorithm; they are refused at once without a backend, and ended when it went."""
-    with scenes(2) as scene:
-        anna, bert = scene.containers
-        for algorithm in (abi.SERVICE_RANDOM, abi.SERVICE_ROUND_ROBIN, abi.SERVICE_LEAST):
-            scene.serve_by([bert], algorithm=algorithm, affinity=60)
-            for family in (4, 6):
-                with scene.open(anna, family, serviced.STREAM) as stream:
-                    stream.connect((serviced.VIP[family], serviced.PORT))
-                    assert stream.getpeername()[0] == serviced.VIP[family]
-                    assert serviced.answer(stream).startswith("2 ")
-                    assert scene.connections(bert.address(family), serviced.BACKEND, serviced.TCP)
-        with (
-            scene.open(anna, 4, serviced.STREAM) as stream,
-            scene.open(anna, 6, serviced.DATAGRAM) as datagrams,
-        ):
-            for client, family in ((stream, 4), (datagrams, 6)):
-                client.connect((serviced.VIP[family], serviced.PORT))
-                assert serviced.answer(client).startswith("2 ")
-            scene.serve_by([])
-            scene.clock.now += 30
-            assert 2 == scene.end_parted()
-            refused = datagrams.connect_ex((serviced.VIP[6], serviced.PORT))
-            assert errno.ECONNREFUSED == refused
-
-
 STEPS: list[Callable[[], None]] = [
     agent_becomes_ready,
     every_program_is_loaded,
@@ -274,10 +275,12 @@ STEPS: list[Callable[[], None]] = [
     host_asks_published_ports,
     outside_asks_published_ports,
     socket_of_the_host_ends_with_its_port,
+    services_are_asked,
+    service_over_its_limit_refuses,
+    sockets_of_a_service_end_with_its_backend,
     device_of_a_vrf_is_an_uplink,
-    hosts_carry_each_others_packets,
-    containers_ask_services,
-    services_keep_backends_level,
+    borrowed.hosts,
+    borrowed.services,
 ]
 
 
@@ -288,9 +291,7 @@ def main() -> None:
             step()
         except EXPECTED:
             problem = traceback.format_exc()
-        at = round(time.monotonic() - START, 1)
-        report = {"step": step.__name__, "problem": problem, "at": at}
-        say(MARK + json.dumps(report))
+        tell(step.__name__, problem)
     for server in serving:
         server.kill()
         server.communicate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kernels import debian, machines
+from kernels import borrowed, debian, machines, reports
 
 GUEST = Path(__file__).with_name("guest.py")
-MARK = "seaway-guest "
 BOOT_WITHIN = 500.0  # seconds, with all that the guest does; 200 where nothing else runs
 OLDEST, NEWER = "", "-backports"
 
@@ -34,11 +32,8 @@ def guests() -> Iterator[dict[str, Future[str]]]:
 
 @pytest.fixture(scope="module", params=[OLDEST, NEWER], ids=["stable", "backports"])
 def guest(request: pytest.FixtureRequest, guests: dict[str, Future[str]]) -> dict[str, str]:
-    """What became of each step in the guest: empty, or what went wrong."""
-    output = guests[request.param].result()
-    debian.kernel(request.param).log.write_text(output)
-    lines = [line.partition(MARK)[2] for line in output.splitlines() if MARK in line]
-    return {report["step"]: report["problem"] for report in map(json.loads, lines)}
+    """What became of each step in the guest, and of each test: empty, or what went wrong."""
+    return reports.read(guests[request.param].result())
 
 
 def test_the_agent_becomes_ready(guest):
@@ -62,10 +57,6 @@ def test_an_endpoint_and_its_host_reach_each_other_by_both_families(guest):
     assert "" == guest["endpoint_and_host_reach_each_other"]
 
 
-def test_hosts_carry_each_others_packets(guest):
-    assert "" == guest["hosts_carry_each_others_packets"]
-
-
 def test_a_forged_source_is_dropped_and_counted(guest):
     assert "" == guest["forged_source_goes_nowhere"]
 
@@ -82,3 +73,24 @@ def test_the_host_reaches_published_ports_by_localhost(guest):
 
 def test_the_devices_of_a_vrf_are_uplinks_and_the_ports_of_a_bridge_are_none(guest):
     assert "" == guest["device_of_a_vrf_is_an_uplink"]
+
+
+def test_services_are_asked_by_hooks_by_packets_and_from_outside(guest):
+    assert "" == guest["services_are_asked"]
+
+
+def test_a_service_over_its_limit_refuses(guest):
+    assert "" == guest["service_over_its_limit_refuses"]
+
+
+def test_sockets_of_a_service_end_with_its_backend(guest):
+    assert "" == guest["sockets_of_a_service_end_with_its_backend"]
+
+
+def test_the_scenes_of_other_tests_stand(guest):
+    assert ("", "") == (guest["hosts"], guest["services"])
+
+
+@pytest.mark.parametrize("name", borrowed.NAMES)
+def test_what_passes_here_passes_there(guest, name):
+    assert "" == guest[name]

@@ -232,12 +232,40 @@ def test_a_limit_that_goes_is_forgotten_with_what_was_used_of_it(scene, askers):
     assert Use() == used(scene)
 
 
-def test_a_client_that_is_gone_and_has_nothing_open_is_forgotten(scene, askers):
-    serve(scene, connections=50)
+def clients_of(scene: Scene) -> set[int]:
+    return {abi.UseKey.unpack(key).client for key, _ in scene.table("uses").elements()}
+
+
+def test_a_client_that_is_gone_takes_nothing_from_others_whatever_it_has_open(scene, askers):
+    """Its sockets may live on in a namespace that has no endpoint any more."""
+    serve(scene, connections=20)
+    first, _, third = askers
+    assert 16 == third.ask_for(16)
+    assert first.ask()
+    scene.host.place.run(scene.host.targets["clients"].delete, {*map(cookie, scene.containers[1:])})
+    uses = Uses(scene.host.plane)
+    uses.tidy(HOST)
+    assert Use(open=1) == used(scene)
+    assert cookie(scene.containers[2]) not in clients_of(scene)
+
+    third.close(10)  # what was given back is not given back once more
+    assert Use(open=1) == used(scene)
+    assert 15 == first.ask_for(20)
+    uses.tidy(HOST)
+    assert 16 == used(scene).open
+    first.close(16)
+    assert 0 == used(scene).open
+
+
+def test_where_there_are_many_those_that_have_nothing_open_make_room(scene, askers):
+    serve(scene, connections=20)
     for asker in askers:
         asker.ask()
     askers[2].close()
-    scene.host.place.run(scene.host.targets["clients"].delete, {*map(cookie, scene.containers[1:])})
-    Uses(scene.host.plane).tidy(HOST)
-    clients = {abi.UseKey.unpack(key).client for key, _ in scene.table("uses").elements()}
-    assert {0, *map(cookie, scene.containers[:2])} == clients
+    scene.table("uses").update(
+        [(abi.UseKey(SERVICE, cookie(scene.containers[2])).pack(), abi.Use().pack())]
+    )
+    Uses(scene.host.plane, many=4).tidy(HOST)
+    assert {0, *map(cookie, scene.containers)} == clients_of(scene)
+    Uses(scene.host.plane, many=3).tidy(HOST)
+    assert {0, *map(cookie, scene.containers[:2])} == clients_of(scene)

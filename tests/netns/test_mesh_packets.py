@@ -100,6 +100,20 @@ def test_a_client_of_a_service_with_affinity_has_one_backend(mesh, family, algor
 
 
 @FAMILIES
+@KINDS
+def test_containers_of_all_hosts_talk_past_services_too(mesh, family, kind):
+    for asking, asked in ((mesh.anna, mesh.carl), (mesh.carl, mesh.bert), (mesh.bert, mesh.anna)):
+        with asking.socket(family, kind) as client:
+            expected = f"{asked.number} {asking.address(family)}"
+            assert expected == ask(client, asked.address(family), BACKEND)
+            if kind == STREAM:
+                client.sendall(bytes(20_000))  # more than one packet takes
+                client.shutdown(socket.SHUT_WR)
+                heard = "".join(iter(lambda client=client: client.recv(1 << 16).decode(), ""))
+                assert heard.count(expected) >= 200
+
+
+@FAMILIES
 @ASKED
 def test_a_stream_comes_back_whole(mesh, family, asked):
     content = hashlib.shake_128(b"seaway").digest(1 << 20) * 4

@@ -178,14 +178,49 @@ def test_what_no_service_has_published_is_reached_by_no_hosts_port(scene, family
             server.recv(100)
 
 
+@FAMILIES
+def test_of_a_published_endpoint_other_hosts_reach_no_port_that_is_not_published(scene, family):
+    """Past isolation: what is published is one port of it."""
+    asked = claims(scene, family, f"{CLIENT[family][:-1]}9")
+    frame = carried(scene, asked, wire_address(scene.b, 4), OVERLAY_ID + scene.b.number)
+    before = scene.drops(scene.a.device).get("not_published", 0)
+    with (
+        listener(scene.anna, family, socket.SOCK_DGRAM) as server,
+        published(scene.a, scene.anna, PORT + 1),
+    ):
+        scene.send(frame)
+        assert wait(lambda: scene.drops(scene.a.device).get("not_published", 0) == before + 1)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(100)
+
+
+@FAMILIES
+def test_what_was_asked_while_it_was_published_goes_on(scene, family):
+    """Until its backend has drained: of that, the host that was asked knows."""
+    asked = claims(scene, family, f"{CLIENT[family][:-1]}8")
+    frame = carried(scene, asked, wire_address(scene.b, 4), OVERLAY_ID + scene.b.number)
+    with (
+        listener(scene.anna, family, socket.SOCK_DGRAM) as server,
+        published(scene.a, scene.anna),
+    ):
+        scene.send(frame)
+        assert b"claim" == server.recv(100)
+        scene.a.expose(scene.anna)
+        scene.send(frame)
+        assert b"claim" == server.recv(100)
+
+
 @contextmanager
-def published(host: WiredHost, container: Container) -> Iterator[None]:
+def published(host: WiredHost, container: Container, port: int = PORT) -> Iterator[None]:
     record = replace(container.record, flags=abi.ENDPOINT_PUBLISHED)
     host.put("endpoints", dict.fromkeys(known(container), record))
+    host.expose(container, port)
     try:
         yield
     finally:
         host.put("endpoints", known(container))
+        host.expose(container)
 
 
 def of(told: tuple[bytes, tuple[str, int]]) -> tuple[bytes, str]:

@@ -105,6 +105,17 @@ def test_who_asked_a_port_of_every_host_by_its_loopback_ends_alike(scene):
         assert answered(again)
 
 
+def test_whom_nobody_is_connected_to_when_an_agent_comes_is_counted_no_more(scene):
+    """It may have gone while none was here."""
+    gone = port_key("10.208.0.99", BACKEND, TCP)
+    scene.table("serving").update([(gone.pack(), bytes(8))])
+    with closing(asking(scene, scene.containers[0], 4, STREAM)):
+        scene.partings.find()
+        served = {key for key, _ in scene.table("serving").elements()}
+    bert = port_key(scene.containers[1].address(4), BACKEND, TCP)
+    assert {bert.pack()} == served
+
+
 def test_a_mapped_address_ends_alike(scene):
     with closing(scene.open(scene.containers[0], 6, DATAGRAM)) as client:
         client.connect((f"::ffff:{VIP[4]}", PORT))

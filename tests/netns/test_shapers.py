@@ -20,7 +20,7 @@ import pytest
 import contracts
 from dataplane import HOST, Container, Host, hosts
 from namespaces import namespaces
-from seaway.bpf.shapers import take_away
+from seaway.bpf.shapers import LOST, take_away
 from seaway.names import shaper_names
 from shaped import Shaped, wanted_of
 from talk import PORT, exchange, transfer
@@ -202,6 +202,36 @@ def test_what_somebody_took_away_is_put_back(scene):
     assert exchange(scene.anna, scene.bert, 4)
 
 
+def test_while_its_shaper_is_gone_nothing_passes_and_it_is_counted(scene):
+    """Both ways, and what the host's stack sends; until it is put back."""
+    anna, bert, place = scene.anna, scene.bert, scene.host.place
+    into, _ = shaper_names(anna.link)
+    with anna.socket(4, DATAGRAM) as mine, bert.socket(4, DATAGRAM) as theirs:
+        for made, container in ((mine, anna), (theirs, bert)):
+            made.bind((container.address(4), PORT))
+        place.shell(f"ip link del {into}")
+        assert {} == place.run(scene.limited.target.read)
+        assert LOST == scene.limited.ends[anna.link]
+        scene.limited.lose()
+        before = [scene.host.drops(c).get("no_shaper", 0) for c in (anna, bert)]
+        mine.sendto(b"out", (bert.address(4), PORT))
+        assert scene.host.counts(anna, "no_shaper", before[0] + 1)
+        theirs.sendto(b"in", (anna.address(4), PORT))
+        assert scene.host.counts(bert, "no_shaper", before[1] + 1)
+        place.run(by_host, anna)
+        assert scene.host.counts(anna, "no_shaper", before[0] + 2)
+
+        scene.limited.shape(RATE, RATE)
+        theirs.sendto(b"again", (anna.address(4), PORT))
+        assert b"again" == mine.recv(100)
+
+
+def by_host(container: Container) -> None:
+    """A datagram of the host's own."""
+    with socket.socket(socket.AF_INET, DATAGRAM) as made:
+        made.sendto(b"host", (container.address(4), PORT))
+
+
 def test_a_stranger_of_the_same_name_is_left(scene):
     place, (into, _) = scene.host.place, shaper_names("swy9")
     place.shell(f"ip link add {into} type veth peer name other")
@@ -221,7 +251,7 @@ def test_shapers_keep_the_contract_of_targets(stood):
     contracts.puts_and_deletes(target, old)
     contracts.changes_what_is_there(target, old, new)
     assert {} == target.delete(set(old))
-    assert {(0, 0)} == {stood.limited.ends[link] for link in old}
+    assert {None} == {stood.limited.ends[link] for link in old}
 
 
 class Run:

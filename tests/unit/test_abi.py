@@ -13,7 +13,7 @@ from seaway.bpf import abi
 from seaway.bpf.askers import Asked, Place
 from seaway.bpf.btf import Btf, layout_hash
 from seaway.bpf.maps import CODECS
-from seaway.bpf.objects import OBJECTS, STATE, read_objects
+from seaway.bpf.objects import OBJECTS, PROGRAMS, STATE, read_objects
 from seaway.desired.network import host
 
 OF_SOCKETS = (Place, Asked)
@@ -118,7 +118,7 @@ def test_a_damaged_object_file_is_refused_in_words():
 
 def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
     of_one_layout = {"drops", "scratches", "trains", "ways"}
-    of_services = {"services", "backends", "maglev", "limits"}
+    of_services = {"services", "backends", "maglev", "limits", "behind"}
 
     assert set(abi.MAPS) == CODECS.keys() | STATE | of_one_layout | of_services
     assert len(abi.MAPS) == sum(map(len, (CODECS, STATE, of_one_layout, of_services)))
@@ -131,6 +131,10 @@ def test_ways_have_as_many_places_as_in_c():
 
 def test_every_map_is_known_by_name():
     assert set(abi.MAPS) == {found.name for btf in FILES.values() for found in btf.maps()}
+
+
+def test_every_program_and_every_map_stays_pinned():
+    assert {*abi.MAPS, *(f"programs/{program}" for program in PROGRAMS)} == set(host.PINNED)
 
 
 def test_each_word_that_is_no_verdict_is_another_one():

@@ -105,13 +105,18 @@ def test_bandwidth_makes_a_shaper_that_goes_with_the_endpoint(tmp_path: Path) ->
         link = link_name(endpoint.id)
         into, out = (shaping_of(r, 0, 1500) for r in (50_000_000, 8_000_000))
         assert {link: Shaper(link, 1500, into, out)} == agent.kernel["shapers"].read()
-        flags = [e.flags for e in agent.kernel["endpoints"].read().values()]
         both = abi.ENDPOINT_SHAPED_IN | abi.ENDPOINT_SHAPED_OUT
-        assert all(f & both == both for f in flags)
+        assert {0} == _flags(agent, both)  # nobody is cut before his shaper is there
+        assert {} == agent.kernel["shaped"].read()
+
+        agent.intents.facts.change(Shaped, link, Shaped(link=link, into=0, out=0))
+        await agent.intents.convergence.settle()
+        assert {both} == _flags(agent, both)  # nor free once it should be
         assert {} == agent.kernel["shaped"].read()
 
         agent.intents.facts.change(Shaped, link, Shaped(link=link, into=7, out=8))
         await agent.intents.convergence.settle()
+        assert {both} == _flags(agent, both)
         attached = agent.intents.facts.get(Attached, endpoint.id)
         assert attached
         shaper = abi.Shaper(attached.ifindex, 7, 8)
@@ -125,6 +130,11 @@ def test_bandwidth_makes_a_shaper_that_goes_with_the_endpoint(tmp_path: Path) ->
         assert before == agent.state()
 
     run(tmp_path, scenario)
+
+
+def _flags(agent: Agent, mask: int) -> set[int]:
+    """Of all addresses."""
+    return {e.flags & mask for e in agent.kernel["endpoints"].read().values()}
 
 
 def test_who_is_not_limited_has_none_of_it(tmp_path: Path) -> None:

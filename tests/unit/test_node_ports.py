@@ -36,7 +36,7 @@ from seaway.desired.network.firewalls import ACCEPTS
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import RESERVED, seen_reserved, shared, unnoted
 from seaway.desired.transport.maglev import table
-from seaway.desired.transport.node_ports import HEALTH_PORTS
+from seaway.desired.transport.node_ports import BEHIND, HEALTH_PORTS
 from seaway.errors import Conflict, Exhausted, Invalid, SeawayError
 from seaway.facts import Facts
 from seaway.model.addresses import UNSPECIFIED
@@ -270,6 +270,47 @@ def test_endpoints_that_a_slice_names_are_known_by_it_too() -> None:
     assert {"10.0.0.1", "fd00::1"} == {k for k, v in flags(made).items() if v}
     learn(made, slice_("10.0.0.2", "192.0.2.1"))
     assert {"10.0.0.2", "fd00::2"} == {k for k, v in flags(made).items() if v}
+
+
+def behind(made: Facts) -> dict[str, set[str]]:
+    """Ports by addresses, of those that are stale."""
+    found: dict[Any, Any] = made.derive().get("behind", {})
+    return {
+        str(address): {f"{int.from_bytes(p.port, 'big')}/{p.protocol}" for p in ports or ()}
+        for address, ports in found.items()
+    }
+
+
+def test_ports_that_other_hosts_may_ask_are_those_that_published_ones_lead_to() -> None:
+    """Of this host's endpoints, in the families of the service, chosen or not."""
+    made = Facts((BEHIND,), INDEXES)
+    named = ServicePort(name="more", port=81, target="more", node_port=30081)
+    hidden = ServicePort(name="hidden", port=82, target=9000)
+    dns = replace(DNS, node_port=30053)
+    of = exposed(ports=(WEB, dns, named, hidden), addresses=(VIP,))
+    learn(made, of, endpoint(1), endpoint(2, ready=False, port_names={"more": 7}), THERE)
+    learn(made, endpoint(3, labels={"app": "db"}))
+    two = {"8080/6", "5353/17"}
+    assert {
+        "10.0.0.1": two,
+        "10.0.0.2": {*two, "7/6"},
+        "10.0.0.3": set(),
+        **{f"fd00::{n}": set() for n in (1, 2, 3)},
+    } == behind(made)
+
+    learn(made, replace(of, affinity=7))
+    assert {} == behind(made)
+    learn(made, replace(of, ports=(WEB,)))
+    assert {"8080/6"} == behind(made)["10.0.0.2"]
+    made.change(Service, "n/web", None)
+    assert set() == behind(made)["10.0.0.1"]
+
+
+def test_ports_that_slices_name_may_be_asked_too() -> None:
+    made = Facts((BEHIND,), INDEXES)
+    learn(made, exposed(selector={}), endpoint(1), endpoint(2), slice_("10.0.0.2", "10.0.0.9"))
+    found = behind(made)
+    assert {"10.0.0.2": {"80/6"}} == {address: ports for address, ports in found.items() if ports}
 
 
 def healths(made: Facts) -> dict[Hashable, object]:

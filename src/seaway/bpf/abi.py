@@ -27,6 +27,7 @@ MAPS: Final = (
     "link_numbers",
     "publications",
     "origins",
+    "behind",
     "services",
     "backends",
     "maglev",
@@ -69,6 +70,7 @@ NEXT_HOP_OVERLAY: Final = 1
 NEXT_HOP_DIRECT: Final = 2
 BUDGET_OUTSIDE: Final = 0x80000000
 PUBLICATION_SOLE: Final = 1
+USE_GIVEN: Final = 0xFFFFFFFFFFFFFFFF
 SERVICE_RANDOM: Final = 0
 SERVICE_ROUND_ROBIN: Final = 1
 SERVICE_LEAST: Final = 2

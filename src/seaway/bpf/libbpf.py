@@ -16,6 +16,7 @@ from typing import Any, Final
 
 _WARNING: Final = 0
 _KEPT = 40  # lines of what libbpf said: the verifier's last words
+_MOST = 1 << 24  # bytes that it says at once: with all words of the verifier
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 _libc = ctypes.CDLL(None)
@@ -25,7 +26,7 @@ _said: list[str] = []
 
 def _hear(level: int, text: bytes, arguments: int) -> int:
     if level == _WARNING:
-        line = ctypes.create_string_buffer(4096)
+        line = ctypes.create_string_buffer(_MOST)
         _libc.vsnprintf(line, len(line), text, arguments)
         _said.extend(line.value.decode(errors="replace").strip().splitlines())
     return 0

@@ -10,7 +10,6 @@ led packet by packet (bpf/lib/fallback.h) nobody else knows.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from typing import Final
 
 from seaway.bpf import abi
 from seaway.bpf.askers import Place
+from seaway.bpf.leaving import Leaving
 from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
@@ -30,7 +30,6 @@ _PLACE: Final = 20  # bytes of a port key
 _SLOT: Final = Struct("=I")
 _BACKEND: Final = Struct(abi.Backend.c_format)
 _EVERY: Final = frozenset(map(mapped, UNSPECIFIED.values()))  # host's ports have these addresses
-_UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 _NOBODY: Final = abi.Service(0, 0, 0, abi.SERVICE_RANDOM, 0)
 _PART: Final = 2 * abi.MAGLEV_PART  # bytes
 _TORN: Final = b"torn"  # of a table parts are missing
@@ -51,7 +50,7 @@ class ServiceTarget:
         self._backends = Table(plane.maps["backends"])
         self._tables = Tables(Table(plane.maps["maglev"]))
         self._turns = Table(plane.maps["turns"])
-        self._leaving = Table(plane.maps["leaving"])
+        self._leaving = Leaving(Table(plane.maps["leaving"]))
         self._epoch = Epoch(plane.maps["epochs"])
         self._left = left
         self._drains: dict[abi.PortKey, float] = {}  # of those that this agent put
@@ -209,20 +208,12 @@ class ServiceTarget:
             for key, of in objects.items()
             if key in before and (places := _places(key, before[key]) - _places(key, of))
         }
-        now = time.monotonic_ns()
-        until = {
-            key: now + round(drain * 1e9) if (drain := self._drain(key, before)) else 0
-            for key in gone
-        }
-        self._leaving.update(
-            [
-                (
-                    abi.LeavingKey(key.pack(), Place(place.addr, place.port).pack()).pack(),
-                    _UNTIL.pack(until[key]),
-                )
+        self._leaving.note(
+            {
+                _leaving_key(key, place): self._drain(key, before)
                 for key, places in gone.items()
                 for place in places
-            ]
+            }
         )
         return gone
 
@@ -318,6 +309,10 @@ def _slot_keys(service: abi.PortKey, slots: Collection[int]) -> list[bytes]:
     """The last one first."""
     packed = service.pack() if slots else b""
     return [packed + _SLOT.pack(slot) for slot in sorted(slots, reverse=True)]
+
+
+def _leaving_key(service: abi.PortKey, backend: abi.PortKey) -> bytes:
+    return abi.LeavingKey(service.pack(), Place(backend.addr, backend.port).pack()).pack()
 
 
 def _places(service: abi.PortKey, frontend: abi.Frontend) -> set[abi.PortKey]:

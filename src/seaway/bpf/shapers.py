@@ -22,7 +22,10 @@ from seaway.kernel.rtnl import Rtnl
 from seaway.model.kernel import SHAPER_HOOKS, Shaper, Shaping
 from seaway.names import SHAPER_MAC, SHAPER_PREFIXES, shaped_link, shaper_names
 
-Told = Callable[[str, int, int], None]  # an endpoint's link, and the numbers of both ends; 0: gone
+Numbers = tuple[int, int]  # of both ends of a shaper
+# An endpoint's link, and its shaper; LOST: it should be there, and is not; None: it is not wanted.
+Told = Callable[[str, Numbers | None], None]
+LOST: Final[Numbers] = (0, 0)
 
 _HOOK: Final = "ingress"
 Ends = tuple[wire.LinkEntry, wire.LinkEntry]
@@ -36,7 +39,7 @@ class ShaperTarget:
     def __init__(self, plane: DataPlane, tell: Told | None = None) -> None:
         self._program = plane.programs[SHAPER_HOOKS[_HOOK]]
         self._tell = tell
-        self._told: dict[str, tuple[int, int]] = {}
+        self._told: dict[str, Numbers] = {}
         self._looked = False
         self._rtnl = Rtnl()
         self._filters = Classifier(self._rtnl)
@@ -50,7 +53,7 @@ class ShaperTarget:
         queues = dict(self._queues()) if links else {}
         found = {link: shaper for link in list(links) if (shaper := self._read(link, queues))}
         for link in self._told.keys() - found.keys():
-            self._note(link, 0, 0)
+            self._note(link, LOST if self._rtnl.ifindex(link) else None)  # or with its endpoint
         self._looked = True
         return found
 
@@ -61,6 +64,7 @@ class ShaperTarget:
                 self._put(link, wanted)
             except OSError as error:
                 failed[link] = error
+                self._note(link, self._told.get(link, LOST))
         return failed
 
     def delete(self, keys: set[str]) -> dict[str, OSError]:
@@ -71,15 +75,15 @@ class ShaperTarget:
         except OSError as error:
             return dict.fromkeys(numbers, error)
         for link in keys:
-            self._note(link, 0, 0)
+            self._note(link, None)
         return {link: left[number] for link, number in numbers.items() if number in left}
 
-    def _note(self, link: str, into: int, out: int) -> None:
-        before = self._told.pop(link, (0, 0))
-        if into:
-            self._told[link] = into, out
-        if self._tell and before != (into, out):
-            self._tell(link, into, out)
+    def _note(self, link: str, ends: Numbers | None) -> None:
+        before = self._told.pop(link, None)
+        if ends:
+            self._told[link] = ends
+        if self._tell and before != ends:
+            self._tell(link, ends)
 
     def _ends(self, link: str) -> Ends | None:
         """Ours, by their names."""
@@ -105,7 +109,7 @@ class ShaperTarget:
             there = any(self._rtnl.ifindex(name) for name in shaper_names(link))
             return Shaper(link, 0, None, None, whole=False) if there else None
         into, out = pair
-        self._note(link, into.ifindex, out.ifindex)
+        self._note(link, (into.ifindex, out.ifindex))
         whole = into.mtu == out.mtu and all(self._works(end) for end in pair)
         return Shaper(link, into.mtu, queues.get(into.ifindex), queues.get(out.ifindex), whole)
 
@@ -119,7 +123,7 @@ class ShaperTarget:
             for end, shaping in zip(pair, (wanted.into, wanted.out), strict=True):
                 self._set_up(end, shaping, wanted.mtu)
             undo.pop_all()
-        self._note(link, pair[0].ifindex, pair[1].ifindex)
+        self._note(link, (pair[0].ifindex, pair[1].ifindex))
 
     def _create(self, link: str, wanted: Shaper, undo: ExitStack) -> Ends:
         """Whatever of ours stands in their place goes."""

@@ -34,7 +34,7 @@ from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
 from seaway.desired.transport.limits import LIMITS
 from seaway.desired.transport.naming import ASKERS, NAMES
-from seaway.desired.transport.node_ports import HEALTH_PORTS
+from seaway.desired.transport.node_ports import BEHIND, HEALTH_PORTS
 from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
 from seaway.desired.transport.services import SERVICES
 
@@ -63,6 +63,7 @@ DERIVATIONS = (
     ENDPOINTS,
     PUBLICATIONS,
     ORIGINS,
+    BEHIND,
     LIMITS,
     CLIENTS,
     SERVICES,

@@ -24,8 +24,7 @@ from seaway.model import service_forms
 from seaway.model.addresses import Address
 from seaway.model.bandwidth import check_ways
 from seaway.model.facts import Endpoint, Network, Value
-from seaway.model.node_ports import places_of as node_ports_of
-from seaway.model.node_ports import records_of
+from seaway.model.node_ports import node_ports_of, records_of
 from seaway.model.publications import HeldPort
 from seaway.model.reports import Applied, ServiceReport
 from seaway.model.requests import NewService, Objects, Refs

@@ -24,7 +24,7 @@ NONE: Final = "none"
 _MOST: Final = 50  # of one service: others in their place are one transaction, and etcd takes 128
 _PUBLISH = re.compile(r"(?:([0-9]{1,10}):)?([A-Za-z0-9-]{1,63})(?:/([A-Za-z0-9]{1,10}))?", re.ASCII)
 
-Place = tuple[str, int]  # protocol and port
+HostPort = tuple[str, int]  # of every host: protocol and number
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def check(new: NewService) -> None:
                 f"service '{new.name}' has a health port, and not the external policy Local",
                 "with any other each host leads to all backends, and there is nothing to ask",
             )
-    given = [place for place in places_of(new) if place[1] != ANY_PORT]
+    given = [place for place in node_ports_of(new) if place[1] != ANY_PORT]
     if twice := [place for place, times in Counter(given).items() if times > 1]:
         protocol, port = twice[0]
         raise Invalid(
@@ -120,7 +120,7 @@ def _check_ports(new: NewService, had: Sequence[ServicePort]) -> None:
             check_port(port.node_port)
 
 
-def places_of(service: Service | NewService) -> list[Place]:
+def node_ports_of(service: Service | NewService) -> list[HostPort]:
     """What of every host it has, or asks for."""
     found = [(port.protocol, port.node_port) for port in service.ports if port.node_port]
     return [*found, *([("tcp", service.health_port)] if service.health_port else [])]
@@ -130,5 +130,5 @@ def records_of(service: Service) -> list[NodePort]:
     """What is recorded with it."""
     return [
         NodePort(port=port, protocol=protocol, network=service.network, service=service.name)
-        for protocol, port in places_of(service)
+        for protocol, port in node_ports_of(service)
     ]

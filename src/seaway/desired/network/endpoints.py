@@ -13,6 +13,7 @@ from hashlib import blake2b
 from seaway.bpf import abi
 from seaway.desired.network import overlay
 from seaway.desired.network.networks import is_of_services
+from seaway.desired.network.shapers import is_tried
 from seaway.desired.transport.bandwidth import bandwidth_of
 from seaway.desired.transport.node_ports import stands_behind
 from seaway.facts import Derivation, Source, View
@@ -134,13 +135,14 @@ def _flags(endpoint: Endpoint, network: Network, view: View) -> int:
     into, out = bandwidth_of(endpoint, view)
     if into.service or out.service:
         view.ask("shapers", link_name(endpoint.id))
+    tried = (into.rate or out.rate) and is_tried(endpoint, view)
     return (
         (abi.ENDPOINT_OPEN if network.open else 0)
         | (0 if network.host_access else abi.ENDPOINT_HOST_CLOSED)
         | (abi.ENDPOINT_LINK_LOCAL if network.link_local else 0)
         | (abi.ENDPOINT_PUBLISHED if published else 0)
-        | (abi.ENDPOINT_SHAPED_IN if into.rate else 0)
-        | (abi.ENDPOINT_SHAPED_OUT if out.rate else 0)
+        | (abi.ENDPOINT_SHAPED_IN if tried and into.rate else 0)
+        | (abi.ENDPOINT_SHAPED_OUT if tried and out.rate else 0)
     )
 
 

@@ -10,6 +10,7 @@ from seaway.model.facts import Cluster, Host, HostAddresses, Uplinks
 from seaway.model.kernel import (
     HOOKS,
     OVERLAY_HOOKS,
+    SHAPER_HOOKS,
     SOCKET_HOOKS,
     UPLINK_HOOKS,
     HostAddress,
@@ -22,7 +23,8 @@ from seaway.model.kernel import (
 IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 world, 4 init
 IDENTITY_FIRST = 256  # of the first set of labels: no selector mentions any yet, so all share it
 
-_PROGRAMS = (*HOOKS.values(), *UPLINK_HOOKS.values(), *OVERLAY_HOOKS.values(), *SOCKET_HOOKS)
+_HOOKS = (HOOKS, UPLINK_HOOKS, OVERLAY_HOOKS, SHAPER_HOOKS)
+_PROGRAMS = (*(program for hooks in _HOOKS for program in hooks.values()), *SOCKET_HOOKS)
 PINNED = (*abi.MAPS, *(f"programs/{program}" for program in _PROGRAMS))
 
 

@@ -59,7 +59,14 @@ SHAPERS = Derivation("shapers", (Source(Endpoint, _links_of),), _shaper)
 
 
 def devices_of(shaped: Shaped) -> tuple[int, ...]:
-    return shaped.into, shaped.out
+    return (shaped.into, shaped.out) if shaped.into else ()
+
+
+def is_tried(endpoint: Endpoint, view: View) -> bool:
+    """Whether its shaper was made, even if it is gone: from then on nothing goes past it. Who is
+    limited while he runs is not cut until it is there.
+    """
+    return view.get(Shaped, link_name(endpoint.id)) is not None
 
 
 def _by_device(ifindex: int, view: View) -> abi.Shaper | None:
@@ -73,7 +80,7 @@ def _by_device(ifindex: int, view: View) -> abi.Shaper | None:
 
 def _shaper_of(link: str, view: View) -> abi.Shaper | None:
     shaped = view.get(Shaped, link)
-    if not shaped:
+    if not (shaped and shaped.into):
         return None
     for endpoint in view.where(Endpoint, "link", link):
         attached = view.get(Attached, endpoint.id)

@@ -1,20 +1,23 @@
-"""What follows from published ports of services: who else cannot have them, which endpoints answer
-for them, and what of them load balancers are told.
+"""What follows from published ports of services: who else cannot have them, which ports of which
+endpoints answer for them, and what of them load balancers are told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from seaway.desired.transport.backends import Candidate, lack, ready_here
+from seaway.bpf import abi
+from seaway.desired.transport.backends import Candidate, lack, of_endpoint, ready_here
 from seaway.desired.transport.publications import Claim
 from seaway.desired.transport.services import OF_SERVICE, candidates, rules
 from seaway.facts import Derivation, Facts, Source, View
-from seaway.model.addresses import UNSPECIFIED, mapped
+from seaway.model.addresses import UNSPECIFIED, Address, mapped
 from seaway.model.facts import Endpoint
-from seaway.model.node_ports import HealthPort, Place
-from seaway.model.services import EndpointSlice, NodePort, Service
+from seaway.model.node_ports import HealthPort, HostPort
+from seaway.model.publications import PROTOCOLS
+from seaway.model.services import EndpointSlice, NodePort, Service, ServicePort
 
 # Indexes of services that have published ports.
 SELECTING: Final = "selecting"  # by network, key and value of a label
@@ -26,35 +29,75 @@ def is_published(service: Service) -> bool:
     return any(port.node_port for port in service.ports)
 
 
-def selecting_of(service: Service) -> Mapping[tuple[str, str, str], Mapping[str, str]]:
-    """Under one label of its selector, all of them: more of it is nothing to endpoints."""
-    if not (service.selector and is_published(service)):
-        return {}
-    return {(service.network, *min(service.selector.items())): service.selector}
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """What endpoints look at of a service with published ports: more of it is nothing to them."""
+
+    name: str
+    selector: Mapping[str, str]
+    families: frozenset[int]
+    ports: tuple[ServicePort, ...]  # those that are published
 
 
-def sliced_of(service: Service) -> Mapping[str, str]:
-    if service.selector or not is_published(service):
+def _exposed(service: Service) -> Exposed | None:
+    ports = tuple(port for port in service.ports if port.node_port)
+    families = frozenset(address.version for address in service.addresses)
+    return Exposed(service.name, service.selector, families, ports) if ports else None
+
+
+def selecting_of(service: Service) -> Mapping[tuple[str, str, str], Exposed]:
+    """Under one label of its selector."""
+    exposed = _exposed(service)
+    if not (service.selector and exposed):
         return {}
-    return {service.network: service.name}
+    return {(service.network, *min(service.selector.items())): exposed}
+
+
+def sliced_of(service: Service) -> Mapping[str, Exposed]:
+    exposed = _exposed(service)
+    return {service.network: exposed} if exposed and not service.selector else {}
 
 
 def stands_behind(endpoint: Endpoint, view: View) -> bool:
     """Whether it may be asked by a published port: chosen or not, its answers are those of that."""
+    return any(True for _ in _behind(endpoint, view))
+
+
+def _behind(endpoint: Endpoint, view: View) -> Iterator[tuple[Exposed, Candidate]]:
+    """The services that have it, each with what it is to them."""
     for label in endpoint.labels.items():
-        for selector in view.parts(Service, SELECTING, (endpoint.network, *label)):
-            if selector.items() <= endpoint.labels.items():
-                return True
+        for exposed in view.parts(Service, SELECTING, (endpoint.network, *label)):
+            if exposed.selector.items() <= endpoint.labels.items():
+                yield exposed, of_endpoint(endpoint)
     octets = {mapped(interface.ip) for interface in endpoint.addresses}
-    return any(
-        candidate.v4 in octets or candidate.v6 in octets
-        for name in view.parts(Service, SLICED, endpoint.network)
-        for of in view.parts(EndpointSlice, OF_SERVICE, (endpoint.network, name))
-        for candidate in of
-    )
+    for exposed in view.parts(Service, SLICED, endpoint.network):
+        for of in view.parts(EndpointSlice, OF_SERVICE, (endpoint.network, exposed.name)):
+            for candidate in of:
+                if candidate.v4 in octets or candidate.v6 in octets:
+                    yield exposed, candidate
 
 
-def claims(known: Facts | View, place: Place) -> Iterator[Claim]:
+def _ports_behind(address: Address, view: View) -> frozenset[abi.PortKey] | None:
+    """Those of an endpoint of this host: what other hosts are asked is let through to no others."""
+    octets, family = mapped(address), address.version
+    for endpoint in view.where(Endpoint, "address", address):
+        found = {
+            abi.PortKey(octets, number.to_bytes(2, "big"), PROTOCOLS[port.protocol])
+            for exposed, candidate in _behind(endpoint, view)
+            if family in exposed.families and candidate.address(family) == octets
+            for port in exposed.ports
+            if (number := candidate.port(port))
+        }
+        return frozenset(found) or None
+    return None
+
+
+BEHIND = Derivation(
+    "behind", (Source(Endpoint, lambda e: [i.ip for i in e.addresses]),), _ports_behind
+)
+
+
+def claims(known: Facts | View, place: HostPort) -> Iterator[Claim]:
     """What services have of one port of every host: no endpoint is published there."""
     protocol, number = place
     held = known.get(NodePort, f"{number}-{protocol}")

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Whether a place is one of a service's backends still, and gets new connections: what a flow that was
+ * led there is judged by.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "flow.h"
+#include "place.h"
+#include "publication.h"
+#include "service.h"
+
+/* A callback of bpf_loop sees it. */
+struct seek {
+	struct port_key service;
+	struct place backend;
+	__u32 before; /* weights of the slots that were seen */
+	__u32 flags;  /* of a flow to it: FLOW_PARTING, FLOW_LEFT */
+};
+
+static long seek_slot(__u32 slot, struct seek *seek)
+{
+	const struct backend *backend = backend_at(&seek->service, slot);
+
+	if (!backend)
+		return 0;
+	if (backend_is(backend, &seek->backend)) {
+		seek->flags = backend->upto != seek->before ? 0 : FLOW_PARTING;
+		return 1;
+	}
+	seek->before = backend->upto;
+	return 0;
+}
+
+/* What is said of it, `flags`, by `services`. Where there is no service, none is its backend. */
+static __always_inline void seek_backend(struct seek *seek)
+{
+	const struct service *service;
+
+	seek->before = 0;
+	seek->flags = FLOW_PARTING | FLOW_LEFT;
+	service = bpf_map_lookup_elem(&services, &seek->service);
+	if (service)
+		bpf_loop(service->backends, seek_slot, seek, 0);
+}
