@@ -1,4 +1,4 @@
-"""New connections by a service's port on hosts, and its limit of those a second: whole frames."""
+"""New connections by a service's port on hosts, and its limit of those in a second."""
 
 from __future__ import annotations
 
