@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <linux/errno.h>
 #include <bpf/bpf_helpers.h>
+#include "lib/drop.h"
 #include "lib/maglev.h"
 #include "lib/place.h"
 #include "lib/socket.h"
@@ -12,9 +13,13 @@
 #define REFUSE 0
 #define GO_ON  1
 
+/* What is over a limit is counted there (limit.h). */
 static __always_inline int asking_error(enum asking asking)
 {
-	return asking == ASKING_LIMITED ? -EBUSY : -ECONNREFUSED;
+	if (asking == ASKING_LIMITED)
+		return -EBUSY;
+	drop_count_of(DROP_OF_SOCKETS, DROP_REFUSED);
+	return -ECONNREFUSED;
 }
 
 #define ASKING_HOOK(name, work, family)                    \

@@ -128,7 +128,7 @@ def run(path: Path, scenario: Callable[[Agent], Awaitable[None]]) -> None:
         agent = await start(path)
         writer = asyncio.create_task(agent.intents.convergence.run())
         try:
-            begun = [("askers", address) for address in ADDRESSES]
+            begun = [("holders", address) for address in ADDRESSES]
             await agent.intents.convergence.settle(begun)
             await asyncio.wait_for(scenario(agent), 60)
         finally:

@@ -93,7 +93,7 @@ class Edge(World):
             known = mapped(ip_address(origin)) if sole and origin else bytes(16)
             answered = abi.Origin(known, number(port) if sole and origin else bytes(2))
             key = abi.PortKey(backend, number(target), protocol)
-            assert not self.targets["origins"].put({key: answered})
+            assert not Table(self.plane.maps["origins"]).update([(key.pack(), answered.pack())])
 
     def unpublish(self, place: str, port: int) -> None:
         keys = {
@@ -131,13 +131,13 @@ class Edge(World):
         budget = spent(ifindex | (abi.BUDGET_OUTSIDE if outside else 0), left)
         self.place.run(Table(self.plane.maps["budgets"]).update, [budget])
 
-    def spend_all(self) -> None:
-        """Leave whoever has paid before without a token."""
+    def spend_all(self, left: int = 0) -> None:
+        """Leave whoever has paid before without a token, or with so many."""
 
         def work() -> None:
             budgets = Table(self.plane.maps["budgets"])
             payers = [int.from_bytes(key, "little") for key, _ in budgets.elements()]
-            budgets.update([spent(payer, 0) for payer in payers])
+            budgets.update([spent(payer, left) for payer in payers])
 
         self.place.run(work)
 

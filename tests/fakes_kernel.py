@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
-from seaway.bpf.abi import PortKey
+from seaway.bpf import abi
 from seaway.desired.network.tables import Tables
 from seaway.errors import Unavailable
 from seaway.model.addresses import Address, ForeignPrefix
@@ -63,16 +63,36 @@ class FakeLookups:
     def __init__(self, targets: Mapping[str, FakeTarget]) -> None:
         self.targets = targets
         self.dead: set[int] = set()
+        self.uses: dict[abi.UseKey, abi.Use] = {}
 
     def find(self, name: str, key: Any) -> Any:
-        if name == "dead":
-            return 1 if key in self.dead else None
-        there = self.targets[name].objects
-        if not isinstance(key, (IPv4Network, IPv6Network)):
-            return there.get(key)
-        alike = (p for p in there if p.version == key.version and key.network_address in p)
-        best = max(alike, key=lambda prefix: prefix.prefixlen, default=None)
-        return there.get(best)
+        """Of what several maps hold as in each of them."""
+        if name in {"dead", "uses", "backends"}:
+            return getattr(self, f"_{name}")(key)
+        there = self.targets[name].objects if name in self.targets else {}
+        if name == "behind":
+            return 1 if any(key in ports for ports in there.values()) else None
+        if name == "services":
+            return there[key].service if key in there else None
+        return _best(there, key)
+
+    def _dead(self, key: int) -> int | None:
+        return 1 if key in self.dead else None
+
+    def _uses(self, key: abi.UseKey) -> abi.Use | None:
+        return self.uses.get(key)
+
+    def _backends(self, key: abi.BackendKey) -> abi.Backend | None:
+        frontend = self.targets["services"].objects.get(abi.PortKey.unpack(key.service))
+        there = frontend.backends if frontend else ()
+        return there[key.slot] if key.slot < len(there) else None
+
+
+def _best(there: Mapping[Any, Any], key: Any) -> Any:
+    if not isinstance(key, (IPv4Network, IPv6Network)):
+        return there.get(key)
+    alike = (p for p in there if p.version == key.version and key.network_address in p)
+    return there.get(max(alike, key=lambda prefix: prefix.prefixlen, default=None))
 
 
 def next_door(address: Address) -> Lead | None:
@@ -104,7 +124,7 @@ class FakeSurroundings:
         self.counted: dict[tuple[int, str], int] = {}
         self.told: dict[str, Value] = {}
         self.questions: list[Question] = []
-        self.served: Counter[PortKey] = Counter()  # connections, by a backend's port
+        self.served: Counter[bytes] = Counter()  # connections, by a backend's address
         self.used: dict[int, Use] = {}  # by the number of a limit
         self.lookups = FakeLookups({})
 
@@ -150,8 +170,8 @@ class FakeSurroundings:
     def drops(self) -> dict[tuple[int, str], int]:
         return dict(self.counted)
 
-    def connections(self, backend: PortKey) -> int:
-        return self.served[backend]
+    def connections(self, addresses: Collection[bytes]) -> int:
+        return sum(self.served[address] for address in addresses)
 
     def use(self, number: int) -> Use:
         return self.used.get(number, Use())

@@ -13,15 +13,17 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from dataplane import Container
 from namespaces import Netns, namespaces
 from outside import ANY, opened
 from seaway.bpf import abi
+from seaway.bpf.running import Running
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.table import Table
+from seaway.model.addresses import mapped
 from serviced import BACKEND, TCP, UDP, by_slots, frontend, port_key, serving
 from stage import carries
 from waiting import wait
@@ -84,10 +86,31 @@ class Mesh:
     def withdraw(self) -> None:
         self.targets.clear()
         self._expose()
+        self.remove()
+        for host in self.hosts:
+            forget(host)
+
+    def remove(self) -> None:
+        """The services alone."""
         for host in self.hosts:
             services = self._services(host)
             assert {} == host.place.run(services.delete, set(host.place.run(services.read)))
-            forget(host)
+
+    def end_drain(self) -> None:
+        """Of all that left, the time in which connections may end is over."""
+        for host in self.hosts:
+            leaving = Table(host.plane.maps["leaving"])
+            keys = [key for key, _ in host.place.run(lambda t: list(t.elements()), leaving)]
+            assert {} == host.place.run(leaving.update, [(key, bytes(8)) for key in keys])
+
+    def running(self, container: Container) -> dict[int, int]:
+        """Connections to its addresses, by the numbers of the hosts that count them."""
+        addresses = {mapped(ip_address(container.address(family))) for family in (4, 6)}
+        found = {}
+        for host in self.hosts:
+            running = host.place.run(Running, host.plane, self._services(host).serves)
+            found[host.number] = host.place.run(running.to, addresses)
+        return {number: connections for number, connections in found.items() if connections}
 
     def counted(self, host: WiredHost, reason: str) -> int:
         """So many packets were refused there, by whatever device they came."""

@@ -26,6 +26,7 @@ from seaway.bpf import abi, maps
 from seaway.bpf.attachments import Attachments
 from seaway.bpf.counters import Counters
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.origins import OriginTarget
 from seaway.bpf.pins import PinTarget
 from seaway.bpf.uplinks import UplinkTarget
 from seaway.converge import Convergence
@@ -102,6 +103,7 @@ class Node:
             VxlanTarget(tell=self._tell),
             RouteTarget(),
             *maps.targets(plane).values(),
+            OriginTarget(plane),
             Attachments(plane, links.set_up, "cls_bpf"),
             UplinkTarget(plane),
         ]

@@ -26,6 +26,7 @@ from opener import Opener, cgroup, opener
 from seaway.bpf import abi, syscall
 from seaway.bpf.askers import ASKED, Asked, Place
 from seaway.bpf.partings import Partings
+from seaway.bpf.running import Running
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.table import Table
@@ -42,6 +43,10 @@ PROTOCOLS = {STREAM: TCP, DATAGRAM: UDP}
 VIP = {4: "10.223.0.1", 6: "fd00:0:0:ff::1"}
 VIPS = (ip_network("10.223.0.0/16"), ip_network("fd00:0:0:ff::/112"))
 PORT, BACKEND = 80, 7000
+ONE_IN_A_MILLION = {
+    3: 30.665,
+    9: 44.811,
+}  # chi-squared by degrees of freedom: by chance once in so many
 
 
 def port_key(address: str, port: int, protocol: int) -> abi.PortKey:
@@ -153,6 +158,12 @@ class Scene:
     def end_parted(self) -> int:
         """The sockets whose time is over."""
         return self.host.place.run(self.partings.end, self.services.serves)
+
+    def running(self, container: Container) -> int:
+        """Connections to its addresses."""
+        running = self.host.place.run(Running, self.host.plane, self.services.serves)
+        addresses = {mapped(ip_address(container.address(family))) for family in (4, 6)}
+        return self.host.place.run(running.to, addresses)
 
     def connections(self, address: str, port: int, protocol: int) -> int:
         return self.partings.connections(port_key(address, port, protocol))

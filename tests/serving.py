@@ -84,7 +84,7 @@ async def _begin(folder: Path) -> tuple[Agent, Passing, list[asyncio.Task[None]]
     agent = await start(folder)
     passing = Passing("h", agent.store, parse)
     works = [asyncio.create_task(w()) for w in (agent.intents.convergence.run, passing.run)]
-    beside = [TABLE, *(("askers", address) for address in ADDRESSES)]  # written in threads
+    beside = [TABLE, *(("holders", address) for address in ADDRESSES)]  # written in threads
     await agent.intents.convergence.settle(beside)
     agent.intents.serving = True
     return agent, passing, works

@@ -21,7 +21,7 @@ _INSTRUCTION = struct.Struct("<BBhi")
 _SYMBOLS, _RELOCATIONS = 2, 9  # kinds of sections
 _FUNCTION, _SECTION_ITSELF = 2, 3  # kinds of symbols
 _LOAD, _STORES, _JUMPS = 1, (2, 3), (5, 6)  # classes of instructions
-_CALL, _COPY, _ADD = 0x85, 0xBF, 0x07  # instructions
+_CALL, _COPY, _ADD, _ADDRESS = 0x85, 0xBF, 0x07, 0x18  # instructions
 _OURS = 1  # of a call: to a function of the program, not of the kernel
 
 Instruction = tuple[int, int, int, int]  # what, registers, offset, number
@@ -79,12 +79,16 @@ def read(elf: bytes) -> dict[str, Function]:
     for (section, at), function in functions.items():
         first, length = at * _INSTRUCTION.size, function.size * _INSTRUCTION.size
         code = list(_INSTRUCTION.iter_unpack(contents[section][first : first + length]))
-        targets = (
+        targets = {
             _target(moved.get((section, here)), (section, here + 1), number)
             for here, (what, registers, _, number) in enumerate(code, at)
             if what == _CALL and registers >> 4 == _OURS
-        )
-        calls = frozenset(functions[target].name for target in targets)
+        } | {
+            _given(moved[section, here], number)
+            for here, (what, _, _, number) in enumerate(code, at)
+            if what == _ADDRESS and (section, here) in moved
+        }
+        calls = frozenset(functions[target].name for target in targets if target in functions)
         found[function.name] = Function(_depth(code), calls)
     return found
 
@@ -103,6 +107,12 @@ def _target(symbol: _Symbol | None, behind: tuple[int, int], number: int) -> tup
     if symbol is None:
         return behind[0], behind[1] + number
     return symbol.section, symbol.at + (number + 1 if symbol.kind == _SECTION_ITSELF else 0)
+
+
+def _given(symbol: _Symbol, number: int) -> tuple[int, int]:
+    """The place of a function whose address is given to a helper, which calls it."""
+    beyond = number // _INSTRUCTION.size if symbol.kind == _SECTION_ITSELF else 0
+    return symbol.section, symbol.at + beyond
 
 
 def _depth(code: Sequence[Instruction]) -> int:

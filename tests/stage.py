@@ -41,7 +41,7 @@ class Stage:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stage")
 
     def run(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        return self._thread.submit(work, *arguments, **named).result(timeout=100)
+        return self._thread.submit(work, *arguments, **named).result(timeout=300)
 
     def shell(self, command: str) -> str:
         """Several commands are parted by ';'."""

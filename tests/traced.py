@@ -1,7 +1,8 @@
 """Hosts of a cluster as their programs know them: derived from facts, and no kernel.
 
 Host number n is 10.223.0.n in the cluster, 192.0.2.n and 2001:db8::n in the underlay. Its blocks
-are 10.208.n.0/26 of network web, 10.208.(64 + n).0/26 of db, and fd00:NETWORK::n00/122.
+are 10.208.n.0/26 of network web, 10.208.(64 + n).0/26 of db, and fd00:NETWORK::n00/122. VIPs are in
+10.222.0.0/16 and fd00:e::/112.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
+from msgspec.structs import replace
+
 from fakes_kernel import FakeLookups, FakeTarget, next_door
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
@@ -17,6 +20,7 @@ from seaway.desired.network.paths import Routes
 from seaway.desired.network.tables import Tables
 from seaway.desired.network.topology import Topology
 from seaway.desired.network.trace import walk
+from seaway.desired.network.walked import Walked
 from seaway.facts import Facts
 from seaway.model.addresses import Address
 from seaway.model.facts import (
@@ -35,9 +39,13 @@ from seaway.model.facts import (
 )
 from seaway.model.links import LinkState
 from seaway.model.publications import parse_mapping
+from seaway.model.services import Service, ServicePort, Vip
 from seaway.model.trace import Lead, Step, Traced
+from seaway.records import distant, fact_key
 
 NETWORKS = {"web": 1, "db": 2}
+VIPS = (ip_network("10.222.0.0/16"), ip_network("fd00:e::/112"))
+VIP, VIP6 = ip_address("10.222.0.7"), ip_address("fd00:e::7")
 THIRD = {"web": 0, "db": 64}
 DEVICE = 7  # of the overlay
 
@@ -70,7 +78,7 @@ class Node:
         self.leads: dict[Address, Lead | None] = {}
         self.tables = Tables(self.lookups.find, self._lead)
         cluster = Cluster(
-            id="x", pools=(), service_subnets=(), host_subnets=(), encapsulation=encapsulation
+            id="x", pools=(), service_subnets=VIPS, host_subnets=(), encapsulation=encapsulation
         )  # type: ignore[call-arg]
         self.learn(cluster, "cluster")
         self.learn(Overlay(ifindex=DEVICE), "host")
@@ -82,6 +90,8 @@ class Node:
         own = {a for h in self.facts.all(HostAddresses) for a in h.addresses}
         if address in own:
             return Lead("lo", 65536, local=True)
+        if any(address in subnet for subnet in VIPS):
+            return None  # unreachable
         return self.leads[address] if address in self.leads else next_door(address)
 
     def learn(self, fact: Any, key: str) -> None:
@@ -110,7 +120,9 @@ class Node:
         path = Path(host=host, via=via, backup=backup, **more)
         self.learn(path, path_key(host, path.routing))
 
-    def attach(self, network: str, number: int, *ports: str, container: str = "") -> Endpoint:
+    def attach(
+        self, network: str, number: int, *ports: str, container: str = "", **more: Any
+    ) -> Endpoint:
         """Its name is made of its host, its network and its number."""
         addresses = (f"{ip_network(block(network, self.number, f))[number]}" for f in (4, 6))
         name = f"{self.name}-{network}{number}"
@@ -127,6 +139,7 @@ class Node:
             mac="02:00:00:00:00:01",
             mtu=1400,
             ports=tuple(p for text in ports for p in parse_mapping(text)),
+            **more,
         )
         self.learn(made, made.id)
         ifindex = 100 * NETWORKS[network] + number
@@ -154,19 +167,50 @@ class Hosts(dict[str, Node]):
         for node in self.values():
             node.meet(numbers, families)
 
+    def serve(self, **how: Any) -> Service:
+        """Port 80 of a service of network web, by all that have its label and are known to each."""
+        usual = {
+            "name": "shop",
+            "network": "web",
+            "addresses": (VIP, VIP6),
+            "selector": {"app": "shop"},
+            "ports": (ServicePort(port=80, target=8080),),
+        }
+        service = Service(**(usual | how))
+        vips = [
+            Vip(address=a, network=service.network, service=service.name) for a in service.addresses
+        ]
+        for node in self.values():
+            for fact in (service, *vips):
+                node.learn(fact, str(fact_key(fact)))
+            for other in self.values():
+                if node is not other:
+                    node.path(other.name, other.name)
+                    for endpoint in other.facts.all(Endpoint):
+                        node.learn(distant(endpoint), str(fact_key(distant(endpoint))))
+        return service
+
     def trace(self, at: str, packet: Traced, *, settle: bool = True) -> list[Step]:
         """From that host on, as the hosts themselves ask each other."""
-        steps: list[Step] = []
-        here: str | None = at
-        while here:
-            node = self[here]
-            if settle:
-                node.settle()
-            found, onward = walk(node.facts, node.tables, packet)
-            assert found
-            steps += found
-            here, packet = onward or (None, packet)  # type: ignore[assignment]
-        return steps
+        node = self[at]
+        if settle:
+            node.settle()
+        return self._follow(walk(node.facts, node.tables, packet), settle=settle)
+
+    def _follow(self, walked: Walked, *, settle: bool) -> list[Step]:
+        steps, onward, branches = walked
+        assert steps
+        if onward:
+            return [*steps, *self.trace(*onward, settle=settle)]
+        *before, last = steps
+        if not branches:
+            return list(steps)
+        assert last.service
+        ways = [
+            replace(way, steps=tuple(self._follow(behind, settle=settle)))
+            for way, behind in branches
+        ]
+        return [*before, replace(last, service=replace(last.service, ways=tuple(ways)))]
 
 
 def linked(states: Sequence[LinkState]) -> tuple[Hosts, dict[str, Routes]]:
@@ -197,6 +241,13 @@ def _address(end: Any, family: int) -> Address:
     if isinstance(end, Endpoint):
         return next(i.ip for i in end.addresses if i.version == family)
     return ip_address(end)
+
+
+def ways_of(steps: Sequence[Step]) -> dict[str, list[str]]:
+    """Behind a service: what is told of each host's backend."""
+    asked = steps[-1].service
+    assert asked
+    return {way.host: told(way.steps) for way in asked.ways}
 
 
 def told(steps: Iterable[Step]) -> list[str]:

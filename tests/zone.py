@@ -12,10 +12,10 @@ import dnslib
 
 from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
-from seaway.dns.resolver import Foreign, Resolver
+from seaway.dns.resolver import Foreign, Most, Resolver
 from seaway.facts import Facts
 from seaway.model.facts import Cluster, Endpoint, Host, HostAddresses, Path, Value
-from seaway.model.naming import Asker, Named
+from seaway.model.naming import Holder, Named
 from seaway.model.services import Distant
 from seaway.records import fact_key
 
@@ -33,15 +33,15 @@ class FakeNames:
 
     def __init__(self) -> None:
         self.names: dict[str, dict[str, Named]] = defaultdict(dict)
-        self.askers: dict[str, Asker] = {}
+        self.holders: dict[str, Holder] = {}
         self.asked = 0
 
     def named(self, name: str) -> Mapping[str, Named]:
         self.asked += 1
         return dict(self.names.get(name, {}))
 
-    def asker(self, address: str) -> Asker | None:
-        return self.askers.get(address)
+    def holder(self, address: str) -> Holder | None:
+        return self.holders.get(address)
 
 
 def endpoint(name: str, number: int, network: str = "front", **other: Any) -> Endpoint:
@@ -73,11 +73,12 @@ def distant(name: str, number: int, network: str = "front", **other: Any) -> Dis
 class Zone:
     """The names that follow from facts, and answers as dnslib reads them."""
 
-    def __init__(self, *facts: Value, order: random.Random | None = None) -> None:
+    def __init__(self, *facts: Value, most: Most | None = None) -> None:
         self.facts = Facts(DERIVATIONS, INDEXES)
         self.told = FakeNames()
-        draw = order or random.Random(1)
-        self.resolver = Resolver(self.told, lambda found: draw.sample(found, len(found)))
+        draw = random.Random(1)
+        shuffled = lambda found: draw.sample(found, len(found))  # noqa: E731
+        self.resolver = Resolver(self.told, shuffled, most or Most())
         self.facts.change(Cluster, "cluster", CLUSTER)
         here = HostAddresses(addresses=frozenset({ip_address(HOST)}))
         self.facts.change(HostAddresses, "host", here)
@@ -106,10 +107,10 @@ class Zone:
                 self.told.names[name].pop(network, None)
             else:
                 self.told.names[name][network] = named
-        for address, asker in derived.get("askers", {}).items():
-            self.told.askers |= {str(address): asker} if asker else {}
-            if asker is None:
-                self.told.askers.pop(str(address), None)
+        for address, holder in derived.get("holders", {}).items():
+            self.told.holders |= {str(address): holder} if holder else {}
+            if holder is None:
+                self.told.holders.pop(str(address), None)
         self.resolver.forget()
 
     def ask(self, name: str, kind: str = "A", by: str = HOST) -> dnslib.DNSRecord | Foreign:

@@ -52,7 +52,7 @@ static __noinline int answer_flow(struct __sk_buff *skb, const struct packet *pk
 	if (!scratch || !flow_has_ports(pkt->protocol))
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key))
+	if (flow_current(&scratch->key, pkt->flags))
 		return scratch->flow.flags & FLOW_ANSWER && !(scratch->flow.flags & FLOW_PLAIN)
 			       ? 0
 			       : NOT_PUBLISHED;

@@ -31,7 +31,7 @@ ASKED_BY_ONE static __noinline int asked_remember(const struct packet *pkt,
 	if (!scratch || pkt->flags & PACKET_ICMP_ERROR)
 		return 0;
 	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key))
+	if (flow_current(&scratch->key, 0))
 		return 0;
 	flow = &scratch->flow;
 	flow->src = scratch->key.src;
@@ -64,5 +64,5 @@ ASKED_BY_ONE static __noinline bool asked_by_host(struct __sk_buff *skb, const s
 			return false;
 		scratch->key = scratch->quote.key;
 	}
-	return flow_current(&scratch->key) && scratch->flow.flags & FLOW_ANSWER;
+	return flow_current(&scratch->key, 0) && scratch->flow.flags & FLOW_ANSWER;
 }

@@ -89,12 +89,12 @@ static __noinline bool choose_draw(struct draw *draw, const struct service *serv
 		if (slot < service->backends)
 			draw_slot(draw, slot);
 	}
-	if (draw->found || (choose_keeps(service) && choose_kept(draw, service, key)))
-		return true;
-	return draw_backend(draw, service);
+	return draw->found || draw_backend(draw, service);
 }
 
-/* The slot, and where the flow leads to. Or the reason why it leads to nobody. */
+/* The slot, and where the flow leads to. Or the reason why it leads to nobody. What a client has kept
+ * is asked for here: one call deeper there is no room on Linux 6.1's stack.
+ */
 static __noinline int choose(const struct service *service, const struct flow_key *key,
 			     struct flow *flow)
 {
@@ -105,7 +105,8 @@ static __noinline int choose(const struct service *service, const struct flow_ke
 	if (service_is_bare(service))
 		return service->flags & SERVICE_SILENT ? -DROP_SILENT : -DROP_REFUSED;
 	draw.service = frontend_key(&key->dst, key->dst_port, key->protocol);
-	if (!choose_draw(&draw, service, key))
+	if (!(choose_keeps(service) && choose_kept(&draw, service, key)) &&
+	    !choose_draw(&draw, service, key))
 		return -DROP_REFUSED;
 	flow->dst = draw.backend.addr;
 	flow->dst_port = draw.backend.port;

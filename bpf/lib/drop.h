@@ -50,6 +50,8 @@ enum drop_reason {
 	DROP_LIMITED, /* opens more than a service's limit leaves: answered as what is refused */
 };
 
+#define DROP_OF_SOCKETS 0 /* instead of a device: what hooks of sockets refuse */
+
 struct drop_key {
 	__u32 ifindex;
 	enum drop_reason reason;
@@ -62,9 +64,9 @@ struct {
 	__type(value, __u64);
 } drops SEC(".maps");
 
-static __always_inline void drop_count(const struct __sk_buff *skb, enum drop_reason reason)
+static __always_inline void drop_count_of(__u32 ifindex, enum drop_reason reason)
 {
-	struct drop_key key = { .ifindex = skb->ifindex, .reason = reason };
+	struct drop_key key = { .ifindex = ifindex, .reason = reason };
 	__u64 *count = bpf_map_lookup_elem(&drops, &key);
 	__u64 zero = 0;
 
@@ -74,6 +76,11 @@ static __always_inline void drop_count(const struct __sk_buff *skb, enum drop_re
 	}
 	if (count)
 		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline void drop_count(const struct __sk_buff *skb, enum drop_reason reason)
+{
+	drop_count_of(skb->ifindex, reason);
 }
 
 static __always_inline int drop(const struct __sk_buff *skb, int reason)

@@ -8,13 +8,16 @@
 #include "addr.h"
 #include "packet.h"
 
-#define FLOW_ANSWER  1	/* from whom the flow was opened to */
-#define FLOW_PLAIN   2	/* not translated: an answer to it is let through */
-#define FLOW_INNER   4	/* nobody outside takes part in it */
-#define FLOW_LED     8	/* to a backend of a service, packet by packet: fallback.h judges it */
-#define FLOW_SERVICE 16 /* a service has published the port, and this host chose the backend */
-#define FLOW_PARTING 32 /* that one gets no new connections */
-#define FLOW_LEFT    64 /* and is none any more: leaving.h knows how long connections go on */
+#define FLOW_ANSWER  1	 /* from whom the flow was opened to */
+#define FLOW_PLAIN   2	 /* not translated: an answer to it is let through */
+#define FLOW_INNER   4	 /* nobody outside takes part in it */
+#define FLOW_LED     8	 /* to a backend of a service, packet by packet: fallback.h judges it */
+#define FLOW_SERVICE 16	 /* a service has published the port, and this host chose the backend */
+#define FLOW_PARTING 32	 /* that one gets no new connections */
+#define FLOW_LEFT    64	 /* and is none any more: leaving.h knows how long connections go on */
+#define FLOW_CLOSED  128 /* TCP: in this direction nothing more is said */
+#define FLOW_RESET   256 /* TCP: nor in the other one */
+#define FLOW_OVER    (FLOW_CLOSED | FLOW_RESET)
 
 struct flow_key {
 	struct addr src;
@@ -115,7 +118,7 @@ static __always_inline struct flow flow_reverse(const struct flow_key *key, cons
 		.dst_port = key->src_port,
 		.epoch = flow->epoch,
 		.seen = flow->seen,
-		.flags = flow->flags ^ FLOW_ANSWER,
+		.flags = (flow->flags ^ FLOW_ANSWER) & ~FLOW_OVER,
 		.container = flow->container,
 		.ingress = flow->ingress,
 	};

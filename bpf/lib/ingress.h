@@ -102,7 +102,7 @@ static __noinline int ingress_request(const struct packet *pkt, const struct end
 	    !(dst->flags & ENDPOINT_PUBLISHED))
 		return -DROP_NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key))
+	if (flow_current(&scratch->key, pkt->flags))
 		return 0;
 	return behind_is(pkt) ? ingress_open(pkt, dst, scratch) : -DROP_NOT_PUBLISHED;
 }
@@ -115,7 +115,7 @@ static __noinline int ingress_answer(const struct packet *pkt)
 	if (!scratch || !pkt)
 		return -DROP_NO_FLOW;
 	scratch->key = flow_key_of(pkt);
-	if (!flow_current(&scratch->key) || !(scratch->flow.flags & FLOW_ANSWER))
+	if (!flow_current(&scratch->key, pkt->flags) || !(scratch->flow.flags & FLOW_ANSWER))
 		return -DROP_NO_FLOW;
 	return 0;
 }

@@ -9,6 +9,8 @@
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
+#include "leaving.h"
+#include "place.h"
 #include "publication.h"
 #include "remote.h"
 #include "seek.h"
@@ -66,8 +68,28 @@ static __always_inline bool flow_leads(const struct flow *flow)
 	return (flow->ingress || flow->flags & FLOW_INNER) && remote_find(&flow->dst);
 }
 
-/* Whether a flow goes on after a change. A connection lives on where its backend gets no new ones,
- * datagrams go to another one.
+/* Whether the time is still on in which a connection may end whose backend, or whose service, left. */
+static __noinline bool flow_lingers(const struct flow_key *key, const struct flow *flow)
+{
+	struct port_key service;
+	struct place backend = {};
+
+	if (!key || !flow || key->protocol != IPPROTO_TCP)
+		return false;
+	if (flow->flags & FLOW_ANSWER) {
+		service = frontend_key(&flow->src, flow->src_port, key->protocol);
+		backend.addr = key->src;
+		backend.port = key->src_port;
+	} else {
+		service = frontend_key(&key->dst, key->dst_port, key->protocol);
+		backend.addr = flow->dst;
+		backend.port = flow->dst_port;
+	}
+	return leaving_is(&service, &backend);
+}
+
+/* Whether a flow goes on after a change. A connection lives on where its backend gets no new ones, or
+ * where its service is no more, datagrams go to another one.
  */
 static __noinline bool flow_service_holds(const struct flow_key *key, struct flow *flow)
 {
@@ -76,8 +98,11 @@ static __noinline bool flow_service_holds(const struct flow_key *key, struct flo
 	if (!key || !flow)
 		return false;
 	if (flow->flags & FLOW_ANSWER)
-		return frontend_find(&flow->src, flow->src_port, key->protocol);
-	if (!frontend_find(&key->dst, key->dst_port, key->protocol) || !flow_leads(flow))
+		return frontend_find(&flow->src, flow->src_port, key->protocol) ||
+		       flow_lingers(key, flow);
+	if (!frontend_find(&key->dst, key->dst_port, key->protocol) && !flow_lingers(key, flow))
+		return false;
+	if (!flow_leads(flow))
 		return false;
 	flags = flow_backend_flags(key, flow);
 	if (flags && key->protocol != IPPROTO_TCP)
@@ -116,15 +141,17 @@ static __noinline bool flow_keep(const struct flow_key *key, struct flow *flow)
 }
 
 /* The packet's flow, if it has one that holds: what it says is copied into the scratch. A table that
- * is full may have given the entry to another flow while we read it: the tag tells.
+ * is full may have given the entry to another flow while we read it: the tag tells. `packet`: flags of
+ * one of the flow; 0: it is quoted.
  */
-static __noinline bool flow_current(const struct flow_key *key)
+static __noinline bool flow_current(const struct flow_key *key, __u32 packet)
 {
 	struct scratch *scratch = scratch_get();
 	struct flow *found = flow_find(key), *flow;
 
 	if (!scratch || !found)
 		return false;
+	flow_hear(found, packet);
 	flow = &scratch->flow;
 	*flow = *found;
 	if (flow->tag != flow_tag(key))

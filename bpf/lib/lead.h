@@ -83,6 +83,7 @@ static __noinline enum lead lead_find(const struct packet *pkt, const struct flo
 	found = bpf_map_lookup_elem(&inner_flows, key);
 	if (!found)
 		return LEAD_UNKNOWN;
+	flow_hear(found, pkt->flags);
 	*flow = *found;
 	if (!(flow->flags & FLOW_LED) || flow->tag != flow_tag(key))
 		return LEAD_UNKNOWN;

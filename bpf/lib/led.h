@@ -51,13 +51,16 @@ static __always_inline void led_note(const struct endpoint *endpoint)
 		__sync_fetch_and_or(word, bit);
 }
 
-/* The flow that this answers, in the scratch. Whether it still holds, what its client sends asks. */
-static __always_inline bool led_find(const struct flow_key *key, struct flow *flow)
+/* The flow that this answers, in the scratch. Whether it still holds, what its client sends asks.
+ * `packet`: its flags; 0: it is quoted.
+ */
+static __always_inline bool led_find(const struct flow_key *key, struct flow *flow, __u32 packet)
 {
 	struct flow *found = bpf_map_lookup_elem(&inner_flows, key);
 
 	if (!found)
 		return false;
+	flow_hear(found, packet);
 	*flow = *found;
 	if (!(flow->flags & FLOW_LED) || !(flow->flags & FLOW_ANSWER) || flow->tag != flow_tag(key))
 		return false;
@@ -82,7 +85,8 @@ static __noinline int led_error(struct __sk_buff *skb, const struct packet *pkt)
 	struct scratch *scratch = scratch_get();
 
 	if (!scratch || !quote_read(skb, pkt, &scratch->quote) ||
-	    !led_find(&scratch->quote.key, &scratch->flow) || !led_may_tell(pkt, &scratch->quote))
+	    !led_find(&scratch->quote.key, &scratch->flow, 0) ||
+	    !led_may_tell(pkt, &scratch->quote))
 		return 0;
 	return relate(skb, pkt, &scratch->quote, &scratch->flow);
 }
@@ -94,7 +98,9 @@ static __noinline int led_answer(struct __sk_buff *skb, const struct packet *pkt
 	if (!scratch || !pkt || pkt->flags & PACKET_LED || !flow_has_ports(pkt->protocol))
 		return 0;
 	scratch->key = flow_key_of(pkt);
-	return led_find(&scratch->key, &scratch->flow) ? translate(skb, pkt, &scratch->flow) : 0;
+	if (!led_find(&scratch->key, &scratch->flow, pkt->flags))
+		return 0;
+	return translate(skb, pkt, &scratch->flow);
 }
 
 /* A packet for this endpoint. 0: it goes on, whether it was an answer or not; else a reason. */

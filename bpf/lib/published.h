@@ -13,10 +13,8 @@
 #include "flow.h"
 #include "frontend.h"
 #include "judge.h"
-#include "leaving.h"
 #include "opening.h"
 #include "packet.h"
-#include "place.h"
 #include "publication.h"
 #include "related.h"
 #include "scratch.h"
@@ -35,7 +33,7 @@ __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 	scratch->key.src = pkt->src;
 	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&scratch->key.src))
 		return NOT_PUBLISHED;
-	if (!flow_current(&scratch->quote.key) || scratch->flow.flags & FLOW_PLAIN)
+	if (!flow_current(&scratch->quote.key, 0) || scratch->flow.flags & FLOW_PLAIN)
 		return NOT_PUBLISHED;
 	return deliver(skb, pkt, &scratch->flow, &scratch->quote);
 }
@@ -61,15 +59,9 @@ static __always_inline bool published_stays(const struct packet *pkt, const stru
 /* Whether its backend left, and the time is over in which connections may go on. */
 static __noinline bool published_over(const struct flow_key *key, const struct flow *flow)
 {
-	struct port_key service;
-	struct place backend = {};
-
 	if (!key || !flow || flow->flags & FLOW_ANSWER || !(flow->flags & FLOW_LEFT))
 		return false;
-	service = frontend_key(&key->dst, key->dst_port, key->protocol);
-	backend.addr = flow->dst;
-	backend.port = flow->dst_port;
-	return !leaving_is(&service, &backend);
+	return !flow_lingers(key, flow);
 }
 
 /* The flow of a packet to an address of the host, which is no error. Zero: it is in the scratch. */
@@ -80,7 +72,8 @@ __noinline int published_flow(struct __sk_buff *skb, const struct packet *pkt)
 	if (!scratch || !pkt || !flow_has_ports(pkt->protocol))
 		return NOT_PUBLISHED;
 	scratch->key = flow_key_of(pkt);
-	if (flow_current(&scratch->key) && published_stays(pkt, &scratch->key, &scratch->flow)) {
+	if (flow_current(&scratch->key, pkt->flags) &&
+	    published_stays(pkt, &scratch->key, &scratch->flow)) {
 		if (scratch->flow.flags & FLOW_PLAIN)
 			return NOT_PUBLISHED;
 		return published_over(&scratch->key, &scratch->flow) ? -DROP_REFUSED : 0;

@@ -66,7 +66,8 @@ static __noinline bool shortcut_knows(const struct __sk_buff *skb, const struct 
 	if (dst && (!(dst->flags & ENDPOINT_PUBLISHED) || !packet_fits(skb, pkt, dst->mtu)))
 		return false;
 	scratch->key = flow_key_of(pkt);
-	return flow_current(&scratch->key) && !(scratch->flow.flags & FLOW_ANSWER) == !!dst;
+	return flow_current(&scratch->key, pkt->flags) &&
+	       !(scratch->flow.flags & FLOW_ANSWER) == !!dst;
 }
 
 static __noinline int shortcut_unpack(struct __sk_buff *skb, const struct packet *pkt)

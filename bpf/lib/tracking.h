@@ -60,6 +60,21 @@ static __always_inline struct flow *flow_find(const struct flow_key *key)
 	return found ? found : bpf_map_lookup_elem(&inner_flows, key);
 }
 
+/* Each direction notes how it ends: whoever waits for a backend's connections counts those that are
+ * not over (seaway/bpf/running.py). Of bits alone: a full table may have given the entry away.
+ */
+static __always_inline void flow_hear(struct flow *found, __u32 packet)
+{
+	if (!(packet & PACKET_TURNS))
+		return;
+	if (packet & (PACKET_OPENS | PACKET_ACCEPTS))
+		__sync_fetch_and_and(&found->flags, ~FLOW_OVER);
+	else if (packet & PACKET_RESETS)
+		__sync_fetch_and_or(&found->flags, FLOW_RESET);
+	else
+		__sync_fetch_and_or(&found->flags, FLOW_CLOSED);
+}
+
 static __always_inline bool flow_put(const struct flow_key *key, struct flow *flow, __u64 how)
 {
 	flow->tag = flow_tag(key);

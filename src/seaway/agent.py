@@ -28,8 +28,10 @@ from seaway.bpf.counters import Counters
 from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.lookups import Lookups
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.origins import OriginTarget
 from seaway.bpf.partings import Partings
 from seaway.bpf.pins import PinTarget
+from seaway.bpf.running import Running
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.shapers import ShaperTarget
 from seaway.bpf.sockets import SocketTarget
@@ -47,9 +49,9 @@ from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.resolver import resolver_addresses
-from seaway.dns.names_file import AskersTarget, NamesFile, NamesTarget
+from seaway.dns.names_file import HoldersTarget, NamesFile, NamesTarget
 from seaway.doors.cni import CniDoor
-from seaway.draining import Draining
+from seaway.draining import Draining, Lingering
 from seaway.errors import NotFound
 from seaway.facts import Facts
 from seaway.firewalls import Firewatch
@@ -69,6 +71,7 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
 from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing, Shaped
 from seaway.model.membership import Membership
+from seaway.model.services import EndpointSlice, Service
 from seaway.paths import Paths
 from seaway.presence import alone_while
 from seaway.reconcile import Target
@@ -180,7 +183,9 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
     partings = Partings(plane, partial(_spaces, facts))
-    draining = Draining(partings)
+    draining = Draining(partings, Lingering(facts))
+    facts.tell(Service, draining.changed)
+    facts.tell(EndpointSlice, draining.slice_changed)
     services = ServiceTarget(plane, draining.left)
     checker, health_ports = Checker(host.name, facts), HealthPorts()
     targets = (
@@ -200,7 +205,9 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         facts=facts,
         records=records,
         convergence=convergence,
-        surroundings=_surroundings(config, links, plane, (attachments, paths, partings)),
+        surroundings=_surroundings(
+            config, links, plane, (attachments, paths, Running(plane, services.serves))
+        ),
         allocator=_allocator(host, facts),
         member=member,
         trust=others.keeper,
@@ -235,7 +242,7 @@ def _of_the_data_plane(
 ) -> tuple[Target, ...]:
     uplinks = UplinkTarget(plane, config.agent.attach)
     of_maps = maps.targets(plane).values()
-    others = BehindTarget(plane), LimitTarget(plane), SocketTarget(plane)
+    others = BehindTarget(plane), LimitTarget(plane), OriginTarget(plane), SocketTarget(plane)
     return PinTarget(plane), *of_maps, *others, attachments, uplinks
 
 
@@ -247,16 +254,16 @@ def _spaces(facts: Facts) -> set[tuple[str, int]]:
 def _told_others() -> tuple[Target, ...]:
     """What is told processes of ours, in files."""
     file = NamesFile()
-    return OrdersTarget(), NamesTarget(file), AskersTarget(file)
+    return OrdersTarget(), NamesTarget(file), HoldersTarget(file)
 
 
 def _surroundings(
     config: Config,
     links: LinkTarget,
     plane: DataPlane,
-    asked: tuple[Attachments, Paths, Partings],
+    asked: tuple[Attachments, Paths, Running],
 ) -> HostSurroundings:
-    attachments, paths, partings = asked
+    attachments, paths, running = asked
     return HostSurroundings(
         links,
         Counters(plane),
@@ -265,7 +272,7 @@ def _surroundings(
         plane.layout,
         Translations(),
         paths.ask,
-        partings.connections,
+        running.to,
         Uses(plane),
         mtu=config.network.mtu,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -35,7 +35,7 @@ _AT_ONCE: Final = 500  # keys: some 20 ms
 Key = tuple[str, Hashable]  # a target's name, and one of its keys
 _SLOW: Final = ("links",)
 _TOLD_LATER: Final = ("paths",)  # `routed` writes them first
-_BESIDE: Final = MappingProxyType({"nft": ("links",), "accepts": (), "names": (), "askers": ()})
+_BESIDE: Final = MappingProxyType({"nft": ("links",), "accepts": (), "names": (), "holders": ()})
 
 
 class Convergence:
@@ -70,8 +70,15 @@ class Convergence:
         What failed is told by `failure`.
         """
         wanted = list(keys)
+        await self._until(lambda: not any(self._by_name[t].pending(k) for t, k in wanted))
+
+    async def settle_all(self, target: str) -> None:
+        """The same of all keys of a target."""
+        await self._until(lambda: not self._by_name[target].restless)
+
+    async def _until(self, tried: Callable[[], bool]) -> None:
         self._asked.set()
-        while self._facts.stale or any(self._by_name[t].pending(k) for t, k in wanted):
+        while self._facts.stale or not tried():
             if self._turn is None:
                 self._turn = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._turn)

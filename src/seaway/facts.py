@@ -52,7 +52,7 @@ class Index:
     of: Callable[[Any], Iterable[Hashable]]
 
 
-Name = tuple[Any, ...]  # what a derivation looked at
+Name = Hashable  # what a derivation looked at
 Target = tuple[str, Hashable]  # a derivation's name and one of its keys
 
 
@@ -110,14 +110,22 @@ class Facts:
             for source in derivation.sources:
                 self._sources[source.kind].append((derivation.name, source))
         self._indexes: dict[type, list[Index]] = defaultdict(list)
+        self._found: dict[tuple[type, str], Found] = {}
         for index in indexes:
             self._indexes[index.kind].append(index)
-        self._found = Found()
+            self._found[index.kind, index.name] = Found(self._values[index.kind])
         self._asked: Counter[Target] = Counter()  # by how many source facts and other keys
         self._asking: dict[Target, set[Target]] = {}  # what the keys of those ask for
         self._looked: dict[Target, tuple[Name, ...]] = {}
         self._readers = Readers()
         self._stale: set[Target] = set()
+        self._told: dict[type, Callable[[Any, Any], None]] = {}
+
+    def tell(self, kind: type[F], who: Callable[[F | None, F | None], None]) -> None:
+        """Of each change of a fact of this kind, what it was and what it will be, before anything
+        follows from it: facts of other kinds may go before.
+        """
+        self._told[kind] = who
 
     @property
     def stale(self) -> bool:
@@ -134,11 +142,15 @@ class Facts:
         return len(self._values[kind])
 
     def where(self, kind: type[F], index: str, value: Hashable) -> list[F]:
-        return _in_order(self._found.of((kind, index, value)))
+        return _in_order(self._by(kind, index, value))
+
+    def _by(self, kind: type, index: str, value: Hashable) -> Mapping[Hashable, Any]:
+        found = self._found.get((kind, index))
+        return found.of(value) if found else {}
 
     def count(self, kind: type, index: str, value: Hashable) -> int:
         """How many `where` would give, at the same cost for few and for many."""
-        return len(self._found.of((kind, index, value)))
+        return len(self._by(kind, index, value))
 
     def parts(self, kind: type, index: str, value: Hashable) -> list[Any]:
         """As `where`, of an index that gives a mapping: what that holds for each fact."""
@@ -148,10 +160,10 @@ class Facts:
         self, kind: type, index: str, first: Hashable, values: Sequence[Hashable]
     ) -> list[Any]:
         """What is found under all of these values, of which one is the `first`; in no order."""
-        found = self._found.of((kind, index, first))
+        found = self._by(kind, index, first)
         if len(values) == 1 or not found:
             return list(found.values())
-        others = [self._found.of((kind, index, v)) for v in values if v != first]
+        others = [self._by(kind, index, v) for v in values if v != first]
         return [part for key, part in found.items() if all(key in other for other in others)]
 
     def change(self, kind: type, key: Hashable, new: Fact | None) -> None:
@@ -159,9 +171,11 @@ class Facts:
         old = self._values[kind].get(key)
         if old == new:
             return
+        if told := self._told.get(kind):
+            told(old, new)
         names: set[Name] = {(kind, key), (kind, _ALL)}
         for index in self._indexes[kind]:
-            names |= self._index(index, key, _parts(index, old), _parts(index, new))
+            names.update(self._index(index, key, old, new))
         if new is None:
             del self._values[kind][key]
         else:
@@ -182,20 +196,18 @@ class Facts:
         self._stale.update(targets)
 
     def _index(
-        self, index: Index, key: Hashable, old: Mapping[Hashable, Any], new: Mapping[Hashable, Any]
-    ) -> set[Name]:
+        self, index: Index, key: Hashable, old: Fact | None, new: Fact | None
+    ) -> Iterator[Name]:
         """What is found otherwise now: of a thousand things in a fact, the one that changed."""
-        names: set[Name] = set()
-        for value in old.keys() - new.keys():
-            name = (index.kind, index.name, value)
-            names.add(name)
-            self._found.remove(name, key)
-        for value, part in new.items():
-            if value not in old or old[value] != part:
-                name = (index.kind, index.name, value)
-                names.add(name)
-                self._found.put(name, key, part)
-        return names
+        found = self._found[index.kind, index.name]
+        before, after = _parts(index, old), _parts(index, new)
+        for value in before.keys() - after.keys():
+            found.remove(value, key)
+            yield index.kind, index.name, value
+        for value, part in after.items():
+            if value not in before or before[value] != part:
+                found.put(value, key, part, whole=part is new)
+                yield index.kind, index.name, value
 
     def derive(self, most: int | None = None) -> Mapping[str, dict[Hashable, object | None]]:
         """By derivation: what every stale key, or so many of them, should hold; None: nothing."""
@@ -217,9 +229,7 @@ class Facts:
         self._asks(target, view.asked if kept else set())
         if not kept:
             return None  # until somebody asks for it anew
-        self._looked[target] = tuple(view.looked)
-        for name in view.looked:
-            self._readers.add(name, target)
+        self._looked[target] = tuple([self._readers.add(name, target) for name in view.looked])
         return desired
 
     def _asks(self, target: Target, asked: set[Target]) -> None:

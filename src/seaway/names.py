@@ -5,6 +5,7 @@ may change without a path for hosts that carry the old one.
 """
 
 import re
+import sys
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -69,8 +70,10 @@ _KNOWN_DIGITS = 12
 
 
 def link_name(endpoint_id: str) -> str:
-    """The host side's interface name (14 characters; the kernel allows 15)."""
-    return LINK_PREFIX + endpoint_id[:11]
+    """The host side's interface name (14 characters; the kernel allows 15): one string for all who
+    keep it.
+    """
+    return sys.intern(LINK_PREFIX + endpoint_id[:11])
 
 
 def shaper_names(link: str) -> tuple[str, str]:

@@ -45,6 +45,15 @@ class Single(Protocol):
         """What is there of these."""
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A target that gives the same objects again where nothing changed. The reconciler holds these
+    then, not equal ones of its own: each is there once, and compared at no cost.
+    """
+
+    remembers: bool  # it does
+
+
 Difference = tuple[object | None, object | None]  # found, expected
 
 
@@ -60,7 +69,7 @@ class Reconciler:
         self.target = target
         self.failed: dict[Hashable, OSError] = {}
         self._held: dict[Hashable, object] = {}
-        self._agreed: Mapping[Hashable, object] | None = None  # a reading that was as held
+        self._shared = False  # whether what is held is what was read
         self._due: dict[Hashable, object | None] = {}
         self._busy: set[Hashable] = set()
         self._resting: set[Hashable] = set()
@@ -185,6 +194,8 @@ class Reconciler:
             self._resting.discard(key)
             del self._due[key]
             self._hold(key, value)
+        if not self._due:
+            self._due = {}  # a dictionary stays as large as it ever was
 
     def differs(self, key: Hashable, actual: object | None) -> bool:
         """Whether a notification about this key is worth an audit: we did not do this."""
@@ -200,13 +211,18 @@ class Reconciler:
     def differing(self) -> dict[Hashable, object | None]:
         """What is there otherwise than it should be, as it is there. Nothing follows from that."""
         actual = self.read()
-        if actual is None or (self._agreed is not None and actual == self._agreed):
+        if actual is None or self._agrees(actual):
             return {}
         keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy
-        found = {k: actual.get(k) for k in keys if actual.get(k) != self._held.get(k)}
-        if not found and not self._due and not self._busy:
-            self._agreed = actual
-        return found
+        return {k: actual.get(k) for k in keys if actual.get(k) != self._held.get(k)}
+
+    def _agrees(self, actual: Mapping[Hashable, object]) -> bool:
+        """Whether all that is to be done is, and there."""
+        if self._due or self._busy or actual != self._held:
+            return False
+        if not self._shared and isinstance(self.target, Remembering):
+            self._held, self._shared = dict(actual), True
+        return True
 
     def read(self) -> Mapping[Hashable, object] | None:
         """What is there; None: it cannot be read back now. May run in a thread."""
@@ -232,16 +248,13 @@ class Reconciler:
 
     def compare(self, actual: Mapping[Hashable, object]) -> dict[Hashable, Difference]:
         """What of this somebody else changed; it is due again."""
-        # A target gives the same objects again where nothing changed: they cost less to compare.
-        expected = self._held if self._agreed is None else self._agreed
-        if not self._due and not self._busy and actual == expected:
-            self._agreed = actual
+        if self._agrees(actual):
             return {}
         keys = (self._held.keys() | actual.keys()) - self._due.keys() - self._busy
         drift = self._drifted(keys, actual)
         # Of what is as it should be, ours is kept: it may know more than can be read back.
         known = {k: v for k, v in self._held.items() if k in self._busy or actual.get(k) == v}
-        self._held, self._agreed = dict(actual) | known, None
+        self._held, self._shared = dict(actual) | known, False
         return drift
 
     def _drifted(
@@ -258,10 +271,9 @@ class Reconciler:
         return drift
 
     def _hold(self, key: Hashable, value: object | None) -> None:
-        self._agreed = None
-        if value is None:
-            self._held.pop(key, None)
-        else:
+        self._shared = False
+        self._held.pop(key, None)  # its key as well: the facts' own is enough
+        if value is not None:
             self._held[key] = value
 
 

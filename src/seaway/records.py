@@ -116,7 +116,23 @@ def as_fact(record: Value, host: str) -> Value | None:
             return distant(record)
         case Before(host=other) if host and other != host:
             return None
+        case Endpoint():
+            return _shared(record)
     return record
+
+
+def _shared(endpoint: Endpoint) -> Endpoint:
+    """What endpoints have in common is one string for all."""
+    return structs.replace(
+        endpoint,
+        host=sys.intern(endpoint.host),
+        network=sys.intern(endpoint.network),
+        interface=sys.intern(endpoint.interface),
+        boot=sys.intern(endpoint.boot),
+        door=sys.intern(endpoint.door),
+        door_network=sys.intern(endpoint.door_network),
+        labels={sys.intern(k): sys.intern(v) for k, v in endpoint.labels.items()},
+    )
 
 
 def distant(endpoint: Endpoint) -> Distant:
@@ -135,6 +151,7 @@ def distant(endpoint: Endpoint) -> Distant:
         weight=endpoint.weight,
         ready=endpoint.ready,
         terminating=endpoint.terminating,
+        draining=endpoint.draining,
         ports=endpoint.ports,
     )
 

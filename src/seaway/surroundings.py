@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from seaway.bpf.counters import OF_SOCKETS
 from seaway.desired.network.tables import Tables
 from seaway.errors import Invalid
 from seaway.kernel import host, leads, netns, sockets, underlay
@@ -18,7 +19,6 @@ from seaway.model.facts import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from seaway.bpf.abi import PortKey
     from seaway.bpf.counters import Counters
     from seaway.bpf.limits import Uses
     from seaway.bpf.lookups import Lookups
@@ -54,7 +54,7 @@ class HostSurroundings:
     layout: str
     translations: Translations
     ask: Ask  # of `routed`
-    serving: Callable[[PortKey], int]  # see `connections`
+    running: Callable[[Collection[bytes]], int]  # see `connections`
     uses: Uses
     mtu: int = 0  # of new networks, if the host's configuration says
     _past: Counter[str] = field(default_factory=Counter)
@@ -104,14 +104,16 @@ class HostSurroundings:
         return sockets.held(places, container) + self.translations.held(places, container)
 
     def drops(self) -> dict[tuple[int, str], int]:
-        past = {(0, reason): packets for reason, packets in self._past.items()}
-        return self.counters.drops() | past
+        found = Counter(self.counters.drops())
+        found.update({(OF_SOCKETS, reason): packets for reason, packets in self._past.items()})
+        return dict(found)
 
     def forget_devices(self, present: set[int]) -> None:
         """Add up what was counted of devices that are gone, before their numbers come again."""
         before, self._present = self._present, present
         if before is not None and before <= present:
             return
+        present = present | {OF_SOCKETS}
         gone = {k: n for k, n in self.counters.drops().items() if k[0] not in present}
         for (_, reason), packets in gone.items():
             self._past[reason] += packets
@@ -121,8 +123,8 @@ class HostSurroundings:
     def forget_clients(self) -> None:
         self.uses.tidy(netns.cookie())
 
-    def connections(self, backend: PortKey) -> int:
-        return self.serving(backend)
+    def connections(self, addresses: Collection[bytes]) -> int:
+        return self.running(addresses)
 
     def use(self, number: int) -> Use:
         return self.uses.of(number)

@@ -39,7 +39,7 @@ RETRY = 1.0  # seconds until what failed is tried again
 
 UPLINKS, FIREWALLS = "uplinks", "firewalls"  # suspected, they are looked for anew
 KINDS = tuple(derivation.name for derivation in DERIVATIONS)
-OURS = ("names", "askers", "checks", "health_ports")  # what nobody else writes
+OURS = ("names", "holders", "checks", "health_ports")  # what nobody else writes
 NOTIFIED = tuple(kind for kind in KINDS if kind in TOLD)
 SILENT = tuple(kind for kind in KINDS if kind not in (*TOLD, *OURS))
 

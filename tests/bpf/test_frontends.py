@@ -6,8 +6,9 @@ north's, sam is south's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -26,6 +27,7 @@ from edge import (
     PROTOCOLS,
     PUBLIC,
     UPLINK_MTU,
+    WIRE,
     answers,
     arrives,
     leaves,
@@ -35,17 +37,30 @@ from edge import (
     says,
     standing,
 )
-from seaway.bpf import abi
+from seaway.bpf import abi, trial
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.table import Table
 from seaway.model.addresses import mapped
 from seaway.names import OVERLAY_ID
-from serviced import by_slots, frontend, port_key
+from serviced import ONE_IN_A_MILLION, by_slots, chi_squared, frontend, port_key
 
 KINDS = pytest.mark.parametrize("kind", PROTOCOLS)
 ASKING, PORT, BACKEND = 40000, 8080, 80
+AT_ONCE = 4096  # flows that tokens are there for, of any one payer
 HERE = OVERLAY_ID + 1  # the identifier of what this host was asked
-Place = Actor | others.Beyond
+
+
+@dataclass(frozen=True)
+class Nth:
+    """One of several backends of north's."""
+
+    number: int
+
+    def address(self, family: int) -> str:
+        return NORTH.address(family, self.number)
+
+
+Place = Actor | others.Beyond | Nth
 
 
 class World(others.World):
@@ -58,23 +73,41 @@ class World(others.World):
         self.services = ServiceTarget(self.plane, lambda *_: None)
         self.services.delete(set(self.services.read()))
 
-    def lead(self, *places: Place, slots: Sequence[int] = (0,), **how: Any) -> None:
-        """Port 8080 to these, by a table that has these slots in turn."""
+    def lead(self, *places: Place, slots: Sequence[int] | None = (0,), **how: Any) -> None:
+        """Port 8080 to these, by a table that has these slots in turn; None: by the usual one."""
         how.setdefault("algorithm", abi.SERVICE_MAGLEV)
         drain = how.pop("drain", 30.0)
         for place in places:
             if isinstance(place, Actor):
                 self.enter(place, flags=place.record.flags | abi.ENDPOINT_PUBLISHED)
+        given: dict[str, Any] = {"drain": drain}
+        if slots is not None:
+            given["table"] = by_slots(slots) if slots else b""
         made = {
             port_key(ANY[family], PORT, protocol): replace(
-                frontend([(place.address(family), BACKEND) for place in places], **how),
-                table=by_slots(slots) if slots else b"",
-                drain=drain,
+                frontend([(place.address(family), BACKEND) for place in places], **how), **given
             )
             for family in (4, 6)
             for protocol, _ in PROTOCOLS.values()
         }
         assert {} == self.place.run(self.services.put, made)
+
+    def led_to(self, family: int, clients: Sequence[tuple[int, int]]) -> Counter[bytes]:
+        """Whom these datagrams were carried to, by the last octets of who asks and his ports."""
+        frame, found = bytearray(bytes(asks(family, "udp"))), Counter[bytes]()
+        source, port = {4: (29, 34), 6: (37, 54)}[family]
+        inside = {4: slice(80, 84), 6: slice(88, 104)}[family]  # behind what carries by IPv4
+        program, wire = self.plane.programs["from_wire"].fd, trial.Context(WIRE, WIRE)
+
+        def ask(some: Sequence[tuple[int, int]]) -> None:
+            for octet, own in some:
+                frame[source], frame[port : port + 2] = octet, number(own)
+                found[trial.run(program, bytes(frame), wire).frame[inside]] += 1
+
+        for begin in range(0, len(clients), AT_ONCE):
+            self.place.run(ask, clients[begin:][:AT_ONCE])
+            self.spend_all(left=AT_ONCE)
+        return found
 
     def remember(self, family: int, kind: str, asked: others.Beyond, sport: int = ASKING) -> None:
         """A flow from the client to anna, by another host: as from_overlay enters it."""
@@ -209,6 +242,29 @@ def test_the_table_spreads_clients_evenly_and_by_ports_and_addresses(world, fami
     for sport in range(ASKING, ASKING + 400):
         own += world.from_wire(asks(family, "udp", sport)).frame[:6] == ANNA.record.mac
     assert 240 < own < 355  # 300, and 6 times its deviation
+
+
+@pytest.mark.parametrize(
+    ("family", "algorithm", "weights", "flows"),
+    [
+        (4, abi.SERVICE_MAGLEV, (1,) * 10, 100_000),
+        (6, abi.SERVICE_MAGLEV, range(1, 11), 100_000),
+        (4, abi.SERVICE_RANDOM, range(1, 11), 10_000),
+        (6, abi.SERVICE_ROUND_ROBIN, (1,) * 10, 10_000),
+    ],
+)
+def test_of_very_many_flows_each_of_ten_backends_has_its_share(
+    world, family, algorithm, weights, flows
+):
+    """Of clients that have neighbouring addresses and ports."""
+    backends = [Nth(n) for n in range(1, 11)]
+    world.lead(*backends, slots=None, algorithm=algorithm, weights=weights)
+    clients = [(100 + n % 100, 20_000 + n // 100) for n in range(flows)]
+    found = world.led_to(family, clients)
+    shares = [len(clients) * weight / sum(weights) for weight in weights]
+    counts = [found[ip_address(to.address(family)).packed] for to in backends]
+    assert len(clients) == sum(counts)
+    assert chi_squared(counts, shares) < ONE_IN_A_MILLION[9]
 
 
 @FAMILIES
@@ -518,6 +574,46 @@ def test_a_client_keeps_the_backend_that_another_algorithm_chose(world, family):
     world.lead(NORTH, ANNA, slots=(), algorithm=abi.SERVICE_ROUND_ROBIN, affinity=100)
     found = {world.from_wire(asks(family, "udp", ASKING + n)).frame[:6] for n in range(10)}
     assert 1 == len(found)
+
+
+@FAMILIES
+@pytest.mark.parametrize("drain", [30.0, 0.0])
+def test_a_connection_outlives_its_service_while_it_has_time(world, family, drain):
+    world.lead(NORTH, drain=drain)
+    world.from_wire(asks(family, "tcp"))
+    world.place.run(world.services.delete, set(world.place.run(world.services.read)))
+    follows = arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, flags="A")
+    if drain:
+        assert NORTH.mac == Ether(world.from_wire(follows).frame).dst
+        reply = ip(family, NORTH.address(family), WORLD[family]) / says("tcp", BACKEND, ASKING)
+        found = world.from_wire(sends(NORTH, frame_of(reply), vni=HERE))
+        expected = leaves(family, PUBLIC[family], ttl=63) / says("tcp", PORT, ASKING)
+        assert redirected(expected) == found
+    opens = asks(family, "tcp")
+    assert passed(opens) == world.from_wire(opens)
+    assert passed(follows) == world.from_wire(follows)
+
+
+SAYS = {"F": 128, "R": 256, "RA": 256, "FA": 128, "FPA": 128, "A": 0, "S": 0, "SA": 0}
+
+
+@FAMILIES
+@pytest.mark.parametrize("flags", SAYS)
+def test_each_direction_of_a_flow_notes_how_it_ends(world, family, flags):
+    world.lead(ANNA)
+    world.from_wire(asks(family, "tcp"))
+    answer = answers(family, ANNA) / says("tcp", BACKEND, ASKING, flags=flags)
+    assert "redirect" == world.send(answer).verdict
+    noted = {bool(flow.flags & 1): flow.flags & 384 for flow in world.flows().values()}
+    assert {False: 0, True: SAYS[flags]} == noted
+    if flags == "SA":
+        return
+    world.from_wire(arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, flags="FA"))
+    noted = {bool(flow.flags & 1): flow.flags & 384 for flow in world.flows().values()}
+    assert {False: 128, True: SAYS[flags]} == noted
+    world.from_wire(asks(family, "tcp"))  # from that port again
+    world.send(answers(family, ANNA) / says("tcp", BACKEND, ASKING, flags="SA"))
+    assert {0} == {flow.flags & 384 for flow in world.flows().values()}
 
 
 @FAMILIES

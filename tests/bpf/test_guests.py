@@ -1,4 +1,4 @@
-"""New connections by a service's port on hosts, and its limit of those in a second: whole frames."""
+"""New connections by a service's port on hosts, and its limit of those in a second."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import pytest
 from scapy.packet import Packet
+from tests.bpf.test_frontends import ASKING, KINDS, PORT, asks, flagged
+from tests.bpf.test_frontends import World as Led
 
 import beyond as others
 from beyond import FAMILIES
@@ -17,8 +19,6 @@ from seaway.bpf import abi
 from seaway.bpf.limits import Uses
 from seaway.bpf.maps import COOKIE
 from seaway.bpf.table import Table
-from tests.bpf.test_frontends import ASKING, KINDS, PORT, asks, flagged
-from tests.bpf.test_frontends import World as Led
 
 T = TypeVar("T")
 LIMIT = 7  # its number

@@ -81,10 +81,6 @@ SAMPLES: dict[str, tuple[dict[Any, Any], Any]] = {
         },
         replace(PUBLISHED, flags=abi.PUBLICATION_SOLE),
     ),
-    "origins": (
-        {abi.PortKey(BACKEND, PORT, 6): abi.Origin(mapped(IPv4Address("192.0.2.1")), PORT)},
-        abi.Origin(bytes(16), bytes(2)),
-    ),
 }
 
 

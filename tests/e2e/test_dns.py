@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +44,24 @@ local=/org/test/
 """
 LONG = "".join(f"txt-record=long.example.test,{str(n) * 200}\n" for n in range(10))
 SERVE = 'exec dnsmasq --keep-in-foreground --conf-file="$0"'
-# Asks by one socket, over and over, until a name is gone; prints when, by the clock of all hosts.
+# Asks for names by one socket, over and over, until none has an address; prints when, by the clock
+# of all hosts.
 WATCH = """
 import socket, sys, time
-name, server = sys.argv[1:]
+server, address, *names = sys.argv[1:]
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.settimeout(1)
-labels = b"".join(bytes((len(l),)) + l.encode() for l in name.split("."))
-question = b"%b\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + labels + b"\\0\\0\\1\\0\\1"
-seen = False
-for n in range(100000):
-    sock.sendto(question.replace(b"%b", (n & 0xFFFF).to_bytes(2, "big"), 1), (server, 53))
-    answer = sock.recv(4096)
-    if answer[3] & 15 == 3:
-        break
-    if not seen:
-        seen = print("there", flush=True) or True
+head, tail = b"\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0", b"\\0\\0\\1\\0\\1"
+def has(name, tried=[0]):
+    tried[0] += 1
+    number = (tried[0] & 0xFFFF).to_bytes(2, "big")
+    labels = b"".join(bytes((len(l),)) + l.encode() for l in name.split("."))
+    sock.sendto(number + head + labels + tail, (server, 53))
+    return socket.inet_aton(address) in sock.recv(4096)
+assert all(map(has, names))
+print("there", flush=True)
+while any(map(has, names)):
+    pass
 print(time.monotonic())
 """
 # Detaches, and tells when it began to ask for that.
@@ -280,25 +283,28 @@ def test_a_flood_of_one_container_leaves_answers_for_others(hosts):
     assert before == pid_of(hosts["anna"].host)
 
 
-def test_a_name_dies_with_its_endpoint_on_all_hosts(
+def test_names_die_with_their_endpoint_on_all_hosts(
     hosts: Hosts, sharp: bool, tell: Callable[[str], None]
 ):
+    """Its own, and that by which a service tells its backends."""
     first = hosts.lab.hosts[0]
+    first.seaway("service", "create", "short", "--port=80", "--selector=app=short")
     spans: dict[str, list[float]] = {"anna": [], "carl": []}
     for i in range(5):
-        name = f"mayfly{i}"
-        hosts.attach(first, name)
-        assert wait(lambda name=name: hosts["carl"].dig(name))
-        whole = f"{name}.default.seaway"
-        watching = {
-            by: hosts[by].popen(sys.executable, "-c", WATCH, whole, RESOLVER) for by in spans
-        }
+        hosts.attach(first, f"mayfly{i}", "default", "--label=app=short")
+        address, *_ = hosts.addresses(f"mayfly{i}")
+        names_of_it = (f"mayfly{i}.default.seaway", "tasks.short.default.seaway")
+        for by, name in product(spans, names_of_it):
+            assert wait(lambda by=by, name=name, at=[address]: at == hosts[by].dig(name))
+        watch = (sys.executable, "-c", WATCH, RESOLVER, address, *names_of_it)
+        watching = {by: hosts[by].popen(*watch) for by in spans}
         assert all(w.stdout.readline() == "there\n" for w in watching.values())
-        began = float(first.run(sys.executable, "-c", DETACH, name))
-        for by, watch in watching.items():
-            spans[by].append(float(watch.communicate(timeout=60)[0]) - began)
+        began = float(first.run(sys.executable, "-c", DETACH, f"mayfly{i}"))
+        for by, process in watching.items():
+            spans[by].append(float(process.communicate(timeout=60)[0]) - began)
+    first.seaway("service", "rm", "short")
     told = {by: f"{sorted(s)[2] * 1000:.0f} ms ({max(s) * 1000:.0f})" for by, s in spans.items()}
-    tell(f"a name was gone after, of five: {told}")
+    tell(f"names were gone after, of five: {told}")
     assert max(max(s) for s in spans.values()) < (PROMISED if sharp else LATE)
 
 

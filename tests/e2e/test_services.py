@@ -158,9 +158,9 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def greeted(who: Asker, case: str, address: str, *more: str) -> Iterator[Process]:
+def greeted(who: Asker, case: str, address: str, *more: str, port: str = PORT) -> Iterator[Process]:
     pipe = subprocess.PIPE
-    command = inside(who, GREETED, case, address, PORT, *more)
+    command = inside(who, GREETED, case, address, port, *more)
     with of_host(who).popen(*command, stdin=pipe, stdout=pipe) as process:
         try:
             yield Process(process)
@@ -237,6 +237,101 @@ def test_least_connections_makes_up_for_what_others_have(scene, vips):
             assert "web2" == one.ask()
     finally:
         host.seaway("service", "update", "web", "--algorithm=random")
+
+
+def trace(who: Asker, to: str, *, source: str = "") -> Any:
+    """From who asks: a container by its name, a host by its own address."""
+    own = f"default/{who.name}" if isinstance(who, Bare) else str(who.address4)
+    return told(of_host(who), "trace", source or own, to)
+
+
+def test_a_trace_tells_whom_a_service_leads_to_and_by_which_way(scene, vips):
+    """As it then happens: whoever is told is asked, and nobody else."""
+    for name in ("web", "web.default", "web.default.seaway", "default/web", vips[0]):
+        found = trace(scene.clients[0], f"{name}:{PORT}")
+        assert "delivered" == found["verdict"], found
+    for who in scene.askers:
+        (hook,) = trace(who, f"web:{PORT}")["steps"]
+        asked = hook["service"]
+        assert ("connect4", "choose", "random") == (
+            hook["at"],
+            hook["decision"],
+            asked["algorithm"],
+        )
+        chosen = {one["name"] for one in asked["candidates"] if one["chosen"]}
+        assert chosen == spread(who, vips[0], 60).keys()
+        for way, host in zip(asked["ways"], asked_in_order(who), strict=True):
+            last = way["steps"][-1]
+            assert (host, "delivered", int(TARGET)) == (way["host"], way["verdict"], last["port"])
+            assert (host, f"default/{way['name']}") == (last["host"], last["to"])
+
+
+def asked_in_order(who: Asker) -> list[str]:
+    here = of_host(who).name
+    return [here, *(f"host{n}" for n in (1, 2, 3) if f"host{n}" != here)]
+
+
+def test_a_trace_tells_what_a_service_refuses(scene, vips):
+    first, *_ = scene.hosts
+    client = scene.clients[0]
+    (step,) = trace(client, "web:81")["steps"]
+    assert "service default/web has other ports: 80/tcp, 80/udp" == step["why"]
+    assert "ECONNREFUSED" == ask(client, "tcp", vips[0], "81")
+
+    vip, *_ = scene.create(first, "tied", "nobody", "--internal-policy=Local")
+    assert wait(lambda: scene.is_chosen("tied", 0))
+    assert ("refused", "refused") == outcome(client, "tied:80")
+    assert "ECONNREFUSED" == ask(client, "tcp", vip)
+    first.seaway("service", "update", "tied", "--selector=app=web", "--limit-connections=1")
+    assert wait(lambda: scene.is_chosen("tied", 1))
+    with greeted(client, "hold", vip, "web1") as holding:
+        assert "web1" == holding.told()
+        assert ("refused", "limited") == outcome(first, "tied:80")
+        assert "EBUSY" == ask(first, "tcp", vip)
+    first.seaway("service", "rm", "tied")
+
+
+def outcome(who: Asker, to: str) -> tuple[str, str]:
+    found = trace(who, to)
+    return found["verdict"], found["reason"]
+
+
+def test_a_trace_of_who_asks_a_port_of_any_host_from_outside(scene):
+    first, second, _ = scene.hosts
+    scene.create(first, "outer", "web", "--publish=30090:tcp")
+    assert wait(lambda: scene.is_chosen("outer", 3))
+    for asked in (first, second):
+        found = trace(asked, f"{asked.address4}:30090", source="world")
+        assert ("delivered", "from_wire") == (found["verdict"], found["steps"][0]["at"])
+        ways = found["steps"][0]["service"]["ways"]
+        assert [asked.name, *sorted({"host1", "host2", "host3"} - {asked.name})] == [
+            way["host"] for way in ways
+        ]
+        assert {"203.0.113.1"} == {way["steps"][-1]["source"] for way in ways}
+    first.seaway("service", "rm", "outer")
+
+
+def test_every_address_of_a_host_answers_as_itself_at_a_port_of_all(scene):
+    """Also one that comes later. What asks from another host comes from outside."""
+    first, second, _ = scene.hosts
+    scene.create(second, "outer", "web", "--publish=30090:tcp", "--publish=30090:udp")
+    assert wait(lambda: scene.is_chosen("outer", 3))
+    aliases = {"192.0.2.251": "32", "2001:db8:77::1": "128"}
+    for alias, size in aliases.items():
+        first.run("ip", "address", "add", f"{alias}/{size}", "dev", "lo")
+        via = first.address6 if ":" in alias else first.address4
+        second.run("ip", "route", "add", alias, "via", str(via))
+    try:
+        for alias in (*aliases, str(first.address4), str(first.address6)):
+            assert wait(lambda alias=alias: ask(second, "tcp", alias, "30090")[0] in WEBS), alias
+            for case in 6 * ("tcp", "connected"):
+                name, answerer = ask(second, case, alias, "30090")
+                assert (alias, True) == (answerer, name in WEBS)
+    finally:
+        for alias, size in aliases.items():
+            first.run("ip", "address", "del", f"{alias}/{size}", "dev", "lo")
+            second.run("ip", "route", "del", alias)
+        first.seaway("service", "rm", "outer")
 
 
 def test_a_service_is_reached_by_its_name(scene, vips):
@@ -359,7 +454,7 @@ def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
         with first.popen(*words, stdout=subprocess.PIPE) as draining:
             shown = iter(draining.stdout)
             counted = next(line for line in shown if line.startswith("1 connection"))
-            assert "of default/web to web2" in counted
+            assert counted.startswith("1 connection to web2")
             assert wait(lambda: scene.is_chosen("web", 2))
             for load in (one, other):
                 load.ask()  # what was asked before
@@ -373,6 +468,50 @@ def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
         assert wait(lambda: scene.is_chosen("web", 3))
         assert wait(lambda: "web2" in one.ask()[0])
         assert [{}, {}] == [load.ask()[1] for load in (one, other)]
+
+
+def test_who_came_by_a_published_port_is_waited_for_and_outlives_the_service(scene):
+    """The host that was asked is neither the client's nor the backend's."""
+    first, second, third = scene.hosts
+    scene.create(third, "front", "web", "--publish=30070:tcp", "--drain=60s")
+    assert wait(lambda: scene.is_chosen("front", 3))
+    asked = str(second.address4)
+    with greeted(first, "hold", asked, "web3", port="30070") as holding:
+        assert "web3" == holding.told()
+        words = (SEAWAY, "service", "drain", "front", "web3", "--within=60s")
+        with first.popen(*words, stdout=subprocess.PIPE) as draining:
+            shown = iter(draining.stdout)
+            assert any(line == "1 connection to web3\n" for line in shown)
+            assert "web3" == holding.ask()
+            holding.process.stdin.close()
+            assert ["endpoint web3 may go\n"] == list(shown)[-1:]
+        assert 0 == draining.returncode
+    first.seaway("service", "drain", "front", "web3", "--undo")
+    assert wait(lambda: scene.is_chosen("front", 3))
+
+    with greeted(first, "hold", asked, "web3", port="30070") as holding:
+        assert "web3" == holding.told()
+        first.seaway("service", "rm", "front")
+        assert wait(lambda: all(known(host, "front") is None for host in scene.hosts))
+        assert wait(lambda: ask(first, "tcp", asked, "30070") == "ECONNREFUSED")
+        assert "web3" == holding.ask()
+
+
+def test_a_host_that_drains_is_waited_for_until_nobody_has_a_connection_to_it(scene, vips):
+    first, _, third = scene.hosts
+    with greeted(scene.clients[1], "hold", vips[0], "web3") as holding:
+        assert "web3" == holding.told()
+        words = (SEAWAY, "host", "drain", third.name, "--within=60s")
+        with first.popen(*words, stdout=subprocess.PIPE) as draining:
+            shown = iter(draining.stdout)
+            assert any(line == f"1 connection of services to {third.name}\n" for line in shown)
+            assert wait(lambda: scene.is_chosen("web", 2))
+            assert "web3" == holding.ask()
+            holding.process.stdin.close()
+            assert f"{third.name} may go; " in list(shown)[-1]
+        assert 0 == draining.returncode
+    first.seaway("host", "drain", third.name, "--undo")
+    assert wait(lambda: scene.is_chosen("web", 3))
 
 
 def test_a_backend_whose_container_dies_is_chosen_no_more(scene):

@@ -191,6 +191,21 @@ def test_a_connection_goes_on_while_its_backend_drains(scene, family, asker):
 
 @FAMILIES
 @ASKERS
+def test_connections_are_counted_until_they_are_over(scene, family, asker):
+    _, bert, carl = scene.containers
+    scene.serve_by([bert])
+    before = scene.running(bert)
+    with closing(scene.open(who(scene, asker), family, STREAM)) as client:
+        client.connect((VIP[family], PORT))
+        assert "2" == answer(client).split()[0]
+        assert (before + 1, 0) == (scene.running(bert), scene.running(carl))
+        scene.serve_by([carl])
+        assert before + 1 == scene.running(bert)
+    assert wait(lambda: before == scene.running(bert))
+
+
+@FAMILIES
+@ASKERS
 def test_much_at_once_arrives_whole(scene, family, asker):
     """Segments that the kernel has yet to cut, and whose checksums it has yet to make."""
     scene.serve_by(scene.containers[1:2])

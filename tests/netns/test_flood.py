@@ -64,14 +64,19 @@ def scene() -> Iterator[Scene]:
         uplink = wire(host, client)
         assert {} == host.place.run(uplinks.put, {"up0": uplink})
         publish(host, anna, SOLE, sole=True)
-        host.put("origins", dict(origins(anna, SOLE)))
+        host.place.run(answer, host, dict(origins(anna, SOLE)))
         for port in (FIRST, SECOND):
             publish(host, bert, port, sole=False)
-        host.put("origins", dict(origins(bert, 0)))
+        host.place.run(answer, host, dict(origins(bert, 0)))
         told = host.place.shell("ip -o link show up0").split()
         mac = mac_octets(told[told.index("link/ether") + 1])
         yield Scene(host, client, anna, bert, uplink.ifindex, mac)
         uplinks.close()
+
+
+def answer(host: Host, known: dict[abi.PortKey, abi.Origin]) -> None:
+    items = [(key.pack(), origin.pack()) for key, origin in known.items()]
+    assert {} == Table(host.plane.maps["origins"]).update(items)
 
 
 def origins(container: Container, port: int) -> Iterator[tuple[abi.PortKey, abi.Origin]]:

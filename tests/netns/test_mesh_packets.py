@@ -8,25 +8,32 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address, ip_network
 
 import pytest
 
-from dataplane import known
+from dataplane import Container, known
 from meshed import CLIENT, PORT, Mesh, address_of, forget, meshes
 from outside import ANY, answer
 from seaway.bpf import abi
-from serviced import BACKEND, DATAGRAM, STREAM
+from seaway.bpf.table import Table
+from seaway.model.addresses import mapped
+from serviced import BACKEND, DATAGRAM, STREAM, TCP, port_key
 from talk import IP_MTU_DISCOVER, PROBE, error_in_queue, levels, poll_for_error
 from waiting import wait
 from ways import look_anew
+from wired import WiredHost
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 KINDS = pytest.mark.parametrize("kind", [STREAM, DATAGRAM], ids=["stream", "datagram"])
 ASKED = pytest.mark.parametrize("asked", ["a", "b", "c"])
 BOTH = (4, 6)
+ALIAS = {4: "198.18.0.99", 6: "fd53::99"}
+BESIDE = {4: "203.0.113.99", 6: "2001:db8:99::1"}
 SCENES = {
     "cls_bpf": ("cls_bpf", (BOTH, BOTH, BOTH)),
     "by-ipv6": ("tcx", ((6, 4), (6, 4), (6, 4))),
@@ -178,6 +185,116 @@ def test_a_stream_lives_on_when_all_have_forgotten_its_flow(mesh, family, asked)
 
 @FAMILIES
 @ASKED
+def test_who_speaks_first_after_its_flow_is_forgotten_ends_no_connection(mesh, family, asked):
+    """Nothing tells which host was asked, so it is not sent: masqueraded it would come to the
+    client from another port, who ends then what he does not know. His next packet mends it.
+    """
+    carl = mesh.carl
+    with masquerading(mesh.c), listening(mesh, family) as server:
+        answers_as(mesh.c, carl, abi.Origin(bytes(16), bytes(2)))
+        with mesh.open(family, STREAM) as client:
+            client.connect((asked_of(mesh, asked, family), PORT + 1))
+            taken, _ = server.accept()
+            with taken:
+                taken.settimeout(30)
+                client.send(b"q")
+                assert b"q" == taken.recv(1)
+                for host in mesh.hosts:
+                    forget(host)
+                before = mesh.counted(mesh.c, "no_flow")
+                taken.send(b"first")
+                assert wait(lambda: mesh.counted(mesh.c, "no_flow") > before)
+                client.send(b"q")
+                assert b"q" == taken.recv(1)
+                assert b"first" == client.recv(5)
+
+
+@FAMILIES
+def test_who_speaks_first_by_the_one_port_that_leads_there_is_heard(mesh, family):
+    carl = mesh.carl
+    with masquerading(mesh.c), listening(mesh, family) as server:
+        asked = asked_of(mesh, "c", family)
+        origin = abi.Origin(mapped(ip_address(asked)), (PORT + 1).to_bytes(2, "big"))
+        answers_as(mesh.c, carl, origin, family)
+        with mesh.open(family, STREAM) as client:
+            client.connect((asked, PORT + 1))
+            taken, _ = server.accept()
+            with taken:
+                taken.settimeout(30)
+                for _ in range(3):
+                    forget(mesh.c)
+                    taken.send(b"first")
+                    assert b"first" == client.recv(5)
+                client.send(b"q")
+                assert b"q" == taken.recv(1)
+
+
+@contextmanager
+def listening(mesh: Mesh, family: int) -> Iterator[socket.socket]:
+    """A server of carl's that says nothing by itself, at a published port of its own."""
+    with mesh.carl.socket(family, STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((ANY[family], BACKEND + 1))
+        server.listen(1)
+        mesh.publish([mesh.carl], port=PORT + 1, target=BACKEND + 1)
+        yield server
+
+
+@contextmanager
+def masquerading(host: WiredHost) -> Iterator[None]:
+    """What comes from its containers leaves with its own address, as the agent's table has it."""
+
+    def tables(change: str, policy: str) -> None:
+        for command in ("iptables", "ip6tables"):
+            rule = f"-t nat -{change} POSTROUTING -o eth0 -j MASQUERADE"
+            host.place.shell(f"{command} {rule}; {command} -P FORWARD {policy}")
+
+    tables("A", "ACCEPT")
+    try:
+        yield
+    finally:
+        tables("D", "DROP")
+
+
+def answers_as(host: WiredHost, container: Container, origin: abi.Origin, *families: int) -> None:
+    """Ports of its that something leads to, where their flow is not known."""
+    items = [
+        (port_key(container.address(family), BACKEND + 1, TCP).pack(), origin.pack())
+        for family in families or (4, 6)
+    ]
+    assert {} == host.place.run(Table(host.plane.maps["origins"]).update, items)
+
+
+@FAMILIES
+@KINDS
+@pytest.mark.parametrize("asked", ["a", "c"])
+def test_every_address_of_a_host_answers_as_itself(mesh, family, kind, asked):
+    """More of one uplink, and one of another device: the backend is there, or elsewhere."""
+    mesh.publish([mesh.carl])
+    host: WiredHost = getattr(mesh, asked)
+    bits = 24 if family == 4 else 64
+    for other, device in ((ALIAS[family], "eth0"), (BESIDE[family], "lo")):
+        size = bits if device == "eth0" else ip_address(other).max_prefixlen
+        nodad = " nodad" if family == 6 else ""
+        host.place.shell(f"ip addr add {other}/{size} dev {device}{nodad}")
+        host.put("identities", {ip_network(other): 1})
+        mesh.client.run(f"ip route replace {other} via {address_of(host, family)} dev eth0")
+    try:
+        for address in (ALIAS[family], BESIDE[family], asked_of(mesh, asked, family)):
+            with mesh.open(family, kind) as client:
+                expected = f"{mesh.carl.number} {CLIENT[family]}"
+                assert expected == ask(client, address)
+                assert expected == again(client)
+                assert address == client.getpeername()[0]
+    finally:
+        for other, device in ((ALIAS[family], "eth0"), (BESIDE[family], "lo")):
+            size = bits if device == "eth0" else ip_address(other).max_prefixlen
+            host.place.shell(f"ip addr del {other}/{size} dev {device}")
+            mesh.client.run(f"ip route del {other} dev eth0")
+
+
+@FAMILIES
+@ASKED
 def test_a_service_without_a_backend_refuses_at_once(mesh, family, asked):
     mesh.publish([])
     refused(mesh, asked_of(mesh, asked, family), family)
@@ -248,6 +365,47 @@ def test_datagrams_leave_a_backend_that_is_none_and_connections_stay(mesh, famil
         assert again(stream).startswith(f"{mesh.carl.number} ")
     with mesh.open(family, STREAM) as client:
         assert ask(client, asked).startswith(f"{mesh.bert.number} ")
+
+
+@FAMILIES
+@ASKED
+def test_connections_are_counted_where_they_were_asked_until_they_are_over(mesh, family, asked):
+    """One is closed by both ends, one is reset. Datagrams are none."""
+    mesh.publish([mesh.carl])
+    host = getattr(mesh, asked)
+    with ExitStack() as stack:
+        kinds = (STREAM, STREAM, DATAGRAM)
+        one, other, _ = clients = [stack.enter_context(mesh.open(family, kind)) for kind in kinds]
+        for client in clients:
+            ask(client, address_of(host, family))
+        assert {host.number: 2} == mesh.running(mesh.carl)
+        assert {} == mesh.running(mesh.bert)
+        one.shutdown(socket.SHUT_WR)
+        assert b"" == one.recv(100)
+        assert wait(lambda: {host.number: 1} == mesh.running(mesh.carl))
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        other.close()
+        assert wait(lambda: {} == mesh.running(mesh.carl))
+
+
+@FAMILIES
+@ASKED
+def test_connections_go_on_when_their_service_is_removed_until_their_time_is_over(
+    mesh, family, asked
+):
+    mesh.publish([mesh.carl])
+    with mesh.open(family, STREAM) as client:
+        first = ask(client, asked_of(mesh, asked, family))
+        mesh.remove()
+        assert first == again(client)
+        with mesh.open(family, STREAM) as late, pytest.raises(ConnectionRefusedError):
+            late.connect((asked_of(mesh, asked, family), PORT))
+        assert first == again(client)
+        assert {getattr(mesh, asked).number: 1} == mesh.running(mesh.carl)
+        mesh.end_drain()
+        assert {} == mesh.running(mesh.carl)
+        with pytest.raises(ConnectionResetError):
+            again(client)
 
 
 @FAMILIES

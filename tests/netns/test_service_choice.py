@@ -1,25 +1,42 @@
 """Which backend a connection gets, by each algorithm. Sockets of datagrams connect without a
 packet, so that thousands may.
 
-The thresholds of chi-squared are those that chance passes once in a million times.
+The thresholds of chi-squared are those that chance passes once in a million times. What holds of a
+hundred thousand connections is promised.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from socket import socket
 
 import pytest
 
-from seaway.bpf import abi
-from serviced import DATAGRAM, PORT, UDP, VIP, Scene, chi_squared, place_of, scenes
+from seaway.bpf import abi, syscall
+from seaway.bpf.askers import ASKED, Place
+from serviced import (
+    DATAGRAM,
+    ONE_IN_A_MILLION,
+    PORT,
+    UDP,
+    VIP,
+    Scene,
+    chi_squared,
+    place_of,
+    scenes,
+)
 
-ONE_IN_A_MILLION = {3: 30.665, 9: 44.811}  # by degrees of freedom
+MANY = 100_000
 TEN = [(f"10.208.0.{number}", 7000 + number) for number in range(1, 11)]
 FOUR, WEIGHTS = TEN[:4], (1, 2, 3, 4)
+NOBODY = "10.208.0.77", 9  # no service: a socket that connects there leaves its backend
 LAST = 8  # bytes of struct choice: until when it is kept
 
 
@@ -38,11 +55,24 @@ def scene(stood: Scene) -> Iterator[Scene]:
 def chosen(scene: Scene, times: int, client: int = 0) -> Counter[tuple[bytes, bytes]]:
     """By one socket, which leaves each of them for the next."""
     with scene.open(scene.containers[client], 4, DATAGRAM) as made:
-        found: Counter[tuple[bytes, bytes]] = Counter()
-        for _ in range(times):
-            made.connect((VIP[4], PORT))
-            found[scene.backend(made)] += 1
-    return found
+        ask = asking(scene, made)
+        found = Counter(ask() for _ in range(times))
+    places = ((Place.unpack(place), n) for place, n in found.items())
+    return Counter({(place.addr, place.port): n for place, n in places})
+
+
+def asking(scene: Scene, made: socket) -> Callable[[], bytes]:
+    """Connects; the place of who was chosen, as the hooks noted it."""
+    storage, key = scene.host.plane.maps["sockets"], made.fileno().to_bytes(4, sys.byteorder)
+    where, size = (VIP[4], PORT), len(Place(b"", b"").pack())
+
+    def ask() -> bytes:
+        made.connect(where)
+        asked = syscall.lookup(storage, key, ASKED)
+        assert asked is not None
+        return asked[:size]
+
+    return ask
 
 
 def counts(found: Counter[tuple[bytes, bytes]], places: list[tuple[str, int]]) -> list[int]:
@@ -50,16 +80,19 @@ def counts(found: Counter[tuple[bytes, bytes]], places: list[tuple[str, int]]) -
     return [found[place_of(*place)] for place in places]
 
 
-def test_random_gives_each_the_same_share(scene):
-    scene.serve_places(TEN)
-    found = counts(chosen(scene, 10_000), TEN)
-    assert chi_squared(found, [1000] * 10) < ONE_IN_A_MILLION[9]
+@pytest.mark.parametrize("algorithm", [abi.SERVICE_RANDOM, abi.SERVICE_LEAST])
+def test_chance_gives_each_the_same_share(scene, algorithm):
+    """Of one socket: all others have no connection, so the least have all, wherever they stand."""
+    scene.serve_places(TEN, algorithm=algorithm)
+    found = counts(chosen(scene, MANY), TEN)
+    assert chi_squared(found, [MANY / 10] * 10) < ONE_IN_A_MILLION[9]
 
 
-def test_random_gives_each_the_share_of_its_weight(scene):
-    scene.serve_places(FOUR, weights=WEIGHTS)
-    found = counts(chosen(scene, 10_000), FOUR)
-    assert chi_squared(found, [1000, 2000, 3000, 4000]) < ONE_IN_A_MILLION[3]
+def test_chance_gives_each_the_share_of_its_weight(scene):
+    weights = range(1, 11)
+    scene.serve_places(TEN, weights=weights)
+    shares = [MANY * weight / sum(weights) for weight in weights]
+    assert chi_squared(counts(chosen(scene, MANY), TEN), shares) < ONE_IN_A_MILLION[9]
 
 
 def test_who_has_no_weight_gets_no_connection(scene):
@@ -76,8 +109,8 @@ def test_who_has_no_weight_gets_no_connection(scene):
 
 def test_round_robin_gives_each_its_turn_whoever_asks(scene):
     scene.serve_places(TEN, algorithm=abi.SERVICE_ROUND_ROBIN)
-    both = chosen(scene, 55) + chosen(scene, 45, client=1)
-    assert [10] * 10 == counts(both, TEN)
+    both = chosen(scene, MANY // 2 + 5) + chosen(scene, MANY // 2 - 5, client=1)
+    assert [MANY / 10] * 10 == counts(both, TEN)
 
 
 def test_round_robin_gives_each_as_many_turns_as_it_weighs(scene):
@@ -117,11 +150,62 @@ def test_least_connections_are_by_weight(scene):
         assert [10, 20, 30, 40] == [scene.connections(*place, UDP) for place in FOUR]
 
 
-def test_least_connections_gives_those_that_are_equal_the_same_chance(scene):
-    """One socket at a time: all others have none, wherever they stand."""
+@dataclass
+class Course:
+    """Connections that come and end by a clock of their own. Each lasts as long as its backend
+    works on it.
+    """
+
+    scene: Scene
+    stack: ExitStack
+    works: dict[bytes, float]  # for how long, on average, by backend
+    rng: random.Random
+    open: dict[bytes, int] = field(default_factory=dict)
+    _idle: list[tuple[socket, Callable[[], bytes]]] = field(default_factory=list)
+    _busy: list[tuple[float, int, bytes, tuple[socket, Callable[[], bytes]]]] = field(
+        default_factory=list
+    )
+    _now: float = 0.0
+
+    def go_on(self, number: int) -> None:
+        """One more comes, one span of the clock after the one before, about."""
+        self._now += self.rng.expovariate(1)
+        while self._busy and self._busy[0][0] <= self._now:
+            _, _, backend, client = heappop(self._busy)
+            client[0].connect(NOBODY)
+            self.open[backend] -= 1
+            self._idle.append(client)
+        client = self._idle.pop() if self._idle else self._client()
+        backend = client[1]()
+        self.open[backend] = self.open.get(backend, 0) + 1
+        until = self._now + self.rng.expovariate(1 / self.works[backend])
+        heappush(self._busy, (until, number, backend, client))
+
+    def _client(self) -> tuple[socket, Callable[[], bytes]]:
+        """Of both containers half."""
+        where = self.scene.containers[len(self._busy) % 2]
+        made = self.stack.enter_context(self.scene.open(where, 4, DATAGRAM))
+        return made, asking(self.scene, made)
+
+
+def test_least_connections_is_level_also_where_one_is_five_times_slower(scene, tell):
     scene.serve_places(TEN, algorithm=abi.SERVICE_LEAST)
-    found = counts(chosen(scene, 10_000), TEN)
-    assert chi_squared(found, [1000] * 10) < ONE_IN_A_MILLION[9]
+    names = [Place(*place_of(*place)).pack() for place in TEN]
+    works = dict.fromkeys(names, 500.0) | {names[3]: 2500.0}
+    distances = []
+    with ExitStack() as stack:
+        course = Course(scene, stack, works, random.Random(6))
+        for number in range(MANY):
+            course.go_on(number)
+            if number > MANY / 10 and not number % 10:
+                level = sum(course.open.values()) / 10
+                distances.append(max(abs(n - level) for n in course.open.values()) / level)
+            if not number % 10_000:
+                counted = [scene.connections(*place, UDP) for place in TEN]
+                assert [course.open.get(name, 0) for name in names] == counted
+    away = sum(distances) / len(distances)
+    tell(f"from level {away:.2%} on average, {max(distances):.2%} at most")
+    assert away < 0.05
 
 
 def test_a_client_with_affinity_keeps_its_backend_and_others_have_theirs(scene):

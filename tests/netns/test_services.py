@@ -19,6 +19,7 @@ from cast import WORLD
 from dataplane import HOST, Container
 from edge import ANY, LOOPBACK
 from seaway.bpf import abi
+from seaway.bpf.counters import OF_SOCKETS
 from serviced import (
     BACKEND,
     DATAGRAM,
@@ -215,6 +216,19 @@ def test_a_service_without_a_backend_refuses_at_once(scene, way, kind, ask, weig
         with pytest.raises(ConnectionRefusedError):
             ask(client, vip)
         assert scene.asked(client) is None
+
+
+def test_what_a_hook_refuses_is_counted_under_no_device(scene):
+    def refused() -> int:
+        return scene.host.place.run(scene.host.counters.drops).get((OF_SOCKETS, "refused"), 0)
+
+    scene.serve_by([])
+    before = refused()
+    with scene.open(scene.containers[0], 4, STREAM) as client:
+        assert errno.ECONNREFUSED == client.connect_ex((VIP[4], PORT))
+    with scene.open(scene.home, 6, DATAGRAM) as client, pytest.raises(ConnectionRefusedError):
+        client.sendto(b"q", (VIP[6], PORT))
+    assert before + 2 == refused()
 
 
 @pytest.mark.parametrize("family", [4, 6])

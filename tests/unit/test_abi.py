@@ -118,7 +118,7 @@ def test_a_damaged_object_file_is_refused_in_words():
 
 def test_every_map_is_filled_anew_or_goes_on_or_is_of_one_layout_alone():
     of_one_layout = {"drops", "scratches", "trains", "ways"}
-    of_services = {"services", "backends", "maglev", "limits", "behind"}
+    of_services = {"services", "backends", "maglev", "limits", "behind", "origins"}
 
     assert set(abi.MAPS) == CODECS.keys() | STATE | of_one_layout | of_services
     assert len(abi.MAPS) == sum(map(len, (CODECS, STATE, of_one_layout, of_services)))

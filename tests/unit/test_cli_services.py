@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from click.testing import CliRunner
 from tests.serving import Served, served
 
 from seaway.cli.root import root
+from seaway.cli.service import left_of
+from seaway.client import Client
+from seaway.model import codec
+from seaway.model.addresses import mapped
+from seaway.model.reports import BackendDrain
+from seaway.model.trace import TraceReport
+from seaway.setup import health
 
 Seaway = Callable[..., str]
 
@@ -44,6 +52,40 @@ def seaway(host: Served) -> Seaway:
 
 def rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"connections": 1}, "1 connection to blue"),
+        ({"connections": 0, "unheard": ("h2",)}, "0 connections to blue; not to be asked: h2"),
+        (
+            {"connections": 2, "unheard": ("h2",), "unaware": ("h1", "h3")},
+            "2 connections to blue; not to be asked: h2; not heard of it yet: h1, h3",
+        ),
+    ],
+)
+def test_what_a_drain_waits_for_is_told(given: dict[str, Any], told: str) -> None:
+    found = BackendDrain(service="n/web", backend="blue", host="h", draining=True, **given)
+    assert told == left_of(found)
+    assert not found.ready
+
+
+def test_a_drain_waits_for_connections_and_says_how_many_there_are(
+    host: Served, seaway: Seaway
+) -> None:
+    seaway("service", "create", "web", "--selector", "app=web", "--port", "80")
+    seaway("attach", "blue", "--label", "app=web")
+    address = json.loads(seaway("endpoint", "inspect", "blue", "-o", "json"))["endpoint"]
+    place = mapped(ip_interface(address["addresses"][0]).ip)
+    host.agent.host.served[place] = 3
+    drain = ("service", "drain", "web", "blue")
+    said = seaway(*drain, "--within", "0s", status=7)
+    assert "endpoint blue drains: 3 connections to blue" in said
+    assert "ready, draining" in seaway("endpoint", "inspect", "blue")
+    host.agent.host.served.clear()
+    assert "endpoint blue may go\n" == seaway(*drain)
+    assert "endpoint blue gets connections again\n" == seaway(*drain, "--undo")
 
 
 def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) -> None:
@@ -336,3 +378,59 @@ def test_limits_that_cannot_be_are_refused_in_one_line(
     assert told in refused
     assert 1 == len(refused.splitlines())
     assert [] == json.loads(seaway("endpoint", "ls", "-o", "json"))
+
+
+def test_a_trace_shows_who_may_be_chosen_and_the_way_to_each_host(seaway: Seaway) -> None:
+    create = "service", "create", "web", "--port", "80:8080", "--selector", "app=web"
+    seaway(*create, "--address", "10.223.0.7", "--family", "4")
+    seaway("attach", "blue", "--name", "blue")
+    told = seaway("trace", "blue", "web.default.seaway:80").splitlines()
+    assert "service default/web, port 80/tcp: random" in told
+    assert told[-1].endswith("to default/web (10.223.0.7): dropped: refused")
+
+    seaway("attach", "green", "--name", "green", "--label", "app=web")
+    report = codec.decode(seaway("trace", "blue", "web:80", "-o", "json").encode(), TraceReport)
+    (step,) = report.steps
+    assert step.service
+    ((chosen,), (way,)) = step.service.candidates, step.service.ways
+    assert ("delivered", True) == (report.verdict, chosen.chosen)
+    told = seaway("trace", "blue", "10.223.0.7:80").splitlines()
+    place = f"{way.address}:8080"
+    assert f"to green ({place}) on {way.host}: delivered" in told
+    assert ["green", way.host, place, "1", "yes", *chosen.why.split()] in map(str.split, told)
+    assert told[-1].endswith("to 10.223.0.7: delivered")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--headless",), "'default/web' is headless: its name is that of its backends"),
+        (("--external-name", "db.example.org"), "'default/web' stands for 'db.example.org'"),
+    ],
+)
+def test_what_has_no_address_of_its_own_is_no_end_of_a_trace(
+    seaway: Seaway, options: tuple[str, ...], complaint: str
+) -> None:
+    seaway("service", "create", "web", *options)
+    assert complaint in seaway("trace", "world", "web:80", status=2)
+
+
+def test_a_name_of_several_services_needs_its_network(seaway: Seaway) -> None:
+    for network in ("one", "two"):
+        seaway("network", "create", network)
+        seaway("service", "create", "web", "--network", network, "--port", "80")
+    seaway("attach", "blue", "--name", "blue", "--network", "two")
+    told = seaway("trace", "world", "web:80", status=4)
+    assert "'web' means several services: one/web, two/web" in told
+    assert "to two/web (" in seaway("trace", "blue", "web:80")
+    assert "to one/web (" in seaway("trace", "blue", "one/web:80")
+
+
+def test_doctor_tells_of_services_that_lead_to_nobody(host: Served, seaway: Seaway) -> None:
+    for number in range(7):
+        seaway("service", "create", f"web{number}", "--port", "80", "--selector", "app=web")
+    found = [f.found for f in health.findings(Client(host.socket)) if f.check == "services"]
+    assert "service 'default/web0' leads to nobody: no endpoint has app=web" == found[0]
+    assert "2 more lead to nobody" == found[-1]
+    seaway("attach", "green", "--label", "app=web")
+    assert not [f for f in health.findings(Client(host.socket)) if f.check == "services"]

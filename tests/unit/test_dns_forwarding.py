@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seaway.dns import wire
-from seaway.dns.cache import Answered, Cache, key_of
+from seaway.dns.cache import Answered, Cache, Key, cost, key_of
 from seaway.dns.forwarding import Budget, Forwarder, Judge
 from seaway.dns.resolver import Foreign
 from seaway.dns.servers import Servers, parse
@@ -318,20 +319,53 @@ def test_what_is_given_back_can_be_taken_again(steps):
     assert 3 == sum(budget.take("new") for _ in range(9))
 
 
+def key(name: str) -> Key:
+    query = wire.parse_query(bytes(dnslib.DNSRecord.question(name).pack()))
+    return key_of(query, query.labels)
+
+
+def answered(name: str, records: int = 1) -> Answered:
+    query = wire.parse_query(bytes(dnslib.DNSRecord.question(name).pack()))
+    head = wire.HEADER.pack(query.id, wire.QR, 1, records, 0, 0)
+    record = wire.record(wire.ASKED, wire.A, 60, bytes(4))
+    data = head + query.question + records * record
+    return Answered(data, wire.parse(data))
+
+
 def test_a_full_cache_forgets_what_was_used_least_lately():
-    cache = Cache(most=2)
-
-    def key(name: str):
-        query = wire.parse_query(bytes(dnslib.DNSRecord.question(name).pack()))
-        return key_of(query, query.labels)
-
-    def answered(name: str):
-        data = bytes(address()(dnslib.DNSRecord.question(name)).pack())
-        bare = wire.bare(data, wire.parse(data))
-        return Answered(bare, wire.parse(bare))
-
+    cache = Cache(most=2 * cost(key("a"), answered("a")))
     cache.put(key("a"), answered("a"), 0.0)
     cache.put(key("b"), answered("b"), 0.0)
     assert cache.get(key("A"), 1.0)
     cache.put(key("c"), answered("c"), 1.0)
     assert [True, False, True] == [bool(cache.get(key(n), 2.0)) for n in "abc"]
+
+
+@pytest.mark.parametrize("records", [1, 250])
+def test_a_cache_takes_no_more_memory_than_it_may(records):
+    """However small or large others make their answers."""
+    most = 1 << 20
+    cache = Cache(most)
+    cache.put(key("first"), answered("first", records), 0.0)
+    tracemalloc.start()
+    try:
+        for number in range(2 * most // cost(key("0"), answered("0", records))):
+            cache.put(key(str(number)), answered(str(number), records), 0.0)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most / 2 < taken < most * 1.1
+    assert not cache.get(key("first"), 1.0)
+    assert cache.get(key(str(number)), 1.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.booleans())))
+def test_a_cache_is_as_large_as_what_is_in_it(steps):
+    cache = Cache(most=2000)
+    for number, (name, records, known) in enumerate(steps):
+        now = 30.0 * number  # it holds for two steps
+        if known:
+            cache.get(key(name), now)
+        else:
+            cache.put(key(name), answered(name, records), now)
+        assert sum(cost(k, a) for k, (a, *_) in cache._kept.items()) == cache._size <= 2000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from ipaddress import ip_address
 
 import dnslib
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seaway.desired.network.resolver import resolver_addresses
+from seaway.dns.resolver import Most
 from seaway.model.services import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort
 from zone import CLUSTER, Zone, distant, endpoint
 
@@ -132,6 +134,19 @@ def test_an_address_is_found_by_its_names(zone):
         pointer = ip_address(address).reverse_pointer
         assert [name] == zone.found(pointer, "PTR", by=ANNA)
         assert "FOREIGN" == zone.code(pointer, "PTR", by=BERT)
+        assert "NXDOMAIN" == zone.code(f"{pointer}.front.seaway", "PTR", by=ANNA)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("in-addr.arpa", "10.in-addr.arpa", "01.1.208.10.in-addr.arpa", "x.1.208.10.in-addr.arpa"),
+        *("1.0.ip6.arpa", f"{31 * '0.'}00.ip6.arpa", f"{30 * '0.'}00.ip6.arpa", "ip6.arpa"),
+    ],
+)
+def test_what_is_the_name_of_no_address_of_ours_is_for_others(zone, name):
+    zone.learn(endpoint("odd", 8, aliases=(name,)))
+    assert "FOREIGN" == zone.code(name, "PTR", by=ANNA)
 
 
 def test_who_has_a_name_but_not_that_type_is_not_asked_of_others(zone):
@@ -274,6 +289,48 @@ def test_an_unknown_version_of_edns_is_told_which_is_known(zone):
     assert (0, 1, []) == (read.header.rcode, read.ar[0].ttl >> 24, read.rr)
 
 
+EVERYBODY = tuple(endpoint(f"e{n}", n, aliases=("everybody",)) for n in range(1, 41))
+
+
+def spelt_in_many_ways(number: int) -> list[bytes]:
+    """Questions for a name whose answers are large."""
+    record = dnslib.DNSRecord.question("everybody")
+    record.add_ar(dnslib.EDNS0(udp_len=1232))
+    question = bytes(record.pack())
+    ways = (
+        bytes(octet & ~0x20 if n >> i & 1 else octet for i, octet in enumerate(b"everybody"))
+        for n in range(number)
+    )
+    return [question.replace(b"everybody", way) for way in ways]
+
+
+def test_who_asks_in_every_way_takes_no_more_memory_than_he_may():
+    most = 1 << 20
+    zone = Zone(*EVERYBODY, endpoint("bert", 2, "back"), most=Most(alike=most))
+    other = bytes(dnslib.DNSRecord.question("bert").pack())
+    zone.send(other, BERT)
+    tracemalloc.start()
+    try:
+        for question in spelt_in_many_ways(128):
+            zone.send(question, ANNA)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most / 2 < taken < most * 1.1
+    assert other[2:] in zone.resolver.known[BERT]  # what is kept for others is there still
+
+
+def test_all_together_take_no_more_memory_than_they_may():
+    zone = Zone(*EVERYBODY, endpoint("bert", 2, "back"), most=Most(all=40_000))
+    zone.send(bytes(dnslib.DNSRecord.question("bert").pack()), BERT)
+    first, second = spelt_in_many_ways(2)
+    zone.send(first, ANNA)
+    assert [1, 1] == [len(zone.resolver.known[by]) for by in (ANNA, BERT)]
+    zone.send(second, ANNA)
+    assert [second[2:]] == list(zone.resolver.known[ANNA])
+    assert {} == zone.resolver.known[BERT]
+
+
 @given(st.binary(max_size=200))
 def test_whatever_comes_is_answered_or_not_and_never_fails(data):
     for by in (ANNA, "192.0.2.1", "fe80::1%eth0"):
@@ -338,4 +395,4 @@ def test_what_is_told_does_not_depend_on_what_was(events, order):
 
     named = {name: found for name, found in zone.told.names.items() if found}
     assert {name: found for name, found in fresh.told.names.items() if found} == named
-    assert fresh.told.askers == zone.told.askers
+    assert fresh.told.holders == zone.told.holders

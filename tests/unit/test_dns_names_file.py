@@ -9,8 +9,8 @@ import pytest
 
 from contracts import changes_what_is_there, finds_and_repairs_drift, puts_and_deletes
 from fakes_kernel import FakeTarget
-from seaway.dns.names_file import AskersTarget, KnownNames, NamesFile, NamesTarget
-from seaway.model.naming import Asker, Named, NamedPort, Task
+from seaway.dns.names_file import HoldersTarget, KnownNames, NamesFile, NamesTarget
+from seaway.model.naming import Asker, Holder, Named, NamedPort, Pointer, Task
 from zone import FakeNames
 
 ANNA, BERT = ip_address("10.208.0.7"), ip_address("fd00::7")
@@ -22,12 +22,14 @@ NAMES = {
         tasks=(Task(name="a", addresses=(BERT,)),),
         ports=(NamedPort(name="http", protocol="tcp", port=80),),
     ),
-    ("front", "7.0.208.10.in-addr.arpa"): Named(pointers=("anna.front.seaway",)),
 }
-ASKERS = {
-    ANNA: Asker(networks=("front", "back")),
-    BERT: Asker(every=True),
-    ip_address("169.254.83.53"): Asker(every=True, resolver=True),
+HOLDERS = {
+    ANNA: Holder(
+        asker=Asker(networks=("front", "back")), pointers=(Pointer(network="front", name="anna"),)
+    ),
+    BERT: Holder(asker=Asker(every=True)),
+    ip_address("10.208.0.9"): Holder(pointers=(Pointer(network="back", name="carl"),)),
+    ip_address("169.254.83.53"): Holder(asker=Asker(every=True, resolver=True)),
 }
 
 
@@ -50,11 +52,11 @@ def known(path):
     made.close()
 
 
-@pytest.fixture(params=["names", "askers", "fake"])
+@pytest.fixture(params=["names", "holders", "fake"])
 def case(request, file):
     kinds = {
         "names": (NamesTarget(file), NAMES),
-        "askers": (AskersTarget(file), ASKERS),
+        "holders": (HoldersTarget(file), HOLDERS),
         "fake": (FakeTarget("names"), NAMES),
     }
     return kinds[request.param]
@@ -107,12 +109,12 @@ def told(kind: str, file: NamesFile, known: KnownNames):
     """What the resolver knows, and how that is told it."""
     if kind == "file":
         NamesTarget(file).put(NAMES)
-        AskersTarget(file).put(ASKERS)
+        HoldersTarget(file).put(HOLDERS)
         return known
     fake = FakeNames()
     for (network, name), named in NAMES.items():
         fake.names[name][network] = named
-    fake.askers = {str(address): asker for address, asker in ASKERS.items()}
+    fake.holders = {str(address): holder for address, holder in HOLDERS.items()}
     return fake
 
 
@@ -122,8 +124,8 @@ def test_what_was_written_is_known(file, known, kind):
     assert {"front", "back"} == names.named("anna").keys()
     assert NAMES["front", "anna"] == names.named("anna")["front"]
     assert {} == names.named("nobody")
-    assert ASKERS[BERT] == names.asker("fd00::7")
-    assert None is names.asker("192.0.2.1")
+    assert HOLDERS[BERT] == names.holder("fd00::7")
+    assert None is names.holder("192.0.2.1")
 
 
 def test_each_change_is_noticed_once_and_outlives_who_wrote_it(file, known):
@@ -137,7 +139,7 @@ def test_each_change_is_noticed_once_and_outlives_who_wrote_it(file, known):
     assert {"front"} == known.named("anna").keys()
     file.close()
     assert {"front"} == known.named("anna").keys()
-    AskersTarget(file).put(ASKERS)
+    HoldersTarget(file).put(HOLDERS)
     assert known.changed()
     assert {ip_address("169.254.83.53")} == known.listens()
 

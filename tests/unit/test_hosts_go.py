@@ -15,11 +15,13 @@ from tests.waiting import until
 
 from seaway.cluster import reclaiming
 from seaway.errors import Conflict, Forbidden, NotFound
+from seaway.model.addresses import mapped
 from seaway.model.facts import Block, Path, Peer
 from seaway.model.reports import RelayReport, UseReport
 from seaway.model.requests import NewToken
 from seaway.model.routing import Apart
-from seaway.records import store_key
+from seaway.model.services import Distant
+from seaway.records import distant, fact_key, store_key
 from seaway.store.base import Changed, Item, Snapshot
 from seaway.upkeep import Upkeep
 
@@ -80,6 +82,25 @@ def test_a_host_that_drains_takes_no_new_endpoint_and_keeps_those_it_has(tmp_pat
         await one.intents.drain("two", draining=False)
         await two.until(lambda: not two.intents.here.draining)
         await two.agent.attach("db")
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_drains_is_waited_for_until_services_have_no_connection_to_it(tmp_path):
+    async def scenario(cluster):
+        one = await cluster.first()
+        two = await cluster.join("two")
+        endpoint = await two.agent.attach("web")
+        key = fact_key(distant(endpoint))
+        await one.until(lambda: one.intents.facts.get(Distant, key))
+        for node, connections in ((one, 3), (two, 1)):
+            node.agent.host.served[mapped(endpoint.addresses[0].ip)] = connections
+        assert 4 == (await one.intents.drain("two", draining=True)).connections
+        await two.until(lambda: two.intents.here.draining)
+        assert not (await one.intents.drained("two")).ready
+        for node in (one, two):
+            node.agent.host.served.clear()
+        assert (await one.intents.drained("two")).ready
 
     run(tmp_path, scenario)
 

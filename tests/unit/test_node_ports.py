@@ -37,6 +37,7 @@ from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import RESERVED, seen_reserved, shared, unnoted
 from seaway.desired.transport.maglev import table
 from seaway.desired.transport.node_ports import BEHIND, HEALTH_PORTS
+from seaway.draining import Lingering
 from seaway.errors import Conflict, Exhausted, Invalid, SeawayError
 from seaway.facts import Facts
 from seaway.model.addresses import UNSPECIFIED
@@ -252,6 +253,34 @@ def test_endpoints_behind_a_published_port_are_known_by_a_flag_and_no_others_are
     assert {"10.0.0.1": False, "fd00::1": False, "10.0.0.2": False, "fd00::2": False} == flags(made)
 
 
+def test_endpoints_answer_for_a_port_that_is_gone_as_long_as_connections_may_go_on() -> None:
+    now, made = 0.0, of_endpoints(endpoint(1), endpoint(2, labels={"app": "db"}))
+    lingering = Lingering(made, lambda: now)
+    made.tell(Service, lingering.changed)
+    of = exposed(drain=30.0)
+    learn(made, of)
+    assert ["10.0.0.1", "fd00::1"] == [k for k, v in sorted(flags(made).items()) if v]
+    learn(made, replace(of, affinity=7))
+    assert lingering.due is None
+
+    made.change(Service, "n/web", None)
+    assert not [k for k, v in flags(made).items() if not v]
+    assert 30.0 == lingering.due
+    now = 10.0
+    learn(made, replace(of, selector={"app": "db"}))
+    assert ["10.0.0.2", "fd00::2"] == sorted(k for k, v in flags(made).items() if v)
+    learn(made, replace(of, selector={"app": "db"}, ports=(replace(WEB, node_port=0),)))
+    assert not lingering.end()
+    assert (20.0, {}) == (lingering.due, {k: v for k, v in flags(made).items() if not v})
+    now = 30.0
+    assert lingering.end()
+    assert {"10.0.0.1": False, "fd00::1": False} == flags(made)
+    now = 40.0
+    assert lingering.end()
+    assert {"10.0.0.2": False, "fd00::2": False} == flags(made)
+    assert lingering.due is None
+
+
 def slice_(*addresses: str) -> EndpointSlice:
     return EndpointSlice(
         name="s",
@@ -270,6 +299,27 @@ def test_endpoints_that_a_slice_names_are_known_by_it_too() -> None:
     assert {"10.0.0.1", "fd00::1"} == {k for k, v in flags(made).items() if v}
     learn(made, slice_("10.0.0.2", "192.0.2.1"))
     assert {"10.0.0.2", "fd00::2"} == {k for k, v in flags(made).items() if v}
+
+
+@pytest.mark.parametrize("first", ["service", "slice", "one of it"])
+def test_endpoints_that_a_slice_named_answer_as_long_as_connections_may_go_on(first: str) -> None:
+    now, made = 0.0, of_endpoints(endpoint(1), endpoint(2))
+    lingering = Lingering(made, lambda: now)
+    made.tell(Service, lingering.changed)
+    made.tell(EndpointSlice, lingering.slice_changed)
+    learn(made, exposed(selector={}), slice_("10.0.0.1", "10.0.0.2"))
+    assert 4 == sum(flags(made).values())
+    if first == "one of it":
+        learn(made, slice_("10.0.0.2"))
+    else:
+        gone = {"service": (Service, "n/web"), "slice": (EndpointSlice, "n/s")}
+        for kind, key_ in sorted(gone.values(), key=lambda g: g != gone[first]):
+            made.change(kind, key_, None)
+    assert False not in flags(made).values()
+    now = 30.0
+    assert lingering.end()
+    ended = {"10.0.0.1", "fd00::1"} | ({"10.0.0.2", "fd00::2"} if first != "one of it" else set())
+    assert ended == {k for k, v in flags(made).items() if not v}
 
 
 def behind(made: Facts) -> dict[str, set[str]]:

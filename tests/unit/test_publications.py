@@ -167,7 +167,8 @@ def publications(found: dict[str, dict[Any, Any]]) -> dict[str, str]:
 def origins(found: dict[str, dict[Any, Any]]) -> dict[str, str]:
     return {
         f"{place(k.addr, k.port)}/{k.protocol}": place(v.addr, v.port)
-        for k, v in found.get("origins", {}).items()
+        for of in found.get("origins", {}).values()
+        for k, v in of
     }
 
 

@@ -45,7 +45,7 @@ def test_ports_are_published_with_the_endpoint_and_go_with_it(tmp_path: Path) ->
         endpoint = await agent.attach("web", ports=mapped("8080:80", "53:53/udp"))
 
         assert 4 == len(agent.kernel["publications"].read())
-        assert 4 == len(agent.kernel["origins"].read())
+        assert [2, 2] == list(map(len, agent.kernel["origins"].read().values()))
         records = agent.kernel["endpoints"].read().values()
         assert all(record.flags & abi.ENDPOINT_PUBLISHED for record in records)
         assert mapped("8080:80", "53:53/udp") == agent.intents.endpoint("web").endpoint.ports

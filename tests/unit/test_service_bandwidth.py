@@ -182,12 +182,12 @@ def test_a_change_of_a_service_is_one_of_its_running_backends_at_once(tmp_path: 
         )
         into = shaping_of(8 * MBIT, MBIT, 1500)
         assert {name: Shaper(name, 1500, into, None)} == agent.kernel["shapers"].read()
+        agent.intents.facts.change(Shaped, name, Shaped(link=name, into=7, out=8))
+        await agent.intents.convergence.settle()
         shaped = {str(k): bool(e.flags & abi.ENDPOINT_SHAPED_IN) for k, e in flagged(agent).items()}
         assert {str(i.ip): True for i in of.addresses} | {
             str(i.ip): False for i in other.addresses
         } == shaped
-        agent.intents.facts.change(Shaped, name, Shaped(link=name, into=7, out=8))
-        await agent.intents.convergence.settle()
         attached = agent.intents.facts.get(Attached, of.id)
         assert attached
         assert {attached.ifindex, 7, 8} == agent.kernel["shaped"].read().keys()

@@ -20,10 +20,18 @@ from tests.agents import Agent, run
 import clock
 from crowd import LONG, NET, Crowd, crowd_of
 from fakes_etcd import Fate
-from seaway.bpf.abi import PortKey
-from seaway.errors import Conflict, Exhausted, Invalid, NotFound, SeawayError, Unsupported
+from seaway.errors import (
+    Conflict,
+    Exhausted,
+    Invalid,
+    NotFound,
+    SeawayError,
+    Unavailable,
+    Unsupported,
+)
 from seaway.model.addresses import mapped
-from seaway.model.facts import Cluster, Network
+from seaway.model.facts import Cluster, Endpoint, Network, Peer
+from seaway.model.reports import Serving
 from seaway.model.requests import (
     EndpointChange,
     HostChange,
@@ -82,9 +90,8 @@ def test_a_backend_that_drains_gets_no_connection_though_it_is_the_only_one(tmp_
     async def scenario(agent: Agent) -> None:
         endpoint = await agent.attach("a", labels={"app": "web"})
         await agent.intents.create_service(new())
-        port = {"port": (8080).to_bytes(2), "protocol": 6}
         for interface in endpoint.addresses:
-            agent.host.served[PortKey(mapped(interface.ip), **port)] = 2
+            agent.host.served[mapped(interface.ip)] = 2
         assert 1 == agent.intents.service("web").chosen
 
         told = await agent.intents.drain_backend("web", endpoint.name, draining=True)
@@ -96,6 +103,63 @@ def test_a_backend_that_drains_gets_no_connection_though_it_is_the_only_one(tmp_
         assert (False, 1) == (told.draining, agent.intents.service("web").chosen)
         with pytest.raises(NotFound, match="network 'default' has no endpoint 'none'"):
             await agent.intents.drain_backend("web", "none", draining=True)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_drain_that_is_undone_leaves_the_endpoint_as_it_was(tmp_path: Path, ready: bool) -> None:
+    async def scenario(agent: Agent) -> None:
+        endpoint = await agent.attach("a", labels={"app": "web"})
+        await agent.intents.create_service(new())
+        change = EndpointChange(ready=ready, terminating=not ready)
+        before = await agent.intents.update_endpoint(endpoint.id, change)
+        await agent.intents.drain_backend("web", endpoint.name, draining=True)
+        assert 0 == agent.intents.service("web").chosen
+        await agent.intents.drain_backend("web", endpoint.name, draining=False)
+        assert before == agent.intents.facts.get(Endpoint, endpoint.id)
+        assert ready == agent.intents.service("web").chosen
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_has_not_heard_of_a_drain_is_not_believed(tmp_path: Path) -> None:
+    """Nor is one that cannot be asked: each is named, and waited for."""
+
+    async def scenario(agent: Agent) -> None:
+        told: dict[str, Serving | SeawayError] = {
+            "p1": Serving(connections=0),
+            "p2": NotFound("there is no service 'web'"),
+            "p3": Unavailable("host 'p3' does not answer"),
+            "p4": Serving(connections=3, draining=True),
+        }
+
+        def answering(name: str) -> Any:
+            async def answer(*_given: object) -> Serving:  # noqa: RUF029, as others are
+                if isinstance(found := told[name], SeawayError):
+                    raise found
+                return found
+
+            return answer
+
+        for number, name in enumerate(told, 2):
+            peer = Peer(name=name, number=number, addresses=())
+            agent.intents.facts.change(Peer, name, peer)
+            agent.intents.others.answering[name] = answering(name)
+        endpoint = await agent.attach("a", labels={"app": "web"})
+        await agent.intents.create_service(new())
+        found = await agent.intents.backend_drained("web", endpoint.name)
+        assert (False, ("h", "p1", "p2")) == (found.draining, found.unaware)
+        found = await agent.intents.drain_backend("web", endpoint.name, draining=True)
+        assert (True, 3, ("p1", "p2"), ("p3",)) == (
+            found.draining,
+            found.connections,
+            found.unaware,
+            found.unheard,
+        )
+        assert not found.ready
+        told |= dict.fromkeys(told, Serving(connections=0, draining=True))
+        assert (await agent.intents.backend_drained("web", endpoint.name)).ready
 
     run(tmp_path, scenario)
 
@@ -201,8 +265,11 @@ BAD_SLICES: list[tuple[EndpointSlice, type[SeawayError], str]] = [
     (slice_("fe80::1", family=6), Invalid, "fe80::1 is a link-local address"),
     (slice_("::1", family=6), Invalid, "::1 is a loopback address"),
     (slice_("224.0.0.1"), Invalid, "is a multicast address"),
-    (slice_("0.0.0.0"), Invalid, "is a unspecified address"),
-    (slice_("::ffff:192.0.2.1", family=6), Invalid, "is an IPv4 address"),
+    (slice_("0.0.0.0"), Invalid, "is an unspecified address"),
+    (slice_("0.0.0.1"), Invalid, "0.0.0.1 is a reserved address"),
+    (slice_("240.0.0.1"), Invalid, "is a reserved address"),
+    (slice_("255.255.255.255"), Invalid, "is a reserved address"),
+    (slice_("::ffff:192.0.2.1", family=6), Invalid, "192.0.2.1 is an IPv4 address, in a slice of"),
     (slice_("192.0.2.1", "2001:db8::1"), Invalid, "of IPv6, in a slice of IPv4"),
     (slice_(str(VIP)), Invalid, "a virtual address of service 'default/first'"),
     (slice_(str(VIP + 1)), Invalid, "a virtual address of services"),

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from seaway.bpf.counters import OF_SOCKETS
 from seaway.surroundings import HostSurroundings
 
 
@@ -57,3 +58,30 @@ def test_a_container_that_cannot_send_yet_is_waited_for_a_moment_and_the_loop_go
         assert others >= asked - 10  # it is held up for a moment, then goes on
 
     asyncio.run(scenario())
+
+
+class Counted:
+    """What the programs counted, by device and reason."""
+
+    def __init__(self, **sockets: int) -> None:
+        self.counts = {(7, "isolated"): 3} | {(OF_SOCKETS, r): n for r, n in sockets.items()}
+
+    def drops(self) -> dict[tuple[int, str], int]:
+        return dict(self.counts)
+
+    def purge(self, ifindexes: set[int]) -> None:
+        self.counts = {k: n for k, n in self.counts.items() if k[0] not in ifindexes}
+
+
+def test_what_was_counted_outlives_its_device_and_what_sockets_were_refused_has_none() -> None:
+    counted = Counted(refused=2, isolated=1)
+    host = HostSurroundings(
+        *(cast("Any", None), cast("Any", counted), cast("Any", None)),
+        *("", "", *(cast("Any", None),) * 4),
+    )
+    expected = {(7, "isolated"): 3, (OF_SOCKETS, "isolated"): 1, (OF_SOCKETS, "refused"): 2}
+    for present in ({7}, {7, 8}):
+        host.forget_devices(present)
+        assert expected == host.drops()
+    host.forget_devices({8})
+    assert {(OF_SOCKETS, "isolated"): 4, (OF_SOCKETS, "refused"): 2} == host.drops()

@@ -54,7 +54,7 @@ async def line(cluster):
 
 
 def knows(node, endpoint, host):
-    return host == node.intents._holder(endpoint.addresses[0].ip)
+    return host == node.intents.holder(endpoint.addresses[0].ip)
 
 
 RELAYED = ["one from_endpoint send two", "two from_wire send three"]
@@ -267,7 +267,7 @@ async def ends(agent):
     ("source", "to", "kind", "complaint"),
     [
         ("z", web("default/a"), NotFound, "there is no endpoint 'z'"),
-        ("default/a", web("web/z"), NotFound, "there is no endpoint 'web/z'"),
+        ("default/a", web("web/z"), NotFound, "there is no endpoint and no service 'web/z'"),
         ("a", web("world"), Conflict, "'a' means several endpoints: default/a on h, web/a on h"),
         ("world", web("203.0.113.7"), Invalid, "neither 'world' nor '203.0.113.7' is of this"),
         ("default/a", Target("web/a", 0, "tcp"), Invalid, "port 0 is out of range"),

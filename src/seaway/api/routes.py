@@ -395,7 +395,7 @@ ROUTES = (
     Route(
         "GET",
         "/v1/hosts/{host}/relay",
-        lambda to, call: to.intents.relay(call.path["host"]),
+        lambda to, call: to.intents.sent_to(call.path["host"]),
         answers=RelayReport,
         hosts=True,
     ),

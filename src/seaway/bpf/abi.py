@@ -81,6 +81,11 @@ MAGLEV_PARTS: Final = 32
 MAGLEV_MOST: Final = 131072  # elements
 SERVICE_EVEN: Final = 1
 SERVICE_SILENT: Final = 2
+FLOW_ANSWER: Final = 1
+FLOW_LED: Final = 8
+FLOW_SERVICE: Final = 16
+FLOW_CLOSED: Final = 128
+FLOW_RESET: Final = 256
 
 
 class Record:
@@ -269,6 +274,9 @@ class Origin(Record):
     addr: bytes
     port: bytes
     pad: int = 0
+
+
+Origins = tuple[tuple[PortKey, Origin], ...]  # of the ports of one backend's address, by port
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Attachments:
     """
 
     name = "attachments"
+    remembers = True
 
     def __init__(
         self,

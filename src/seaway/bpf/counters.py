@@ -1,4 +1,4 @@
-"""What the programs count: refused packets, for each device and reason."""
+"""What the programs count: refused packets, and connects, for each device and reason."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from seaway.bpf import abi
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
 
+OF_SOCKETS: Final = 0  # instead of a device: what hooks of sockets refused
 _PREFIX: Final = "DROP_"
 
 

@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Final
 
-from seaway.bpf.maps import CODECS, NUMBER, MapTarget
+from seaway.bpf import abi
+from seaway.bpf.maps import CODECS, COOKIE, LIMIT, NUMBER, PORT, Codec, MapTarget
 from seaway.bpf.objects import DataPlane
 
-_CODECS: Final = CODECS | {"dead": (NUMBER, NUMBER)}  # which `routed` writes
+_SERVICE: Final[Codec[abi.Service]] = Codec(abi.Service.pack, abi.Service.unpack)
+_SLOT: Final[Codec[abi.BackendKey]] = Codec(abi.BackendKey.pack, abi.BackendKey.unpack)
+_BACKEND: Final[Codec[abi.Backend]] = Codec(abi.Backend.pack, abi.Backend.unpack)
+_USER: Final[Codec[abi.UseKey]] = Codec(abi.UseKey.pack, abi.UseKey.unpack)
+_USE: Final[Codec[abi.Use]] = Codec(abi.Use.pack, abi.Use.unpack)
+# Besides those that hold one fact an element: what `routed` writes, what the programs count, and
+# what is written in several maps at once.
+_CODECS: Final = CODECS | {
+    "dead": (NUMBER, NUMBER),
+    "behind": (PORT, NUMBER),
+    "limits": (COOKIE, LIMIT),
+    "uses": (_USER, _USE),
+    "services": (PORT, _SERVICE),
+    "backends": (_SLOT, _BACKEND),
+}
 
 
 class Lookups:

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from seaway.bpf import abi
 from seaway.bpf.askers import Askers, Place
 from seaway.bpf.objects import DataPlane
-from seaway.bpf.table import Table
+from seaway.bpf.table import Table, digest
 from seaway.model.addresses import UNSPECIFIED, Address, Prefix, mapped, unmapped
 from seaway.model.publications import PROTOCOLS
 
@@ -53,6 +53,8 @@ class Epoch:
 class MapTarget(Generic[K, V]):
     """A target (`seaway.reconcile`) over one map. `epoch`: ends with every change of it."""
 
+    remembers = True
+
     def __init__(
         self, name: str, fd: int, key: Codec[K], value: Codec[V], epoch: Epoch | None = None
     ) -> None:
@@ -61,19 +63,27 @@ class MapTarget(Generic[K, V]):
         self._epoch = epoch
         self._key = key
         self._value = value
-        self._elements: dict[bytes, bytes] = {}  # as they were read last, and what they mean
+        self._read = b""  # a digest of what was read last, and what that meant
         self._meant: dict[K, V] = {}
 
     def read(self) -> dict[K, V]:
-        elements = dict(self._present())
-        if elements != self._elements:
-            key, value = self._key.unpack, self._value.unpack
-            self._meant = {key(k): value(v) for k, v in elements.items()}
-            self._elements = elements
+        chunks = list(self._table.chunks())
+        if (read := digest(chunks)) != self._read:
+            elements = filter(self._is_there, self._table.of_chunks(chunks))
+            self._meant = dict(self._meaning(elements))
+            self._read = read
         return self._meant
 
-    def _present(self) -> Iterator[tuple[bytes, bytes]]:
-        return self._table.elements()
+    def _meaning(self, elements: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[K, V]]:
+        """Of values that are the same there is one."""
+        known: dict[bytes, V] = {}
+        for key, value in elements:
+            if value not in known:
+                known[value] = self._value.unpack(value)
+            yield self._key.unpack(key), known[value]
+
+    def _is_there(self, _: tuple[bytes, bytes]) -> bool:
+        return True
 
     def look(self, keys: Collection[K]) -> Mapping[K, V]:
         if len(keys) > _FEW:
@@ -99,8 +109,8 @@ class MapTarget(Generic[K, V]):
 class ArrayTarget(MapTarget[int, V]):
     """Over an array, whose elements are always there: what is not, is all zeroes."""
 
-    def _present(self) -> Iterator[tuple[bytes, bytes]]:
-        return (element for element in super()._present() if any(element[1]))
+    def _is_there(self, element: tuple[bytes, bytes]) -> bool:
+        return any(element[1])
 
     def look(self, keys: Collection[int]) -> Mapping[int, V]:
         found = self.read()
@@ -153,7 +163,6 @@ MEMBER: Final[Codec[abi.Member]] = Codec(abi.Member.pack, abi.Member.unpack)
 LINK: Final[Codec[abi.LinkNumber]] = Codec(abi.LinkNumber.pack, abi.LinkNumber.unpack)
 PORT: Final[Codec[abi.PortKey]] = Codec(abi.PortKey.pack, abi.PortKey.unpack)
 PUBLICATION: Final[Codec[abi.Publication]] = Codec(abi.Publication.pack, abi.Publication.unpack)
-ORIGIN: Final[Codec[abi.Origin]] = Codec(abi.Origin.pack, abi.Origin.unpack)
 CLIENT: Final[Codec[abi.Client]] = Codec(abi.Client.pack, abi.Client.unpack)
 LIMIT: Final[Codec[abi.Limit]] = Codec(abi.Limit.pack, abi.Limit.unpack)
 SHAPER: Final[Codec[abi.Shaper]] = Codec(abi.Shaper.pack, abi.Shaper.unpack)
@@ -174,7 +183,6 @@ CODECS: Final[dict[str, tuple[Codec[Any], Codec[Any]]]] = {
     "tunnels": (NUMBER, NUMBER),
     "link_numbers": (NUMBER, LINK),
     "publications": (PORT, PUBLICATION),
-    "origins": (PORT, ORIGIN),
     "clients": (COOKIE, CLIENT),
 }
 _JUDGED_BY: Final = frozenset(

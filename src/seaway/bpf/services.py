@@ -44,6 +44,7 @@ class ServiceTarget:
     """A target (`seaway.reconcile`). `left` is told which backends went."""
 
     name = "services"
+    remembers = True
 
     def __init__(self, plane: DataPlane, left: Left) -> None:
         self._services = Table(plane.maps["services"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -21,6 +21,18 @@ _CHUNK: Final = 1024  # elements; more than the fullest bucket of a hash can hav
 _TOKEN: Final = 64  # bytes; where a read goes on: a number, or a key
 
 
+Chunk = tuple[bytes, bytes]  # keys and values of some elements
+
+
+def digest(chunks: Iterable[Chunk]) -> bytes:
+    """Of all elements as they lie there: the same, as long as nobody wrote."""
+    found = blake2b(digest_size=16)
+    for keys, values in chunks:
+        found.update(keys)
+        found.update(values)
+    return found.digest()
+
+
 class Table:
     """One map, by its descriptor. `copies`: of each value, one for each CPU that there may be."""
 
@@ -30,19 +42,16 @@ class Table:
         self.value_size = copies * size
 
     def elements(self) -> Iterator[tuple[bytes, bytes]]:
-        for keys, values in self._chunks():
+        return self.of_chunks(self.chunks())
+
+    def of_chunks(self, chunks: Iterable[Chunk]) -> Iterator[tuple[bytes, bytes]]:
+        for keys, values in chunks:
             yield from zip(_cut(keys, self._key), _cut(values, self.value_size), strict=True)
 
     def digest(self) -> bytes:
-        """Of all elements as they lie there: the same, as long as nobody wrote."""
-        found = blake2b(digest_size=16)
-        for keys, values in self._chunks():
-            found.update(keys)
-            found.update(values)
-        return found.digest()
+        return digest(self.chunks())
 
-    def _chunks(self) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values of some elements after the other."""
+    def chunks(self) -> Iterator[Chunk]:
         keys, values = Buffer(_CHUNK * self._key), Buffer(_CHUNK * self.value_size)
         here, there = Buffer(_TOKEN), Buffer(_TOKEN)
         start, failure = 0, 0

@@ -28,8 +28,10 @@ def _ports(report: EndpointReport) -> list[str]:
 
 def _condition(report: EndpointReport) -> str:
     """As services see it."""
-    ready = "ready" if report.endpoint.ready else "not ready"
-    return f"{ready}, terminating" if report.endpoint.terminating else ready
+    endpoint = report.endpoint
+    words = ["ready" if endpoint.ready else "not ready"]
+    words += ["terminating"] if endpoint.terminating else []
+    return ", ".join(words + (["draining"] if endpoint.draining else []))
 
 
 def _limits(report: EndpointReport) -> str:

@@ -74,7 +74,8 @@ def update(name: str, zone: str) -> None:
 def drain(name: str, within: str, *, undo: bool, force: bool) -> None:
     """Have a host take no new endpoint and relay no more; return when it may go.
 
-    What runs on it goes on; connections to services end with their time to drain.
+    What runs on it goes on. Connections of services to it may end by themselves, until their time
+    to drain is over: it shows how many there are, and waits for them.
     """
     from seaway.model.durations import parse_duration  # noqa: PLC0415
 
@@ -83,8 +84,11 @@ def drain(name: str, within: str, *, undo: bool, force: bool) -> None:
         agent.undrain_host(name)
         click.echo(f"{name} is in use again")
         return
-    told = agent.drain_host(name, force=force)
+    told, shown = agent.drain_host(name, force=force), 0
     while not told.ready:
+        if told.connections != shown:
+            shown = told.connections
+            click.echo(f"{options.connections(shown)} of services to {name}")
         if time.monotonic() > deadline:
             raise Unavailable(f"{name} drains, but {_waiting(told)}", "repeat to wait on")
         time.sleep(_POLL)
@@ -105,6 +109,8 @@ def _waiting(told: DrainReport) -> str:
         words.append(f"{', '.join(told.relay_of)} still send through it")
     if told.unheard:
         words.append(f"of {', '.join(told.unheard)} it is not known whether they send through it")
+    if told.connections:
+        words.append(f"services have {options.connections(told.connections)} to it")
     return "; ".join(words)
 
 

@@ -56,6 +56,11 @@ def warn(warnings: Iterable[str]) -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
+def connections(number: int) -> str:
+    """In words."""
+    return "1 connection" if number == 1 else f"{number} connections"
+
+
 def pairs(texts: Iterable[str]) -> dict[str, str]:
     """Of KEY=VALUE options; a key that is given twice is refused."""
     found: dict[str, str] = {}

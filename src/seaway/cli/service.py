@@ -13,7 +13,7 @@ from seaway.errors import Invalid, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seaway.model.reports import BackendReport, ServiceDetail, ServiceReport
+    from seaway.model.reports import BackendDrain, BackendReport, ServiceDetail, ServiceReport
     from seaway.model.services import ServicePort
 
 
@@ -380,10 +380,12 @@ def update(service: str, **asked: Any) -> None:
 @click.option("--undo", is_flag=True, help="Have it get connections again.")
 @click.option("--within", default="5m", show_default=True, help="How long to wait: 90s, 5m.")
 def drain(service: str, backend: str, within: str, *, undo: bool) -> None:
-    """Give an endpoint no new connection; return when it has none of this service's any more.
+    """Give an endpoint no new connection, of any service; return when it has none any more.
 
-    Those that it has may end by themselves, until the time of the service to drain is over; then
-    their clients get an error.
+    Those that it has may end by themselves, until the time of their service to drain is over; then
+    their clients get an error. Counted is what services led to it, this one and all others, from
+    every host, and what came by published ports of services too. A host that cannot be asked, or
+    has not heard of it yet, is waited for.
     """
     from seaway.model.durations import parse_duration  # noqa: PLC0415
 
@@ -392,23 +394,34 @@ def drain(service: str, backend: str, within: str, *, undo: bool) -> None:
         agent.undrain_backend(service, backend)
         click.echo(f"endpoint {backend} gets connections again")
         return
-    told, shown = agent.drain_backend(service, backend), -1
+    told, shown = agent.drain_backend(service, backend), ""
     while not told.ready:
-        if told.connections != shown:
-            shown = told.connections
-            click.echo(f"{shown} connections of {told.service} to {backend}")
+        if (left := left_of(told)) != shown:
+            shown = left
+            click.echo(left)
         if time.monotonic() > deadline:
-            unheard = f"; not heard of: {', '.join(told.unheard)}" if told.unheard else ""
-            left = f"endpoint {backend} still has {shown} connections{unheard}"
-            raise Unavailable(left, "repeat to wait on")
+            raise Unavailable(f"endpoint {backend} drains: {left}", "repeat to wait on")
         time.sleep(_POLL)
         told = agent.drained_backend(service, backend)
     click.echo(f"endpoint {backend} may go")
 
 
+def left_of(told: BackendDrain) -> str:
+    """What a drain waits for."""
+    words = [f"{options.connections(told.connections)} to {told.backend}"]
+    if told.unheard:
+        words.append(f"not to be asked: {', '.join(told.unheard)}")
+    if told.unaware:
+        words.append(f"not heard of it yet: {', '.join(told.unaware)}")
+    return "; ".join(words)
+
+
 @service.command()
 @click.argument("service", shell_complete=options.complete_service)
 def rm(service: str) -> None:
-    """Remove a service; its backends stay."""
+    """Remove a service; its backends stay.
+
+    Nobody is led to them any more; connections may go on until its time to drain is over.
+    """
     options.agent().remove_service(service)
     click.echo(f"service {service} is removed")

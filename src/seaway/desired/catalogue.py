@@ -33,9 +33,10 @@ from seaway.desired.network.shapers import SHAPED, SHAPERS
 from seaway.desired.transport.checks import CHECKS
 from seaway.desired.transport.clients import CLIENTS
 from seaway.desired.transport.limits import LIMITS
-from seaway.desired.transport.naming import ASKERS, NAMES
+from seaway.desired.transport.naming import HOLDERS, NAMES
 from seaway.desired.transport.node_ports import BEHIND, HEALTH_PORTS
-from seaway.desired.transport.publications import ORIGINS, PUBLICATIONS
+from seaway.desired.transport.origins import ORIGINS
+from seaway.desired.transport.publications import PUBLICATIONS
 from seaway.desired.transport.services import SERVICES
 
 DERIVATIONS = (
@@ -72,7 +73,7 @@ DERIVATIONS = (
     UPLINKS,
     SOCKETS,
     NAMES,
-    ASKERS,
+    HOLDERS,
     ORDERS,
     CHECKS,
     HEALTH_PORTS,

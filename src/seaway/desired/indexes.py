@@ -26,6 +26,7 @@ from seaway.desired.transport.node_ports import (
     sliced_of,
 )
 from seaway.desired.transport.publications import backends_of, claims_of, publications_of
+from seaway.desired.transport.tasks import addresses_of
 from seaway.facts import Index
 from seaway.model.facts import Attached, Block, Endpoint, Host, Network, Path, Peer, Shaped
 from seaway.model.services import Distant, EndpointSlice, Health, Service, Vip
@@ -35,7 +36,7 @@ INDEXES = (
     Index(Network, "subnet", lambda n: n.subnets),
     Index(Network, "number", lambda n: (n.number,)),
     Index(Network, "routing", lambda n: (n.routing,)),
-    Index(Endpoint, "address", lambda e: tuple(i.ip for i in e.addresses)),
+    Index(Endpoint, "address", addresses_of),
     Index(Endpoint, "link", lambda e: (link_name(e.id),)),
     Index(Endpoint, "network", lambda e: (e.network,)),
     Index(Endpoint, "netns", lambda e: (e.netns_inode,)),
@@ -47,8 +48,10 @@ INDEXES = (
     Index(Endpoint, "port", claims_of),
     Index(Endpoint, PUBLISHING, lambda e: (True,) if e.ports else ()),
     Index(Endpoint, NAMED, names_of),
+    Index(Distant, "address", addresses_of),
     Index(Distant, "port", claims_of),
     Index(Distant, NAMED, names_of),
+    Index(Service, "address", lambda s: s.addresses),
     Index(Service, NAMED, names_of_service),
     Index(Attached, "ifindex", lambda a: (a.ifindex,)),
     Index(Shaped, DEVICE, devices_of),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from seaway.dns import wire
@@ -22,7 +23,8 @@ Shuffled = Callable[[Sequence[Address]], list[Address]]
 
 TTL: Final = 5  # seconds: a name dies with what it stood for
 NEGATIVE: Final = 1  # and one that is not there may come at any time
-_ORDERS: Final = 32  # at most
+ORDERS: Final = 32  # at most
+_SHORTEST: Final = 12  # bytes of a record
 _SRV = struct.Struct("!HHH")  # priority, weight, port
 _TIMERS = struct.pack("!IIIII", 1, 7200, 1800, 86400, NEGATIVE)  # of an SOA: serial, and so on
 _MASTER: Final = wire.as_name(wire.from_text(f"dns.{DOMAIN}"))
@@ -31,9 +33,9 @@ _KIND: Final = {4: wire.A, 6: AAAA}
 
 
 def build(
-    query: Query, found: Found | Missing, limit: int, shuffled: Shuffled
+    query: Query, found: Found | Missing, limit: int, shuffled: Shuffled, most: int = ORDERS
 ) -> tuple[bytes, ...]:
-    """Each whole message but for its id, cut to the limit."""
+    """Each whole message but for its id, cut to the limit; at `most` so many orders."""
     if isinstance(found, Missing):
         return (_negative(query, found.zone, wire.NXDOMAIN),)
     addresses = _addresses(query, found.addresses, shuffled)
@@ -42,15 +44,16 @@ def build(
         return (_negative(query, found.zone, wire.NOERROR),)
     extra = _extra(found.servers) if query.type in (SRV, ANY) else []
     return tuple(
-        wire.cut(_whole(query, (own, [], extra)), limit)[2:] for own in _orders(addresses, rest)
+        wire.cut(_whole(query, (own, [], extra)), limit)[2:]
+        for own in islice(_orders(addresses, rest, limit // _SHORTEST + 1), most)
     )
 
 
-def _orders(addresses: list[bytes], rest: list[bytes]) -> Iterator[list[bytes]]:
-    """Records turned, each to be the first in its turn."""
+def _orders(addresses: list[bytes], rest: list[bytes], fit: int) -> Iterator[list[bytes]]:
+    """Records turned, each to be the first in its turn. More than `fit` would be cut off anyway."""
     turned = addresses or rest
-    for i in range(min(len(turned), _ORDERS)):
-        order = turned[i:] + turned[:i]
+    for i in range(len(turned)):
+        order = (turned[i : i + fit] + turned[:i])[:fit]
         yield [*order, *rest] if addresses else order
 
 

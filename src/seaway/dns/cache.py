@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from seaway.dns import wire
 from seaway.dns.wire import Message, Query
 
-MOST: Final = 10_000  # answers
+MOST: Final = 16 << 20  # bytes
+_ENTRY, _RECORD = 1000, 250  # what one takes besides its data, and where each of its records is
 _LARGEST: Final = 4096  # bytes of one: larger ones are asked for anew
 _LONGEST, _LONGEST_NEGATIVE = 3600, 300  # seconds
 
@@ -48,11 +49,20 @@ def key_of(query: Query, labels: tuple[bytes, ...]) -> Key:
     return Key(name, query.type, secure, bool(query.flags & wire.CD))
 
 
+def cost(key: Key, answered: Answered) -> int:
+    """Bytes of memory, or a few more: others choose how large their answers are."""
+    message = answered.message
+    records = len(message.answers) + len(message.authorities) + len(message.others)
+    octets = len(answered.data) + len(message.question) + len(key.name)
+    return _ENTRY + octets + _RECORD * records
+
+
 class Cache:
-    """Of bounded size: what was used least lately goes first. From any thread."""
+    """Of so many bytes at `most`: what was used least lately goes first. From any thread."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
+        self._size = 0
         self._kept: OrderedDict[Key, tuple[Answered, float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -61,10 +71,11 @@ class Cache:
         if not lives or len(answered.data) > _LARGEST:
             return
         with self._lock:
+            self._forget(key)
             self._kept[key] = answered, now, now + lives
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._size += cost(key, answered)
+            while self._size > self._most:
+                self._forget(next(iter(self._kept)))
 
     def get(self, key: Key, now: float) -> tuple[Answered, int] | None:
         """With its age in seconds."""
@@ -74,10 +85,15 @@ class Cache:
                 return None
             answered, born, ends = found
             if now >= ends:
-                del self._kept[key]
+                self._forget(key)
                 return None
             self._kept.move_to_end(key)
             return answered, int(now - born)
+
+    def _forget(self, key: Key) -> None:
+        if key in self._kept:
+            answered, *_ = self._kept.pop(key)
+            self._size -= cost(key, answered)
 
 
 def lifetime(answered: Answered) -> int:

@@ -36,7 +36,7 @@ LOOK: Final = 0.025  # seconds between two looks whether names changed
 AGAIN: Final = 2.0  # and between two tries to listen where somebody else does
 IDLE: Final = 10.0  # seconds for which a TCP connection may say nothing
 _CONNECTIONS, _CONNECTIONS_OF_ONE = 512, 32  # by TCP, at a time
-_LARGEST = 4096  # bytes of a question by UDP
+_LARGEST = 4096  # bytes of a question
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +121,9 @@ class Daemon:
             datagrams = sockets.udp(address)
             for sock in datagrams:
                 undo.callback(sockets.close, sock)
-            server = await asyncio.start_server(self._converse, sock=sockets.tcp(address))
+            server = await asyncio.start_server(
+                self._converse, sock=sockets.tcp(address), limit=_LARGEST
+            )
             undo.pop_all()
         for sock in datagrams:
             work = partial(self._answer, sock)
@@ -214,6 +216,8 @@ class Daemon:
     ) -> bool:
         async with asyncio.timeout(IDLE):
             size = int.from_bytes(await reader.readexactly(2), "big")
+            if size > _LARGEST:
+                return False
             data = await reader.readexactly(size)
         due = self._resolver.answer(data, address, wire.LONGEST)
         if isinstance(due, Foreign):

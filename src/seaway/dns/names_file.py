@@ -22,18 +22,18 @@ from seaway.errors import Undecodable
 from seaway.model import codec
 from seaway.model.addresses import Address
 from seaway.model.facts import Value
-from seaway.model.naming import Asker, Named
+from seaway.model.naming import Holder, Named
 
 V = TypeVar("V", bound=Value)
 
-VERSION: Final = 1  # as `_TABLES` writes it
+VERSION: Final = 2  # as `_TABLES` writes it
 _TABLES: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE names (
     name TEXT, network TEXT, value BLOB NOT NULL, PRIMARY KEY (name, network)
 ) WITHOUT ROWID;
-CREATE TABLE askers (address TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 1;
+CREATE TABLE holders (address TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 2;
 COMMIT;
 """
 _CACHE: Final = 256  # KiB of it that are kept in memory: the agent seldom reads what it wrote
@@ -52,7 +52,6 @@ class NamesFile:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._inode = 0
-        self._openings = 0
 
     def close(self) -> None:
         with self._lock:
@@ -76,10 +75,6 @@ class NamesFile:
                 db.execute("ROLLBACK")
                 raise
 
-    def state(self, db: sqlite3.Connection) -> tuple[int, ...]:
-        """Within a transaction: it is another one after any change, by whomever."""
-        return self._openings, db.total_changes, db.execute("PRAGMA data_version").fetchone()[0]
-
     def _opened(self) -> sqlite3.Connection:
         """What was taken away, or another one's by now, is opened anew."""
         if self._db and self._inode == _inode_of(self._path):
@@ -94,7 +89,6 @@ class NamesFile:
             self._remove()
             db = self._open()
         self._db, self._inode = db, _inode_of(self._path)
-        self._openings += 1
         return db
 
     def _open(self) -> sqlite3.Connection:
@@ -161,17 +155,12 @@ class _Rows(Generic[V]):
 
     def __init__(self, file: NamesFile) -> None:
         self._file = file
-        self._read: dict[Any, V] = {}
-        self._state: tuple[int, ...] = ()  # of the file, as this was read
 
     def read(self) -> dict[Any, V]:
         """What cannot be read is as if it was not there: it is written anew."""
         with self._file.transaction() as db:
-            state = self._file.state(db)
-            if state != self._state:
-                rows = db.execute(f"SELECT {', '.join(self.columns)}, value FROM {self.name}")
-                self._read, self._state = dict(self._parsed(rows)), state
-            return self._read
+            rows = db.execute(f"SELECT {', '.join(self.columns)}, value FROM {self.name}")
+            return dict(self._parsed(rows))
 
     def look(self, keys: Collection[Any]) -> dict[Any, V]:
         with self._file.transaction() as db:
@@ -212,9 +201,9 @@ class NamesTarget(_Rows[Named]):
     place = staticmethod(lambda key: (key[1], key[0]))
 
 
-class AskersTarget(_Rows[Asker]):
-    name = "askers"
-    kind = Asker
+class HoldersTarget(_Rows[Holder]):
+    name = "holders"
+    kind = Holder
     columns = ("address",)
     key = staticmethod(lambda place: ip_address(place[0]))
     place = staticmethod(lambda key: (str(key),))
@@ -250,17 +239,17 @@ class KnownNames:
             rows = self._rows("SELECT network, value FROM names WHERE name = ?", name)
         return {network: codec.decode(value, Named) for network, value in rows}
 
-    def asker(self, address: str) -> Asker | None:
+    def holder(self, address: str) -> Holder | None:
         with self._lock:
-            rows = self._rows("SELECT value FROM askers WHERE address = ?", address)
-        return codec.decode(rows[0][0], Asker) if rows else None
+            rows = self._rows("SELECT value FROM holders WHERE address = ?", address)
+        return codec.decode(rows[0][0], Holder) if rows else None
 
     def listens(self) -> frozenset[Address]:
         """Where the resolver is to answer."""
         with self._lock:
-            rows = self._rows("SELECT address, value FROM askers WHERE " + _OWN)
-        found = {address: codec.decode(value, Asker) for address, value in rows}
-        return frozenset(ip_address(a) for a, asker in found.items() if asker.resolver)
+            rows = self._rows("SELECT address, value FROM holders WHERE " + _OWN)
+        found = {address: codec.decode(value, Holder).asker for address, value in rows}
+        return frozenset(ip_address(a) for a, asker in found.items() if asker and asker.resolver)
 
     def _rows(self, what: str, *given: str) -> list[tuple[Any, ...]]:
         """Nothing, where there is no file that can be read."""

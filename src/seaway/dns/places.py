@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Protocol
 
 from seaway.model.addresses import Address
-from seaway.model.naming import Asker, Named, Task
+from seaway.model.naming import Asker, Holder, Named, Task
 from seaway.names import DOMAIN, SERVICE_DOMAIN
 
 _REVERSE: Final = ("in-addr.arpa", "ip6.arpa")
@@ -29,6 +30,8 @@ class Names(Protocol):
 
     def named(self, name: str) -> Mapping[str, Named]:
         """By network."""
+
+    def holder(self, address: str) -> Holder | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Missing:
 def find(name: str, asker: Asker, names: Names) -> Found | Missing | None:
     """None: it is not ours to answer. `name` in lower case, without the last dot."""
     zone = _zone_of(name)
+    if zone in _REVERSE:
+        return _pointed(name, zone, asker, names)
     if name in _OURS:
         return _bare(name, asker, names) or Found(zone)
     if zone in _ZONES:
@@ -76,11 +81,38 @@ def _zone_of(name: str) -> str:
     return name
 
 
+def _pointed(name: str, zone: str, asker: Asker, names: Names) -> Found | None:
+    """Of an address whose holder has no name for this asker, others may know one."""
+    address = _address_of(name, zone)
+    holder = names.holder(str(address)) if address else None
+    pointers = [p for p in (holder.pointers if holder else ()) if _may(asker, p.network)]
+    told = tuple(f"{p.name.lower()}.{p.network}.{DOMAIN}" for p in pointers)
+    return Found(zone, pointers=told) if told else None
+
+
+def _address_of(name: str, zone: str) -> Address | None:
+    """The one that goes by this name (RFC 1035, 3.5; RFC 3596, 2.5)."""
+    parts = name.removesuffix(zone).rstrip(".").split(".")[::-1]
+    address: Address
+    try:
+        if zone == _REVERSE[0]:
+            address = IPv4Address(".".join(parts))
+        else:
+            address = IPv6Address(bytes.fromhex("".join(parts)))
+    except ValueError:
+        return None
+    return address if address.reverse_pointer == name else None
+
+
+def _may(asker: Asker, network: str) -> bool:
+    return asker.every or network in asker.networks
+
+
 def _in_zone(name: str, zone: str, asker: Asker, names: Names) -> Found | Missing:
     rest, _, network = name.removesuffix(zone).removesuffix(".").rpartition(".")
     if not network:
         return Found(zone)
-    if not (asker.every or network in asker.networks):
+    if not _may(asker, network):
         return Missing(zone)
     if not rest:
         return Found(zone)  # there is something below it
@@ -127,7 +159,7 @@ def _look(name: str, networks: set[str] | None, names: Names, way: _Way) -> Foun
 
 
 def _whole(named: Named, way: _Way) -> Found:
-    return Found(way.zone, named.addresses, pointers=named.pointers, elsewhere=named.elsewhere)
+    return Found(way.zone, named.addresses, elsewhere=named.elsewhere)
 
 
 def _servers(

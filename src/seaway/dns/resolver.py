@@ -7,11 +7,12 @@ thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import cycle
-from typing import Final, Protocol
+from typing import Final, NamedTuple
 
 from seaway.dns import answers, wire
 from seaway.dns.answers import Shuffled
@@ -20,15 +21,9 @@ from seaway.dns.wire import Malformed, Query
 from seaway.model.naming import Asker
 
 LONGEST_KEPT: Final = 512  # bytes of a question
-_MOST_KEPT: Final = 4096  # questions of one set of networks; then it begins anew
+_QUESTION, _ANSWER = 400, 60  # bytes that each takes besides its own
 
 Kept = dict[bytes, Callable[[], bytes]]  # by all of a question but its id; gives the next one
-
-
-class Told(Names, Protocol):
-    """See `names_file.KnownNames`."""
-
-    def asker(self, address: str) -> Asker | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +38,70 @@ class Foreign:
         return wire.from_text(self.target) if self.target else self.query.labels
 
 
-@dataclass(slots=True)
-class _Memory:
-    """What was found since names changed last."""
+class Most(NamedTuple):
+    """Bytes of answers that are kept: where there would be more, these begin anew. Who asks chooses
+    how many there are, and names how large.
+    """
 
-    askers: dict[str, tuple[Asker, Kept]] = field(default_factory=dict)
-    kept: dict[Asker, Kept] = field(default_factory=dict)
+    alike: int = 4 << 20  # for askers of the same networks
+    all: int = 32 << 20
+
+
+_USUAL: Final = Most()
+
+
+@dataclass(eq=False, slots=True)
+class _Answers:
+    """For all askers of the same networks."""
+
+    by_question: Kept = field(default_factory=dict)
+    size: int = 0
+
+    def clear(self) -> int:
+        """How much that was."""
+        self.by_question.clear()
+        size, self.size = self.size, 0
+        return size
+
+
+@dataclass(eq=False, slots=True)
+class _Memory:
+    """What was found since names changed last. Answers are kept from any thread."""
+
+    most: Most
+    askers: dict[str, tuple[Asker, _Answers]] = field(default_factory=dict)
+    answers: dict[Asker, _Answers] = field(default_factory=dict)
     known: dict[str, Kept] = field(default_factory=dict)
+    size: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def keep(
+        self, answers: _Answers, question: bytes, made: Sequence[bytes]
+    ) -> Callable[[], bytes]:
+        """By which they are given in turn."""
+        given = cycle(made).__next__
+        size = _QUESTION + len(question) + sum(_ANSWER + len(one) for one in made)
+        with self.lock:
+            if answers.size + size > self.most.alike:
+                self.size -= answers.clear()
+            if self.size + size > self.most.all:
+                self.size -= sum(one.clear() for one in self.answers.values())
+            answers.by_question[question] = given
+            answers.size += size
+            self.size += size
+        return given
 
 
 class Resolver:
-    def __init__(self, told: Told, shuffled: Shuffled) -> None:
+    def __init__(self, told: Names, shuffled: Shuffled, most: Most = _USUAL) -> None:
         self._told = told
         self._shuffled = shuffled
-        self._memory = _Memory()
+        self._memory = _Memory(most)
         self.known = self._memory.known  # answers, by the asker's address as sockets tell it
 
     def forget(self) -> None:
         """Names changed."""
-        self._memory = _Memory()
+        self._memory = _Memory(self._memory.most)
         self.known = self._memory.known
 
     def answer(self, data: bytes, address: str, most: int = 0) -> bytes | Foreign | None:
@@ -85,13 +125,10 @@ class Resolver:
             return self._for_others(query)
         if isinstance(found, Found) and found.elsewhere and query.type in (wire.A, wire.AAAA):
             return self._alias(query, found, asker, most)
-        made = answers.build(query, found, most or query.limit, self._shuffled)
-        given = cycle(made).__next__
-        if not most and len(data) <= LONGEST_KEPT:
-            if len(kept) >= _MOST_KEPT:
-                kept.clear()
-            kept[data[2:]] = given
-        return data[:2] + given()
+        keeps = not most and len(data) <= LONGEST_KEPT
+        orders = answers.ORDERS if keeps else 1
+        made = answers.build(query, found, most or query.limit, self._shuffled, orders)
+        return data[:2] + (memory.keep(kept, data[2:], made)() if keeps else made[0])
 
     def _find(self, query: Query, asker: Asker) -> Found | Missing | None:
         return None if query.odd else find(query.name, asker, self._told)
@@ -107,7 +144,7 @@ class Resolver:
         addresses = target.addresses if isinstance(target, Found) else ()
         asked = wire.question(wire.from_text(found.elsewhere), query.type)
         there = wire.parse_query(wire.HEADER.pack(0, query.flags, 1, 0, 0, 0) + asked)
-        made = answers.build(there, Found(found.zone, addresses), wire.LONGEST, self._shuffled)
+        made = answers.build(there, Found(found.zone, addresses), wire.LONGEST, self._shuffled, 1)
         return answers.chained(query, found.elsewhere, bytes(2) + made[0], most or query.limit)
 
     def _for_aliased(self, query: Query, target: str) -> bytes | Foreign:
@@ -117,15 +154,17 @@ class Resolver:
             return wire.answer(query, wire.SERVFAIL)
         return Foreign(query, target)
 
-    def _asker(self, address: str, memory: _Memory) -> tuple[Asker | None, Kept]:
+    def _asker(self, address: str, memory: _Memory) -> tuple[Asker | None, _Answers]:
         if known := memory.askers.get(address):
             return known
-        asker = self._told.asker(str(ip_address(address.partition("%")[0])))
-        if asker is None:
-            return None, {}
-        kept = memory.kept.setdefault(asker, {})
+        holder = self._told.holder(str(ip_address(address.partition("%")[0])))
+        if holder is None or holder.asker is None:
+            return None, _Answers()
+        asker = holder.asker
+        with memory.lock:
+            kept = memory.answers.setdefault(asker, _Answers())
         memory.askers[address] = asker, kept
-        memory.known[address] = kept
+        memory.known[address] = kept.by_question
         return asker, kept
 
 

@@ -12,7 +12,7 @@ from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.ports import leaving
 from seaway.desired.transport.naming import told_keys
-from seaway.desired.transport.publications import backends_of, publications_of
+from seaway.desired.transport.publications import publications_of
 from seaway.errors import Conflict, NotFound, SystemFailed
 from seaway.intents.desk import Desk
 from seaway.model.addresses import Address, host_prefix
@@ -221,7 +221,7 @@ class AddressIntents(Desk):
         keys += [("attachments", (link, hook)) for hook in HOOKS]
         keys += [("endpoints", i.ip) for i in endpoint.addresses]
         keys += [("publications", key) for key in publications_of(endpoint)]
-        keys += [("origins", key) for key in backends_of(endpoint)]
+        keys += [("origins", i.ip) for i in endpoint.addresses]
         keys += [("routes", host_prefix(i.ip)) for i in endpoint.addresses]
         keys += [TABLE] if endpoint.ports else []  # nobody leaves from a published port
         attached = self.facts.get(Attached, endpoint.id)

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from seaway.bpf.abi import PortKey
 from seaway.converge import Convergence
 from seaway.desired.network.resolver import resolver_addresses
 from seaway.desired.network.tables import Tables
@@ -78,7 +77,7 @@ class Surroundings(Protocol):
         """
 
     def drops(self) -> dict[tuple[int, str], int]:
-        """Packets refused, by device (0: of those that are gone) and reason."""
+        """Packets refused, by device (0: those that are gone, and sockets) and reason."""
 
     def forget_devices(self, present: set[int]) -> None:
         """Only these devices of ours are there."""
@@ -89,8 +88,10 @@ class Surroundings(Protocol):
     def data_plane(self) -> tuple[str, str]:
         """How programs are attached ("tcx", "cls_bpf"), and the hash of their map layouts."""
 
-    def connections(self, backend: PortKey) -> int:
-        """How many sockets of this host were led to that port of a backend, and are open."""
+    def connections(self, addresses: Collection[bytes]) -> int:
+        """How many connections this host led to backends at these addresses, by any service, that
+        are not over. May be slow, and asked in a thread.
+        """
 
     def use(self, number: int) -> Use:
         """Of a limit of connections, on this host."""
@@ -180,6 +181,13 @@ class Desk:
         asked = list(peers)
         answers = await asyncio.gather(*(ask(peer) for peer in asked))
         return {peer.name: answer for peer, answer in zip(asked, answers, strict=True)}
+
+    async def running(self, addresses: Collection[bytes]) -> int:
+        """Connections that this host led to backends at these addresses. Its kernel has what it
+        knows first: who has heard of a drain leads no new one there from then on.
+        """
+        await self.convergence.settle_all("services")
+        return await asyncio.to_thread(self.surroundings.connections, addresses)
 
     async def held(
         self, places: Collection[tuple[str, int]], container: str = ""

@@ -12,6 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from seaway.cluster import joining, reclaiming
+from seaway.desired.transport.backends import of_endpoint, of_slice
 from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
 from seaway.intents.voters import VoterIntents
 from seaway.model.facts import Block, Cluster, Endpoint, Host, Path, Peer
@@ -20,6 +21,7 @@ from seaway.model.requests import HostChange
 from seaway.model.routing import Apart, Question
 from seaway.model.seats import client_url
 from seaway.model.service_forms import check_zone
+from seaway.model.services import Distant, EndpointSlice
 from seaway.records import as_host, parse, store_key
 from seaway.store.base import Changed, Snapshot
 
@@ -124,23 +126,32 @@ class HostIntents(VoterIntents):
     async def drained(self, name: str) -> DrainReport:
         """As every host says."""
         host = self._host(name)
-        relay_of, unheard = [], []
         peers, path = self.facts.all(Peer), f"/v1/hosts/{name}/relay"
-        for peer, told in (await self.ask_all(peers, path, RelayReport)).items():
-            if isinstance(told, SeawayError) or told.draining != host.draining:
-                unheard.append(peer)
-            elif told.relay:
-                relay_of.append(peer)
-        if self.relay(name).relay:
-            relay_of.append(self.host.name)
+        told = await self.ask_all(peers, path, RelayReport)
+        told[self.host.name] = await self.sent_to(name)
+        answers = {n: answer for n, answer in told.items() if isinstance(answer, RelayReport)}
+        heard = {n: answer for n, answer in answers.items() if answer.draining == host.draining}
         known = await self._known()
         return DrainReport(
             host=name,
             draining=host.draining,
-            relay_of=tuple(sorted(relay_of)),
-            unheard=tuple(sorted(unheard)),
+            relay_of=tuple(sorted(n for n, answer in heard.items() if answer.relay)),
+            unheard=tuple(sorted(told.keys() - heard.keys())),
             endpoints=len(known.endpoints(name)),
+            connections=sum(answer.connections for answer in answers.values()),
         )
+
+    async def sent_to(self, name: str) -> RelayReport:
+        """The same with what services of this host led there."""
+        told = self.relay(name)  # as known before it is counted
+        return replace(told, connections=await self.running(self._backends_on(name)))
+
+    def _backends_on(self, name: str) -> set[bytes]:
+        """Addresses of all that may be a backend there."""
+        ends: list[Endpoint | Distant] = [*self.facts.all(Endpoint), *self.facts.all(Distant)]
+        found = [of_endpoint(end) for end in ends if end.host == name]
+        found += (c for of in self.facts.all(EndpointSlice) for c in of_slice(of))
+        return set().union(*(c.octets for c in found if c.host == name))
 
     def relay(self, name: str) -> RelayReport:
         """What this host itself knows of it."""

@@ -9,7 +9,6 @@ import msgspec
 from msgspec.structs import replace
 
 from seaway import admission, node_ports
-from seaway.bpf.abi import PortKey
 from seaway.converge import Key
 from seaway.desired.transport.backends import of_endpoint
 from seaway.desired.transport.limits import service_number
@@ -21,7 +20,7 @@ from seaway.model import service_forms
 from seaway.model.addresses import unmapped
 from seaway.model.bandwidth import changed
 from seaway.model.facts import Endpoint, Peer
-from seaway.model.publications import PROTOCOLS, HeldPort
+from seaway.model.publications import HeldPort
 from seaway.model.reports import (
     BackendDrain,
     BackendReport,
@@ -128,7 +127,7 @@ class ServiceIntents(ObjectIntents):
         """
         service = self._service(ref)
         backend = self._backend(service, name)
-        change = EndpointChange(ready=not draining, terminating=draining)
+        change = EndpointChange(draining=draining)
         if isinstance(backend, Distant):
             peer = self.facts.get(Peer, backend.host)
             if peer is None:
@@ -146,28 +145,25 @@ class ServiceIntents(ObjectIntents):
             f"/v1/services/{service.network}%2F{service.name}/serving/{backend.host}%2F{backend.id}"
         )
         told = await self.ask_all(self.facts.all(Peer), path, Serving)
-        answers = [answer for answer in told.values() if isinstance(answer, Serving)]
-        here = self.connections_to(ref, name).connections
+        told[self.host.name] = here = await self.connections_to(ref, name)
+        answers = {n: answer for n, answer in told.items() if isinstance(answer, Serving)}
+        unaware = {n for n, answer in answers.items() if not answer.draining}
+        unaware |= {n for n, answer in told.items() if isinstance(answer, NotFound)}
         return BackendDrain(
             service=f"{service.network}/{service.name}",
             backend=backend.name,
             host=backend.host,
-            draining=backend.terminating and not backend.ready,
-            connections=here + sum(answer.connections for answer in answers),
-            unheard=tuple(sorted(n for n, a in told.items() if not isinstance(a, Serving))),
+            draining=here.draining,
+            connections=sum(answer.connections for answer in answers.values()),
+            unheard=tuple(sorted(told.keys() - answers.keys() - unaware)),
+            unaware=tuple(sorted(unaware)),
         )
 
-    def connections_to(self, ref: str, name: str) -> Serving:
-        """What sockets of this host have to one backend."""
-        service = self._service(ref)
-        candidate = of_endpoint(self._backend(service, name))
-        keys = {
-            PortKey(octets, candidate.port(port).to_bytes(2, "big"), PROTOCOLS[port.protocol])
-            for port in service.ports
-            for octets in (candidate.v4, candidate.v6)
-            if octets and candidate.port(port)
-        }
-        return Serving(connections=sum(map(self.surroundings.connections, keys)))
+    async def connections_to(self, ref: str, name: str) -> Serving:
+        """What this host led to one backend; by whatever service, as it drains for all of them."""
+        backend = of_endpoint(self._backend(self._service(ref), name))
+        drains = backend.terminating and not backend.ready  # as known before it is counted
+        return Serving(connections=await self.running(backend.octets), draining=drains)
 
     def _backend(self, service: Service, name: str) -> Endpoint | Distant:
         """Of all of its network, by name, id or HOST/ID: who has the name before who has the id."""

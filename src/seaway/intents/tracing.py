@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
 from seaway.desired.network.trace import walk
-from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
-from seaway.intents.routing import RoutingIntents
+from seaway.desired.network.walked import Branch, Walked
+from seaway.errors import Invalid, SeawayError, Unavailable
+from seaway.intents.ends import EndIntents, of_one_family, told
 from seaway.model.addresses import Address
-from seaway.model.facts import Block, Endpoint, HostAddresses, Network, Path, Peer, Routing
+from seaway.model.facts import Network, Path, Peer, Routing
 from seaway.model.trace import (
     PASSES,
-    WORLD,
-    WORLDLY,
     Step,
     Target,
     Traced,
     TraceReport,
     Verdict,
+    Way,
     checked,
-    parse_end,
     to_query,
 )
-from seaway.records import parse
 
 _MOST: Final = 16  # questions of other hosts at once: one trace may come by here more than once
 _WAITED, _TOLD = 0.8, 0.67  # of the time that is left: for an answer, and as the asked one hears it
@@ -43,39 +40,33 @@ _VERDICTS: Final[dict[str, Verdict]] = {
     "deliver": "delivered",
     "host": "delivered",
     "drop": "dropped",
+    "refuse": "refused",
 }
 
 
-@dataclass(frozen=True)
-class End:
-    """Of a trace. `host`: whose it is; empty: nobody's of the cluster."""
-
-    said: str
-    addresses: tuple[Address, ...]
-    host: str = ""
-
-
-class TraceIntents(RoutingIntents):
+class TraceIntents(EndIntents):
     async def trace(self, source: str, to: Target) -> TraceReport:
         """What becomes of the first packet from one end to a port of the other."""
         checked(to)
-        begin, end = await self._end(source), await self._end(to.end)
-        if not (begin.host or end.host or self._is_ours(end)):
+        begin = await self.source(source)
+        end = await self.target(to.end, begin)
+        if not (begin.host or end.host or self.is_ours(end)):
             raise Invalid(
                 f"neither '{begin.said}' nor '{end.said}' is of this cluster",
                 "name an endpoint, or an address of one or of a host",
             )
-        one, other = _of_one_family(begin, end)
+        one, other = of_one_family(begin, end)
         packet = Traced(source=one, destination=other, port=to.port, protocol=to.protocol)
         at = begin.host or end.host or self.host.name
         packet = packet if begin.host else replace(packet, carried="wire")
         steps = await self._at(at, packet, _until(packet))
+        verdict, reason = _outcome(steps)
         return TraceReport(
-            source=_told(begin, one),
-            destination=_told(end, other),
+            source=told(begin, one),
+            destination=told(end, other),
             protocol=to.protocol,
-            verdict=_verdict(steps),
-            reason=steps[-1].reason,
+            verdict=verdict,
+            reason=reason,
             steps=tuple(steps),
         )
 
@@ -99,10 +90,28 @@ class TraceIntents(RoutingIntents):
                 return await self._reach(host, packet, until)
             except SeawayError as error:
                 return await self._guess(host, packet, error, until)
-        steps, onward = walk(self.facts, self.surroundings.tables(), packet)
-        if onward is None:
+        return await self._follow(walk(self.facts, self.surroundings.tables(), packet), until)
+
+    async def _follow(self, walked: Walked, until: float) -> list[Step]:
+        """To wherever it goes on, by as many ways as there are."""
+        steps, onward, branches = walked
+        if onward:
+            return [*steps, *await self._at(onward.host, replace(onward.packet, by=()), until)]
+        *before, last = steps
+        if not branches or last.service is None:
             return list(steps)
-        return [*steps, *await self._at(onward.host, replace(onward.packet, by=()), until)]
+        ways = await self._ways(branches, until)
+        return [*before, replace(last, service=replace(last.service, ways=tuple(ways)))]
+
+    async def _ways(self, branches: Sequence[Branch], until: float) -> list[Way]:
+        """One after the other, each with its part of the time that is left."""
+        ways = []
+        for to_come, (way, walked) in zip(range(len(branches), 0, -1), branches, strict=True):
+            now = time.monotonic()
+            steps = await self._follow(walked, now + (until - now) / to_come)
+            verdict, reason = _outcome(steps)
+            ways.append(replace(way, verdict=verdict, reason=reason, steps=tuple(steps)))
+        return ways
 
     async def _reach(self, host: str, packet: Traced, until: float) -> list[Step]:
         """Its answer, by whoever is next on the way there, as packets go; but by none of those by
@@ -167,7 +176,7 @@ class TraceIntents(RoutingIntents):
 
     async def _behind(self, host: str, address: Address) -> tuple[str, str]:
         """Who comes after that host on the way to the address, and what is known, in words."""
-        end = self._holder(address)
+        end = self.holder(address)
         after = "" if end == host else await self._after(host, end, self._routing(address))
         if after:
             return after, f"; by the links it goes on to {after}"
@@ -175,7 +184,7 @@ class TraceIntents(RoutingIntents):
 
     async def _recorded(self, address: Address) -> str:
         with suppress(SeawayError):
-            for endpoint in await self._everywhere():
+            for endpoint in await self.everywhere():
                 if address in (interface.ip for interface in endpoint.addresses):
                     return f"; the records have {endpoint.network}/{endpoint.name} there"
         return ""
@@ -196,46 +205,6 @@ class TraceIntents(RoutingIntents):
         there = (n.routing for n in networks if any(address in subnet for subnet in n.subnets))
         return next(there, "hops")
 
-    # Ends
-
-    async def _end(self, said: str) -> End:
-        if said == WORLD:
-            return End(said, WORLDLY)
-        if address := parse_end(said):
-            return End(said, (address,), self._holder(address))
-        found = _named(self.facts.all(Endpoint), said) or _named(await self._everywhere(), said)
-        if not found:
-            raise NotFound(
-                f"there is no endpoint '{said}'",
-                "expected an endpoint's name, an address, or 'world'; see: seaway endpoint ls",
-            )
-        if len(found) > 1:
-            several = ", ".join(sorted(f"{e.network}/{e.name} on {e.host}" for e in found)[:5])
-            raise Conflict(f"'{said}' means several endpoints: {several}", "give an address")
-        return End(said, tuple(i.ip for i in found[0].addresses), found[0].host)
-
-    async def _everywhere(self) -> list[Endpoint]:
-        """Those of other hosts, as the records have them."""
-        items = (await self.seen()).items
-        records = (parse(k, i.value) for k, i in items.items() if k.startswith("endpoints/"))
-        return [r for r in records if isinstance(r, Endpoint)]
-
-    def _holder(self, address: Address) -> str:
-        """The host that has it, for itself or an endpoint; empty: none of the cluster."""
-        own = self.facts.get(HostAddresses, "host")
-        ours = {*self.here.addresses, *(own.addresses if own else ())}
-        if address in ours or self.facts.where(Endpoint, "address", address):
-            return self.host.name
-        for peer in self.facts.all(Peer):
-            if address in (*peer.addresses, *peer.underlay):
-                return peer.name
-        blocks = [b for b in self.facts.all(Block) if address in b.prefix]
-        return max(blocks, key=lambda b: b.prefix.prefixlen).host if blocks else ""
-
-    def _is_ours(self, end: End) -> bool:
-        subnets = [s for network in self.facts.all(Network) for s in network.subnets]
-        return any(address in subnet for address in end.addresses for subnet in subnets)
-
 
 def _until(packet: Traced) -> float:
     """When its asker gives up, by the monotonic clock."""
@@ -246,35 +215,24 @@ def _lost(host: str) -> Unavailable:
     return Unavailable(f"the question does not come to host '{host}'", "see: seaway route ls")
 
 
-def _named(endpoints: Iterable[Endpoint], said: str) -> list[Endpoint]:
-    network, _, name = said.rpartition("/")
-    named = (e for e in endpoints if name in (e.name, e.id, e.container))
-    return [e for e in named if network in ("", e.network)]
-
-
-def _of_one_family(one: End, other: End) -> tuple[Address, Address]:
-    """The first of each that can speak with each other."""
-    for address in one.addresses:
-        for there in other.addresses:
-            if address.version == there.version:
-                return address, there
-    raise Invalid(
-        f"'{one.said}' and '{other.said}' have no family of addresses in common",
-        "IPv4 and IPv6 do not reach each other",
-    )
-
-
 def _alike(addresses: Sequence[Address], like: Address | None) -> Address | None:
     """Of the same family, if there is one."""
     same = [a for a in addresses if like is None or a.version == like.version]
     return next(iter(same or addresses), None)
 
 
-def _told(end: End, address: Address) -> str:
-    return end.said if end.said in (WORLD, str(address)) else f"{end.said} ({address})"
-
-
-def _verdict(steps: Sequence[Step]) -> Verdict:
+def _outcome(steps: Sequence[Step]) -> tuple[Verdict, str]:
+    """With the reason, where it does not come there."""
+    last = steps[-1]
+    if last.decision == "choose" and last.service:
+        return _of_several(last.service.ways)
     if any(step.decision == "unknown" for step in steps):
-        return "unknown"
-    return _VERDICTS.get(steps[-1].decision, "left")
+        return "unknown", last.reason
+    return _VERDICTS.get(last.decision, "left"), last.reason
+
+
+def _of_several(ways: Sequence[Way]) -> tuple[Verdict, str]:
+    verdicts = {way.verdict for way in ways}
+    reasons = [way.reason for way in ways if way.reason]
+    verdict: Verdict = verdicts.pop() if len(verdicts) == 1 else "partly"
+    return verdict, reasons[0] if reasons else ""

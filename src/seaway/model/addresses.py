@@ -128,3 +128,19 @@ def unmapped(octets: bytes) -> Address:
 def host_prefix(address: Address) -> Prefix:
     """The /32 or /128 of one address."""
     return ip_network(address)
+
+
+def own_prefix(interface: Interface) -> Prefix:
+    """The same of an interface's address: where that is its network, which holds it anyway, it is
+    not made once more. There are many, and each is half a kilobyte.
+    """
+    return interface.network if _is_single(interface) else host_prefix(interface.ip)
+
+
+def address_of(interface: Interface) -> Address:
+    """Likewise without a prefix."""
+    return interface.network.network_address if _is_single(interface) else interface.ip
+
+
+def _is_single(interface: Interface) -> bool:
+    return interface.network.prefixlen == interface.network.max_prefixlen

@@ -194,6 +194,7 @@ class Endpoint(Value):
     weight: int = 1  # its share of new connections of a service; 0: none
     ready: bool = True  # for connections of services
     terminating: bool = False  # its connections end, and it gets no new ones
+    draining: bool = False  # the same, though it may be ready: `service drain` said so
     limit_connections: int = 0  # that its container opens, at once; 0: as many as it likes
     limit_rate: int = 0  # likewise: new ones in a second
     ingress_rate: int = 0  # bits a second into its container; 0: not limited

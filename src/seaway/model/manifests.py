@@ -119,6 +119,9 @@ def _object(where: str, given: dict[str, Any]) -> NewService | EndpointSlice:
         return _told_of(where, lambda: _service(shaped(given, ServiceShape)))
     if (version, kind) == ("discovery.k8s.io/v1", "EndpointSlice"):
         return _told_of(where, lambda: _slice(shaped(given, SliceShape)))
+    for name, said in (("apiVersion", version), ("kind", kind)):
+        if said is None:
+            raise Invalid(f"{where}: it has no '{name}'", f"expected {_KINDS}")
     instead = "; for Endpoints, use EndpointSlice" if kind == "Endpoints" else ""
     raise Unsupported(
         f"{where}: kind {reprlib.repr(kind)} of {reprlib.repr(version)} is not served",

@@ -23,21 +23,32 @@ class Task(Value):
 
 
 class Named(Value):
-    """What one name stands for. Key: its network, and the name in lower case; an address goes by
-    its name under in-addr.arpa or ip6.arpa.
-    """
+    """What one name stands for. Key: its network, and the name in lower case."""
 
     addresses: tuple[Address, ...] = ()  # in order
     service: bool = False
     tasks: tuple[Task, ...] = ()  # of a service, by name
     ports: tuple[NamedPort, ...] = ()  # of a service with an address of its own
     elsewhere: str = ""  # of a service: the name of somebody else that it stands for
-    pointers: tuple[str, ...] = ()  # of an address: whole names
+
+
+class Pointer(Value):
+    """A name to which an address leads back."""
+
+    network: str
+    name: str
 
 
 class Asker(Value):
-    """Who may ask: by the address that a question comes from, which is the key."""
+    """Who may ask."""
 
     networks: tuple[str, ...] = ()  # whose names it gets
     every: bool = False  # the host itself gets all
     resolver: bool = False  # it is the resolver's own, where that listens
+
+
+class Holder(Value):
+    """Who has an address, which is the key."""
+
+    asker: Asker | None = None  # who asks from there; None: nobody of this host
+    pointers: tuple[Pointer, ...] = ()

@@ -86,6 +86,7 @@ class RelayReport(Value):
 
     draining: bool  # it knows that it does
     relay: bool  # it still sends to others through it
+    connections: int = 0  # that it led to backends there
 
 
 class DrainReport(Value):
@@ -96,10 +97,11 @@ class DrainReport(Value):
     relay_of: tuple[str, ...]  # hosts that still send to others through it
     unheard: tuple[str, ...]  # hosts that did not answer, or do not know of it yet
     endpoints: int
+    connections: int = 0  # that are left to backends there, of all hosts that answered
 
     @property
     def ready(self) -> bool:
-        return self.draining and not (self.relay_of or self.unheard)
+        return self.draining and not (self.relay_of or self.unheard or self.connections)
 
 
 class TokenReport(Value):
@@ -258,9 +260,10 @@ class ServiceDetail(ServiceReport):
 
 
 class Serving(Value):
-    """What one host has of connections to one backend."""
+    """What one host says of a backend that drains."""
 
-    connections: int
+    connections: int  # that it led there, by whatever service
+    draining: bool = False  # it knows of it, and so leads no new one there
 
 
 class BackendDrain(Value):
@@ -270,12 +273,13 @@ class BackendDrain(Value):
     backend: str  # the endpoint's name
     host: str
     draining: bool  # it gets no new connection
-    connections: int  # that are left, of all hosts that answered
+    connections: int  # that are left, of all hosts that answered, by whatever service
     unheard: tuple[str, ...] = ()  # hosts that did not
+    unaware: tuple[str, ...] = ()  # hosts that did, and do not know of it yet
 
     @property
     def ready(self) -> bool:
-        return self.draining and not (self.connections or self.unheard)
+        return self.draining and not (self.connections or self.unheard or self.unaware)
 
 
 class Applied(Value):

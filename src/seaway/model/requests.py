@@ -122,6 +122,7 @@ class EndpointChange(Value):
     weight: int | None = None
     ready: bool | None = None
     terminating: bool | None = None
+    draining: bool | None = None
     port_names: dict[str, int] | None = None
     limit_connections: int | None = None
     limit_rate: int | None = None

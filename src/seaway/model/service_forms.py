@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from seaway.errors import Invalid, Unsupported
@@ -35,6 +35,14 @@ _PORT = re.compile(
     r"(?:([A-Za-z0-9-]{1,63})=)?([0-9]{1,10})(?::([A-Za-z0-9-]{1,63}))?(?:/([A-Za-z0-9]{1,10}))?",
     re.ASCII,
 )
+# To such addresses the data plane sends nothing.
+_NOBODYS: Final[dict[str, Callable[[Address], bool]]] = {
+    "a loopback": lambda a: a.is_loopback,
+    "a link-local": lambda a: a.is_link_local,
+    "a multicast": lambda a: a.is_multicast,
+    "an unspecified": lambda a: a.is_unspecified,
+    "a reserved": lambda a: a.version == 4 and a.packed[0] in {0, *range(240, 256)},
+}
 _APP_PROTOCOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,252}")
 
 
@@ -281,16 +289,15 @@ def _check_backend(address: Address, family: int) -> None:
             f"{address} is of IPv{address.version}, in a slice of IPv{family}",
             "make a slice for each family",
         )
-    kinds = ("loopback", "link_local", "multicast", "unspecified")
-    for kind in kinds:
-        if getattr(address, f"is_{kind}"):
-            word = kind.replace("_", "-")
+    if address.version == 6 and address.ipv4_mapped:
+        told = f"{address.ipv4_mapped} is an IPv4 address, in a slice of IPv6"
+        raise Invalid(told, "write it as one, in a slice of IPv4")
+    for kind, is_one in _NOBODYS.items():
+        if is_one(address):
             raise Invalid(
-                f"{address} is a {word} address, and no backend has one",
+                f"{address} is {kind} address, and no backend has one",
                 "name an address at which all hosts reach it",
             )
-    if address.version == 6 and address.ipv4_mapped:
-        raise Invalid(f"{address} is an IPv4 address", "write it as one, in a slice of IPv4")
 
 
 def _once(words: Iterable[str], of: str) -> None:

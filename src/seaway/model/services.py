@@ -128,6 +128,14 @@ class EndpointSlice(Value):
     endpoints: tuple[SliceEndpoint, ...] = ()
 
 
+class Answering(Value):
+    """Observed: an endpoint of this host that stood behind a published port, and answers for it as
+    long as connections may go on. Key: its id.
+    """
+
+    endpoint: str
+
+
 class Distant(Value, gc=False):
     """An endpoint of another host, as far as services and names need it. Key: `<host>/<id>`, as its
     id is its host's alone.
@@ -144,4 +152,5 @@ class Distant(Value, gc=False):
     weight: int = 1
     ready: bool = True
     terminating: bool = False
+    draining: bool = False
     ports: tuple[Publication, ...] = ()  # of its host, which no service has then

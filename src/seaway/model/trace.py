@@ -11,12 +11,14 @@ from seaway.model import codec
 from seaway.model.addresses import Address, mapped, parse_address, unmapped
 from seaway.model.facts import Value
 from seaway.model.publications import PORT_MOST, PROTOCOLS
+from seaway.model.reports import BackendReport
 
 WORLD: Final = "world"  # all addresses that are neither a host's nor an endpoint's
 # Who stands for the world: documentation addresses, which nobody has (RFC 5737, RFC 3849).
 WORLDLY: Final = (parse_address("203.0.113.1"), parse_address("2001:db8:ffff::1"))
 TTL: Final = 64  # with which packets begin
 PASSES: Final = 4  # hosts by which a question may come to the one that it is for
+WAYS: Final = 16  # of a service's backends that are followed: one of each host
 WITHIN: Final = 30_000  # milliseconds that a trace may take
 
 # How a packet came to a host: it begins there, in a carrier, as it is from another host, or from
@@ -27,22 +29,26 @@ Decision = Literal[
     "host",  # to the host's own sockets
     "send",  # to another host
     "translate",  # to the backend of a published port
+    "choose",  # to one of a service's backends: `service` tells to which
+    "refuse",  # the socket's connect or send fails at once
     "masquerade",  # it gets the host's own address
     "pass",  # on to the host's stack
     "leave",  # by the host's routes, to the world
     "drop",
     "unknown",  # that host could not be asked; or by the host's routes to one that it does not see
 ]
-Verdict = Literal["delivered", "left", "dropped", "unknown"]
+# `partly`: some backends of a service are reached, and others are not.
+Verdict = Literal["delivered", "left", "dropped", "refused", "partly", "unknown"]
 
-_NUMBERS: Final = {"port": PORT_MOST, "ttl": TTL, "within": WITHIN}  # and the most of each
+# And the most of each.
+_NUMBERS: Final = {"port": PORT_MOST, "ttl": TTL, "within": WITHIN, "ingress": (1 << 24) - 1}
 _TARGET = re.compile(r"(?:\[([^\]]*)\]|([^\[\]:]+)):([0-9]{1,5})(?:/([A-Za-z0-9]+))?", re.ASCII)
 
 
 class Target(NamedTuple):
     """Where a trace is to lead."""
 
-    end: str  # an endpoint's name, an address, or `world`
+    end: str  # the name of an endpoint or a service, an address, or `world`
     port: int
     protocol: str
 
@@ -57,6 +63,7 @@ class Traced(Value):
     ttl: int = TTL
     carried: Carried = ""
     carrier: Address | None = None  # of another host: where that is in the underlay
+    ingress: int = 0  # the number of the host that was asked by a service's port; 0: none was
     by: tuple[str, ...] = ()  # the hosts that passed the question on to the one that it is for
     within: int = WITHIN  # milliseconds in which its asker wants the answer
 
@@ -75,7 +82,37 @@ class Step(Value):
     to: str = ""  # an endpoint, a host, an address: who has the packet next
     how: str = ""  # to another host: encapsulated, direct, or routed as the world's is
     mtu: int = 0  # bytes of the largest packet that goes this way; 0: not known
-    reason: str = ""  # of a drop, as docs/drops.md has them; empty: it is not one of ours
+    # Of a drop or a refusal, as docs/drops.md has them; empty: it is not one of ours.
+    reason: str = ""
+    service: ServiceAsked | None = None  # of a step that chooses: its ways go on, and no other does
+
+
+class Way(Value):
+    """From where a service is asked to one of its backends."""
+
+    host: str  # whose the backend is; empty: nobody's of the cluster
+    name: str  # of the backend, as its service knows it; empty: it does not
+    address: Address
+    port: int
+    alike: int = 0  # other backends of this host, which are not followed
+    verdict: Verdict = "unknown"
+    reason: str = ""
+    steps: tuple[Step, ...] = ()
+
+
+class ServiceAsked(Value):
+    """Whom a service leads to from the host that is asked, as its kernel has it now."""
+
+    name: str  # NETWORK/NAME; empty: no record is of this port
+    port: str  # that was asked, with its protocol
+    algorithm: str
+    weighted: bool = False  # the backends that may be chosen have different weights
+    affinity: int = 0  # seconds for which a client keeps its backend; 0: he does not
+    limit: str = ""  # of connections from this host, and what is open; empty: there is none
+    candidates: tuple[BackendReport, ...] = ()
+    others: str = ""  # what becomes of those that it does not see
+    beyond: int = 0  # hosts with backends that are not followed
+    ways: tuple[Way, ...] = ()
 
 
 class TraceReport(Value):
@@ -83,7 +120,7 @@ class TraceReport(Value):
     destination: str
     protocol: str
     verdict: Verdict
-    reason: str  # of a drop by one of our programs
+    reason: str  # of a drop by one of our programs, or of a refusal
     steps: tuple[Step, ...]
 
 
@@ -149,7 +186,7 @@ def from_query(query: Mapping[str, str]) -> Traced:
 
 
 def _number(name: str, text: str, most: int) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(PORT_MOST))):
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most))):
         raise Invalid(f"'{text[:40]}' is no number", "expected digits")
     if int(text) > most:
         raise Invalid(f"{name} {text} is out of range", f"expected at most {most}")

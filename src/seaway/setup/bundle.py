@@ -85,6 +85,8 @@ def _contents(client: Client, findings: Callable[[], list[Finding]]) -> Iterator
         "status.json": client.status,
         "networks.json": client.networks,
         "endpoints.json": client.endpoints,
+        "services.json": client.services,
+        "slices.json": client.slices,
         "links.json": client.links,
         "routes.json": client.routes,
         "ipam.json": client.ipam,

@@ -189,7 +189,20 @@ def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
 
 
 def _of_services(reports: Iterable[ServiceReport]) -> Iterator[Finding]:
-    """A port that was free when it was published may be somebody's now, on this host."""
+    """Those that lead to nobody."""
+    reports = list(reports)
+    bare = [r for r in reports if r.service.addresses and r.warnings and not r.chosen]
+    for report in bare[:_SHOWN]:
+        name = f"{report.service.network}/{report.service.name}"
+        found = f"service '{name}' leads to nobody: {report.warnings[0]}"
+        yield _warning("services", found, f"who asks it is refused; seaway service inspect {name}")
+    if (more := len(bare) - _SHOWN) > 0:
+        yield _warning("services", f"{more} more lead to nobody", "see: seaway service ls")
+    yield from _of_ports(reports)
+
+
+def _of_ports(reports: Iterable[ServiceReport]) -> Iterator[Finding]:
+    """What was free when it was published may be somebody's now, on this host."""
     owners = {
         (port.protocol, port.node_port): f"{report.service.network}/{report.service.name}"
         for report in reports

@@ -17,7 +17,7 @@ from seaway.desired.network.shapers import is_tried
 from seaway.desired.transport.bandwidth import bandwidth_of
 from seaway.desired.transport.node_ports import stands_behind
 from seaway.facts import Derivation, Source, View
-from seaway.model.addresses import EVERYWHERE, Address, Prefix, host_prefix
+from seaway.model.addresses import EVERYWHERE, Address, Prefix, address_of, host_prefix, own_prefix
 from seaway.model.facts import (
     Attached,
     Block,
@@ -153,7 +153,7 @@ def _by_address(address: Address, view: View) -> abi.Endpoint | None:
 
 
 ENDPOINTS = Derivation(
-    "endpoints", (Source(Endpoint, lambda e: [i.ip for i in e.addresses]),), _by_address
+    "endpoints", (Source(Endpoint, lambda e: map(address_of, e.addresses)),), _by_address
 )
 
 
@@ -169,7 +169,7 @@ INTERFACES = Derivation("interfaces", (Source(Attached, lambda a: [a.ifindex]),)
 
 
 def _destinations(fact: Endpoint) -> Iterable[Prefix]:
-    return [host_prefix(i.ip) for i in fact.addresses]
+    return map(own_prefix, fact.addresses)
 
 
 def _route(dst: Prefix, view: View) -> Route | None:

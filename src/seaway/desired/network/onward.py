@@ -7,13 +7,14 @@ both to each other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from seaway.bpf import abi
 from seaway.desired.network.overlay import OVERHEAD
 from seaway.desired.network.tables import Choice, Tables, is_group, is_internal
+from seaway.desired.network.walked import FIREWALL, STACK, Branch, Onward, Spot, Walked
 from seaway.facts import Facts
 from seaway.model.addresses import Address, unmapped
 from seaway.model.facts import Attached, Endpoint, Host, Network, Path, Peer, path_key
@@ -23,26 +24,10 @@ from seaway.names import OVERLAY_DEVICE
 _HOW: Final[dict[Carried, str]] = {"overlay": "encapsulated", "direct": "direct", "wire": "routed"}
 
 
-class Spot(NamedTuple):
-    """Where something is decided."""
-
-    at: str
-    device: str = ""
-
-
-class Onward(NamedTuple):
-    """The packet as it comes to another host."""
-
-    host: str
-    packet: Traced
-
-
-STACK: Final = Spot("routes")
-FIREWALL: Final = Spot("nftables")
-
-
 class Ground:
-    """One host, and one packet on it. `steps`: what was decided; `onward`: where it goes on."""
+    """One host, and one packet on it. `steps`: what was decided; `onward`: where it goes on;
+    `branches`: the ways behind a step that chooses.
+    """
 
     def __init__(self, facts: Facts, tables: Tables, packet: Traced) -> None:
         self.facts = facts
@@ -51,6 +36,10 @@ class Ground:
         self.host = facts.all(Host)[0]
         self.steps: list[Step] = []
         self.onward: Onward | None = None
+        self.branches: list[Branch] = []
+
+    def walked(self) -> Walked:
+        return Walked(tuple(self.steps), self.onward, tuple(self.branches))
 
     def step(self, place: Spot, decision: Any, why: str, **more: Any) -> None:
         packet, more = self.packet, {"device": place.device} | more
@@ -126,41 +115,19 @@ class Ground:
         name = self.endpoint_name(endpoint)
         self.step(place, "deliver", why, to=name, mtu=endpoint.mtu)
 
-    def to_published(self, place: Spot, payer: int = 0) -> bool:
-        """Whether it is for a published port (published.h). `payer`: the device of the endpoint
-        that asks; 0: somebody outside, or another host.
-        """
-        packet, tables = self.packet, self.tables
-        found = tables.publication(packet.destination, packet.port, packet.protocol)
-        backend = tables.endpoint(unmapped(found.backend)) if found else None
-        if not found or not backend:
-            return False
-        self.translate(place, found, backend)
-        own = [a for a in self.host.addresses if a.version == packet.source.version]
-        if payer and own and tables.owns(backend, payer):
-            self.packet = replace(self.packet, source=own[0])
-        if not self.used_up(place):
-            self.deliver(place, backend, "it has this port")
-        return True
-
-    def translate(self, place: Spot, found: abi.Publication, backend: abi.Endpoint) -> None:
-        port, address = int.from_bytes(found.port, "big"), unmapped(found.backend)
-        why = f"a published port of {self.endpoint_name(backend)}"
-        to = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-        self.step(place, "translate", why, to=to)
-        self.packet = replace(self.packet, destination=address, port=port)
-
     # To another host, as way.h and convey.h have it
 
     def convey(self, place: Spot, key: int, *, hop: bool = True, relayed: bool = False) -> None:
-        """By this path. `hop`: passed on as by a router; `relayed`: for another host."""
+        """By this path. `hop`: passed on as by a router; `relayed`: for another host. What asks a
+        service's port is always carried.
+        """
         choice, number = self.tables.choice(key), key & ~abi.PATH_LATENCY
         if choice.hop is None:
             self.drop(place, "no_path", self._no_path(choice, number))
             return
         to = unmapped(choice.hop.underlay)
         lead = self.tables.lead(to)
-        near = choice.hop.host == number and not relayed
+        near = choice.hop.host == number and not (relayed or self.packet.ingress)
         carried = self._carried(choice.hop, lead, near=near) if lead else None
         if lead is None or carried is None:
             self.drop(place, "no_path", self._not_carried(choice.hop, lead, near=near))
@@ -189,6 +156,8 @@ class Ground:
         name, to = self.host_name(hop.host), unmapped(hop.underlay)
         if lead is None:
             return f"the host's routes do not lead to {name} at {to}"
+        if not near and self.packet.ingress:
+            return "nothing is encapsulated here, so no port of services leads to another host"
         if not near:
             return f"the next hop is {name}, but nothing is encapsulated here, so no host relays"
         return f"the host's routes do not lead to {name} at {to} without a router"

@@ -17,6 +17,7 @@ from seaway.model.addresses import UNSPECIFIED, Address, host_prefix, mapped
 from seaway.model.publications import PROTOCOLS
 from seaway.model.trace import Lead
 
+_SHARE: Final = 4  # LIMIT_SHARE of bpf/lib/use.h
 _GROUP: Final = {4: 0xE0000000 >> 28, 6: 0xFF}  # the first bits of groups, of class E and above
 
 
@@ -27,6 +28,38 @@ class Choice(NamedTuple):
     hop: abi.NextHop | None = None  # of the first share of its flows; None: nowhere
     spared: bool = False  # the path's own is dead: it is another one
     others: tuple[abi.NextHop, ...] = ()  # by which its other flows go
+
+
+class Asked(NamedTuple):
+    """A service that is asked, by the key of its frontend (bpf/lib/service.h, frontend.h)."""
+
+    key: abi.PortKey
+    service: abi.Service
+
+    @property
+    def bare(self) -> bool:
+        """Nobody may be chosen now."""
+        return not (self.service.backends and self.service.weight)
+
+    @property
+    def silent(self) -> bool:
+        return self.bare and bool(self.service.flags & abi.SERVICE_SILENT)
+
+
+class Held(NamedTuple):
+    """Connections from this host under a limit (bpf/lib/limit.h)."""
+
+    most: int  # at once; 0: as many as one likes
+    rate: int  # new ones in a second; likewise
+    open: int = 0
+    own: int = 0  # of them, the client's that is asked about
+
+    @property
+    def full(self) -> bool:
+        """Whether that client gets no more. What it opened lately is not looked at."""
+        left = self.most - self.open
+        shares = not self.own or self.own + _SHARE < _SHARE * left
+        return bool(self.most) and not (left > 0 and shares)
 
 
 class Tables:
@@ -109,6 +142,55 @@ class Tables:
         if address.is_link_local or is_internal(address) or not self.is_host(address):
             return None
         return self.published(address, port, protocol)
+
+    # Services
+
+    def service(self, address: Address, port: int, protocol: str) -> Asked | None:
+        """At a virtual address."""
+        key = abi.PortKey(mapped(address), port.to_bytes(2, "big"), PROTOCOLS[protocol])
+        found: abi.Service | None = self._find("services", key)
+        return Asked(key, found) if found else None
+
+    def every_host(self, address: Address, port: int, protocol: str) -> Asked | None:
+        """At a port of every host, whatever the address: the caller knows whether it is one."""
+        return self.service(UNSPECIFIED[address.version], port, protocol)
+
+    def frontend(self, address: Address, port: int, protocol: str) -> Asked | None:
+        """The same, where a packet is for this host."""
+        if address.is_link_local or is_internal(address) or not self.is_host(address):
+            return None
+        return self.every_host(address, port, protocol)
+
+    def backends(self, asked: Asked) -> list[tuple[abi.Backend, int]]:
+        """With the weight of each."""
+        found: list[tuple[abi.Backend, int]] = []
+        service, before = asked.key.pack(), 0
+        for slot in range(asked.service.backends):
+            backend: abi.Backend | None = self._find("backends", abi.BackendKey(service, slot))
+            if backend:
+                found.append((backend, backend.upto - before))
+                before = backend.upto
+        return found
+
+    def is_behind(self, address: Address, port: int, protocol: str) -> bool:
+        """Whether a service leads from every host to this port of an endpoint."""
+        key = abi.PortKey(mapped(address), port.to_bytes(2, "big"), PROTOCOLS[protocol])
+        return self._find("behind", key) is not None
+
+    def client(self, cookie: int) -> abi.Client | None:
+        """Whose sockets in that network namespace may ask services."""
+        found: abi.Client | None = self._find("clients", cookie) if cookie else None
+        return found
+
+    def held(self, number: int, client: int = 0) -> Held | None:
+        """Of a limit by its number; `client`: the cookie of one, where it is shared by several."""
+        limit: abi.Limit | None = self._find("limits", number) if number else None
+        if limit is None:
+            return None
+        whose = (0, abi.USE_GIVEN, client)  # what is given back for those that are gone
+        uses = (self._find("uses", abi.UseKey(number, one)) for one in whose)
+        together, given, own = (use.open if use else 0 for use in uses)
+        return Held(limit.connections, limit.rate, together - given, own if client else 0)
 
     def is_outside(self, address: Address) -> bool:
         """Whether somebody outside may have it."""

@@ -6,28 +6,22 @@ the programs decide is said again here, in their order, over their own maps.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from msgspec.structs import replace
 
 from seaway.bpf import abi
-from seaway.desired.network.onward import FIREWALL, STACK, Ground, Onward, Spot, path_of
+from seaway.desired.network.asking import OVERLAY, WIRE
+from seaway.desired.network.hooks import Hooks
+from seaway.desired.network.ingress import Ingress
+from seaway.desired.network.onward import path_of
 from seaway.desired.network.resolver import resolver_addresses
-from seaway.desired.network.tables import Tables, is_internal
+from seaway.desired.network.tables import Tables, is_group, is_internal
+from seaway.desired.network.walked import FIREWALL, STACK, Spot, Walked
 from seaway.facts import Facts
 from seaway.model.addresses import Address, unmapped
 from seaway.model.facts import Attached, Cluster, Endpoint, Network
-from seaway.model.trace import Step, Traced
+from seaway.model.services import Service, Vip
+from seaway.model.trace import Traced
 from seaway.names import OVERLAY_DEVICE, RESOLVER_PORT, link_name
-
-_WIRE: Final = Spot("from_wire")
-_OVERLAY: Final = Spot("from_overlay", OVERLAY_DEVICE)
-_TO_OVERLAY: Final = Spot("to_overlay", OVERLAY_DEVICE)
-
-
-class Walked(NamedTuple):
-    """At least one step; `onward` where the packet goes on to another host."""
-
-    steps: tuple[Step, ...]
-    onward: Onward | None
 
 
 def walk(facts: Facts, tables: Tables, packet: Traced) -> Walked:
@@ -43,10 +37,10 @@ def walk(facts: Facts, tables: Tables, packet: Traced) -> Walked:
         made.from_host()
     else:
         made.from_wire()
-    return Walked(tuple(made.steps), made.onward)
+    return made.walked()
 
 
-class Walk(Ground):
+class Walk(Hooks, Ingress):
     """Each method that begins with `from` is one program, or the host's own sockets."""
 
     def sender(self) -> Endpoint | None:
@@ -55,6 +49,10 @@ class Walk(Ground):
     # from_endpoint
 
     def from_endpoint(self, sender: Endpoint) -> None:
+        if not self.connects(sender, lambda other: other.sent(sender)):
+            self.sent(sender)
+
+    def sent(self, sender: Endpoint) -> None:
         place = Spot("from_endpoint", link_name(sender.id))
         source, tables = self._source(place, sender), self.tables
         if source is None:
@@ -114,11 +112,69 @@ class Walk(Ground):
             elif not self.to_published(place, source.ifindex):
                 self.step(place, "host", "an address of this host, and no published port")
         elif tables.subnet(there):
-            self.nobody(place)
+            self._to_service(place, source)
         elif closed and self._is_hosts(there):
             self._closed(place, source)
         else:
             self.step(place, "pass", "it is for the world")
+            self.by_routes(self.network(source.network))
+
+    def _to_service(self, place: Spot, source: abi.Endpoint) -> None:
+        """An address of ours that no endpoint has: asked past the hooks of sockets (fallback.h)."""
+        packet = self.packet
+        asked = self.tables.service(packet.destination, packet.port, packet.protocol)
+        if asked is None:
+            self._no_service(place)
+        elif asked.bare:
+            reason = "silent" if asked.silent else "refused"
+            self.nobody_to_choose(place, asked, "drop", reason)
+        else:
+            self.choose(place, asked, lambda other, it: other.led(place, source, it))
+
+    def _no_service(self, place: Spot) -> None:
+        packet = self.packet
+        if self.tables.subnet(packet.destination) != abi.NETWORK_SERVICES:
+            self.nobody(place)
+            return
+        why = "no service has this address"
+        for vip in filter(None, [self.facts.get(Vip, str(packet.destination))]):
+            service = self.facts.get(Service, f"{vip.network}/{vip.service}")
+            ports = ", ".join(f"{p.port}/{p.protocol}" for p in service.ports) if service else ""
+            why = f"service {vip.network}/{vip.service} has other ports: {ports}"
+        self.drop(place, self._unreachable(), why)
+
+    def _unreachable(self) -> str:
+        """Of who asks a virtual address: TCP is told by a reset."""
+        return "refused" if self.packet.protocol == "tcp" else "no_endpoint"
+
+    def led(self, place: Spot, source: abi.Endpoint, backend: abi.Backend) -> None:
+        """Who asks himself would take his own address for a martian: he is asked by the VIP."""
+        vip, tables = self.packet.destination, self.tables
+        self.turn(backend)
+        there = self.packet.destination
+        endpoint = tables.endpoint(there)
+        remote = None if endpoint else tables.remote(there)
+        if endpoint:
+            if endpoint.container == source.container:
+                self.packet = replace(self.packet, source=vip)
+            self._here(place, source, endpoint)
+        elif remote:
+            self._to_remote(place, source, remote)
+        else:
+            self._led_outside(place, source)
+
+    def _led_outside(self, place: Spot, source: abi.Endpoint) -> None:
+        there, tables = self.packet.destination, self.tables
+        if is_group(there) or is_internal(there):
+            self.drop(place, "internal", "the backend's address never stands on a wire")
+        elif there.is_link_local and not source.flags & abi.ENDPOINT_LINK_LOCAL:
+            self.drop(place, "link_local", "link-local addresses are closed to its network")
+        elif not tables.is_host(there) and tables.subnet(there):
+            self.drop(place, self._unreachable(), "nobody has the backend's address")
+        elif source.flags & abi.ENDPOINT_HOST_CLOSED and self._is_hosts(there):
+            self._closed(place, source)
+        else:
+            self.step(place, "pass", "the backend is no endpoint of the cluster")
             self.by_routes(self.network(source.network))
 
     def _asks_resolver(self) -> bool:
@@ -131,58 +187,16 @@ class Walk(Ground):
         lead = self.tables.lead(there)
         return lead is None or lead.local or self.tables.member(there) is not None
 
-    # The host's own sockets: socket.h, to_endpoint, to_overlay
-
-    def from_host(self) -> None:
-        packet, tables = self.packet, self.tables
-        there = packet.destination
-        if is_internal(there) or tables.is_host(there):
-            self._socket()
-        elif endpoint := tables.endpoint(there):
-            self._to_endpoint(endpoint)
-        elif remote := tables.remote(there):
-            self._to_overlay(remote)
-        else:
-            self.by_routes()
-
-    def _socket(self) -> None:
-        """Whose address is translated once, when it connects."""
-        packet, tables = self.packet, self.tables
-        place = Spot(f"connect{packet.destination.version}")
-        look = tables.published if is_internal(packet.destination) else tables.publication
-        found = look(packet.destination, packet.port, packet.protocol)
-        backend = tables.endpoint(unmapped(found.backend)) if found else None
-        if not found or not backend:
-            self.step(place, "host", "an address of this host, and no published port")
-            return
-        self.translate(place, found, backend)
-        self._to_endpoint(backend)
-
-    def _to_endpoint(self, endpoint: abi.Endpoint) -> None:
-        names = [
-            link_name(attached.endpoint)
-            for attached in self.facts.where(Attached, "ifindex", endpoint.ifindex)
-        ]
-        place = Spot("to_endpoint", names[0] if names else "")
-        self.deliver(place, endpoint, "from the host's own stack")
-
-    def _to_overlay(self, remote: abi.Remote) -> None:
-        if self.packet.source not in self.host.addresses:
-            own = " or ".join(map(str, self.host.addresses))
-            self.drop(_TO_OVERLAY, "spoofed_address", f"this host speaks there as {own} alone")
-        else:
-            self.convey(_TO_OVERLAY, path_of(remote), hop=False)
-
     # from_wire, of what nobody carries
 
     def from_wire(self) -> None:
         packet, tables = self.packet, self.tables
         if tables.remote(packet.source) or tables.subnet(packet.source):
-            self.drop(_WIRE, "spoofed_address", "it comes from outside with an address of ours")
-        elif tables.is_outside(packet.source) and self.to_published(_WIRE):
+            self.drop(WIRE, "spoofed_address", "it comes from outside with an address of ours")
+        elif tables.is_outside(packet.source) and self.to_published(WIRE):
             return
         else:
-            self.step(_WIRE, "pass", "no published port of an endpoint")
+            self.step(WIRE, "pass", "no published port of an endpoint")
             self._forwarded()
 
     def _forwarded(self) -> None:
@@ -195,10 +209,10 @@ class Walk(Ground):
             why = f"network {network.name} hides behind its host: it is closed to the world"
             self.drop(FIREWALL, "", why)
         elif endpoint := tables.endpoint(there):
-            self._to_endpoint(endpoint)
+            self.to_endpoint(endpoint)
         elif tables.remote(there):
             why = "from outside it must be routed to the endpoint's own host"
-            self.drop(_TO_OVERLAY, "spoofed_address", why)
+            self.drop(Spot("to_overlay", OVERLAY_DEVICE), "spoofed_address", why)
         else:
             self.by_routes()
 
@@ -212,9 +226,12 @@ class Walk(Ground):
     def from_carrier(self) -> None:
         """Plain packets take the short cut of from_wire; all others are judged by from_overlay."""
         packet, tables = self.packet, self.tables
+        if packet.ingress:
+            self.from_ingress()
+            return
         source = tables.remote(packet.source)
         if refused := self._carrier_refused(source):
-            self.drop(_OVERLAY, *refused)
+            self.drop(OVERLAY, *refused)
             return
         assert source is not None
         endpoint = tables.endpoint(packet.destination)
@@ -222,7 +239,7 @@ class Walk(Ground):
         if endpoint:
             self._arrive(source, endpoint)
         elif remote:
-            self._relay(remote)
+            self.relay(remote)
         else:
             self._to_this_host()
 
@@ -245,32 +262,21 @@ class Walk(Ground):
         why = self.bond_there(source, endpoint)
         noted = source.flags & abi.REMOTE_HOST and endpoint.flags & abi.ENDPOINT_HOST_CLOSED
         if not why:
-            self.isolated(_OVERLAY, (source.network, endpoint.network))
-        elif not self.used_up(_OVERLAY):
-            self.deliver(_OVERLAY if noted else _WIRE, endpoint, why)
-
-    def _relay(self, remote: abi.Remote) -> None:
-        if self.used_up(_OVERLAY):
-            return
-        packet = self.packet
-        carried = packet.carrier if packet.carried == "overlay" else None
-        carrier = carried.version if carried else 0
-        hop = self.tables.choice(path_of(remote)).hop
-        keeps = hop and unmapped(hop.underlay).version == carrier
-        plain = bool(keeps and hop and hop.flags & abi.NEXT_HOP_OVERLAY)
-        self.convey(_WIRE if plain else _OVERLAY, path_of(remote), relayed=True)
+            self.isolated(OVERLAY, (source.network, endpoint.network))
+        elif not self.used_up(OVERLAY):
+            self.deliver(OVERLAY if noted else WIRE, endpoint, why)
 
     def _to_this_host(self) -> None:
         there, tables = self.packet.destination, self.tables
-        if self.odd(_OVERLAY, link_local=False):
+        if self.odd(OVERLAY, link_local=False):
             return
         if tables.is_host(there):
-            if not self.to_published(_OVERLAY):
-                self.step(_OVERLAY, "host", "an address of this host, and no published port")
+            if not self.to_published(OVERLAY):
+                self.step(OVERLAY, "host", "an address of this host, and no published port")
         elif tables.subnet(there):
-            self.nobody(_OVERLAY)
+            self.nobody(OVERLAY)
         else:
-            self.drop(_OVERLAY, "not_here", "no host has this address")
+            self.drop(OVERLAY, "not_here", "no host has this address")
 
     def from_neighbour(self) -> None:
         """As it is, from a host on a link with this one: of its own endpoints alone."""
@@ -279,11 +285,11 @@ class Walk(Ground):
             self.from_wire()
         elif not self._is_next_door(source.host):
             name = self.host_name(source.host)
-            self.drop(_WIRE, "spoofed_address", f"{name} does not send it as it is from next door")
+            self.drop(WIRE, "spoofed_address", f"{name} does not send it as it is from next door")
         elif endpoint := self.tables.endpoint(self.packet.destination):
             self._arrive(source, endpoint)
         elif remote := self.tables.remote(self.packet.destination):
-            self._relay(remote)
+            self.relay(remote)
         else:
             self._to_this_host()
 

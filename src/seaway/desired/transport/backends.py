@@ -49,6 +49,10 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         """What tells it from all others."""
         return self.host, self.id
 
+    @property
+    def octets(self) -> set[bytes]:
+        return {octets for octets in (self.v4, self.v6) if octets}
+
     def address(self, family: int) -> bytes:
         return self.v4 if family == 4 else self.v6
 
@@ -66,6 +70,7 @@ def of_endpoint(endpoint: Endpoint | Distant) -> Candidate:
         else [interface.ip for interface in endpoint.addresses]
     )
     octets = _first_of_each(ips)
+    ready = endpoint.ready and not endpoint.draining  # drained, it does not serve even as the last
     return Candidate(
         id=endpoint.id,
         name=endpoint.name,
@@ -74,9 +79,9 @@ def of_endpoint(endpoint: Endpoint | Distant) -> Candidate:
         v6=octets.get(6, b""),
         ports=endpoint.port_names,
         weight=endpoint.weight,
-        ready=endpoint.ready,
-        serving=endpoint.ready,
-        terminating=endpoint.terminating,
+        ready=ready,
+        serving=ready,
+        terminating=endpoint.terminating or endpoint.draining,
     )
 
 

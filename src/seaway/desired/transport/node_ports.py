@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from seaway.bpf import abi
-from seaway.desired.transport.backends import Candidate, lack, of_endpoint, ready_here
+from seaway.desired.transport.backends import Candidate, lack, of_endpoint, of_slice, ready_here
 from seaway.desired.transport.publications import Claim
 from seaway.desired.transport.services import OF_SERVICE, candidates, rules
 from seaway.facts import Derivation, Facts, Source, View
@@ -17,7 +17,7 @@ from seaway.model.addresses import UNSPECIFIED, Address, mapped
 from seaway.model.facts import Endpoint
 from seaway.model.node_ports import HealthPort, HostPort
 from seaway.model.publications import PROTOCOLS
-from seaway.model.services import EndpointSlice, NodePort, Service, ServicePort
+from seaway.model.services import Answering, EndpointSlice, NodePort, Service, ServicePort
 
 # Indexes of services that have published ports.
 SELECTING: Final = "selecting"  # by network, key and value of a label
@@ -37,12 +37,14 @@ class Exposed:
     selector: Mapping[str, str]
     families: frozenset[int]
     ports: tuple[ServicePort, ...]  # those that are published
+    local: bool  # each host leads to its own endpoints alone
 
 
 def _exposed(service: Service) -> Exposed | None:
     ports = tuple(port for port in service.ports if port.node_port)
     families = frozenset(address.version for address in service.addresses)
-    return Exposed(service.name, service.selector, families, ports) if ports else None
+    local = service.external_policy == "Local"
+    return Exposed(service.name, service.selector, families, ports, local) if ports else None
 
 
 def selecting_of(service: Service) -> Mapping[tuple[str, str, str], Exposed]:
@@ -58,12 +60,34 @@ def sliced_of(service: Service) -> Mapping[str, Exposed]:
     return {service.network: exposed} if exposed and not service.selector else {}
 
 
+def behind_of(service: Service) -> tuple[Mapping[Any, Any], ...]:
+    """Who stands behind its published ports, as they are found."""
+    return selecting_of(service), sliced_of(service)
+
+
 def stands_behind(endpoint: Endpoint, view: View) -> bool:
-    """Whether it may be asked by a published port: chosen or not, its answers are those of that."""
-    return any(True for _ in _behind(endpoint, view))
+    """Whether it may be asked by a published port: chosen or not, its answers are those of that. So
+    they are as long as connections may go on by a port that led to it before.
+    """
+    found = any(True for _ in exposing(endpoint, view))
+    return found or view.get(Answering, endpoint.id) is not None
 
 
-def _behind(endpoint: Endpoint, view: View) -> Iterator[tuple[Exposed, Candidate]]:
+def behind(of: Service | EndpointSlice, facts: Facts) -> list[Endpoint]:
+    """The endpoints of this host that a published service, or a slice of one, names or selects."""
+    able = facts.where(Endpoint, "network", of.network)
+    if isinstance(of, Service) and of.selector:
+        return [e for e in able if of.selector.items() <= e.labels.items()]
+    slices = [of_slice(of)] if isinstance(of, EndpointSlice) else _slices(of, facts)
+    octets = {each for named in slices for candidate in named for each in candidate.octets}
+    return [e for e in able if any(mapped(interface.ip) in octets for interface in e.addresses)]
+
+
+def _slices(service: Service, facts: Facts) -> list[list[Candidate]]:
+    return facts.parts(EndpointSlice, OF_SERVICE, (service.network, service.name))
+
+
+def exposing(endpoint: Endpoint, view: View) -> Iterator[tuple[Exposed, Candidate]]:
     """The services that have it, each with what it is to them."""
     for label in endpoint.labels.items():
         for exposed in view.parts(Service, SELECTING, (endpoint.network, *label)):
@@ -83,7 +107,7 @@ def _ports_behind(address: Address, view: View) -> frozenset[abi.PortKey] | None
     for endpoint in view.where(Endpoint, "address", address):
         found = {
             abi.PortKey(octets, number.to_bytes(2, "big"), PROTOCOLS[port.protocol])
-            for exposed, candidate in _behind(endpoint, view)
+            for exposed, candidate in exposing(endpoint, view)
             if family in exposed.families and candidate.address(family) == octets
             for port in exposed.ports
             if (number := candidate.port(port))

@@ -1,4 +1,4 @@
-"""What published ports ask for: where each leads, and what its answers are to look like.
+"""What endpoints' published ports ask for: where each leads, and who else cannot have it.
 
 A publication without an address of the host's is one of every address, in each family that
 its endpoint has: the key is then the unspecified address of that family.
@@ -7,7 +7,7 @@ its endpoint has: the key is then the unspecified address of that family.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Final, TypeVar
@@ -22,7 +22,7 @@ from seaway.model.services import Distant
 E = TypeVar("E")
 T = TypeVar("T")
 _LATEST: Final = 4  # endpoints, before and after a change
-_SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
+SEVERAL: Final = abi.Origin(bytes(16), bytes(2))  # that an answer may come from: it is dropped
 
 
 def host_addresses(publication: Publication, families: Collection[int]) -> list[Address]:
@@ -118,35 +118,32 @@ def backends_of(endpoint: Endpoint) -> Mapping[abi.PortKey, Published]:
 
 def _publication(key: abi.PortKey, view: View) -> abi.Publication | None:
     for backend in view.parts(Endpoint, "publication", key):
-        sole = _origin(backend, view) not in (None, _SEVERAL)
-        flags = abi.PUBLICATION_SOLE if sole else 0
-        return abi.Publication(backend.addr, backend.port, flags)
+        sole = _is_sole(backend, view)
+        return abi.Publication(backend.addr, backend.port, abi.PUBLICATION_SOLE if sole else 0)
     return None
-
-
-def _published(backend: abi.PortKey, view: View) -> Published | None:
-    found: list[Published] = view.parts(Endpoint, "backend", backend)
-    return found[0] if found else None
 
 
 PUBLICATIONS = Derivation("publications", (Source(Endpoint, publications_of),), _publication)
 
 
-def _origin(backend: abi.PortKey, view: View) -> abi.Origin | None:
-    """Only what leaves by masquerade has to look like its publication, should its flow be
-    forgotten: the ports of another network may be spoken to directly.
-    """
-    published = _published(backend, view)
-    network = view.get(Network, published.network) if published else None
-    if published is None or network is None or not network.masquerade:
-        return None
-    address = _certain(published, view)
-    return _SEVERAL if address is None else abi.Origin(mapped(address), published.keys[0].port)
+def _is_sole(backend: abi.PortKey, view: View) -> bool:
+    """As far as endpoints' own ports go: a service may lead there as well (`origins.py`)."""
+    for published in view.parts(Endpoint, "backend", backend):
+        network = view.get(Network, published.network)
+        if network and network.masquerade:
+            return origin_of(published.keys, view) != SEVERAL
+    return False
 
 
-def _certain(published: Published, view: View) -> Address | None:
+def origin_of(keys: Sequence[abi.PortKey], view: View) -> abi.Origin:
+    """Under which of these ports of the host an answer leaves; each leads to one backend's port."""
+    address = _certain(keys, view)
+    return SEVERAL if address is None else abi.Origin(mapped(address), keys[0].port)
+
+
+def _certain(keys: Sequence[abi.PortKey], view: View) -> Address | None:
     """The one address that an answer can come from; None: there are several."""
-    first, *others = published.keys
+    first, *others = keys
     address = unmapped(first.addr)
     if others or address.is_loopback:
         return None
@@ -155,6 +152,3 @@ def _certain(published: Published, view: View) -> Address | None:
     uplinks = view.get(Uplinks, "host")
     known = [a for a in (uplinks.addresses if uplinks else ()) if a.version == address.version]
     return known[0] if len(known) == 1 else None
-
-
-ORIGINS = Derivation("origins", (Source(Endpoint, backends_of),), _origin)

@@ -8,7 +8,7 @@ that select it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -263,17 +263,32 @@ def judged(service: Service, view: View, *, first: bool = False) -> list[Judged]
         one
         for port in ports[: 1 if first else None]
         for family in families[: 1 if first else None]
-        for one in _judge(service, found, (port, family), view)
+        for one in _judge(found, (port, family), _choosing(service, service.internal_policy, view))
     ]
 
 
+def judged_at(place: VipPort, view: View) -> list[Judged]:
+    """The same of one port, in one family: of a virtual address, or of every host."""
+    found = sorted(candidates(place.service, view), key=lambda c: (c.id, c.host))
+    choosing = _choosing(place.service, place.policy, view)
+    return list(_judge(found, (place.port, place.family), choosing))
+
+
+def _choosing(
+    service: Service, policy: TrafficPolicy, view: View
+) -> Callable[[Iterable[Candidate]], Rules]:
+    return lambda able: rules(service, policy, able, view)
+
+
 def _judge(
-    service: Service, found: list[Candidate], of: tuple[ServicePort | None, int], view: View
+    found: list[Candidate],
+    of: tuple[ServicePort | None, int],
+    choosing: Callable[[Iterable[Candidate]], Rules],
 ) -> Iterator[Judged]:
     port, family = of
     lacks = [lack(candidate, family, port) for candidate in found]
     able = [candidate for candidate, lost in zip(found, lacks, strict=True) if not lost]
-    by = rules(service, service.internal_policy, able, view)
+    by = choosing(able)
     chosen = {candidate.place for candidate in choose(able, by)}
     for candidate, lost in zip(found, lacks, strict=True):
         if candidate.place in chosen:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from seaway.desired.transport.backends import Candidate
 from seaway.desired.transport.services import candidates, rules
 from seaway.facts import View
-from seaway.model.addresses import Address, unmapped
+from seaway.model.addresses import Address, address_of, unmapped
 from seaway.model.facts import Endpoint
 from seaway.model.naming import NamedPort, Task
 from seaway.model.services import Distant, Service
@@ -30,7 +30,7 @@ def tasks_of(service: Service, view: View) -> tuple[Task, ...]:
 
 def addresses_of(endpoint: Endpoint | Distant) -> tuple[Address, ...]:
     if isinstance(endpoint, Endpoint):
-        return tuple(interface.ip for interface in endpoint.addresses)
+        return tuple(map(address_of, endpoint.addresses))
     return endpoint.addresses
 
 
