@@ -121,8 +121,11 @@ def test_a_service_is_made_listed_inspected_changed_and_removed(seaway: Seaway) 
     assert "service default/web is changed\n" == changed
     (listed,) = yaml.safe_load(seaway("service", "ls", "--network", "default", "-o", "yaml"))
     assert (2, 120.0) == (listed["chosen"], listed["service"]["drain"])
-    assert "check            http:/ready,interval=5s" in seaway("service", "inspect", "web")
-    seaway("service", "update", "web", "--check", "none")
+    told = seaway("service", "inspect", "web")
+    assert "check            http:/ready,interval=5s" in told
+    assert "affinity         60 s" in told
+    seaway("service", "update", "web", "--check", "none", "--affinity", "none")
+    assert "affinity         none" in seaway("service", "inspect", "web")
     assert "check            none" in seaway("service", "inspect", "web")
     assert "service web is removed\n" == seaway("service", "rm", "web")
     assert [] == json.loads(seaway("service", "ls", "-o", "json"))

@@ -107,6 +107,22 @@ def test_a_backend_that_drains_gets_no_connection_though_it_is_the_only_one(tmp_
     run(tmp_path, scenario)
 
 
+def test_a_drain_is_of_a_backend_of_the_service_that_is_named(tmp_path: Path) -> None:
+    async def scenario(agent: Agent) -> None:
+        await agent.intents.create_service(new())
+        await agent.attach("a", labels={"app": "web"}, name="a")
+        stranger = await agent.attach("b", labels={"app": "db"}, name="b")
+        with pytest.raises(Invalid, match="endpoint 'b' is no backend of service 'web'"):
+            await agent.intents.drain_backend("web", "b", draining=True)
+        assert stranger == agent.intents.endpoint("b").endpoint
+
+        await agent.intents.drain_backend("web", "a", draining=True)
+        lost = {b.why for b in agent.intents.service("web").backends}
+        assert {"it is drained"} == lost
+
+    run(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("ready", [True, False])
 def test_a_drain_that_is_undone_leaves_the_endpoint_as_it_was(tmp_path: Path, ready: bool) -> None:
     async def scenario(agent: Agent) -> None:

@@ -35,7 +35,12 @@ def _must_be_root() -> None:
     help="Who sees whom: mesh, line, star, sites, or a file of links.",
 )
 @click.option("--world", is_flag=True, help="One more that stands for the internet.")
-@click.option("--agents/--no-agents", default=True, show_default=True, help="Start Seaway in each.")
+@click.option(
+    "--agents/--no-agents",
+    default=True,
+    show_default=True,
+    help="Start Seaway in each, as a cluster of its own; without, they can join one.",
+)
 def up(name: str, *, hosts: int, topology: str, world: bool, agents: bool) -> None:
     """Make a lab."""
     from seaway import lab as labs  # noqa: PLC0415

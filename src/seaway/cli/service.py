@@ -148,8 +148,8 @@ _KNOBS: tuple[tuple[tuple[str, ...], dict[str, Any], str], ...] = (  # names, wh
     ),
     (
         ("--affinity",),
-        {"metavar": "TIME", "help": "How long a client keeps his backend: 90s, 30m; 0s: not."},
-        "0s",
+        {"metavar": "TIME", "help": "How long a client keeps his backend: 90s, 30m; or none."},
+        "none",
     ),
     (
         ("--internal-policy",),
@@ -263,7 +263,8 @@ def _given(asked: dict[str, Any], had: Callable[[], tuple[ServicePort, ...]]) ->
     if "prefer" in given:
         given["distribution"] = _NEAR[given.pop("prefer")]
     if "affinity" in given:
-        given["affinity"] = int(parse_duration(given["affinity"]))
+        told = given["affinity"]
+        given["affinity"] = 0 if told in {"none", "0"} else int(parse_duration(told))
     read: dict[str, Callable[[str], Any]] = {
         "drain": parse_duration,
         "limit_rate": parse_rate,

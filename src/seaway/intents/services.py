@@ -12,7 +12,7 @@ from seaway import admission, node_ports
 from seaway.converge import Key
 from seaway.desired.transport.backends import of_endpoint
 from seaway.desired.transport.limits import service_number
-from seaway.desired.transport.services import Judged, judged
+from seaway.desired.transport.services import Judged, candidates, judged
 from seaway.errors import Conflict, Invalid, NotFound, Unavailable
 from seaway.facts import View
 from seaway.intents.objects import ObjectIntents, changed_records, keys_of, there_already
@@ -127,6 +127,8 @@ class ServiceIntents(ObjectIntents):
         """
         service = self._service(ref)
         backend = self._backend(service, name)
+        if draining:
+            self._refuse_stranger(service, backend)
         change = EndpointChange(draining=draining)
         if isinstance(backend, Distant):
             peer = self.facts.get(Peer, backend.host)
@@ -181,6 +183,15 @@ class ServiceIntents(ObjectIntents):
             f"network '{service.network}' has no endpoint '{name}'",
             f"see: seaway service inspect {service.network}/{service.name}",
         )
+
+    def _refuse_stranger(self, service: Service, backend: Endpoint | Distant) -> None:
+        """Who is mistyped would get no connection of services that nobody spoke of."""
+        octets = of_endpoint(backend).octets
+        if not any(octets & c.octets for c in candidates(service, View(self.facts))):
+            raise Invalid(
+                f"endpoint '{backend.name}' is no backend of service '{service.name}'",
+                f"see: seaway service inspect {service.network}/{service.name}",
+            )
 
     async def remove_service(self, ref: str) -> None:
         """Its addresses are free then; what its slices name stays."""

@@ -39,6 +39,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     ready: bool = True
     serving: bool = True
     terminating: bool = False
+    drained: bool = False  # by `service drain`; it terminates then, and does not serve
     zone: str = ""
     for_zones: tuple[str, ...] = ()
     for_hosts: tuple[str, ...] = ()
@@ -82,6 +83,7 @@ def of_endpoint(endpoint: Endpoint | Distant) -> Candidate:
         ready=ready,
         serving=ready,
         terminating=endpoint.terminating or endpoint.draining,
+        drained=endpoint.draining,
     )
 
 
@@ -237,13 +239,19 @@ def why_not(candidate: Candidate, rules: Rules) -> str:
     if candidate.failing and not rules.publish_not_ready:
         return f"its check fails: {candidate.failing}"
     if _ends(candidate, rules):
-        drained = "its host drains" if not candidate.terminating else "it terminates"
-        return drained if candidate.serving else f"{drained}, and does not serve"
+        return _why_it_ends(candidate)
     if not (candidate.ready or rules.publish_not_ready):
         return "it is not ready"
     if not rules.hosts.get(candidate.host, _OUTSIDE).reached:
         return f"no path leads to host '{candidate.host}'"
     return "others are nearer"
+
+
+def _why_it_ends(candidate: Candidate) -> str:
+    if candidate.drained:
+        return "it is drained"
+    why = "its host drains" if not candidate.terminating else "it terminates"
+    return why if candidate.serving else f"{why}, and does not serve"
 
 
 def why(candidate: Candidate, rules: Rules) -> str:
