@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Hashable
 from contextlib import suppress
+from typing import Any
 
 from seaway.bpf import abi
 from seaway.bpf.partings import Partings, Serves
@@ -35,7 +36,7 @@ class Lingering:
 
     def slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         """The same of a slice. Who stood behind a service that went before is known already."""
-        if old and not (new and new.endpoints == old.endpoints):
+        if old and not (new and _behind(new) == _behind(old)):
             service = self._facts.get(Service, f"{old.network}/{old.service}")
             if service and is_published(service):
                 self._keep(old, service.drain)
@@ -59,6 +60,11 @@ class Lingering:
             del self._until[endpoint]
             self._facts.change(Answering, endpoint, None)
         return bool(over)
+
+
+def _behind(of: EndpointSlice) -> tuple[Any, ...]:
+    """Whose backends it names, and which."""
+    return of.network, of.service, of.endpoints
 
 
 class Draining:
