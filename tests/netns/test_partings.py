@@ -15,7 +15,7 @@ import pytest
 
 from dataplane import Container
 from seaway.bpf import abi
-from seaway.bpf.partings import Partings
+from seaway.bpf.partings import Partings, diag_of
 from serviced import (
     BACKEND,
     DATAGRAM,
@@ -249,6 +249,52 @@ def test_a_namespace_that_cannot_be_entered_now_is_tried_again(scene, tmp_path):
         scene.clock.now += 1
         assert 1 == run(partings.end, scene.services.serves)
         assert not answered(client)
+
+
+class Choked:
+    """Who is asked about sockets, over buffers that are full: as often as told."""
+
+    def __init__(self, diag, full):
+        self._diag = diag
+        self._full = full
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._diag.close()
+
+    def dump(self, *question):
+        return self._diag.dump(*question)
+
+    def request(self, requests):
+        if self._full:
+            raise OSError(self._full.pop(), "no buffer space available")
+        return self._diag.request(requests)
+
+
+def test_a_kernel_that_gives_no_answer_is_asked_again_and_the_others_at_once(scene):
+    anna, bert, carl = scene.containers
+    run, full = scene.host.place.run, [errno.ENOBUFS]
+
+    def opened(path, inode):
+        return Choked(diag_of(path, inode), full)
+
+    partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock, opened)
+    with (
+        closing(asking(scene, anna, 4, DATAGRAM)) as one,
+        closing(asking(scene, bert, 4, DATAGRAM)) as two,
+    ):
+        found = run(partings.find)
+        scene.serve_by([carl])
+        run(partings.lost, found, scene.services.serves)
+        assert 1 == run(partings.end, scene.services.serves)
+        assert 1.0 == partings.due
+        assert {True, False} == {answered(one), answered(two)}
+        scene.clock.now += 1
+        assert 1 == run(partings.end, scene.services.serves)
+        assert [False, False] == [answered(one), answered(two)]
+        assert partings.due is None
 
 
 def test_weights_and_algorithms_that_change_end_nothing(scene):

@@ -54,11 +54,18 @@ Spaces = Callable[[], Iterable[tuple[str, int]]]  # network namespaces: paths an
 
 
 class Partings:
-    """`spaces`: of the endpoints. That of the thread that calls is the host's."""
+    """`spaces`: of the endpoints. That of the thread that calls is the host's. `opened`: whom to
+    ask about the sockets of one.
+    """
 
     def __init__(
-        self, plane: DataPlane, spaces: Spaces, clock: Callable[[], float] = time.monotonic
+        self,
+        plane: DataPlane,
+        spaces: Spaces,
+        clock: Callable[[], float] = time.monotonic,
+        opened: Callable[[str | None, int], Rtnl] | None = None,
     ) -> None:
+        self._opened = opened or diag_of
         self._storage = plane.maps["sockets"]
         self._serving = Table(plane.maps["serving"])
         self._spaces = spaces
@@ -129,7 +136,7 @@ class Partings:
                 led = by_host in busy and not serves(parting.service, parting.backend)
                 if parting in busy or led:
                     requests[diag].append(wire.destroy(socket))
-            told = [error for diag, sent in requests.items() for error in diag.request(sent)]
+            told = [error for diag, sent in requests.items() for error in _answers(diag, sent)]
         for error in filter(None, told):
             self._pass_over(error)
         return told.count(None)
@@ -145,7 +152,7 @@ class Partings:
         for path, inode in ((None, 0), *self._spaces()):
             try:
                 with ExitStack() as own:
-                    diag = own.enter_context(_opened(path, inode))
+                    diag = own.enter_context(self._opened(path, inode))
                     if found := list(_listed(diag, asked, self._storage)):
                         speaking += ((diag, socket) for socket in found)
                         stack.push(own.pop_all())
@@ -177,7 +184,7 @@ class Partings:
         self._counted -= idle
 
 
-def _opened(path: str | None, inode: int) -> Rtnl:
+def diag_of(path: str | None, inode: int) -> Rtnl:
     def here() -> Rtnl:
         return Rtnl(protocol=wire.PROTOCOL)
 
@@ -185,6 +192,14 @@ def _opened(path: str | None, inode: int) -> Rtnl:
         return here()
     with netns.opened(path, inode) as space:
         return netns.visit(space, here)
+
+
+def _answers(diag: Rtnl, requests: list[Request]) -> list[OSError | None]:
+    """Of the kernel; or why it gave none (ENOBUFS): then some may be ended, and are not known."""
+    try:
+        return diag.request(requests)
+    except OSError as error:
+        return [error]
 
 
 def _listed(diag: Rtnl, asked: Collection[tuple[int, int]], storage: int) -> Iterator[wire.Socket]:
