@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -17,8 +17,7 @@ from seaway.bpf.partings import Partings, Serves
 from seaway.desired.transport.node_ports import behind, behind_of, is_published
 from seaway.facts import Facts
 from seaway.model.services import Answering, EndpointSlice, Service
-
-Settle = Callable[[list[tuple[str, Hashable]]], Awaitable[None]]  # see `Convergence.settle`
+from seaway.reconcile import Settle
 
 
 class Lingering:
