@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
-from seaway.facts import uncollected
+from seaway.collecting import uncollected
 
 log = structlog.get_logger(__name__)
 
