@@ -144,6 +144,15 @@ def test_each_change_is_noticed_once_and_outlives_who_wrote_it(file, known):
     assert {ip_address("169.254.83.53")} == known.listens()
 
 
+def test_a_damaged_row_takes_no_other_with_it(file, path, known):
+    HoldersTarget(file).put(HOLDERS)
+    db = sqlite3.connect(path)
+    db.execute("""INSERT INTO holders VALUES ('10.9.9.9', '{"asker": 7, "resolver":true}')""")
+    db.commit()
+    db.close()
+    assert {ip_address("169.254.83.53")} == known.listens()
+
+
 def test_it_is_for_root_alone(file, path):
     NamesTarget(file).put(NAMES)
     assert 0o600 == path.stat().st_mode & 0o777

@@ -35,8 +35,10 @@ from seaway.presence import alone
 LOOK: Final = 0.025  # seconds between two looks whether names changed
 AGAIN: Final = 2.0  # and between two tries to listen where somebody else does
 IDLE: Final = 10.0  # seconds for which a TCP connection may say nothing
+QUIET: Final = 10.0  # seconds between two lines of the log of questions that fail
 _CONNECTIONS, _CONNECTIONS_OF_ONE = 512, 32  # by TCP, at a time
 _LARGEST = 4096  # bytes of a question
+_SHOWN = 300  # of one in the log
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +80,7 @@ class Daemon:
         self._forwarder = Forwarder(servers, Network(), time.monotonic, secrets.randbits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: Counter[str] = Counter()
+        self._quiet = 0.0  # until when no line tells of a question that fails
 
     def close(self) -> None:
         for address in list(self._listeners):
@@ -136,10 +139,19 @@ class Daemon:
         for sock in listener.datagrams:
             sockets.close(sock)
 
+    def _tell_failed(self, question: bytes) -> None:
+        """It fails alone: who asks it must not end what others are answered. In an `except`, from
+        any thread.
+        """
+        now = time.monotonic()
+        if now >= self._quiet:
+            self._quiet = now + QUIET
+            log.exception("a question failed", question=question[:_SHOWN].hex())
+
     # ── by UDP: in a thread of each socket ──
 
     def _answer(self, sock: socket.socket) -> None:
-        """Until it is closed. A failure that nobody expected ends the process."""
+        """Until it is closed. A failure of more than a question ends the process."""
         try:
             self._answer_all(sock)
         except BaseException as error:
@@ -161,9 +173,13 @@ class Daemon:
                 continue
 
     def _answer_new(self, sock: socket.socket, data: bytes, peer: tuple[Any, ...]) -> None:
-        due = self._resolver.answer(data, peer[0])
-        if isinstance(due, Foreign):
-            due = self._answer_foreign(due, sock, peer)
+        try:
+            due = self._resolver.answer(data, peer[0])
+            if isinstance(due, Foreign):
+                due = self._answer_foreign(due, sock, peer)
+        except Exception:
+            self._tell_failed(data)
+            due = wire.failure(data)
         if due:
             sock.sendto(due, peer)
 
@@ -182,6 +198,9 @@ class Daemon:
         async def work() -> None:
             try:
                 answer = await self._forwarder.ask(foreign)
+            except Exception:
+                self._tell_failed(foreign.query.question)
+                answer = wire.answer(foreign.query, wire.SERVFAIL)
             finally:
                 self._forwarder.budget.give_back(peer[0])
             with contextlib.suppress(OSError):
@@ -219,9 +238,13 @@ class Daemon:
             if size > _LARGEST:
                 return False
             data = await reader.readexactly(size)
-        due = self._resolver.answer(data, address, wire.LONGEST)
-        if isinstance(due, Foreign):
-            due = await self._ask(due, address)
+        try:
+            due = self._resolver.answer(data, address, wire.LONGEST)
+            if isinstance(due, Foreign):
+                due = await self._ask(due, address)
+        except Exception:
+            self._tell_failed(data)
+            due = wire.failure(data)
         if due is None:
             return False
         writer.write(len(due).to_bytes(2, "big") + due)

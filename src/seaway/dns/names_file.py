@@ -248,8 +248,7 @@ class KnownNames:
         """Where the resolver is to answer."""
         with self._lock:
             rows = self._rows("SELECT address, value FROM holders WHERE " + _OWN)
-        found = {address: codec.decode(value, Holder).asker for address, value in rows}
-        return frozenset(ip_address(a) for a, asker in found.items() if asker and asker.resolver)
+        return frozenset(_own(rows))
 
     def _rows(self, what: str, *given: str) -> list[tuple[Any, ...]]:
         """Nothing, where there is no file that can be read."""
@@ -272,6 +271,15 @@ class KnownNames:
         if db:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
+
+
+def _own(rows: list[tuple[Any, ...]]) -> Iterator[Address]:
+    """What cannot be read is as if it was not there."""
+    for address, value in rows:
+        with contextlib.suppress(Undecodable, ValueError):
+            asker = codec.decode(value, Holder).asker
+            if asker and asker.resolver:
+                yield ip_address(address)
 
 
 _OWN: Final = """CAST(value AS TEXT) LIKE '%"resolver":true%'"""
