@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from seaway.dns import daemon, sockets
-from seaway.dns.daemon import Places, serve
+from seaway.dns.daemon import CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED, Places, serve
 from seaway.dns.names_file import HoldersTarget, NamesFile, NamesTarget
 from seaway.model.naming import Asker, Holder, Named
 
@@ -150,5 +150,23 @@ def test_so_does_one_that_fails_while_others_are_asked(places, monkeypatch):
         for number in (7, 8):
             assert "SERVFAIL" == await by_udp("www.example.org", number)
         assert "NOERROR" == await by_udp("anna")
+
+    while_it_runs(places, work)
+
+
+def test_whoever_takes_connections_leaves_two_for_each(places):
+    async def work() -> None:
+        assert "NOERROR" == await by_udp("anna")  # it listens
+        async with AsyncExitStack() as opened:
+
+            async def asks(by: str) -> str:
+                return await exchange(*await opened.enter_async_context(connection(by)), "anna")
+
+            sixteen = [f"127.83.53.{n}" for n in range(3, 3 + CONNECTIONS // CONNECTIONS_OF_ONE)]
+            for by in sixteen:
+                for _ in range(CONNECTIONS_OF_ONE):
+                    assert "NOERROR" == await asks(by)
+            assert not await asks(sixteen[0])
+            assert [*["NOERROR"] * RESERVED, ""] == [await asks(ANNA) for _ in range(RESERVED + 1)]
 
     while_it_runs(places, work)

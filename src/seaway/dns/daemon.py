@@ -14,7 +14,6 @@ import signal
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from typing import Any, Final
 import structlog
 
 from seaway.dns import sockets, wire
-from seaway.dns.forwarding import Forwarder
+from seaway.dns.forwarding import Budget, Forwarder
 from seaway.dns.names_file import KnownNames
 from seaway.dns.resolver import Foreign, Resolver
 from seaway.dns.servers import Servers
@@ -36,7 +35,9 @@ LOOK: Final = 0.025  # seconds between two looks whether names changed
 AGAIN: Final = 2.0  # and between two tries to listen where somebody else does
 IDLE: Final = 10.0  # seconds for which a TCP connection may say nothing
 QUIET: Final = 10.0  # seconds between two lines of the log of questions that fail
-_CONNECTIONS, _CONNECTIONS_OF_ONE = 512, 32  # by TCP, at a time
+CONNECTIONS: Final = 512  # by TCP of all askers, at a time
+CONNECTIONS_OF_ONE: Final = 32
+RESERVED: Final = 2  # of each, when all others are taken
 _LARGEST = 4096  # bytes of a question
 _SHOWN = 300  # of one in the log
 
@@ -79,7 +80,7 @@ class Daemon:
         servers = Servers(places.servers, self._listeners.keys)
         self._forwarder = Forwarder(servers, Network(), time.monotonic, secrets.randbits)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connections: Counter[str] = Counter()
+        self._connections = Budget(CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED)
         self._quiet = 0.0  # until when no line tells of a question that fails
 
     def close(self) -> None:
@@ -214,21 +215,15 @@ class Daemon:
         """One question after another, until he goes or says nothing for a while."""
         address = writer.get_extra_info("peername", ("",))[0]
         with contextlib.closing(writer):
-            if (
-                self._connections.total() >= _CONNECTIONS
-                or self._connections[address] >= _CONNECTIONS_OF_ONE
-            ):
+            if not self._connections.take(address):
                 return
-            self._connections[address] += 1
             try:
                 while await self._exchange(reader, writer, address):
                     pass
             except (OSError, asyncio.IncompleteReadError):
                 pass
             finally:
-                self._connections[address] -= 1
-                if not self._connections[address]:
-                    del self._connections[address]
+                self._connections.give_back(address)
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
