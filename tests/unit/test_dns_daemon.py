@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,9 +16,10 @@ import dnslib
 import pytest
 import structlog
 
+from seaway.daemons import Daemon
 from seaway.dns import daemon, sockets
 from seaway.dns.daemon import CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED, Places, serve
-from seaway.dns.names_file import HoldersTarget, NamesFile, NamesTarget
+from seaway.dns.names_file import BUILD, HoldersTarget, NamesFile, NamesTarget
 from seaway.model.naming import Asker, Holder, Named
 
 HERE = ip_address("127.83.53.1")  # of the loopback, where others of the machine hardly listen
@@ -50,11 +53,13 @@ def while_it_runs(places: Places, work: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(6 * LATE):
             serving = asyncio.create_task(serve(places))
             asked = asyncio.ensure_future(work())
-            done, _ = await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
-            for task in {serving, asked} - done:
-                task.cancel()
-            await asyncio.gather(*done)
-            assert asked in done, "the process ended"
+            await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+            ended = serving.done()
+            if not ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+            await serving
+            assert not ended, "the process would have ended"
+            await asked
 
     asyncio.run(whole())
 
@@ -98,9 +103,7 @@ async def by_udp(name: str, number: int = 1) -> str:
 async def connection(
     by: str = ANNA,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    made = await asyncio.open_connection(
-        str(HERE), sockets.RESOLVER_PORT, local_addr=(by, 0)
-    )
+    made = await asyncio.open_connection(str(HERE), sockets.RESOLVER_PORT, local_addr=(by, 0))
     try:
         yield made
     finally:
@@ -141,7 +144,7 @@ def test_a_question_that_fails_fails_alone(places):
 
 
 def test_so_does_one_that_fails_while_others_are_asked(places, monkeypatch):
-    async def fail(*_: object) -> bytes:
+    def fail(*_: object) -> bytes:
         raise ZeroDivisionError
 
     monkeypatch.setattr(daemon.Forwarder, "ask", fail)
@@ -168,5 +171,18 @@ def test_whoever_takes_connections_leaves_two_for_each(places):
                     assert "NOERROR" == await asks(by)
             assert not await asks(sixteen[0])
             assert [*["NOERROR"] * RESERVED, ""] == [await asks(ANNA) for _ in range(RESERVED + 1)]
+
+    while_it_runs(places, work)
+
+
+def test_it_tells_of_which_build_it_is(places):
+    process = Daemon("dns", "none.service", places.pid, places.pid.with_name("log"))
+
+    async def work() -> None:
+        assert "NOERROR" == await by_udp("anna")
+        pid = process.running()
+        assert pid is not None
+        assert BUILD == process.build(pid)
+        assert not process.build(pid + 1)
 
     while_it_runs(places, work)

@@ -22,9 +22,10 @@ from typing import Any, Final
 
 import structlog
 
+from seaway.daemons import tell_build
 from seaway.dns import sockets, wire
 from seaway.dns.forwarding import Budget, Forwarder
-from seaway.dns.names_file import KnownNames
+from seaway.dns.names_file import BUILD, KnownNames
 from seaway.dns.resolver import Foreign, Resolver
 from seaway.dns.servers import Servers
 from seaway.dns.ways import Network
@@ -60,6 +61,7 @@ async def serve(places: Places) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     with alone(places.pid, "resolver"), contextlib.closing(KnownNames(places.names)) as told:
+        tell_build(places.pid, BUILD)
         async with asyncio.TaskGroup() as group:
             daemon = Daemon(places, told, group)
             watching = group.create_task(daemon.watch(), name="watch")
@@ -140,14 +142,15 @@ class Daemon:
         for sock in listener.datagrams:
             sockets.close(sock)
 
-    def _tell_failed(self, question: bytes) -> None:
-        """It fails alone: who asks it must not end what others are answered. In an `except`, from
-        any thread.
+    def _tells(self) -> bool:
+        """Whether one that fails is to be told in the log. It fails alone: who asks it must not end
+        what others are answered. From any thread.
         """
         now = time.monotonic()
-        if now >= self._quiet:
-            self._quiet = now + QUIET
-            log.exception("a question failed", question=question[:_SHOWN].hex())
+        if now < self._quiet:
+            return False
+        self._quiet = now + QUIET
+        return True
 
     # ── by UDP: in a thread of each socket ──
 
@@ -179,7 +182,8 @@ class Daemon:
             if isinstance(due, Foreign):
                 due = self._answer_foreign(due, sock, peer)
         except Exception:
-            self._tell_failed(data)
+            if self._tells():
+                log.exception("a question failed", question=data[:_SHOWN].hex())
             due = wire.failure(data)
         if due:
             sock.sendto(due, peer)
@@ -200,7 +204,10 @@ class Daemon:
             try:
                 answer = await self._forwarder.ask(foreign)
             except Exception:
-                self._tell_failed(foreign.query.question)
+                if self._tells():
+                    log.exception(
+                        "a question failed", question=foreign.query.question[:_SHOWN].hex()
+                    )
                 answer = wire.answer(foreign.query, wire.SERVFAIL)
             finally:
                 self._forwarder.budget.give_back(peer[0])
@@ -238,7 +245,8 @@ class Daemon:
             if isinstance(due, Foreign):
                 due = await self._ask(due, address)
         except Exception:
-            self._tell_failed(data)
+            if self._tells():
+                log.exception("a question failed", question=data[:_SHOWN].hex())
             due = wire.failure(data)
         if due is None:
             return False
