@@ -30,6 +30,7 @@ from seaway.dns.resolver import Foreign, Resolver
 from seaway.dns.servers import Servers
 from seaway.dns.ways import Network
 from seaway.model.addresses import Address
+from seaway.names import RESOLVER_PORT
 from seaway.presence import alone
 
 LOOK: Final = 0.025  # seconds between two looks whether names changed
@@ -47,11 +48,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Places:
-    """Files: what the agent told, whose process this is, and whom the host asks."""
+    """Files: what the agent told, whose process this is, and whom the host asks; and the port at
+    which it is asked.
+    """
 
     names: Path
     pid: Path
     servers: Path
+    port: int = RESOLVER_PORT
 
 
 async def serve(places: Places) -> None:
@@ -74,6 +78,7 @@ async def serve(places: Places) -> None:
 class Daemon:
     def __init__(self, places: Places, told: KnownNames, group: asyncio.TaskGroup) -> None:
         self._told = told
+        self._port = places.port
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(told, _shuffled)
@@ -124,11 +129,11 @@ class Daemon:
 
     async def _opened(self, address: Address) -> Listener:
         with contextlib.ExitStack() as undo:
-            datagrams = sockets.udp(address)
+            datagrams = sockets.udp(address, self._port)
             for sock in datagrams:
                 undo.callback(sockets.close, sock)
             server = await asyncio.start_server(
-                self._converse, sock=sockets.tcp(address), limit=_LARGEST
+                self._converse, sock=sockets.tcp(address, self._port), limit=_LARGEST
             )
             undo.pop_all()
         for sock in datagrams:
