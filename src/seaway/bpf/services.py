@@ -4,6 +4,7 @@ with all its backends, and Maglev's table of those.
 An agent without memory knows them for its own by their pins. A program may look between any two
 writes, and an agent may die there: a slot is there before the table that names it and the count
 that says so, and goes after both, the last one first; a table is there as long as it is asked for.
+Who was a backend, and stays one, is found all the time (`slots`).
 Of a backend that leaves it is said before until when its connections may go on: of those that are
 led packet by packet (bpf/lib/fallback.h) nobody else knows.
 """
@@ -22,6 +23,7 @@ from seaway.bpf.askers import Place
 from seaway.bpf.leaving import Leaving
 from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.slots import Backends, seen, unseen
 from seaway.bpf.table import Table
 from seaway.model.addresses import UNSPECIFIED, mapped, unmapped
 
@@ -36,6 +38,7 @@ _TORN: Final = b"torn"  # of a table parts are missing
 _NONE: Final = abi.Frontend(_NOBODY, ())
 
 Frontends = Mapping[abi.PortKey, abi.Frontend]
+Chosen = Callable[[int, Backends, Backends], list[int]]
 # A port of a VIP, what is no backend of it any more, and in how many seconds connections may end.
 Left = Callable[[abi.PortKey, Collection[abi.PortKey], float], None]
 
@@ -87,8 +90,9 @@ class ServiceTarget:
         self._drains |= {key: of.drain for key, of in objects.items()}
         gone = self._gone(before, objects)
         loose = {key: self._loose.pop(key) for key in objects if key in self._loose}
-        failed = self._count(_shrinking(before, objects))
-        failed |= self._fill(before, _others(objects, failed))
+        failed = self._fill(before, objects, unseen)
+        failed |= self._count(_changing(before, _others(objects, failed)))
+        failed |= self._fill(before, _others(objects, failed), seen)
         failed |= self._lay(before, _others(objects, failed))
         failed |= self._count(_others(objects, failed))
         self._tables.delete(
@@ -168,15 +172,16 @@ class ServiceTarget:
         items = [(k, objects[key].service.pack()) for k, key in packed.items()]
         return {packed[k]: error for k, error in self._services.update(items).items()}
 
-    def _fill(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, OSError]:
+    def _fill(
+        self, before: Frontends, objects: Frontends, chosen: Chosen
+    ) -> dict[abi.PortKey, OSError]:
         """Only slots that hold something else."""
         items: list[tuple[bytes, bytes]] = []
         for key, of in objects.items():
-            service, old = key.pack(), before[key].backends if key in before else ()
+            service, new, old = key.pack(), of.backends, before.get(key, _NONE)
             items += (
-                (service + _SLOT.pack(slot), _BACKEND.pack(b.addr, b.port, b.pad, b.upto))
-                for slot, b in enumerate(of.backends)
-                if slot >= len(old) or old[slot] != b
+                (service + _SLOT.pack(n), _BACKEND.pack(b.addr, b.port, b.pad, b.upto))
+                for n, b in ((n, new[n]) for n in chosen(old.service.backends, old.backends, new))
             )
         failed = self._backends.update(items)
         return {abi.PortKey.unpack(k[:_PLACE]): error for k, error in failed.items()}
@@ -288,13 +293,28 @@ def on_hosts(service: abi.PortKey) -> abi.PortKey:
     return abi.PortKey(every, service.port, service.protocol)
 
 
-def _shrinking(before: Frontends, objects: Frontends) -> Frontends:
-    """As it was but for the number: the table that it may be about to ask for is not there yet."""
-    return {
-        key: replace(of, service=replace(of.service, algorithm=before[key].service.algorithm))
-        for key, of in objects.items()
-        if key in before and of.service.backends < before[key].service.backends
-    }
+def _changing(before: Frontends, objects: Frontends) -> Frontends:
+    """What holds while slots are written that programs look at: all of them count, those of before
+    and those to be, and none is drawn by what is true of the others only. The table that a service
+    may be about to ask for is not there yet.
+    """
+    found = {}
+    for key, of in objects.items():
+        old, new = before.get(key, _NONE).service, of.service
+        uneven = old.flags & ~new.flags & abi.SERVICE_EVEN
+        lighter = new.weight < old.weight
+        if not (old.backends and new.backends):
+            continue
+        if new.backends > old.backends or lighter or uneven:
+            changing = replace(
+                new,
+                backends=max(old.backends, new.backends),
+                weight=min(old.weight, new.weight),
+                algorithm=old.algorithm,
+                flags=new.flags & (old.flags | ~abi.SERVICE_EVEN),
+            )
+            found[key] = replace(of, service=changing)
+    return found
 
 
 def _slots(frontends: Frontends, key: abi.PortKey) -> int:
