@@ -32,10 +32,10 @@ from seaway.kernel import netns, sockets
 from seaway.kernel.messages import sockets as wire
 from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.publications import PROTOCOLS
+from seaway.model.services import DRAIN
 
 log = structlog.get_logger(__name__)
 
-_DRAIN: Final = 30.0  # seconds, of connections whose service is not known any more
 _AGAIN: Final = 1.0  # seconds, after which what went wrong is tried again
 _UDP: Final = PROTOCOLS["udp"]
 _GONE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ESTALE, errno.ESRCH))
@@ -68,7 +68,7 @@ class Partings:
         self._counted: set[abi.PortKey] = set()  # backends that went: not, once nobody has any
 
     def left(
-        self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float = _DRAIN
+        self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float = DRAIN
     ) -> None:
         """These are no backends of the service any more."""
         at = self._clock() + (drain if service.protocol == PROTOCOLS["tcp"] else 0)
