@@ -8,8 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from ipaddress import ip_address
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,9 +20,13 @@ from hypothesis import strategies as st
 import contracts
 from cast import World
 from seaway.bpf import abi
+from seaway.bpf.partings import Partings
 from seaway.bpf.services import ServiceTarget, Tables
 from seaway.bpf.table import Table
+from seaway.draining import Draining, Lingering
+from seaway.facts import Facts
 from seaway.model.addresses import mapped
+from seaway.model.services import DRAIN, Service, ServicePort
 from serviced import frontend, port_key
 
 TCP, UDP = 6, 17
@@ -126,6 +133,37 @@ def test_who_left_is_told_and_who_came_or_weighs_otherwise_is_not(target):
 
     first, rest = ({port_key(*place, TCP) for place in part} for part in (PLACES[:1], PLACES[1:6]))
     assert [(ONE, first, 30.0), (ONE, rest, 30.0)] == target.left
+
+
+def test_a_service_that_goes_leaves_its_connections_the_time_that_it_had_last(world):
+    """Though this agent never wrote it, or another time was all that changed."""
+    left: Left = []
+    drains: dict[abi.PortKey, float] = {}
+    run, plane = world.place.run, world.plane
+    partings = run(Partings, plane, lambda: ())
+    draining = Draining(partings, Lingering(Facts((), ())), drains)
+    frontends = {ONE: frontend(PLACES[:1]), THREE: frontend(PLACES[:1])}
+    run(run(ServiceTarget, plane, lambda *_: None).put, frontends)
+    after_restart = run(ServiceTarget, plane, lambda *told: left.append(told), drains)
+    run(after_restart.read)
+    web = Service(
+        name="web",
+        network="n",
+        ports=(ServicePort(port=80, target=7000),),
+        addresses=(ip_address("10.223.0.1"),),
+        drain=7.0,
+    )
+    for old, new in pairwise((web, msgspec.structs.replace(web, drain=9.0), None)):
+        draining.changed(old, new)
+    assert {} == run(after_restart.delete, {ONE, THREE})
+    gone = {port_key(*PLACES[0], TCP)}
+    assert [(ONE, gone, 9.0), (THREE, gone, DRAIN)] == sorted(left, key=itemgetter(2))
+    assert {} == drains
+
+    run(after_restart.put, {ONE: frontends[ONE]})
+    draining.changed(web, None)
+    draining.changed(None, web)
+    assert {} == drains
 
 
 def test_it_knows_who_is_a_backend(target):

@@ -26,6 +26,7 @@ from seaway.bpf.objects import DataPlane
 from seaway.bpf.slots import Backends, seen, unseen
 from seaway.bpf.table import Table
 from seaway.model.addresses import UNSPECIFIED, mapped, unmapped
+from seaway.model.services import DRAIN
 
 _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
@@ -38,18 +39,24 @@ _TORN: Final = b"torn"  # of a table parts are missing
 _NONE: Final = abi.Frontend(_NOBODY, ())
 
 Frontends = Mapping[abi.PortKey, abi.Frontend]
+Drains = Mapping[abi.PortKey, float]
 Chosen = Callable[[int, Backends, Backends], list[int]]
 # A port of a VIP, what is no backend of it any more, and in how many seconds connections may end.
 Left = Callable[[abi.PortKey, Collection[abi.PortKey], float], None]
 
 
 class ServiceTarget:
-    """A target (`seaway.reconcile`). `left` is told which backends went."""
+    """A target (`seaway.reconcile`). `left` is told which backends went. `drains`: of what is about
+    to be deleted, the seconds in which its connections may end: no map has them.
+    """
 
     name = "services"
     remembers = True
 
-    def __init__(self, plane: DataPlane, left: Left) -> None:
+    def __init__(
+        self, plane: DataPlane, left: Left, drains: dict[abi.PortKey, float] | None = None
+    ) -> None:
+        self._drains = {} if drains is None else drains
         self._services = Table(plane.maps["services"])
         self._backends = Table(plane.maps["backends"])
         self._tables = Tables(Table(plane.maps["maglev"]))
@@ -57,7 +64,6 @@ class ServiceTarget:
         self._leaving = Leaving(Table(plane.maps["leaving"]))
         self._epoch = Epoch(plane.maps["epochs"])
         self._left = left
-        self._drains: dict[abi.PortKey, float] = {}  # of those that this agent put
         self._read = b""  # a digest of what was read last
         self._meant: dict[abi.PortKey, abi.Frontend] = {}
         self._loose: dict[abi.PortKey, list[int]] = {}  # slots that no count has, as seen last
@@ -87,8 +93,8 @@ class ServiceTarget:
 
     def put(self, objects: Frontends) -> dict[abi.PortKey, OSError]:
         before = self.look(objects.keys())
-        self._drains |= {key: of.drain for key, of in objects.items()}
-        gone = self._gone(before, objects)
+        drains = {key: of.drain for key, of in objects.items()}
+        gone = self._gone(before, objects, drains)
         loose = {key: self._loose.pop(key) for key in objects if key in self._loose}
         failed = self._fill(before, objects, unseen)
         failed |= self._count(_changing(before, _others(objects, failed)))
@@ -104,12 +110,13 @@ class ServiceTarget:
             if key not in failed
         )
         self._judge_anew(objects)
-        self._tell({key: places for key, places in gone.items() if key not in failed}, before)
+        self._tell({key: places for key, places in gone.items() if key not in failed}, drains)
         return failed
 
     def delete(self, keys: set[abi.PortKey]) -> dict[abi.PortKey, OSError]:
         before = self.look(keys)
-        lost = self._gone(before, dict.fromkeys(keys, _NONE))
+        drains = {key: self._drains.get(key, DRAIN) for key in keys}
+        lost = self._gone(before, dict.fromkeys(keys, _NONE), drains)
         packed = {key.pack(): key for key in keys}
         failed = {packed[k]: e for k, e in self._services.delete(list(packed)).items()}
         gone = keys - failed.keys()
@@ -119,7 +126,7 @@ class ServiceTarget:
             for key in gone
         )
         self._turns.delete([key.pack() for key in gone])
-        self._tell({key: places for key, places in lost.items() if key in gone}, before)
+        self._tell({key: places for key, places in lost.items() if key in gone}, drains)
         for key in gone:
             self._drains.pop(key, None)
         self._judge_anew(keys)
@@ -204,10 +211,9 @@ class ServiceTarget:
         if any(key.addr in _EVERY for key in keys):
             self._epoch.end()
 
-    def _drain(self, key: abi.PortKey, before: Frontends) -> float:
-        return self._drains.get(key, before[key].drain)
-
-    def _gone(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, set[abi.PortKey]]:
+    def _gone(
+        self, before: Frontends, objects: Frontends, drains: Drains
+    ) -> dict[abi.PortKey, set[abi.PortKey]]:
         """Who leaves; until when they may still be spoken with is written now."""
         gone = {
             key: places
@@ -216,18 +222,18 @@ class ServiceTarget:
         }
         self._leaving.note(
             {
-                _leaving_key(key, place): self._drain(key, before)
+                _leaving_key(key, place): drains[key]
                 for key, places in gone.items()
                 for place in places
             }
         )
         return gone
 
-    def _tell(self, gone: Mapping[abi.PortKey, set[abi.PortKey]], before: Frontends) -> None:
+    def _tell(self, gone: Mapping[abi.PortKey, set[abi.PortKey]], drains: Drains) -> None:
         if gone:
             self._epoch.end()
         for key, places in gone.items():
-            self._left(key, places, self._drain(key, before))
+            self._left(key, places, drains[key])
 
 
 class Tables:
