@@ -33,8 +33,7 @@ static long seek_slot(__u32 slot, struct seek *seek)
 	return 0;
 }
 
-/* What is said of it, `flags`, by `services`. Where there is no service, none is its backend. */
-static __always_inline void seek_backend(struct seek *seek)
+static __always_inline void seek_through(struct seek *seek)
 {
 	const struct service *service;
 
@@ -43,4 +42,14 @@ static __always_inline void seek_backend(struct seek *seek)
 	service = bpf_map_lookup_elem(&services, &seek->service);
 	if (service)
 		bpf_loop(service->backends, seek_slot, seek, 0);
+}
+
+/* What is said of it, `flags`, by `services`. Where there is no service, none is its backend. While it
+ * was sought it may have moved to a slot that was seen already: so who is not found is sought again.
+ */
+static __always_inline void seek_backend(struct seek *seek)
+{
+	seek_through(seek);
+	if (seek->flags & FLOW_LEFT)
+		seek_through(seek);
 }

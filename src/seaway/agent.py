@@ -183,10 +183,11 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
     partings = Partings(plane, partial(_spaces, facts))
-    draining = Draining(partings, Lingering(facts))
+    drains: dict[abi.PortKey, float] = {}
+    draining = Draining(partings, Lingering(facts), drains)
     facts.tell(Service, draining.changed)
     facts.tell(EndpointSlice, draining.slice_changed)
-    services = ServiceTarget(plane, draining.left)
+    services = ServiceTarget(plane, draining.left, drains)
     checker, health_ports = Checker(host.name, facts), HealthPorts()
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),

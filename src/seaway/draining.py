@@ -15,6 +15,7 @@ from typing import Any
 from seaway.bpf import abi
 from seaway.bpf.partings import Partings, Serves
 from seaway.desired.transport.node_ports import behind, behind_of, is_published
+from seaway.desired.transport.services import places_of
 from seaway.facts import Facts
 from seaway.model.services import Answering, EndpointSlice, Service
 from seaway.reconcile import Settle
@@ -67,9 +68,14 @@ def _behind(of: EndpointSlice) -> tuple[Any, ...]:
 
 
 class Draining:
-    def __init__(self, partings: Partings, lingering: Lingering) -> None:
+    """`drains`: of services that go, by their ports: in how many seconds their connections end."""
+
+    def __init__(
+        self, partings: Partings, lingering: Lingering, drains: dict[abi.PortKey, float]
+    ) -> None:
         self._partings = partings
         self._lingering = lingering
+        self._drains = drains
         self._stirred = asyncio.Event()
 
     def left(self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float) -> None:
@@ -79,6 +85,10 @@ class Draining:
 
     def changed(self, old: Service | None, new: Service | None) -> None:
         self._lingering.changed(old, new)
+        if old:
+            self._drains |= dict.fromkeys(places_of(old), old.drain)
+        for place in places_of(new) if new else ():
+            self._drains.pop(place, None)  # what stands there says it itself
         self._stirred.set()
 
     def slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:

@@ -70,7 +70,8 @@ class World(others.World):
 
     def _reset(self) -> None:
         super()._reset()
-        self.services = ServiceTarget(self.plane, lambda *_: None)
+        self.drains: dict[abi.PortKey, float] = {}
+        self.services = ServiceTarget(self.plane, lambda *_: None, self.drains)
         self.services.delete(set(self.services.read()))
 
     def lead(self, *places: Place, slots: Sequence[int] | None = (0,), **how: Any) -> None:
@@ -91,6 +92,7 @@ class World(others.World):
             for protocol, _ in PROTOCOLS.values()
         }
         assert {} == self.place.run(self.services.put, made)
+        self.drains |= dict.fromkeys(made, drain)
 
     def led_to(self, family: int, clients: Sequence[tuple[int, int]]) -> Counter[bytes]:
         """Whom these datagrams were carried to, by the last octets of who asks and his ports."""
