@@ -9,6 +9,7 @@
 #include "flow.h"
 #include "judge.h"
 #include "leaving.h"
+#include "over.h"
 #include "packet.h"
 #include "seek.h"
 #include "tracking.h"
@@ -72,11 +73,14 @@ static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow,
 	return !(flow->flags & FLOW_LEFT) || leaving_is(&seek.service, &seek.backend);
 }
 
-/* A packet that opens a connection anew, or once more, is led to who gets new ones. */
+/* A packet that opens a connection anew is led anew; one sent once more to the same, if that one gets new
+ * ones.
+ */
 static __noinline enum lead lead_find(const struct packet *pkt, const struct flow_key *key,
 				      struct flow *flow)
 {
 	struct flow *found;
+	bool opens;
 
 	if (!pkt || !key || !flow)
 		return LEAD_UNKNOWN;
@@ -87,7 +91,8 @@ static __noinline enum lead lead_find(const struct packet *pkt, const struct flo
 	*flow = *found;
 	if (!(flow->flags & FLOW_LED) || flow->tag != flow_tag(key))
 		return LEAD_UNKNOWN;
-	if (!lead_holds(key, flow, pkt->flags & PACKET_OPENS)) {
+	opens = pkt->flags & PACKET_OPENS;
+	if ((opens && flow_is_over(key, flow)) || !lead_holds(key, flow, opens)) {
 		flow_forget(key, flow);
 		return LEAD_ENDED;
 	}
