@@ -20,19 +20,6 @@ enum lead {
 	LEAD_ENDED, /* its backend is none any more, or its client another one */
 };
 
-/* Whom a flow was led to, by which port of a VIP. */
-static __always_inline void seek_led(struct seek *seek, const struct flow_key *key,
-				     const struct flow *flow)
-{
-	bool answers = flow->flags & FLOW_ANSWER;
-
-	seek->service.addr = answers ? flow->src : key->dst;
-	seek->service.port = answers ? flow->src_port : key->dst_port;
-	seek->service.protocol = key->protocol;
-	seek->backend.addr = answers ? key->src : flow->dst;
-	seek->backend.port = answers ? key->src_port : flow->dst_port;
-}
-
 /* The backends are gone through once after a change, and not with each packet: of a connection to one
  * that left that is noted. Once more when its time is over: it may be one again.
  */
@@ -63,7 +50,7 @@ static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow,
 		return false;
 	if (flow->epoch == epoch && !opens && !(flow->flags & FLOW_LEFT))
 		return true;
-	seek_led(&seek, key, flow);
+	seek_flow(&seek, key, flow);
 	over = flow->flags & FLOW_LEFT && !leaving_is(&seek.service, &seek.backend);
 	if (flow->epoch != epoch || opens || over) {
 		flow->epoch = epoch;
