@@ -4,9 +4,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "flow.h"
+#include "frontend.h"
 #include "place.h"
 #include "publication.h"
 #include "service.h"
@@ -18,6 +20,22 @@ struct seek {
 	__u32 before; /* weights of the slots that were seen */
 	__u32 flags;  /* of a flow to it: FLOW_PARTING, FLOW_LEFT */
 };
+
+/* Whom a flow was led to, by which port of a service: of a VIP, or of hosts. */
+static __always_inline void seek_flow(struct seek *seek, const struct flow_key *key,
+				      const struct flow *flow)
+{
+	bool answers = flow->flags & FLOW_ANSWER;
+
+	seek->service.addr = answers ? flow->src : key->dst;
+	seek->service.port = answers ? flow->src_port : key->dst_port;
+	seek->service.protocol = key->protocol;
+	if (flow->flags & FLOW_SERVICE)
+		seek->service =
+			frontend_key(&seek->service.addr, seek->service.port, key->protocol);
+	seek->backend.addr = answers ? key->src : flow->dst;
+	seek->backend.port = answers ? key->src_port : flow->dst_port;
+}
 
 static long seek_slot(__u32 slot, struct seek *seek)
 {

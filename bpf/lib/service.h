@@ -26,7 +26,7 @@ struct service {
 	__u32 affinity; /* seconds that a client keeps his backend after he used it; 0: none */
 	__u16 algorithm;
 	__u16 flags;
-	__u64 limit; /* of the whole service: its number (limit.h); 0: it has none */
+	__u64 limit; /* of the whole service: its number (use.h); 0: it has none */
 };
 
 struct {

@@ -615,7 +615,21 @@ def test_each_direction_of_a_flow_notes_how_it_ends(world, family, flags):
     assert {False: 128, True: SAYS[flags]} == noted
     world.from_wire(asks(family, "tcp"))  # from that port again
     world.send(answers(family, ANNA) / says("tcp", BACKEND, ASKING, flags="SA"))
-    assert {0} == {flow.flags & 384 for flow in world.flows().values()}
+    noted = {bool(flow.flags & 1): flow.flags & 384 for flow in world.flows().values()}
+    assert {False: 0 if SAYS[flags] else 128, True: 0} == noted  # or once more: it is still closed
+
+
+@FAMILIES
+@pytest.mark.parametrize(("flags", "to"), [("A", NORTH), ("FA", ANNA), ("R", ANNA)])
+def test_from_a_port_that_was_used_before_a_backend_is_chosen_anew(world, family, flags, to):
+    world.lead(NORTH)
+    world.from_wire(asks(family, "tcp"))
+    segment = says("tcp", BACKEND, ASKING, flags=flags)
+    reply = ip(family, NORTH.address(family), WORLD[family]) / segment
+    assert "redirect" == world.from_wire(sends(NORTH, frame_of(reply), vni=HERE)).verdict
+    world.from_wire(arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, flags="FA"))
+    world.lead(NORTH, ANNA, slots=(1,))
+    assert to.mac == Ether(world.from_wire(asks(family, "tcp")).frame).dst
 
 
 @FAMILIES

@@ -207,7 +207,7 @@ class ServiceTarget:
         self._backends.delete([key for keys in slots for key in keys])
 
     def _judge_anew(self, keys: Iterable[abi.PortKey]) -> None:
-        """Flows to ports of hosts, some of which lead to backends that are none any more."""
+        """Flows to ports of hosts: their backends may be none now, or get no new connections."""
         if any(key.addr in _EVERY for key in keys):
             self._epoch.end()
 
