@@ -213,4 +213,6 @@ def _passes(one: dict[str, Any]) -> bool:
 def _lasting(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _lasting(v) for k, v in value.items() if k not in _PASSING}
-    return [_lasting(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):  # in no order: what was put back comes last
+        return sorted((_lasting(v) for v in value), key=lambda v: json.dumps(v, sort_keys=True))
+    return value

@@ -42,6 +42,7 @@ def requests_cross_hosts(cluster: Cluster) -> None:
     a.start("gateway", "shop", "python3", "/app/gateway.py", *backends)
     a.start("client", "shop", *IDLE)
     cluster.start_asking("gateway")
+    a.host.wait_for("the first measures of links", lambda: cluster.goes(THROUGH_B), FOUND)
     a.seaway("route", "ls", "--routing", "latency")
     check("packets for host3 go through host2", cluster.goes(THROUGH_B))
     go_on(1.0)

@@ -92,7 +92,14 @@ def traffic(host: LabHost, evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "change", [builds.OTHER_LAYOUT, builds.OTHER_CODE], ids=["other maps", "other code"]
+    ("host", "change"),
+    [
+        pytest.param("cls_bpf", builds.OTHER_LAYOUT, id="cls_bpf-other maps"),
+        pytest.param("tcx", builds.OTHER_CODE, id="tcx-other code"),
+        pytest.param("cls_bpf", builds.OTHER_CODE, id="cls_bpf-other code", marks=pytest.mark.soak),
+        pytest.param("tcx", builds.OTHER_LAYOUT, id="tcx-other maps", marks=pytest.mark.soak),
+    ],
+    indirect=["host"],
 )
 def test_the_next_build_takes_over_without_a_lost_packet_and_so_does_the_last(
     host, other_build, change, tell

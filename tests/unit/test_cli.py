@@ -598,7 +598,7 @@ def test_a_trace_shows_every_step_and_what_came_of_it(seaway):
     ("words", "status", "complaint"),
     [
         (("z", "world:80"), 3, "there is no endpoint 'z'"),
-        (("world", "z:80"), 3, "expected an endpoint's name, an address, or 'world'"),
+        (("world", "z:80"), 3, "expected the name of an endpoint or a service, an"),
         (("world", "z"), 2, "'z' is no port of anybody"),
         (("world", "z:80/icmp"), 2, "expected tcp or udp"),
         (("world", "world:80"), 2, "neither 'world' nor 'world' is of this cluster"),
