@@ -145,7 +145,7 @@ def test_who_connects_while_those_without_connections_are_looked_for_is_counted(
 @pytest.mark.parametrize("work", ["find", "end"])
 def test_whom_nobody_is_connected_to_is_counted_no_more_where_there_are_many(scene, work):
     run, plane = scene.host.place.run, scene.host.plane
-    partings = run(Partings, plane, lambda: (), scene.clock, 2)
+    partings = run(Partings, plane, lambda: (), scene.clock, much=2)
     table, places = scene.table("serving"), [port_key(f"10.9.0.{n}", 1, TCP) for n in range(4)]
     table.update([(place.pack(), bytes(8)) for place in places])
     bert = port_key(scene.containers[1].address(4), BACKEND, TCP)
@@ -320,7 +320,7 @@ def test_a_kernel_that_gives_no_answer_is_asked_again_and_the_others_at_once(sce
     def opened(path, inode):
         return Choked(diag_of(path, inode), full)
 
-    partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock, opened)
+    partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock, opened=opened)
     with (
         closing(asking(scene, anna, 4, DATAGRAM)) as one,
         closing(asking(scene, bert, 4, DATAGRAM)) as two,
