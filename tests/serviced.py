@@ -36,6 +36,7 @@ from seaway.kernel import netns
 from seaway.lab import cgroups
 from seaway.model.addresses import mapped
 from seaway.model.kernel import SOCKET_HOOKS, SocketHook
+from seaway.model.services import DRAIN
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 TCP, UDP = 6, 17
@@ -72,7 +73,7 @@ def frontend(  # noqa: PLR0913, PLR0917, a service is all of this
     total = upto[-1] if upto else 0
     service = abi.Service(len(backends), total, affinity, algorithm, flags | even, limit)
     entries = table(backends) if algorithm == abi.SERVICE_MAGLEV else b""
-    return abi.Frontend(service, backends, drain=30.0, table=entries)
+    return abi.Frontend(service, backends, drain=DRAIN, table=entries)
 
 
 def by_slots(slots: Sequence[int]) -> bytes:

@@ -13,7 +13,7 @@ struct asked {
 	struct place place; /* that its owner named */
 	__u32 counted;	    /* in `serving` */
 	__u32 pad;
-	__u64 service_limit; /* that it is counted for (limit.h); 0: for none */
+	__u64 service_limit; /* that it is counted for (use.h); 0: for none */
 	__u64 own_limit;     /* likewise, of its endpoint */
 	__u64 netns;	     /* whose cookie it was counted by */
 };

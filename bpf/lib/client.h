@@ -10,7 +10,7 @@
 struct client {
 	__u32 container; /* the lower half of its number */
 	__u32 pad;
-	__u64 limit; /* of what its sockets open: its number (limit.h); 0: it has none */
+	__u64 limit; /* of what its sockets open: its number (use.h); 0: it has none */
 };
 
 struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* New connections by published ports, and the limit of a service's in a second (use.h). A client is an
- * address here: who asks by packets has no socket that would be known, nor an end that would be noticed.
+ * address here: who asks by packets has no socket that would be known, nor an end that is sure to be noticed.
  *
  * What each of them opened lately lies in a table of its own, which forgets: outside one may have any
  * number of addresses, and is not to drive out those whose sockets are counted.

@@ -10,7 +10,6 @@
 #include "flow.h"
 #include "frontend.h"
 #include "leaving.h"
-#include "place.h"
 #include "publication.h"
 #include "remote.h"
 #include "seek.h"
@@ -53,9 +52,7 @@ static __noinline __u32 flow_backend_flags(const struct flow_key *key, const str
 
 	if (!key || !flow)
 		return FLOW_PARTING | FLOW_LEFT;
-	seek.service = frontend_key(&key->dst, key->dst_port, key->protocol);
-	seek.backend.addr = flow->dst;
-	seek.backend.port = flow->dst_port;
+	seek_flow(&seek, key, flow);
 	seek_backend(&seek);
 	return seek.flags;
 }
@@ -71,21 +68,12 @@ static __always_inline bool flow_leads(const struct flow *flow)
 /* Whether the time is still on in which a connection may end whose backend, or whose service, left. */
 static __noinline bool flow_lingers(const struct flow_key *key, const struct flow *flow)
 {
-	struct port_key service;
-	struct place backend = {};
+	struct seek seek = {};
 
 	if (!key || !flow || key->protocol != IPPROTO_TCP)
 		return false;
-	if (flow->flags & FLOW_ANSWER) {
-		service = frontend_key(&flow->src, flow->src_port, key->protocol);
-		backend.addr = key->src;
-		backend.port = key->src_port;
-	} else {
-		service = frontend_key(&key->dst, key->dst_port, key->protocol);
-		backend.addr = flow->dst;
-		backend.port = flow->dst_port;
-	}
-	return leaving_is(&service, &backend);
+	seek_flow(&seek, key, flow);
+	return leaving_is(&seek.service, &seek.backend);
 }
 
 /* Whether a flow goes on after a change. A connection lives on where its backend gets no new ones, or

@@ -9,6 +9,7 @@
 #include "flow.h"
 #include "judge.h"
 #include "leaving.h"
+#include "over.h"
 #include "packet.h"
 #include "seek.h"
 #include "tracking.h"
@@ -18,19 +19,6 @@ enum lead {
 	LEAD_HOLDS,
 	LEAD_ENDED, /* its backend is none any more, or its client another one */
 };
-
-/* Whom a flow was led to, by which port of a VIP. */
-static __always_inline void seek_led(struct seek *seek, const struct flow_key *key,
-				     const struct flow *flow)
-{
-	bool answers = flow->flags & FLOW_ANSWER;
-
-	seek->service.addr = answers ? flow->src : key->dst;
-	seek->service.port = answers ? flow->src_port : key->dst_port;
-	seek->service.protocol = key->protocol;
-	seek->backend.addr = answers ? key->src : flow->dst;
-	seek->backend.port = answers ? key->src_port : flow->dst_port;
-}
 
 /* The backends are gone through once after a change, and not with each packet: of a connection to one
  * that left that is noted. Once more when its time is over: it may be one again.
@@ -62,7 +50,7 @@ static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow,
 		return false;
 	if (flow->epoch == epoch && !opens && !(flow->flags & FLOW_LEFT))
 		return true;
-	seek_led(&seek, key, flow);
+	seek_flow(&seek, key, flow);
 	over = flow->flags & FLOW_LEFT && !leaving_is(&seek.service, &seek.backend);
 	if (flow->epoch != epoch || opens || over) {
 		flow->epoch = epoch;
@@ -72,11 +60,14 @@ static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow,
 	return !(flow->flags & FLOW_LEFT) || leaving_is(&seek.service, &seek.backend);
 }
 
-/* A packet that opens a connection anew, or once more, is led to who gets new ones. */
+/* A packet that opens a connection anew is led anew; one sent once more to the same, if that one gets new
+ * ones.
+ */
 static __noinline enum lead lead_find(const struct packet *pkt, const struct flow_key *key,
 				      struct flow *flow)
 {
 	struct flow *found;
+	bool opens;
 
 	if (!pkt || !key || !flow)
 		return LEAD_UNKNOWN;
@@ -87,7 +78,8 @@ static __noinline enum lead lead_find(const struct packet *pkt, const struct flo
 	*flow = *found;
 	if (!(flow->flags & FLOW_LED) || flow->tag != flow_tag(key))
 		return LEAD_UNKNOWN;
-	if (!lead_holds(key, flow, pkt->flags & PACKET_OPENS)) {
+	opens = pkt->flags & PACKET_OPENS;
+	if ((opens && flow_is_over(key, flow)) || !lead_holds(key, flow, opens)) {
 		flow_forget(key, flow);
 		return LEAD_ENDED;
 	}

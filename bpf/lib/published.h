@@ -14,6 +14,7 @@
 #include "frontend.h"
 #include "judge.h"
 #include "opening.h"
+#include "over.h"
 #include "packet.h"
 #include "publication.h"
 #include "related.h"
@@ -38,19 +39,24 @@ __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 	return deliver(skb, pkt, &scratch->flow, &scratch->quote);
 }
 
-/* Whoever opens a connection asks, whatever he has answered before from that port, and whomever he has
- * asked.
+/* Whoever opens a connection asks, whatever he has answered before from that port. What was led by a
+ * service is so anew where the connection before it is over, or its backend gets no new ones: it pays, is
+ * counted, and the backend is chosen by what holds now. In one that is open it was sent once more.
  */
 static __always_inline bool published_stays(const struct packet *pkt, const struct flow_key *key,
 					    const struct flow *flow)
 {
 	bool answers = flow->flags & FLOW_ANSWER, over;
 
+	if (!(pkt->flags & PACKET_OPENS))
+		return true;
 	if (flow->flags & FLOW_PLAIN)
 		over = answers && pkt->flags & PACKET_ON_WIRE;
+	else if (answers || !(flow->flags & FLOW_SERVICE))
+		over = false;
 	else
-		over = !answers && flow->flags & FLOW_PARTING;
-	if (!over || !(pkt->flags & PACKET_OPENS))
+		over = flow->flags & FLOW_PARTING || flow_is_over(key, flow);
+	if (!over)
 		return true;
 	flow_forget(key, flow);
 	return false;

@@ -4,9 +4,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "flow.h"
+#include "frontend.h"
 #include "place.h"
 #include "publication.h"
 #include "service.h"
@@ -18,6 +20,22 @@ struct seek {
 	__u32 before; /* weights of the slots that were seen */
 	__u32 flags;  /* of a flow to it: FLOW_PARTING, FLOW_LEFT */
 };
+
+/* Whom a flow was led to, by which port of a service: of a VIP, or of hosts. */
+static __always_inline void seek_flow(struct seek *seek, const struct flow_key *key,
+				      const struct flow *flow)
+{
+	bool answers = flow->flags & FLOW_ANSWER;
+
+	seek->service.addr = answers ? flow->src : key->dst;
+	seek->service.port = answers ? flow->src_port : key->dst_port;
+	seek->service.protocol = key->protocol;
+	if (flow->flags & FLOW_SERVICE)
+		seek->service =
+			frontend_key(&seek->service.addr, seek->service.port, key->protocol);
+	seek->backend.addr = answers ? key->src : flow->dst;
+	seek->backend.port = answers ? key->src_port : flow->dst_port;
+}
 
 static long seek_slot(__u32 slot, struct seek *seek)
 {
@@ -33,8 +51,7 @@ static long seek_slot(__u32 slot, struct seek *seek)
 	return 0;
 }
 
-/* What is said of it, `flags`, by `services`. Where there is no service, none is its backend. */
-static __always_inline void seek_backend(struct seek *seek)
+static __always_inline void seek_through(struct seek *seek)
 {
 	const struct service *service;
 
@@ -43,4 +60,14 @@ static __always_inline void seek_backend(struct seek *seek)
 	service = bpf_map_lookup_elem(&services, &seek->service);
 	if (service)
 		bpf_loop(service->backends, seek_slot, seek, 0);
+}
+
+/* What is said of it, `flags`, by `services`. Where there is no service, none is its backend. While it
+ * was sought it may have moved to a slot that was seen already: so who is not found is sought again.
+ */
+static __always_inline void seek_backend(struct seek *seek)
+{
+	seek_through(seek);
+	if (seek->flags & FLOW_LEFT)
+		seek_through(seek);
 }

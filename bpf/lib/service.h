@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Services: a port of a virtual address (VIP), and the backends that stand behind it. Whoever
- * removes a backend lowers the count first, and whoever adds one enters it first: a slot below
- * the count is there. One that is not, because it is just being written, is as good as refused.
+ * removes a backend lowers the count before he empties a slot, and whoever adds one enters it first:
+ * a slot below the count is there. While slots are written a backend may stand in two of them.
  */
 #pragma once
 
@@ -26,7 +26,7 @@ struct service {
 	__u32 affinity; /* seconds that a client keeps his backend after he used it; 0: none */
 	__u16 algorithm;
 	__u16 flags;
-	__u64 limit; /* of the whole service: its number (limit.h); 0: it has none */
+	__u64 limit; /* of the whole service: its number (use.h); 0: it has none */
 };
 
 struct {

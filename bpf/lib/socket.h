@@ -18,6 +18,7 @@
 #include "frontend.h"
 #include "place.h"
 #include "publication.h"
+#include "resolver.h"
 #include "service.h"
 #include "serving.h"
 
@@ -53,6 +54,14 @@ static __always_inline const struct service *socket_frontend(const struct place 
 	return frontend_find(&place->addr, place->port, protocol);
 }
 
+/* Of the host's addresses the resolver's has no published ports: there port 53 is its own. That ::
+ * is the host's loopback.
+ */
+static __always_inline bool socket_asks_resolver(const struct place *place)
+{
+	return !addr_is_unspecified(&place->addr) && resolver_at(&place->addr, place->port);
+}
+
 /* Whom a place stands for. `sock`: the cookie of one that is not connected; `asked`: the service, if
  * it is one's.
  */
@@ -69,7 +78,7 @@ static __always_inline enum asking socket_ask(struct bpf_sock_addr *ctx, const s
 
 	if (!addr_is_unspecified(&place->addr)) /* that is who asks himself */
 		service = service_find(&place->addr, place->port, ctx->protocol);
-	if (!service && client_is_host(netns)) {
+	if (!service && client_is_host(netns) && !socket_asks_resolver(place)) {
 		asking = socket_publication(ctx, place, backend);
 		if (asking != ASKING_NOBODY)
 			return asking;

@@ -61,15 +61,20 @@ static __always_inline struct flow *flow_find(const struct flow_key *key)
 }
 
 /* Each direction notes how it ends: whoever waits for a backend's connections counts those that are
- * not over (seaway/bpf/running.py). Of bits alone: a full table may have given the entry away.
+ * not over (seaway/bpf/running.py). Of bits alone: a full table may have given the entry away. Who asks a
+ * service takes nothing back by a packet that opens: where it opens anything, the flow is begun anew
+ * (over.h).
  */
 static __always_inline void flow_hear(struct flow *found, __u32 packet)
 {
+	__u32 flags = found->flags;
+
 	if (!(packet & PACKET_TURNS))
 		return;
-	if (packet & (PACKET_OPENS | PACKET_ACCEPTS))
-		__sync_fetch_and_and(&found->flags, ~FLOW_OVER);
-	else if (packet & PACKET_RESETS)
+	if (packet & (PACKET_OPENS | PACKET_ACCEPTS)) {
+		if (flags & FLOW_ANSWER || !(flags & (FLOW_SERVICE | FLOW_LED)))
+			__sync_fetch_and_and(&found->flags, ~FLOW_OVER);
+	} else if (packet & PACKET_RESETS)
 		__sync_fetch_and_or(&found->flags, FLOW_RESET);
 	else
 		__sync_fetch_and_or(&found->flags, FLOW_CLOSED);

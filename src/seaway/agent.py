@@ -49,7 +49,7 @@ from seaway.desired.catalogue import DERIVATIONS
 from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import TABLE
 from seaway.desired.network.resolver import resolver_addresses
-from seaway.dns.names_file import HoldersTarget, NamesFile, NamesTarget
+from seaway.dns.names_file import BUILD, HoldersTarget, NamesFile, NamesTarget
 from seaway.doors.cni import CniDoor
 from seaway.draining import Draining, Lingering
 from seaway.errors import NotFound
@@ -183,10 +183,11 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     await lookouts.uplinks.look()
     await lookouts.firewalls.look()
     partings = Partings(plane, partial(_spaces, facts))
-    draining = Draining(partings, Lingering(facts))
+    drains: dict[abi.PortKey, float] = {}
+    draining = Draining(partings, Lingering(facts), drains)
     facts.tell(Service, draining.changed)
     facts.tell(EndpointSlice, draining.slice_changed)
-    services = ServiceTarget(plane, draining.left)
+    services = ServiceTarget(plane, draining.left, drains)
     checker, health_ports = Checker(host.name, facts), HealthPorts()
     targets = (
         *_of_the_host(facts, sysctls, reserved, accepts, links),
@@ -310,7 +311,7 @@ def _started(intents: Intents, vigil: Vigil, plane: DataPlane, opened: Stores) -
         "upkeep": upkeep.run,
         "votes": voter.run,
         "etcd": Runner(names.SEAT_FILE, ETCD, "etcd").keep,
-        "resolver": Runner(names.NAMES_FILE, DNS, "the resolver").keep,
+        "resolver": Runner(names.NAMES_FILE, DNS, "the resolver", build=BUILD).keep,
     }
     if opened.remembering:
         following["send"] = opened.remembering.send

@@ -51,6 +51,19 @@ class Daemon:
         """The process that the pid file names and that holds its lock."""
         return running(self.pid_file)
 
+    def build(self, pid: int) -> str:
+        """What that process told of its code; empty: nothing."""
+        return build_of(self.pid_file, pid)
+
+    def replace(self, pid: int) -> None:
+        """Start it anew in the place of that process, be it systemd's or not."""
+        if has_systemd():
+            self.start()  # which ends the unit's own first
+        if self.running() == pid:
+            end(pid)
+        if not has_systemd():
+            self.start()
+
     def start(self, *, enable: bool = False) -> None:
         """`enable`: with the host, too."""
         if has_systemd():
@@ -145,6 +158,24 @@ def running(path: Path) -> int | None:
     return None  # nobody holds it: the process that it names is somebody else
 
 
+def tell_build(pid_file: Path, build: str) -> None:
+    """Of this process, beside its pid: which code it runs, whatever is installed by now."""
+    durable.write(_build_file(pid_file), f"{os.getpid()} {build}\n".encode(), 0o644)
+
+
+def build_of(pid_file: Path, pid: int) -> str:
+    """Which one that process told; empty: none."""
+    try:
+        told, _, build = _build_file(pid_file).read_text().strip().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return build if told == str(pid) else ""
+
+
+def _build_file(pid_file: Path) -> Path:
+    return pid_file.with_suffix(".build")
+
+
 def end(pid: int) -> None:
     """Ask, wait, then force. The handle keeps the number from meaning somebody else."""
     try:
@@ -176,12 +207,16 @@ class Process(Protocol):
 
     def running(self) -> int | None: ...
 
+    def build(self, pid: int) -> str: ...
+
     def start(self) -> None: ...
+
+    def replace(self, pid: int) -> None: ...
 
 
 class Runner:
     """Has `routed`, or another process of ours, run while there are orders for it, and sets `runs`
-    then. One that is there is adopted.
+    then. One that is there is adopted; where a `build` is said, one of another is replaced.
     """
 
     def __init__(
@@ -190,12 +225,15 @@ class Runner:
         process: Process = ROUTED,
         what: str = "routed",
         runs: asyncio.Event | None = None,
+        build: str = "",
     ) -> None:
         self._what = what
         self._runs = runs or asyncio.Event()
         self._orders = orders
         self._process = process
         self._pause = LOOK
+        self._build = build
+        self._other: int | None = None  # which had another build when we looked last
 
     async def keep(self) -> None:
         """For ever."""
@@ -208,16 +246,28 @@ class Runner:
         and more.
         """
         wanted = self._orders.exists()  # first: on a host that is alone that is all
-        there = wanted and self._process.running() is not None
-        (self._runs.set if there else self._runs.clear)()
-        if there or not wanted:
+        pid = self._process.running() if wanted else None
+        (self._runs.set if pid else self._runs.clear)()
+        outdated = self._is_outdated(pid)
+        if (pid and not outdated) or not wanted:
             self._pause = LOOK
             return self._pause
         try:
-            await asyncio.to_thread(self._process.start)
+            if pid and outdated:
+                await asyncio.to_thread(self._process.replace, pid)
+            else:
+                await asyncio.to_thread(self._process.start)
             self._runs.set()
-            log.info("started", what=self._what)
+            log.info("started", what=self._what, instead_of=pid)
         except (SeawayError, OSError) as error:
             log.warning("not started", what=self._what, error=str(error))
         self._pause = min(2 * self._pause, SLOWEST)
         return self._pause
+
+    def _is_outdated(self, pid: int | None) -> bool:
+        """At the second look: one that just begins may not have told of itself yet, and what its
+        file named before is not to be ended.
+        """
+        other = pid if pid and self._build and self._process.build(pid) != self._build else None
+        before, self._other = self._other, other
+        return other is not None and other == before

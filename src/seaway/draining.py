@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from typing import Any
 
 from seaway.bpf import abi
 from seaway.bpf.partings import Partings, Serves
 from seaway.desired.transport.node_ports import behind, behind_of, is_published
+from seaway.desired.transport.services import places_of
 from seaway.facts import Facts
 from seaway.model.services import Answering, EndpointSlice, Service
-
-Settle = Callable[[list[tuple[str, Hashable]]], Awaitable[None]]  # see `Convergence.settle`
+from seaway.reconcile import Settle
 
 
 class Lingering:
@@ -35,7 +36,7 @@ class Lingering:
 
     def slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         """The same of a slice. Who stood behind a service that went before is known already."""
-        if old and not (new and new.endpoints == old.endpoints):
+        if old and not (new and _behind(new) == _behind(old)):
             service = self._facts.get(Service, f"{old.network}/{old.service}")
             if service and is_published(service):
                 self._keep(old, service.drain)
@@ -61,10 +62,20 @@ class Lingering:
         return bool(over)
 
 
+def _behind(of: EndpointSlice) -> tuple[Any, ...]:
+    """Whose backends it names, and which."""
+    return of.network, of.service, of.endpoints
+
+
 class Draining:
-    def __init__(self, partings: Partings, lingering: Lingering) -> None:
+    """`drains`: of services that go, by their ports: in how many seconds their connections end."""
+
+    def __init__(
+        self, partings: Partings, lingering: Lingering, drains: dict[abi.PortKey, float]
+    ) -> None:
         self._partings = partings
         self._lingering = lingering
+        self._drains = drains
         self._stirred = asyncio.Event()
 
     def left(self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float) -> None:
@@ -74,6 +85,10 @@ class Draining:
 
     def changed(self, old: Service | None, new: Service | None) -> None:
         self._lingering.changed(old, new)
+        if old:
+            self._drains |= dict.fromkeys(places_of(old), old.drain)
+        for place in places_of(new) if new else ():
+            self._drains.pop(place, None)  # what stands there says it itself
         self._stirred.set()
 
     def slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:

@@ -7,13 +7,12 @@ that it brings into being. Level-triggered and pure: no I/O, and no order of eve
 
 from __future__ import annotations
 
-import gc
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from seaway.collecting import uncollected
 from seaway.sparse import Found, Readers
 
 Fact = Any  # a frozen value of the model; its type is its kind
@@ -238,21 +237,6 @@ class Facts:
         self._ask([t for t in asked if t not in before], 1)
         if asked:
             self._asking[target] = asked
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage is looked for meanwhile. Nothing that is derived or written leads back to itself;
-    and while there are ever more values, all that is known would be walked time and again, which
-    takes as long as the work itself.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _parts(index: Index, fact: Fact | None) -> Mapping[Hashable, Any]:

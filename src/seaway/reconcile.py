@@ -6,17 +6,19 @@ change costs no reading back; `audit` reads back, at start and against drift.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
-from seaway.facts import uncollected
+from seaway.collecting import uncollected
 
 log = structlog.get_logger(__name__)
 
 _SORTED = 1000  # keys: more of them are not worth it
+
+Settle = Callable[[list[tuple[str, Hashable]]], Awaitable[None]]  # see `Convergence.settle`
 
 
 class Target(Protocol):

@@ -19,12 +19,14 @@ import structlog
 
 from seaway.bpf.attachments import Attachments
 from seaway.desired.catalogue import DERIVATIONS
+from seaway.desired.network.shapers import devices_of
 from seaway.errors import SeawayError
+from seaway.facts import Facts
 from seaway.firewalls import Firewatch
 from seaway.intents import Intents
 from seaway.kernel.links import LinkTarget
 from seaway.kernel.watch import TOLD, Watch
-from seaway.model.facts import Attached, Endpoint, HostAddresses, Overlay, Uplinks
+from seaway.model.facts import Attached, Endpoint, HostAddresses, Overlay, Shaped, Uplinks
 from seaway.names import link_name
 from seaway.uplinks import Lookout
 
@@ -92,6 +94,17 @@ def _kept(error: OSError | SeawayError) -> str:
     if isinstance(error, SeawayError):
         return "kept, as it cannot be released"
     return "kept, as its container cannot be looked for"
+
+
+def devices(facts: Facts) -> set[int]:
+    """Those that our programs count for."""
+    found = {a.ifindex for a in facts.all(Attached)}
+    for shaped in facts.all(Shaped):
+        found |= set(devices_of(shaped))
+    for uplinks in facts.all(Uplinks):
+        found |= {ifindex for _, ifindex in uplinks.devices}
+    found |= {overlay.ifindex for overlay in facts.all(Overlay)}
+    return found
 
 
 class Vigil:
@@ -205,7 +218,7 @@ class Vigil:
             for target in SILENT + (NOTIFIED + OURS if sweeps % ROUND == 0 else ()):
                 await self._convergence.sweep(target)
             if sweeps % OUTSIDE == 0:
-                self._intents.surroundings.forget_devices(self._devices())
+                self._intents.surroundings.forget_devices(devices(self._intents.facts))
                 await asyncio.to_thread(self._intents.surroundings.forget_clients)
             self._look_inside()
 
@@ -218,14 +231,6 @@ class Vigil:
         except (SeawayError, OSError) as error:
             log.warning("cannot look", at=name, error=str(error))
         await self._convergence.settle()
-
-    def _devices(self) -> set[int]:
-        """Those that our programs count for."""
-        found = {a.ifindex for a in self._intents.facts.all(Attached)}
-        for uplinks in self._intents.facts.all(Uplinks):
-            found |= {ifindex for _, ifindex in uplinks.devices}
-        found |= {overlay.ifindex for overlay in self._intents.facts.all(Overlay)}
-        return found
 
     def _look_inside(self) -> None:
         """At containers in turn, as many as fit into a sweep: the host is not told of them."""

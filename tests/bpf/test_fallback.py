@@ -480,6 +480,22 @@ def test_a_connection_goes_on_while_its_backend_drains_and_a_new_one_does_not(sh
 
 
 @FAMILIES
+@pytest.mark.parametrize(("flags", "turns"), [("A", 1), ("FA", 2), ("R", 2)])
+def test_from_a_port_that_was_used_before_a_backend_is_drawn_anew(shop, family, flags, turns):
+    """Where the connection before it is over; in one that goes on it was sent once more."""
+    shop.serve(BERT, SMALL, algorithm=abi.SERVICE_ROUND_ROBIN)
+    opens = asks(family, request("tcp", 0, flags="S"))
+    led_to = {shop.world.send(opens).frame[:6]}
+    first = BERT if BERT.record.mac in led_to else SMALL
+    assert returned(family, "tcp", flags=flags) == back(
+        shop, family, answer("tcp", flags=flags), first
+    )
+    shop.world.send(asks(family, request("tcp", 0, flags="FA")))
+    led_to.add(shop.world.send(opens).frame[:6])
+    assert turns == len(led_to)
+
+
+@FAMILIES
 def test_a_backend_that_drains_is_looked_for_when_it_left_and_when_its_time_is_over(shop, family):
     """And not with each packet. If it is one again by then, its connections go on."""
 

@@ -70,7 +70,8 @@ class World(others.World):
 
     def _reset(self) -> None:
         super()._reset()
-        self.services = ServiceTarget(self.plane, lambda *_: None)
+        self.drains: dict[abi.PortKey, float] = {}
+        self.services = ServiceTarget(self.plane, lambda *_: None, self.drains)
         self.services.delete(set(self.services.read()))
 
     def lead(self, *places: Place, slots: Sequence[int] | None = (0,), **how: Any) -> None:
@@ -91,6 +92,7 @@ class World(others.World):
             for protocol, _ in PROTOCOLS.values()
         }
         assert {} == self.place.run(self.services.put, made)
+        self.drains |= dict.fromkeys(made, drain)
 
     def led_to(self, family: int, clients: Sequence[tuple[int, int]]) -> Counter[bytes]:
         """Whom these datagrams were carried to, by the last octets of who asks and his ports."""
@@ -613,7 +615,21 @@ def test_each_direction_of_a_flow_notes_how_it_ends(world, family, flags):
     assert {False: 128, True: SAYS[flags]} == noted
     world.from_wire(asks(family, "tcp"))  # from that port again
     world.send(answers(family, ANNA) / says("tcp", BACKEND, ASKING, flags="SA"))
-    assert {0} == {flow.flags & 384 for flow in world.flows().values()}
+    noted = {bool(flow.flags & 1): flow.flags & 384 for flow in world.flows().values()}
+    assert {False: 0 if SAYS[flags] else 128, True: 0} == noted  # or once more: it is still closed
+
+
+@FAMILIES
+@pytest.mark.parametrize(("flags", "to"), [("A", NORTH), ("FA", ANNA), ("R", ANNA)])
+def test_from_a_port_that_was_used_before_a_backend_is_chosen_anew(world, family, flags, to):
+    world.lead(NORTH)
+    world.from_wire(asks(family, "tcp"))
+    segment = says("tcp", BACKEND, ASKING, flags=flags)
+    reply = ip(family, NORTH.address(family), WORLD[family]) / segment
+    assert "redirect" == world.from_wire(sends(NORTH, frame_of(reply), vni=HERE)).verdict
+    world.from_wire(arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, flags="FA"))
+    world.lead(NORTH, ANNA, slots=(1,))
+    assert to.mac == Ether(world.from_wire(asks(family, "tcp")).frame).dst
 
 
 @FAMILIES

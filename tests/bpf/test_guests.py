@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 from scapy.packet import Packet
-from tests.bpf.test_frontends import ASKING, KINDS, PORT, asks, flagged
+from tests.bpf.test_frontends import ASKING, BACKEND, KINDS, PORT, asks, flagged
 from tests.bpf.test_frontends import World as Led
 
 import beyond as others
@@ -134,6 +134,49 @@ def test_the_middle_of_a_connection_whose_flow_was_forgotten_goes_on(world, fami
     assert (True, True, False) == world.in_one_second(late)
 
 
+def turned(family: int, flags: str) -> Packet:
+    """What a client says of that connection later."""
+    return arrives(family, PUBLIC[family]) / says("tcp", ASKING, PORT, 0, flags=flags)
+
+
+@FAMILIES
+@pytest.mark.parametrize("end", [("F", "FA"), ("FA", "R"), ("R", "A"), ("FA", "S", "FA", "SA")])
+def test_from_a_port_that_was_used_before_it_is_counted_again(world, family, end):
+    """Its flow is remembered; the client ends it by what it sends, anna by the second."""
+    world.lead(ANNA, limit=LIMIT)
+    world.limit(rate=1)
+
+    def again() -> tuple[bool, bool]:
+        first = admitted(world.from_wire(asks(family, "tcp")))
+        own, theirs, *more = end
+        world.from_wire(turned(family, own))
+        if theirs == "S":  # once more, as if it were late
+            world.from_wire(asks(family, "tcp"))
+            theirs, *more = more
+        world.send(answers(family, ANNA) / says("tcp", BACKEND, ASKING, 0, flags=theirs))
+        for flags in more:
+            world.from_wire(turned(family, flags))
+        return first, admitted(world.from_wire(asks(family, "tcp")))
+
+    assert (True, False) == world.in_one_second(again)
+
+
+@FAMILIES
+@pytest.mark.parametrize("said", ["A", "FA"])
+def test_what_opens_an_open_connection_once_more_goes_on(world, family, said):
+    """Also one that only the client has closed."""
+    world.lead(ANNA, limit=LIMIT)
+    world.limit(rate=1)
+
+    def again() -> tuple[bool, bool]:
+        first = admitted(world.from_wire(asks(family, "tcp")))
+        world.send(answers(family, ANNA) / says("tcp", BACKEND, ASKING, 0, flags="SA"))
+        world.from_wire(turned(family, said))
+        return first, admitted(world.from_wire(asks(family, "tcp")))
+
+    assert (True, True) == world.in_one_second(again)
+
+
 @FAMILIES
 @KINDS
 def test_a_container_that_asks_by_its_host_is_a_client_too(world, family, kind):
@@ -152,7 +195,7 @@ def test_a_container_that_asks_by_its_host_is_a_client_too(world, family, kind):
 @KINDS
 @pytest.mark.parametrize("connections", [0, 1])
 def test_what_has_no_rate_is_not_counted(world, family, kind, connections):
-    """Nothing tells when a flow is over, so a limit of connections at once is none here."""
+    """Who vanishes says no end, so a limit of connections at once is none here."""
     world.lead(ANNA, limit=LIMIT)
     if connections:
         world.limit(connections=connections)

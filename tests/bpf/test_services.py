@@ -5,18 +5,28 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from ipaddress import ip_address
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import contracts
 from cast import World
 from seaway.bpf import abi
+from seaway.bpf.partings import Partings
 from seaway.bpf.services import ServiceTarget, Tables
 from seaway.bpf.table import Table
+from seaway.draining import Draining, Lingering
+from seaway.facts import Facts
 from seaway.model.addresses import mapped
+from seaway.model.services import DRAIN, Service, ServicePort
 from serviced import frontend, port_key
 
 TCP, UDP = 6, 17
@@ -123,6 +133,37 @@ def test_who_left_is_told_and_who_came_or_weighs_otherwise_is_not(target):
 
     first, rest = ({port_key(*place, TCP) for place in part} for part in (PLACES[:1], PLACES[1:6]))
     assert [(ONE, first, 30.0), (ONE, rest, 30.0)] == target.left
+
+
+def test_a_service_that_goes_leaves_its_connections_the_time_that_it_had_last(world):
+    """Though this agent never wrote it, or another time was all that changed."""
+    left: Left = []
+    drains: dict[abi.PortKey, float] = {}
+    run, plane = world.place.run, world.plane
+    partings = run(Partings, plane, lambda: ())
+    draining = Draining(partings, Lingering(Facts((), ())), drains)
+    frontends = {ONE: frontend(PLACES[:1]), THREE: frontend(PLACES[:1])}
+    run(run(ServiceTarget, plane, lambda *_: None).put, frontends)
+    after_restart = run(ServiceTarget, plane, lambda *told: left.append(told), drains)
+    run(after_restart.read)
+    web = Service(
+        name="web",
+        network="n",
+        ports=(ServicePort(port=80, target=7000),),
+        addresses=(ip_address("10.223.0.1"),),
+        drain=7.0,
+    )
+    for old, new in pairwise((web, msgspec.structs.replace(web, drain=9.0), None)):
+        draining.changed(old, new)
+    assert {} == run(after_restart.delete, {ONE, THREE})
+    gone = {port_key(*PLACES[0], TCP)}
+    assert [(ONE, gone, 9.0), (THREE, gone, DRAIN)] == sorted(left, key=itemgetter(2))
+    assert {} == drains
+
+    run(after_restart.put, {ONE: frontends[ONE]})
+    draining.changed(web, None)
+    draining.changed(None, web)
+    assert {} == drains
 
 
 def test_it_knows_who_is_a_backend(target):
@@ -241,6 +282,114 @@ def test_at_every_moment_an_entry_leads_to_a_slot_that_is_there(world, target):
     world.place.run(walk)
     assert seen["asked"] > 50
     assert ({}, set()) == (target.parts(), target.slots())
+
+
+class Died(Exception):
+    """An agent, over what it did."""
+
+
+def ordered(weights: dict[tuple[str, int], int]) -> abi.Frontend:
+    places = sorted(weights)
+    return frontend(places, [weights[place] for place in places])
+
+
+def weighed(backends: Iterable[abi.Backend]) -> dict[bytes, int]:
+    """What a program takes for the weight of whom it finds first."""
+    found: dict[bytes, int] = {}
+    before = 0
+    for backend in backends:
+        found.setdefault(backend.addr + backend.port, backend.upto - before)
+        before = backend.upto
+    return found
+
+
+class Onlooker:
+    """One port in the maps, as programs look at it. An agent dies over its so manieth write."""
+
+    def __init__(self, plane: Any, lives: int = 0) -> None:
+        self._services, self._backends = (Table(plane.maps[n]) for n in ("services", "backends"))
+        self._lives = lives
+        self.staying: set[bytes] = set()
+
+    def led(self) -> tuple[abi.Service, list[abi.Backend]]:
+        value = self._services.element(ONE.pack())
+        service = abi.Service.unpack(value) if value else abi.Service(0, 0, 0, 0, 0)
+        slots = (ONE.pack() + n.to_bytes(4, "little") for n in range(service.backends))
+        there = (self._backends.element(slot) for slot in slots)
+        return service, [abi.Backend.unpack(value) for value in there if value]
+
+    def look(self) -> None:
+        service, backends = self.led()
+        assert service.backends == len(backends)
+        assert self.staying <= weighed(backends).keys()
+        if service.weight and not service.flags & abi.SERVICE_EVEN:
+            assert service.weight <= backends[-1].upto  # so whatever is drawn is found
+
+    def __call__(self) -> None:
+        self.look()
+        self._lives -= 1
+        if not self._lives:
+            raise Died
+
+
+LISTS = st.dictionaries(st.sampled_from(PLACES), st.integers(0, 3), max_size=len(PLACES))
+CHANGES = st.lists(st.tuples(LISTS, st.booleans()), min_size=2, max_size=4)
+WEIGHTS = st.tuples(st.integers(0, 3), st.integers(0, 3))
+anything = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.mark.usefixtures("target")
+@anything
+@given(CHANGES, st.integers(1, 30))
+def test_who_stays_a_backend_is_found_at_every_moment(world, changes, lives):
+    """Else his connections are reset. Whatever changes into whatever, and though an agent dies over
+    it and the next one goes on.
+    """
+
+    def walk() -> None:
+        onlooker = Onlooker(world.plane, lives)
+        ServiceTarget(world.plane, lambda *_: None).delete({ONE})
+        for weights, even in changes:
+            wanted = ordered(dict.fromkeys(weights, 1) if even else weights)
+            before, after = weighed(onlooker.led()[1]), weighed(wanted.backends)
+            onlooker.staying = before.keys() & after.keys()
+            with suppress(Died):
+                WatchedTarget(world.plane, onlooker).put({ONE: wanted})
+            WatchedTarget(world.plane, onlooker.look).put({ONE: wanted})
+            onlooker.look()
+            assert after == weighed(onlooker.led()[1])
+
+    world.place.run(walk)
+
+
+@pytest.mark.usefixtures("target")
+@anything
+@given(st.lists(WEIGHTS, min_size=1, max_size=len(PLACES)))
+def test_who_keeps_a_weight_has_one_at_every_moment(world, weights):
+    """Else datagrams to him are led elsewhere, as to one that gets nothing new."""
+    old, new = (
+        ordered(dict(zip(PLACES, each, strict=False))) for each in zip(*weights, strict=True)
+    )
+    was, will = weighed(old.backends), weighed(new.backends)
+    both = {place for place in was if was[place] and will[place]}
+
+    def walk() -> None:
+        onlooker = Onlooker(world.plane)
+
+        def look() -> None:
+            found = weighed(onlooker.led()[1])
+            assert all(found[place] > 0 for place in both)
+
+        made = ServiceTarget(world.plane, lambda *_: None)
+        made.delete({ONE})
+        made.put({ONE: old})
+        WatchedTarget(world.plane, look).put({ONE: new})
+
+    world.place.run(walk)
 
 
 def test_ten_thousand_services_are_written_in_a_second_of_this_cpu(target, tell):

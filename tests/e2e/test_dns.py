@@ -330,6 +330,20 @@ def test_it_answers_while_the_agent_is_dead_and_after_its_own_restart(hosts):
     assert before != pid_of(host)
 
 
+def test_one_of_another_build_gives_way_to_ours_and_one_of_ours_stays(hosts):
+    host, anna = hosts["anna"].host, hosts["anna"]
+    assert wait(lambda: anna.dig("carl"))
+    before = pid_of(host)
+    host.write(names.RESOLVER_PID_FILE.with_suffix(".build"), f"{before} 0.0.1\n")
+    assert wait(lambda: before != pid_of(host), 30)
+    assert wait(lambda: anna.dig("carl"))
+    ours = pid_of(host)
+    assert ours == int(host.read(names.RESOLVER_PID_FILE.with_suffix(".build")).split()[0])
+    host.kill_agent()
+    host.start_agent()
+    assert ours == pid_of(host)
+
+
 def test_uninstall_leaves_nothing_of_it(hosts):
     host = hosts["anna"].host
     host.seaway("uninstall", "--force", "--yes")

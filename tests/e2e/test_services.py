@@ -247,7 +247,7 @@ def trace(who: Asker, to: str, *, source: str = "") -> Any:
 
 def test_a_trace_tells_whom_a_service_leads_to_and_by_which_way(scene, vips):
     """As it then happens: whoever is told is asked, and nobody else."""
-    for name in ("web", "web.default", "web.default.seaway", "default/web", vips[0]):
+    for name in ("web", "web.default.seaway", "default/web", vips[0]):
         found = trace(scene.clients[0], f"{name}:{PORT}")
         assert "delivered" == found["verdict"], found
     for who in scene.askers:

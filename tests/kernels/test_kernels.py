@@ -12,10 +12,10 @@ import pytest
 from kernels import borrowed, debian, machines, reports
 
 GUEST = Path(__file__).with_name("guest.py")
-BOOT_WITHIN = 500.0  # seconds, with all that the guest does; 200 where nothing else runs
+BOOT_WITHIN = 900.0  # seconds, with all that the guest does; where nothing else runs a third of it
 OLDEST, NEWER = "", "-backports"
 
-pytestmark = pytest.mark.timeout(600)  # with the download
+pytestmark = pytest.mark.timeout(1200)  # with the download
 
 
 @pytest.fixture(scope="module")

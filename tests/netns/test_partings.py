@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import pytest
 
 from dataplane import Container
 from seaway.bpf import abi
-from seaway.bpf.partings import Partings
+from seaway.bpf.partings import Partings, diag_of
+from seaway.bpf.table import Table
 from serviced import (
     BACKEND,
     DATAGRAM,
@@ -105,15 +106,56 @@ def test_who_asked_a_port_of_every_host_by_its_loopback_ends_alike(scene):
         assert answered(again)
 
 
-def test_whom_nobody_is_connected_to_when_an_agent_comes_is_counted_no_more(scene):
-    """It may have gone while none was here."""
-    gone = port_key("10.208.0.99", BACKEND, TCP)
-    scene.table("serving").update([(gone.pack(), bytes(8))])
-    with closing(asking(scene, scene.containers[0], 4, STREAM)):
-        scene.partings.find()
-        served = {key for key, _ in scene.table("serving").elements()}
+class Late(Table):
+    """Of connections: somebody connects between the reading and the deletion."""
+
+    def __init__(self, fd: int, connect: Callable[[], None]) -> None:
+        super().__init__(fd)
+        self._connect = connect
+
+    def delete(self, keys: Sequence[bytes]) -> dict[bytes, OSError]:
+        self._connect()
+        return super().delete(keys)
+
+
+@pytest.mark.parametrize("work", ["find", "end"])
+def test_who_connects_while_those_without_connections_are_looked_for_is_counted(scene, work):
+    anna, bert, _ = scene.containers
+    place = port_key(bert.address(4), BACKEND, TCP)
+    asking(scene, anna, 4, STREAM).close()
+    assert scene.table("serving").element(place.pack()) == bytes(8)
+    clients: list[socket.socket] = []
+
+    def connect() -> None:
+        if not clients:
+            clients.append(asking(scene, anna, 4, STREAM))
+
+    partings = scene.host.place.run(Partings, scene.host.plane, lambda: (), scene.clock)
+    partings._serving = Late(scene.host.plane.maps["serving"], connect)
+    if work == "find":
+        scene.host.place.run(partings.find)
+    else:
+        partings.left(port_key(VIP[4], PORT + 1, TCP), [place], 0.0)
+        scene.host.place.run(partings.end, scene.services.serves)
+    connect()
+    with closing(clients[0]):
+        assert 1 == scene.connections(bert.address(4), BACKEND, TCP)
+
+
+@pytest.mark.parametrize("work", ["find", "end"])
+def test_whom_nobody_is_connected_to_is_counted_no_more_where_there_are_many(scene, work):
+    run, plane = scene.host.place.run, scene.host.plane
+    partings = run(Partings, plane, lambda: (), scene.clock, much=2)
+    table, places = scene.table("serving"), [port_key(f"10.9.0.{n}", 1, TCP) for n in range(4)]
+    table.update([(place.pack(), bytes(8)) for place in places])
     bert = port_key(scene.containers[1].address(4), BACKEND, TCP)
-    assert {bert.pack()} == served
+    with closing(asking(scene, scene.containers[0], 4, STREAM)):
+        if work == "end":
+            partings.left(port_key(VIP[4], PORT + 1, TCP), places, 0.0)
+            assert 0 == run(partings.end, scene.services.serves)
+        else:
+            run(partings.find)
+        assert [bert.pack()] == [key for key, _ in table.elements()]
 
 
 def test_a_mapped_address_ends_alike(scene):
@@ -207,17 +249,15 @@ def test_what_went_while_no_agent_was_here_has_its_time_from_now_on(scene):
 
 
 @pytest.mark.parametrize("kind", [STREAM, DATAGRAM])
-def test_a_backend_that_went_is_counted_no_more_when_the_last_one_is_closed(scene, kind):
+def test_connections_to_a_backend_that_went_are_counted_until_they_are_closed(scene, kind):
     anna, bert, carl = scene.containers
-    place = port_key(bert.address(4), BACKEND, PROTOCOLS[kind])
     client = asking(scene, anna, 4, kind)
     scene.serve_by([carl])
     scene.clock.now += DRAIN
     assert 1 == scene.end_parted()
-    assert scene.table("serving").element(place.pack()) is not None
+    assert 1 == scene.connections(bert.address(4), BACKEND, PROTOCOLS[kind])
     client.close()
-    scene.end_parted()
-    assert scene.table("serving").element(place.pack()) is None
+    assert 0 == scene.connections(bert.address(4), BACKEND, PROTOCOLS[kind])
 
 
 def test_a_namespace_that_is_gone_holds_back_none(scene):
@@ -249,6 +289,52 @@ def test_a_namespace_that_cannot_be_entered_now_is_tried_again(scene, tmp_path):
         scene.clock.now += 1
         assert 1 == run(partings.end, scene.services.serves)
         assert not answered(client)
+
+
+class Choked:
+    """Who is asked about sockets, over buffers that are full: as often as told."""
+
+    def __init__(self, diag, full):
+        self._diag = diag
+        self._full = full
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._diag.close()
+
+    def dump(self, *question):
+        return self._diag.dump(*question)
+
+    def request(self, requests):
+        if self._full:
+            raise OSError(self._full.pop(), "no buffer space available")
+        return self._diag.request(requests)
+
+
+def test_a_kernel_that_gives_no_answer_is_asked_again_and_the_others_at_once(scene):
+    anna, bert, carl = scene.containers
+    run, full = scene.host.place.run, [errno.ENOBUFS]
+
+    def opened(path, inode):
+        return Choked(diag_of(path, inode), full)
+
+    partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock, opened=opened)
+    with (
+        closing(asking(scene, anna, 4, DATAGRAM)) as one,
+        closing(asking(scene, bert, 4, DATAGRAM)) as two,
+    ):
+        found = run(partings.find)
+        scene.serve_by([carl])
+        run(partings.lost, found, scene.services.serves)
+        assert 1 == run(partings.end, scene.services.serves)
+        assert 1.0 == partings.due
+        assert {True, False} == {answered(one), answered(two)}
+        scene.clock.now += 1
+        assert 1 == run(partings.end, scene.services.serves)
+        assert [False, False] == [answered(one), answered(two)]
+        assert partings.due is None
 
 
 def test_weights_and_algorithms_that_change_end_nothing(scene):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from ipaddress import ip_network
 
 import pytest
 
@@ -20,6 +21,8 @@ from dataplane import HOST, Container
 from edge import ANY, LOOPBACK
 from seaway.bpf import abi
 from seaway.bpf.counters import OF_SOCKETS
+from seaway.names import RESOLVER4
+from seaway.names import RESOLVER_PORT as DNS
 from serviced import (
     BACKEND,
     DATAGRAM,
@@ -36,6 +39,7 @@ from serviced import (
     port_key,
     scenes,
 )
+from stage import RESOLVER6
 from waiting import wait
 
 # As a socket names the VIP: its own family, that of the VIP, and how it is written.
@@ -150,11 +154,51 @@ def test_such_a_port_is_of_hosts_alone(scene, family, place):
             assert scene.asked(client) is None
 
 
-def publish(scene: Scene, *containers: Container) -> None:
-    """Port 80 of all hosts, by these."""
+@pytest.fixture(params=["service", "endpoint"])
+def published(request, scene) -> Iterator[None]:
+    """Port 53 of this host, whose resolver's addresses are its own."""
+    bert = scene.containers[1]
+    keys = {port_key(ANY[f], DNS, protocol): f for f in (4, 6) for protocol in (TCP, UDP)}
+    places = {f: abi.Publication(*place_of(bert.address(f), BACKEND)) for f in (4, 6)}
+    resolvers = {ip_network(address): 1 for address in (RESOLVER4, RESOLVER6)}
+    scene.host.put("identities", resolvers)
+    if request.param == "service":
+        publish(scene, bert, port=DNS)
+    else:
+        scene.host.put("publications", {key: places[f] for key, f in keys.items()})
+    yield
+    targets = scene.host.targets
+    scene.host.place.run(targets["publications"].delete, set(keys))
+    scene.host.place.run(targets["identities"].delete, set(resolvers))
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("kind", [STREAM, DATAGRAM])
+@pytest.mark.parametrize(
+    ("own", "resolver", "others"),
+    [
+        (4, f"{RESOLVER4}", (HOST[4], ANY[4], LOOPBACK[4])),
+        (6, f"{RESOLVER6}", (HOST[6], ANY[6], LOOPBACK[6])),
+        (6, f"::ffff:{RESOLVER4}", (f"::ffff:{HOST[4]}",)),
+    ],
+    ids=["v4", "v6", "mapped"],
+)
+def test_the_host_reaches_its_resolver_whoever_has_published_its_port(
+    scene, kind, own, resolver, others
+):
+    for place in (resolver, *others):
+        with scene.open(scene.home, own, kind) as client:
+            client.setblocking(False)
+            with suppress(OSError):  # no route leads to the resolver here; streams take their time
+                client.connect((place, DNS))
+            assert (place != resolver) == (scene.asked(client) is not None), place
+
+
+def publish(scene: Scene, *containers: Container, port: int = PORT) -> None:
+    """This port of all hosts, by these."""
     scene.serve(
         {
-            port_key(ANY[family], PORT, protocol): frontend(
+            port_key(ANY[family], port, protocol): frontend(
                 [(c.address(family), BACKEND) for c in containers]
             )
             for family in (4, 6)

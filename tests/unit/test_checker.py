@@ -29,7 +29,7 @@ from seaway.checking.asking import ask, request
 from seaway.checking.checker import AT_ONCE, Checker, Failing
 from seaway.errors import Unavailable
 from seaway.facts import Facts
-from seaway.model.checks import UNASKED, Checks, Place
+from seaway.model.checks import UNASKED, Checked, Checks
 from seaway.model.facts import endpoint_id
 from seaway.model.requests import NewService
 from seaway.model.services import Check, Health, Service, ServicePort
@@ -39,8 +39,8 @@ TCP = Check(by="tcp")
 KEY = "n/web"
 
 
-def places(*names: str) -> tuple[Place, ...]:
-    return tuple(Place(endpoint=n, address=ip_address("127.0.0.1"), port=80) for n in names)
+def places(*names: str) -> tuple[Checked, ...]:
+    return tuple(Checked(endpoint=n, address=ip_address("127.0.0.1"), port=80) for n in names)
 
 
 def checks(*names: str, check: Check = TCP, service: str = "web") -> Checks:
@@ -64,7 +64,7 @@ class Ward:
     def __post_init__(self) -> None:
         self.checker = Checker("h", self.facts, self.ask, random.Random(7).random)
 
-    async def ask(self, place: Place, _: Check) -> str | None:
+    async def ask(self, place: Checked, _: Check) -> str | None:
         self.asked.append((asyncio.get_running_loop().time(), place.endpoint))
         self._now += 1
         self.most = max(self.most, self._now)
@@ -433,7 +433,7 @@ def _serve(listening: socket.socket, answer: bytes | None, piece: int) -> None:
 
 
 def asked(port: int, check: Check, address: str = "127.0.0.1") -> str | None:
-    place = Place(endpoint="a", address=ip_address(address), port=port)
+    place = Checked(endpoint="a", address=ip_address(address), port=port)
     return asyncio.run(ask(place, check))
 
 
@@ -476,7 +476,7 @@ def test_where_nobody_listens_it_is_refused() -> None:
 
 
 def test_a_request_is_one_of_http() -> None:
-    place = Place(endpoint="a", address=ip_address("fd00::1"), port=8080)
+    place = Checked(endpoint="a", address=ip_address("fd00::1"), port=8080)
     assert request(place, "/ready?x=1").splitlines() == [
         b"GET /ready?x=1 HTTP/1.1",
         b"Host: [fd00::1]:8080",
@@ -525,7 +525,7 @@ def test_a_new_backend_gets_no_connection_before_it_has_passed(tmp_path: Path) -
     async def scenario(agent: Agent) -> None:
         answers = {"one": "connection refused"}
 
-        async def asked(place: Place, _: Check) -> str:  # noqa: RUF029, as the real one
+        async def asked(place: Checked, _: Check) -> str:  # noqa: RUF029, as the real one
             return answers.get(names[place.endpoint], "")
 
         names: dict[str, str] = {}

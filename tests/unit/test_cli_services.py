@@ -390,6 +390,8 @@ def test_a_trace_shows_who_may_be_chosen_and_the_way_to_each_host(seaway: Seaway
     told = seaway("trace", "blue", "web.default.seaway:80").splitlines()
     assert "service default/web, port 80/tcp: random" in told
     assert told[-1].endswith("to default/web (10.223.0.7): dropped: refused")
+    refused = seaway("trace", "blue", "web.default:80", status=3)  # to the resolver: a task's
+    assert "there is no endpoint and no service 'web.default'" in refused
 
     seaway("attach", "green", "--name", "green", "--label", "app=web")
     report = codec.decode(seaway("trace", "blue", "web:80", "-o", "json").encode(), TraceReport)

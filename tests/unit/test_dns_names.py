@@ -260,6 +260,12 @@ def test_a_name_elsewhere_is_an_alias_that_others_are_asked_about(zone):
     assert ["10.208.1.1", "anna.front.seaway"] == zone.found("shop", by=ANNA)
 
 
+@pytest.mark.parametrize("end", [".front.seaway", ".example.com", "..seaway", ".ü.seaway"])
+def test_an_alias_that_is_no_name_fails_whoever_would_answer_it(zone, end):
+    zone.learn(Service(name="mail", network="front", external_name="a" * 70 + end))
+    assert ["SERVFAIL"] * 2 == [zone.code("mail", kind, by=ANNA) for kind in ("A", "AAAA")]
+
+
 def sent(name: str = "anna", **header: int) -> bytes:
     record = dnslib.DNSRecord.question(name)
     for field, value in header.items():

@@ -9,7 +9,7 @@ import pytest
 
 from contracts import changes_what_is_there, finds_and_repairs_drift, puts_and_deletes
 from fakes_kernel import FakeTarget
-from seaway.dns.names_file import HoldersTarget, KnownNames, NamesFile, NamesTarget
+from seaway.dns.names_file import VERSION, HoldersTarget, KnownNames, NamesFile, NamesTarget
 from seaway.model.naming import Asker, Holder, Named, NamedPort, Pointer, Task
 from zone import FakeNames
 
@@ -141,6 +141,40 @@ def test_each_change_is_noticed_once_and_outlives_who_wrote_it(file, known):
     assert {"front"} == known.named("anna").keys()
     HoldersTarget(file).put(HOLDERS)
     assert known.changed()
+    assert {ip_address("169.254.83.53")} == known.listens()
+
+
+def test_one_of_another_version_is_as_if_it_was_not_there(file, path, known):
+    NamesTarget(file).put(NAMES)
+    HoldersTarget(file).put(HOLDERS)
+    assert known.changed()
+    assert known.named("anna")
+    version(path, VERSION + 1)
+    later = KnownNames(path)  # as one that is opened anew, for the file is another one
+    assert ({}, None, frozenset()) == (
+        later.named("anna"),
+        later.holder(str(ANNA)),
+        later.listens(),
+    )
+    later.changed()
+    version(path, VERSION)
+    assert later.changed()
+    assert later.named("anna")
+    later.close()
+
+
+def version(path, number: int) -> None:
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {number}")
+    db.close()
+
+
+def test_a_damaged_row_takes_no_other_with_it(file, path, known):
+    HoldersTarget(file).put(HOLDERS)
+    db = sqlite3.connect(path)
+    db.execute("""INSERT INTO holders VALUES ('10.9.9.9', '{"asker": 7, "resolver":true}')""")
+    db.commit()
+    db.close()
     assert {ip_address("169.254.83.53")} == known.listens()
 
 

@@ -322,6 +322,20 @@ def test_endpoints_that_a_slice_named_answer_as_long_as_connections_may_go_on(fi
     assert ended == {k for k, v in flags(made).items() if not v}
 
 
+def test_endpoints_answer_for_a_port_whose_slice_became_another_services() -> None:
+    now, made = 0.0, of_endpoints(endpoint(1))
+    lingering = Lingering(made, lambda: now)
+    made.tell(EndpointSlice, lingering.slice_changed)
+    learn(made, exposed(selector={}, drain=30.0), slice_("10.0.0.1"))
+    assert {"10.0.0.1": True, "fd00::1": True} == flags(made)
+    learn(made, replace(slice_("10.0.0.1"), service="hidden"))
+    assert False not in flags(made).values()
+    assert 30.0 == lingering.due
+    now = 30.0
+    assert lingering.end()
+    assert {"10.0.0.1": False, "fd00::1": False} == flags(made)
+
+
 def behind(made: Facts) -> dict[str, set[str]]:
     """Ports by addresses, of those that are stale."""
     found: dict[Any, Any] = made.derive().get("behind", {})

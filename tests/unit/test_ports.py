@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seaway.desired.network.ports import added, leaving, seen_reserved, source_spans
+from seaway.desired.network.ports import added, left_ports, seen_reserved, source_spans
 from seaway.kernel.nft import ruleset
 from seaway.model.facts import Before
 from seaway.model.kernel import Masquerade
@@ -106,7 +106,7 @@ class List:
     def unpublish(self, ports: Ports) -> None:
         ended = ports & self.ours
         self.ours -= ports
-        self.before = next(iter(leaving(self.before, ended)), self.before)
+        self.before = next(iter(left_ports(self.before, ended)), self.before)
 
     def add(self, ports: Ports) -> None:
         """Others do. One that is there because of us already, nobody can see them add."""

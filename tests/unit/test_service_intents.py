@@ -249,6 +249,8 @@ BAD: list[tuple[dict[str, Any], type[SeawayError], str]] = [
     ({"headless": True, "families": (4,)}, Invalid, "is headless"),
     ({"external_name": "db.example.org"}, Invalid, "it has no backends and no addresses"),
     ({"external_name": "not a name", "selector": {}}, Invalid, "'not a name' is no DNS name"),
+    ({"external_name": "a" * 64 + ".org", "selector": {}}, Invalid, "aaa.org' is no DNS name"),
+    ({"external_name": "a." * 127 + "org", "selector": {}}, Invalid, "is no DNS name"),
     ({"selector": {"": "x"}}, Invalid, "label"),
     ({"affinity": 86401}, Invalid, "expected 1 to 86400 s"),
     ({"affinity": -1}, Invalid, "an affinity of -1 s is out of range"),

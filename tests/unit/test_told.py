@@ -192,9 +192,21 @@ class Process:
         self.started = 0
         self.fails: Exception | None = None
         self.ends = False
+        self.builds: dict[int, str] = {}
+        self.replaced: list[int] = []
 
     def running(self) -> int | None:
         return self.pid
+
+    def build(self, pid: int) -> str:
+        return self.builds.get(pid, "")
+
+    def replace(self, pid: int) -> None:
+        self.replaced.append(pid)
+        if self.fails:
+            raise self.fails
+        self.pid = pid + 1
+        self.builds[self.pid] = "new"
 
     def start(self) -> None:
         self.started += 1
@@ -227,6 +239,29 @@ def test_it_is_started_once_there_are_orders_and_one_that_runs_is_adopted(tmp_pa
     process.pid = None  # it was killed
     looks(keeper, 2)
     assert 2 == process.started
+
+
+@pytest.mark.parametrize("told", ["old", ""])
+def test_one_of_another_build_is_replaced_once_it_is_certain(tmp_path, process, told):
+    (tmp_path / "orders").touch()
+    process.pid, process.builds = 7, {7: told}
+    looks(Runner(tmp_path / "orders", process), 3)  # of those that may not be ended
+    keeper = Runner(tmp_path / "orders", process, build="new")
+    looks(keeper, 1)  # it may have begun just now
+    assert [] == process.replaced
+    looks(keeper, 3)
+    assert ([7], 0) == (process.replaced, process.started)
+    looks(Runner(tmp_path / "orders", process, build="new"), 3)  # of the next agent
+    assert [7] == process.replaced
+
+
+def test_one_that_cannot_be_replaced_is_tried_more_and_more_seldom(tmp_path, process):
+    (tmp_path / "orders").touch()
+    process.pid, process.fails = 7, SystemFailed("it does not end")
+    pauses = looks(Runner(tmp_path / "orders", process, build="new"), 4)
+    assert [LOOK, 2 * LOOK, 4 * LOOK, 8 * LOOK] == pauses
+    process.builds = {7: "new"}
+    assert [LOOK] == looks(Runner(tmp_path / "orders", process, build="new"), 1)
 
 
 @pytest.mark.parametrize("fails", [None, SystemFailed("no"), FileNotFoundError("setsid")])

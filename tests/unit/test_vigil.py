@@ -8,10 +8,11 @@ from pathlib import Path
 from tests.agents import Agent, run
 
 from seaway.errors import SystemFailed
-from seaway.model.facts import Endpoint
+from seaway.facts import Facts
+from seaway.model.facts import Attached, Endpoint, Overlay, Shaped, Uplinks
 from seaway.names import link_name
 from seaway.records import store_key
-from seaway.vigil import Vanished
+from seaway.vigil import Vanished, devices
 
 
 def test_an_endpoint_that_cannot_be_released_now_is_kept_and_released_later(
@@ -48,6 +49,17 @@ def test_an_endpoint_whose_container_cannot_be_looked_for_now_is_kept(tmp_path: 
         assert [] == agent.intents.endpoints()
 
     run(tmp_path, scenario)
+
+
+def test_every_device_is_kept_that_programs_count_for() -> None:
+    """Also both ends of shapers that are there: `from_shaper` counts at one of them."""
+    facts = Facts(())
+    facts.change(Attached, "e", Attached(endpoint="e", ifindex=3))
+    facts.change(Shaped, "swy1", Shaped(link="swy1", into=4, out=5))
+    facts.change(Shaped, "swy2", Shaped(link="swy2", into=0, out=0))
+    facts.change(Uplinks, "host", Uplinks(ipv6=True, devices=(("wan0", 6),)))
+    facts.change(Overlay, "host", Overlay(ifindex=7))
+    assert {3, 4, 5, 6, 7} == devices(facts)
 
 
 def vanish(agent: Agent, *endpoints: Endpoint) -> Vanished:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self
 
 from seaway.model.addresses import unmapped
+from seaway.model.services import DRAIN
 
 MAPS: Final = (
     "endpoints",
@@ -388,7 +389,7 @@ class Frontend:
     service: Service
     backends: tuple[Backend, ...]  # by their slots
     # Seconds in which connections to a backend that left may end. No map has it.
-    drain: float = field(default=30.0, compare=False)
+    drain: float = field(default=DRAIN, compare=False)
     table: bytes = field(default=b"", repr=False)  # of Maglev: its parts, one after the other
 
 

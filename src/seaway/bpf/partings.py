@@ -16,7 +16,7 @@ import errno
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -32,10 +32,12 @@ from seaway.kernel import netns, sockets
 from seaway.kernel.messages import sockets as wire
 from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.publications import PROTOCOLS
+from seaway.model.services import DRAIN
 
 log = structlog.get_logger(__name__)
 
-_DRAIN: Final = 30.0  # seconds, of connections whose service is not known any more
+_MOST: Final = 262144  # backends that are counted (bpf/lib/serving.h)
+_MUCH: Final = _MOST // 4
 _AGAIN: Final = 1.0  # seconds, after which what went wrong is tried again
 _UDP: Final = PROTOCOLS["udp"]
 _GONE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ESTALE, errno.ESRCH))
@@ -54,21 +56,32 @@ Spaces = Callable[[], Iterable[tuple[str, int]]]  # network namespaces: paths an
 
 
 class Partings:
-    """`spaces`: of the endpoints. That of the thread that calls is the host's."""
+    """`spaces`: of the endpoints. That of the thread that calls is the host's. `opened`: whom to
+    ask about the sockets of one. `much`: of backends that are counted; those without connections
+    are forgotten then.
+    """
 
     def __init__(
-        self, plane: DataPlane, spaces: Spaces, clock: Callable[[], float] = time.monotonic
+        self,
+        plane: DataPlane,
+        spaces: Spaces,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        opened: Callable[[str | None, int], Rtnl] | None = None,
+        much: int = _MUCH,
     ) -> None:
+        self._opened = opened or diag_of
+        self._much = much
         self._storage = plane.maps["sockets"]
         self._serving = Table(plane.maps["serving"])
         self._spaces = spaces
         self._clock = clock
         self._due: dict[Parting, float] = {}
         self._missed = False  # whether the last look passed one over
-        self._counted: set[abi.PortKey] = set()  # backends that went: not, once nobody has any
+        self._went = 0  # backends, since those that nobody has any connection to were forgotten
 
     def left(
-        self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float = _DRAIN
+        self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float = DRAIN
     ) -> None:
         """These are no backends of the service any more."""
         at = self._clock() + (drain if service.protocol == PROTOCOLS["tcp"] else 0)
@@ -88,21 +101,22 @@ class Partings:
         for parting in over:
             del self._due[parting]
         gone = {p for p in over if not serves(p.service, p.backend)}
-        self._counted |= {p.backend for p in gone}
+        self._went += len(gone)
         busy = {p for p in gone if self.connections(p.backend)}
         ended = self._end_all(busy, serves) if busy else 0
         if self._missed:
             self._due |= dict.fromkeys(busy, now + _AGAIN)
-        self._forget()
+        if self._went > self._much:
+            self._forget(dict(self._serving.elements()))
         return ended
 
     def find(self) -> set[Parting]:
         """Which services led sockets where, that are there now. Where none counts, no namespace is
-        entered: with a thousand of them that is half a second. Who has none is counted no more:
-        whether it went while no agent was here is not known.
+        entered: with a thousand of them that is half a second.
         """
         serving = dict(self._serving.elements())
-        self._serving.delete([key for key, count in serving.items() if not any(count)])
+        if len(serving) > self._much:
+            self._forget(serving)
         counted = (abi.PortKey.unpack(key) for key, count in serving.items() if any(count))
         asked = {(key.protocol, int.from_bytes(key.port, "big")) for key in counted}
         with ExitStack() as stack:
@@ -129,7 +143,7 @@ class Partings:
                 led = by_host in busy and not serves(parting.service, parting.backend)
                 if parting in busy or led:
                     requests[diag].append(wire.destroy(socket))
-            told = [error for diag, sent in requests.items() for error in diag.request(sent)]
+            told = [error for diag, sent in requests.items() for error in _answers(diag, sent)]
         for error in filter(None, told):
             self._pass_over(error)
         return told.count(None)
@@ -145,7 +159,7 @@ class Partings:
         for path, inode in ((None, 0), *self._spaces()):
             try:
                 with ExitStack() as own:
-                    diag = own.enter_context(_opened(path, inode))
+                    diag = own.enter_context(self._opened(path, inode))
                     if found := list(_listed(diag, asked, self._storage)):
                         speaking += ((diag, socket) for socket in found)
                         stack.push(own.pop_all())
@@ -170,14 +184,15 @@ class Partings:
             log.warning("sockets that asked a service are not ended", error=str(error))
             self._missed = True
 
-    def _forget(self) -> None:
-        """A backend that went is counted no more, once nobody has a connection to it."""
-        idle = {backend for backend in self._counted if not self.connections(backend)}
-        self._serving.delete([backend.pack() for backend in idle])
-        self._counted -= idle
+    def _forget(self, serving: Mapping[bytes, bytes]) -> None:
+        """Of backends that nobody has a connection to. Only where they take much of the place:
+        who connects after it was read, and before it is deleted, is not counted.
+        """
+        self._serving.delete([key for key, count in serving.items() if not any(count)])
+        self._went = 0
 
 
-def _opened(path: str | None, inode: int) -> Rtnl:
+def diag_of(path: str | None, inode: int) -> Rtnl:
     def here() -> Rtnl:
         return Rtnl(protocol=wire.PROTOCOL)
 
@@ -185,6 +200,14 @@ def _opened(path: str | None, inode: int) -> Rtnl:
         return here()
     with netns.opened(path, inode) as space:
         return netns.visit(space, here)
+
+
+def _answers(diag: Rtnl, requests: list[Request]) -> list[OSError | None]:
+    """Of the kernel; or why it gave none (ENOBUFS): then some may be ended, and are not known."""
+    try:
+        return diag.request(requests)
+    except OSError as error:
+        return [error]
 
 
 def _listed(diag: Rtnl, asked: Collection[tuple[int, int]], storage: int) -> Iterator[wire.Socket]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from struct import Struct
 from typing import Final
@@ -19,6 +19,7 @@ from seaway.bpf import abi
 from seaway.bpf.askers import Place
 from seaway.bpf.leaving import UNTIL
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.partings import Serves
 from seaway.bpf.services import on_hosts
 from seaway.bpf.table import Table
 from seaway.model.publications import PROTOCOLS
@@ -27,8 +28,6 @@ _FLAGS: Final = Struct("=44xI")  # of a flow
 _PROTOCOL: Final = 36  # where it stands in a flow's key
 _TCP: Final = PROTOCOLS["tcp"]
 _LED: Final = abi.FLOW_SERVICE | abi.FLOW_LED  # by this host: what others led, they count
-
-Serves = Callable[[abi.PortKey, abi.PortKey], bool]
 
 
 class Running:

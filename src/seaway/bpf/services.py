@@ -4,6 +4,7 @@ with all its backends, and Maglev's table of those.
 An agent without memory knows them for its own by their pins. A program may look between any two
 writes, and an agent may die there: a slot is there before the table that names it and the count
 that says so, and goes after both, the last one first; a table is there as long as it is asked for.
+Who was a backend, and stays one, is found all the time (`slots`).
 Of a backend that leaves it is said before until when its connections may go on: of those that are
 led packet by packet (bpf/lib/fallback.h) nobody else knows.
 """
@@ -22,8 +23,10 @@ from seaway.bpf.askers import Place
 from seaway.bpf.leaving import Leaving
 from seaway.bpf.maps import Epoch
 from seaway.bpf.objects import DataPlane
+from seaway.bpf.slots import Backends, seen, unseen
 from seaway.bpf.table import Table
 from seaway.model.addresses import UNSPECIFIED, mapped, unmapped
+from seaway.model.services import DRAIN
 
 _FEW: Final = 1000  # services; more of them are read faster with all the others
 _PLACE: Final = 20  # bytes of a port key
@@ -36,17 +39,24 @@ _TORN: Final = b"torn"  # of a table parts are missing
 _NONE: Final = abi.Frontend(_NOBODY, ())
 
 Frontends = Mapping[abi.PortKey, abi.Frontend]
+Drains = Mapping[abi.PortKey, float]
+Chosen = Callable[[int, Backends, Backends], list[int]]
 # A port of a VIP, what is no backend of it any more, and in how many seconds connections may end.
 Left = Callable[[abi.PortKey, Collection[abi.PortKey], float], None]
 
 
 class ServiceTarget:
-    """A target (`seaway.reconcile`). `left` is told which backends went."""
+    """A target (`seaway.reconcile`). `left` is told which backends went. `drains`: of what is about
+    to be deleted, the seconds in which its connections may end: no map has them.
+    """
 
     name = "services"
     remembers = True
 
-    def __init__(self, plane: DataPlane, left: Left) -> None:
+    def __init__(
+        self, plane: DataPlane, left: Left, drains: dict[abi.PortKey, float] | None = None
+    ) -> None:
+        self._drains = {} if drains is None else drains
         self._services = Table(plane.maps["services"])
         self._backends = Table(plane.maps["backends"])
         self._tables = Tables(Table(plane.maps["maglev"]))
@@ -54,7 +64,6 @@ class ServiceTarget:
         self._leaving = Leaving(Table(plane.maps["leaving"]))
         self._epoch = Epoch(plane.maps["epochs"])
         self._left = left
-        self._drains: dict[abi.PortKey, float] = {}  # of those that this agent put
         self._read = b""  # a digest of what was read last
         self._meant: dict[abi.PortKey, abi.Frontend] = {}
         self._loose: dict[abi.PortKey, list[int]] = {}  # slots that no count has, as seen last
@@ -84,11 +93,12 @@ class ServiceTarget:
 
     def put(self, objects: Frontends) -> dict[abi.PortKey, OSError]:
         before = self.look(objects.keys())
-        self._drains |= {key: of.drain for key, of in objects.items()}
-        gone = self._gone(before, objects)
+        drains = {key: of.drain for key, of in objects.items()}
+        gone = self._gone(before, objects, drains)
         loose = {key: self._loose.pop(key) for key in objects if key in self._loose}
-        failed = self._count(_shrinking(before, objects))
-        failed |= self._fill(before, _others(objects, failed))
+        failed = self._fill(before, objects, unseen)
+        failed |= self._count(_changing(before, _others(objects, failed)))
+        failed |= self._fill(before, _others(objects, failed), seen)
         failed |= self._lay(before, _others(objects, failed))
         failed |= self._count(_others(objects, failed))
         self._tables.delete(
@@ -100,12 +110,13 @@ class ServiceTarget:
             if key not in failed
         )
         self._judge_anew(objects)
-        self._tell({key: places for key, places in gone.items() if key not in failed}, before)
+        self._tell({key: places for key, places in gone.items() if key not in failed}, drains)
         return failed
 
     def delete(self, keys: set[abi.PortKey]) -> dict[abi.PortKey, OSError]:
         before = self.look(keys)
-        lost = self._gone(before, dict.fromkeys(keys, _NONE))
+        drains = {key: self._drains.get(key, DRAIN) for key in keys}
+        lost = self._gone(before, dict.fromkeys(keys, _NONE), drains)
         packed = {key.pack(): key for key in keys}
         failed = {packed[k]: e for k, e in self._services.delete(list(packed)).items()}
         gone = keys - failed.keys()
@@ -115,7 +126,7 @@ class ServiceTarget:
             for key in gone
         )
         self._turns.delete([key.pack() for key in gone])
-        self._tell({key: places for key, places in lost.items() if key in gone}, before)
+        self._tell({key: places for key, places in lost.items() if key in gone}, drains)
         for key in gone:
             self._drains.pop(key, None)
         self._judge_anew(keys)
@@ -168,15 +179,16 @@ class ServiceTarget:
         items = [(k, objects[key].service.pack()) for k, key in packed.items()]
         return {packed[k]: error for k, error in self._services.update(items).items()}
 
-    def _fill(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, OSError]:
+    def _fill(
+        self, before: Frontends, objects: Frontends, chosen: Chosen
+    ) -> dict[abi.PortKey, OSError]:
         """Only slots that hold something else."""
         items: list[tuple[bytes, bytes]] = []
         for key, of in objects.items():
-            service, old = key.pack(), before[key].backends if key in before else ()
+            service, new, old = key.pack(), of.backends, before.get(key, _NONE)
             items += (
-                (service + _SLOT.pack(slot), _BACKEND.pack(b.addr, b.port, b.pad, b.upto))
-                for slot, b in enumerate(of.backends)
-                if slot >= len(old) or old[slot] != b
+                (service + _SLOT.pack(n), _BACKEND.pack(b.addr, b.port, b.pad, b.upto))
+                for n, b in ((n, new[n]) for n in chosen(old.service.backends, old.backends, new))
             )
         failed = self._backends.update(items)
         return {abi.PortKey.unpack(k[:_PLACE]): error for k, error in failed.items()}
@@ -195,14 +207,13 @@ class ServiceTarget:
         self._backends.delete([key for keys in slots for key in keys])
 
     def _judge_anew(self, keys: Iterable[abi.PortKey]) -> None:
-        """Flows to ports of hosts, some of which lead to backends that are none any more."""
+        """Flows to ports of hosts: their backends may be none now, or get no new connections."""
         if any(key.addr in _EVERY for key in keys):
             self._epoch.end()
 
-    def _drain(self, key: abi.PortKey, before: Frontends) -> float:
-        return self._drains.get(key, before[key].drain)
-
-    def _gone(self, before: Frontends, objects: Frontends) -> dict[abi.PortKey, set[abi.PortKey]]:
+    def _gone(
+        self, before: Frontends, objects: Frontends, drains: Drains
+    ) -> dict[abi.PortKey, set[abi.PortKey]]:
         """Who leaves; until when they may still be spoken with is written now."""
         gone = {
             key: places
@@ -211,18 +222,18 @@ class ServiceTarget:
         }
         self._leaving.note(
             {
-                _leaving_key(key, place): self._drain(key, before)
+                _leaving_key(key, place): drains[key]
                 for key, places in gone.items()
                 for place in places
             }
         )
         return gone
 
-    def _tell(self, gone: Mapping[abi.PortKey, set[abi.PortKey]], before: Frontends) -> None:
+    def _tell(self, gone: Mapping[abi.PortKey, set[abi.PortKey]], drains: Drains) -> None:
         if gone:
             self._epoch.end()
         for key, places in gone.items():
-            self._left(key, places, self._drain(key, before))
+            self._left(key, places, drains[key])
 
 
 class Tables:
@@ -288,13 +299,28 @@ def on_hosts(service: abi.PortKey) -> abi.PortKey:
     return abi.PortKey(every, service.port, service.protocol)
 
 
-def _shrinking(before: Frontends, objects: Frontends) -> Frontends:
-    """As it was but for the number: the table that it may be about to ask for is not there yet."""
-    return {
-        key: replace(of, service=replace(of.service, algorithm=before[key].service.algorithm))
-        for key, of in objects.items()
-        if key in before and of.service.backends < before[key].service.backends
-    }
+def _changing(before: Frontends, objects: Frontends) -> Frontends:
+    """What holds while slots are written that programs look at: all of them count, those of before
+    and those to be, and none is drawn by what is true of the others only. The table that a service
+    may be about to ask for is not there yet.
+    """
+    found = {}
+    for key, of in objects.items():
+        old, new = before.get(key, _NONE).service, of.service
+        uneven = old.flags & ~new.flags & abi.SERVICE_EVEN
+        lighter = new.weight < old.weight
+        if not (old.backends and new.backends):
+            continue
+        if new.backends > old.backends or lighter or uneven:
+            changing = replace(
+                new,
+                backends=max(old.backends, new.backends),
+                weight=min(old.weight, new.weight),
+                algorithm=old.algorithm,
+                flags=new.flags & (old.flags | ~abi.SERVICE_EVEN),
+            )
+            found[key] = replace(of, service=changing)
+    return found
 
 
 def _slots(frontends: Frontends, key: abi.PortKey) -> int:

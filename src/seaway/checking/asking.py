@@ -8,7 +8,7 @@ import os
 import socket
 from typing import Final
 
-from seaway.model.checks import Place
+from seaway.model.checks import Checked
 from seaway.model.http_status import NoHttp, status_of
 from seaway.model.services import Check
 
@@ -20,7 +20,7 @@ _OURS: Final = frozenset(
 )
 
 
-async def ask(place: Place, check: Check) -> str | None:
+async def ask(place: Checked, check: Check) -> str | None:
     """Why it fails; empty: it passes; None: nobody knows, as this host had not the means to ask."""
     try:
         async with asyncio.timeout(check.timeout):
@@ -33,7 +33,7 @@ async def ask(place: Place, check: Check) -> str | None:
         return None if error.errno in _OURS else _told(error)
 
 
-async def _ask(place: Place, check: Check) -> str:
+async def _ask(place: Checked, check: Check) -> str:
     loop = asyncio.get_running_loop()
     family = socket.AF_INET if place.address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
@@ -50,7 +50,7 @@ async def _ask(place: Place, check: Check) -> str:
         return "" if status in _GOOD else f"status {status}"
 
 
-def request(place: Place, path: str) -> bytes:
+def request(place: Checked, path: str) -> bytes:
     host = str(place.address) if place.address.version == 4 else f"[{place.address}]"
     lines = (
         f"GET {path} HTTP/1.1",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,8 +21,9 @@ from seaway.checking.asking import ask
 from seaway.desired.transport.checks import keys_of
 from seaway.errors import SeawayError
 from seaway.facts import Facts
-from seaway.model.checks import UNASKED, Checks, Place, Standing, judge, pace
+from seaway.model.checks import UNASKED, Checked, Checks, Standing, judge, pace
 from seaway.model.services import Check, Health, Service
+from seaway.reconcile import Settle
 
 log = structlog.get_logger(__name__)
 
@@ -30,17 +31,16 @@ AT_ONCE: Final = 64  # sockets
 RETRY: Final = 1.0  # seconds until what could not be recorded is tried again
 _APART: Final = 0.1  # of an interval, by which two checks of one endpoint may be more or less apart
 
-Ask = Callable[[Place, Check], Awaitable[str | None]]  # see `asking.ask`
+Ask = Callable[[Checked, Check], Awaitable[str | None]]  # see `asking.ask`
 Failing = Mapping[str, Mapping[str, str]]  # why, by endpoint, and name of the service
 Record = Callable[[Failing], Awaitable[None]]
-Settle = Callable[[list[tuple[str, Hashable]]], Awaitable[None]]  # see `Convergence.settle`
 
 
 @dataclass(eq=False)
 class _Watched:
     """One endpoint, for one service."""
 
-    place: Place
+    place: Checked
     checks: Checks
     standing: Standing
     why: str = ""  # it fails

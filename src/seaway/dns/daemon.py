@@ -14,7 +14,6 @@ import signal
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,31 +22,40 @@ from typing import Any, Final
 
 import structlog
 
+from seaway.daemons import tell_build
 from seaway.dns import sockets, wire
-from seaway.dns.forwarding import Forwarder
-from seaway.dns.names_file import KnownNames
+from seaway.dns.forwarding import Budget, Forwarder
+from seaway.dns.names_file import BUILD, KnownNames
 from seaway.dns.resolver import Foreign, Resolver
 from seaway.dns.servers import Servers
 from seaway.dns.ways import Network
 from seaway.model.addresses import Address
+from seaway.names import RESOLVER_PORT
 from seaway.presence import alone
 
 LOOK: Final = 0.025  # seconds between two looks whether names changed
 AGAIN: Final = 2.0  # and between two tries to listen where somebody else does
 IDLE: Final = 10.0  # seconds for which a TCP connection may say nothing
-_CONNECTIONS, _CONNECTIONS_OF_ONE = 512, 32  # by TCP, at a time
+QUIET: Final = 10.0  # seconds between two lines of the log of questions that fail
+CONNECTIONS: Final = 512  # by TCP of all askers, at a time
+CONNECTIONS_OF_ONE: Final = 32
+RESERVED: Final = 2  # of each, when all others are taken
 _LARGEST = 4096  # bytes of a question
+_SHOWN = 300  # of one in the log
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Places:
-    """Files: what the agent told, whose process this is, and whom the host asks."""
+    """Files: what the agent told, whose process this is, and whom the host asks; and the port at
+    which it is asked.
+    """
 
     names: Path
     pid: Path
     servers: Path
+    port: int = RESOLVER_PORT
 
 
 async def serve(places: Places) -> None:
@@ -57,6 +65,7 @@ async def serve(places: Places) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     with alone(places.pid, "resolver"), contextlib.closing(KnownNames(places.names)) as told:
+        tell_build(places.pid, BUILD)
         async with asyncio.TaskGroup() as group:
             daemon = Daemon(places, told, group)
             watching = group.create_task(daemon.watch(), name="watch")
@@ -69,6 +78,7 @@ async def serve(places: Places) -> None:
 class Daemon:
     def __init__(self, places: Places, told: KnownNames, group: asyncio.TaskGroup) -> None:
         self._told = told
+        self._port = places.port
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(told, _shuffled)
@@ -77,7 +87,8 @@ class Daemon:
         servers = Servers(places.servers, self._listeners.keys)
         self._forwarder = Forwarder(servers, Network(), time.monotonic, secrets.randbits)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connections: Counter[str] = Counter()
+        self._connections = Budget(CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED)
+        self._quiet = 0.0  # until when no line tells of a question that fails
 
     def close(self) -> None:
         for address in list(self._listeners):
@@ -118,11 +129,11 @@ class Daemon:
 
     async def _opened(self, address: Address) -> Listener:
         with contextlib.ExitStack() as undo:
-            datagrams = sockets.udp(address)
+            datagrams = sockets.udp(address, self._port)
             for sock in datagrams:
                 undo.callback(sockets.close, sock)
             server = await asyncio.start_server(
-                self._converse, sock=sockets.tcp(address), limit=_LARGEST
+                self._converse, sock=sockets.tcp(address, self._port), limit=_LARGEST
             )
             undo.pop_all()
         for sock in datagrams:
@@ -136,10 +147,20 @@ class Daemon:
         for sock in listener.datagrams:
             sockets.close(sock)
 
+    def _tells(self) -> bool:
+        """Whether one that fails is to be told in the log. It fails alone: who asks it must not end
+        what others are answered. From any thread.
+        """
+        now = time.monotonic()
+        if now < self._quiet:
+            return False
+        self._quiet = now + QUIET
+        return True
+
     # ── by UDP: in a thread of each socket ──
 
     def _answer(self, sock: socket.socket) -> None:
-        """Until it is closed. A failure that nobody expected ends the process."""
+        """Until it is closed. A failure of more than a question ends the process."""
         try:
             self._answer_all(sock)
         except BaseException as error:
@@ -161,9 +182,14 @@ class Daemon:
                 continue
 
     def _answer_new(self, sock: socket.socket, data: bytes, peer: tuple[Any, ...]) -> None:
-        due = self._resolver.answer(data, peer[0])
-        if isinstance(due, Foreign):
-            due = self._answer_foreign(due, sock, peer)
+        try:
+            due = self._resolver.answer(data, peer[0])
+            if isinstance(due, Foreign):
+                due = self._answer_foreign(due, sock, peer)
+        except Exception:
+            if self._tells():
+                log.exception("a question failed", question=data[:_SHOWN].hex())
+            due = wire.failure(data)
         if due:
             sock.sendto(due, peer)
 
@@ -182,6 +208,12 @@ class Daemon:
         async def work() -> None:
             try:
                 answer = await self._forwarder.ask(foreign)
+            except Exception:
+                if self._tells():
+                    log.exception(
+                        "a question failed", question=foreign.query.question[:_SHOWN].hex()
+                    )
+                answer = wire.answer(foreign.query, wire.SERVFAIL)
             finally:
                 self._forwarder.budget.give_back(peer[0])
             with contextlib.suppress(OSError):
@@ -195,21 +227,15 @@ class Daemon:
         """One question after another, until he goes or says nothing for a while."""
         address = writer.get_extra_info("peername", ("",))[0]
         with contextlib.closing(writer):
-            if (
-                self._connections.total() >= _CONNECTIONS
-                or self._connections[address] >= _CONNECTIONS_OF_ONE
-            ):
+            if not self._connections.take(address):
                 return
-            self._connections[address] += 1
             try:
                 while await self._exchange(reader, writer, address):
                     pass
             except (OSError, asyncio.IncompleteReadError):
                 pass
             finally:
-                self._connections[address] -= 1
-                if not self._connections[address]:
-                    del self._connections[address]
+                self._connections.give_back(address)
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
@@ -219,9 +245,14 @@ class Daemon:
             if size > _LARGEST:
                 return False
             data = await reader.readexactly(size)
-        due = self._resolver.answer(data, address, wire.LONGEST)
-        if isinstance(due, Foreign):
-            due = await self._ask(due, address)
+        try:
+            due = self._resolver.answer(data, address, wire.LONGEST)
+            if isinstance(due, Foreign):
+                due = await self._ask(due, address)
+        except Exception:
+            if self._tells():
+                log.exception("a question failed", question=data[:_SHOWN].hex())
+            due = wire.failure(data)
         if due is None:
             return False
         writer.write(len(due).to_bytes(2, "big") + due)

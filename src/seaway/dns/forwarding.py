@@ -30,7 +30,7 @@ RESERVED: Final = 4  # of each, when all others are taken
 
 
 class Budget:
-    """Who may have how many questions waiting. From any thread."""
+    """Who may have how many questions waiting, or connections. From any thread."""
 
     def __init__(self, most: int = MOST, share: int = SHARE, reserved: int = RESERVED) -> None:
         self._most, self._share, self._reserved = most, share, reserved

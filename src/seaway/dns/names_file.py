@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from seaway import names
+from seaway import __version__, names
 from seaway.errors import Undecodable
 from seaway.model import codec
 from seaway.model.addresses import Address
@@ -27,6 +27,7 @@ from seaway.model.naming import Holder, Named
 V = TypeVar("V", bound=Value)
 
 VERSION: Final = 2  # as `_TABLES` writes it
+BUILD: Final = f"{__version__}, names {VERSION}"  # of a resolver that this agent can use
 _TABLES: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE names (
@@ -210,7 +211,9 @@ class HoldersTarget(_Rows[Holder]):
 
 
 class KnownNames:
-    """The same file as the resolver reads it, from any thread. It may be missing for a while."""
+    """The same file as the resolver reads it, from any thread. It may be missing for a while, and
+    one of another version is as if it was: the agent of that one starts a resolver that knows it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -248,30 +251,49 @@ class KnownNames:
         """Where the resolver is to answer."""
         with self._lock:
             rows = self._rows("SELECT address, value FROM holders WHERE " + _OWN)
-        found = {address: codec.decode(value, Holder).asker for address, value in rows}
-        return frozenset(ip_address(a) for a, asker in found.items() if asker and asker.resolver)
+        return frozenset(_own(rows))
 
     def _rows(self, what: str, *given: str) -> list[tuple[Any, ...]]:
         """Nothing, where there is no file that can be read."""
         try:
             if self._db is None and _inode_of(self._path):
-                self._db = sqlite3.connect(
-                    f"{self._path.absolute().as_uri()}?mode=ro",
-                    uri=True,
-                    timeout=_PATIENCE,
-                    isolation_level=None,
-                    check_same_thread=False,
-                )
+                self._db = self._open()
             return self._db.execute(what, given).fetchall() if self._db else []
         except sqlite3.Error:
             self._shut()
             return []
+
+    def _open(self) -> sqlite3.Connection | None:
+        db = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=_PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+                return db
+        except BaseException:
+            db.close()
+            raise
+        db.close()
+        return None
 
     def _shut(self) -> None:
         db, self._db = self._db, None
         if db:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
+
+
+def _own(rows: list[tuple[Any, ...]]) -> Iterator[Address]:
+    """What cannot be read is as if it was not there."""
+    for address, value in rows:
+        with contextlib.suppress(Undecodable, ValueError):
+            asker = codec.decode(value, Holder).asker
+            if asker and asker.resolver:
+                yield ip_address(address)
 
 
 _OWN: Final = """CAST(value AS TEXT) LIKE '%"resolver":true%'"""

@@ -138,21 +138,17 @@ class Resolver:
         return Foreign(query) if query.flags & wire.RD else wire.answer(query, wire.REFUSED)
 
     def _alias(self, query: Query, found: Found, asker: Asker, most: int) -> bytes | Foreign:
+        try:
+            asked = wire.question(wire.from_text(found.elsewhere), query.type)
+        except Malformed:
+            return wire.answer(query, wire.SERVFAIL)
         target = find(found.elsewhere.lower(), asker, self._told)
         if target is None:
-            return self._for_aliased(query, found.elsewhere)
+            return Foreign(query, found.elsewhere)
         addresses = target.addresses if isinstance(target, Found) else ()
-        asked = wire.question(wire.from_text(found.elsewhere), query.type)
         there = wire.parse_query(wire.HEADER.pack(0, query.flags, 1, 0, 0, 0) + asked)
         made = answers.build(there, Found(found.zone, addresses), wire.LONGEST, self._shuffled, 1)
         return answers.chained(query, found.elsewhere, bytes(2) + made[0], most or query.limit)
-
-    def _for_aliased(self, query: Query, target: str) -> bytes | Foreign:
-        try:
-            wire.as_name(wire.from_text(target))
-        except Malformed:
-            return wire.answer(query, wire.SERVFAIL)
-        return Foreign(query, target)
 
     def _asker(self, address: str, memory: _Memory) -> tuple[Asker | None, _Answers]:
         if known := memory.askers.get(address):

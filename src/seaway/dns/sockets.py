@@ -13,7 +13,6 @@ import struct
 from typing import Final
 
 from seaway.model.addresses import Address
-from seaway.names import RESOLVER_PORT
 
 SHARES: Final = 16  # UDP sockets of one address
 _BUFFER: Final = 1 << 20  # bytes; SO_RCVBUFFORCE goes beyond rmem_max
@@ -26,23 +25,23 @@ _HEADER = 0xFFF00000  # SKF_NET_OFF: from here on, offsets are those of the IP h
 _SOURCE: Final = {4: 12, 6: 20}
 
 
-def udp(address: Address) -> list[socket.socket]:
+def udp(address: Address, port: int) -> list[socket.socket]:
     """`OSError`: somebody else has the port."""
     with contextlib.ExitStack() as undo:
-        made = [undo.enter_context(_bound(address, socket.SOCK_DGRAM)) for _ in range(SHARES)]
+        made = [undo.enter_context(_bound(address, port, socket.SOCK_DGRAM)) for _ in range(SHARES)]
         _share(made[0], address.version)
         undo.pop_all()
     return made
 
 
-def tcp(address: Address) -> socket.socket:
-    sock = _bound(address, socket.SOCK_STREAM)
+def tcp(address: Address, port: int) -> socket.socket:
+    sock = _bound(address, port, socket.SOCK_STREAM)
     sock.listen(_BACKLOG)
     sock.setblocking(False)
     return sock
 
 
-def _bound(address: Address, kind: socket.SocketKind) -> socket.socket:
+def _bound(address: Address, port: int, kind: socket.SocketKind) -> socket.socket:
     ipv6 = address.version == 6
     sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind | socket.SOCK_CLOEXEC)
     try:
@@ -56,7 +55,7 @@ def _bound(address: Address, kind: socket.SocketKind) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             with contextlib.suppress(PermissionError):
                 sock.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
-        sock.bind((str(address), RESOLVER_PORT))
+        sock.bind((str(address), port))
     except BaseException:
         sock.close()
         raise

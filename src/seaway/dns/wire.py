@@ -243,6 +243,14 @@ def refusal(data: bytes, rcode: int) -> bytes:
     return HEADER.pack(number, QR | RA | flags & (OPCODE | RD) | rcode, 0, 0, 0, 0)
 
 
+def failure(data: bytes) -> bytes | None:
+    """For a question that could not be answered, whatever it is; None: it is no question."""
+    try:
+        return answer(parse_query(data), SERVFAIL) if is_query(data) else None
+    except Malformed:
+        return refusal(data, SERVFAIL)
+
+
 def cut(data: bytes, limit: int) -> bytes:
     """As much of an answer as fits, its last records left out and the TC bit set; an OPT stays."""
     if len(data) <= limit:

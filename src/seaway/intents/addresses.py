@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from seaway.converge import Key
 from seaway.desired.network.blocks import overlaps, spared
 from seaway.desired.network.networks import TABLE
-from seaway.desired.network.ports import leaving
+from seaway.desired.network.ports import left_ports
 from seaway.desired.transport.naming import told_keys
 from seaway.desired.transport.publications import publications_of
 from seaway.errors import Conflict, NotFound, SystemFailed
@@ -172,13 +172,13 @@ class AddressIntents(Desk):
                 return  # somebody was faster
             endpoint = found  # its ports may have changed meanwhile
             keys = self.keys_of(endpoint) + told_keys(endpoint)
-            await self.records.commit(self._leaving(endpoint.ports), [endpoint])
+            await self.records.commit(self._left_ports(endpoint.ports), [endpoint])
             self.going |= {interface.ip for interface in endpoint.addresses}
             # At once: the next endpoint of this id must not take the old link for its own.
             self.facts.change(Attached, endpoint.id, None)
         await self.convergence.settle(keys)
         if self._left(endpoint):
-            self.leaving.append(endpoint)
+            self.lingering_links.append(endpoint)
             failures = (self.convergence.failure(*key) for key in _holding(endpoint))
             raise SystemFailed(
                 f"the kernel does not let go of endpoint '{endpoint.name}' yet: "
@@ -187,17 +187,17 @@ class AddressIntents(Desk):
             )
         self._free(endpoint)
 
-    def _leaving(self, ports: Iterable[Publication]) -> list[Before]:
+    def _left_ports(self, ports: Iterable[Publication]) -> list[Before]:
         """What is to be recorded with the end of these publications."""
         ended = (port.host_port for port in ports)
-        return leaving(self.facts.get(Before, self.host.name), ended)
+        return left_ports(self.facts.get(Before, self.host.name), ended)
 
     def give_back(self) -> None:
         """The addresses of those of whom the kernel has nothing left by now."""
-        leaving, self.leaving = self.leaving, []
-        for endpoint in leaving:
+        lingering, self.lingering_links = self.lingering_links, []
+        for endpoint in lingering:
             if self._left(endpoint):
-                self.leaving.append(endpoint)
+                self.lingering_links.append(endpoint)
             else:
                 self._free(endpoint)
 

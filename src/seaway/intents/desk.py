@@ -154,7 +154,7 @@ class Desk:
     serving: bool = False  # ADD is served
     tracing: int = 0  # questions of other hosts after a packet, under way
     # Their records are gone, but not yet all that the kernel had of them: it refused.
-    leaving: list[Endpoint] = field(default_factory=list)
+    lingering_links: list[Endpoint] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     # Of endpoints whose records are gone, until nobody has them any more.
     going: set[Address] = field(default_factory=set)

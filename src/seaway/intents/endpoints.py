@@ -216,7 +216,7 @@ class EndpointIntents(PublicationIntents, TakingIntents, CheckIntents):
         return any(other.default_route and here.is_(other.namespace) for other in others)
 
     async def detach(self, ref: str) -> None:
-        for endpoint in self.leaving:
+        for endpoint in self.lingering_links:
             if endpoint.id == ref:
                 raise SystemFailed(
                     f"the kernel does not let go of endpoint '{endpoint.name}' yet", "try again"

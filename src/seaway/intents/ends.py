@@ -123,9 +123,6 @@ def _readings(said: str) -> Iterator[tuple[str, str]]:
             yield network, name
             return
     yield "", whole
-    if "." in whole:
-        name, _, network = whole.rpartition(".")
-        yield network, name
 
 
 def _of_service(service: Service, view: View) -> End:

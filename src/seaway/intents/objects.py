@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from seaway import admission, node_ports, vips
 from seaway.converge import Key
 from seaway.desired.network.networks import TABLE
-from seaway.desired.transport.bandwidth import is_limited
+from seaway.desired.transport.bandwidth import limits_backends
 from seaway.desired.transport.limits import numbers_of
 from seaway.desired.transport.naming import told_of
 from seaway.desired.transport.node_ports import health_keys_of, is_left_out, is_published
@@ -111,7 +111,7 @@ class ObjectIntents(Desk):
     def _written_for(self, services: Iterable[Service]) -> list[Key]:
         """What is written, here, because these are otherwise: with the shapers of backends."""
         changed = list(services)
-        networks = {service.network for service in changed if is_limited(service)}
+        networks = {service.network for service in changed if limits_backends(service)}
         backends = (e for name in networks for e in self.facts.where(Endpoint, "network", name))
         keys: list[Key] = [("shapers", link_name(endpoint.id)) for endpoint in backends]
         return keys + [key for service in changed for key in keys_of(service)]

@@ -43,7 +43,7 @@ class PublicationIntents(AddressIntents):
             admission.published(old, ports)
             gone = set(ports)
             endpoint = replace(old, ports=tuple(p for p in old.ports if p not in gone))
-            await self.records.commit([endpoint, *self._leaving(gone)])
+            await self.records.commit([endpoint, *self._left_ports(gone)])
         await self.convergence.settle(self.keys_of(old))
         if failure := self._failure(old):
             raise _refused(old, failure, "it is tried again every second; see: seaway status")

@@ -121,7 +121,7 @@ def _check_path(path: str) -> None:
         )
 
 
-class Place(Value):
+class Checked(Value):
     """One endpoint that is checked."""
 
     endpoint: str  # its id
@@ -134,7 +134,7 @@ class Checks(Value):
 
     service: str  # its name
     check: Check
-    places: tuple[Place, ...]
+    places: tuple[Checked, ...]
 
 
 class Standing(Value):

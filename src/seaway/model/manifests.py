@@ -37,6 +37,7 @@ from seaway.model.manifest_shapes import (
 )
 from seaway.model.requests import NewService, Objects
 from seaway.model.services import (
+    DRAIN,
     Algorithm,
     Distribution,
     EndpointSlice,
@@ -74,7 +75,6 @@ _FLOW_CONTROL: Final[Mapping[str, Callable[[str], int]]] = {
     "egress-burst": parse_bits,
 }
 _DIGITS: Final = 6
-DRAIN: Final = NewService(name="").drain
 _KINDS: Final = "Service (v1), EndpointSlice (discovery.k8s.io/v1), List (v1)"
 
 

@@ -12,8 +12,8 @@ from seaway.model import manifest_ports
 from seaway.model.bandwidth import spelled
 from seaway.model.checks import NONE, written
 from seaway.model.manifest_shapes import KNOBS
-from seaway.model.manifests import DRAIN, SERVICE_NAME
-from seaway.model.services import EndpointSlice, Service, ServicePort, SliceEndpoint
+from seaway.model.manifests import SERVICE_NAME
+from seaway.model.services import DRAIN, EndpointSlice, Service, ServicePort, SliceEndpoint
 
 
 def render(one: Service | EndpointSlice) -> dict[str, Any]:

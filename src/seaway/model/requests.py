@@ -7,6 +7,7 @@ import msgspec
 from seaway.model.addresses import Address, Interface, Prefix
 from seaway.model.facts import ExtraRoute, Publication, Routing, Value
 from seaway.model.services import (
+    DRAIN,
     Algorithm,
     Check,
     Distribution,
@@ -159,7 +160,7 @@ class NewService(Value):
     external_policy: TrafficPolicy = "Cluster"
     distribution: Distribution = ""
     publish_not_ready: bool = False
-    drain: float = 30.0
+    drain: float = DRAIN
     check: Check = Check()
     health_port: int = 0
     limit_connections: int = 0

@@ -27,7 +27,8 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?|")
 _SUBDOMAIN = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
-)
+)  # of any length between dots: Kubernetes makes names of slices longer than a label of DNS
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL.pattern}(\.{_LABEL.pattern})*")
 _PORT_NAME = re.compile(
     r"(?=.{1,15}\Z)(?!.*--)(?=.*[a-z])[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 )  # RFC 6335
@@ -122,7 +123,7 @@ def _check_check(new: NewService) -> None:
 
 
 def _check_external(new: NewService) -> None:
-    if not _SUBDOMAIN.fullmatch(new.external_name.removesuffix(".").lower()):
+    if not _DNS_NAME.fullmatch(new.external_name.removesuffix(".").lower()):
         raise Invalid(f"{_told(new.external_name)} is no DNS name", "expected e.g. db.example.org")
     limited = any(way.rate for way in bandwidth.ways_of(new))
     if new.headless or new.selector or new.addresses or new.families or limited:

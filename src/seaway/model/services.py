@@ -6,7 +6,7 @@ is our network.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from seaway.model.addresses import Address
 from seaway.model.facts import Publication, Value
@@ -14,6 +14,7 @@ from seaway.model.facts import Publication, Value
 Algorithm = Literal["random", "round-robin", "least-connections", "maglev"]
 TrafficPolicy = Literal["Cluster", "Local"]
 Distribution = Literal["", "PreferSameZone", "PreferSameNode"]
+DRAIN: Final = 30.0  # seconds in which connections may end, where nothing else is said
 
 
 class ServicePort(Value):
@@ -56,7 +57,7 @@ class Service(Value):
     external_policy: TrafficPolicy = "Cluster"
     distribution: Distribution = ""
     publish_not_ready: bool = False
-    drain: float = 30.0  # seconds in which connections to a backend that goes may end
+    drain: float = DRAIN  # seconds in which connections to a backend that goes may end
     check: Check = Check()
     health_port: int = 0  # of every host, which says whether it has backends of its own; 0: none
     limit_connections: int = 0  # at once, from each host; 0: as many as one likes

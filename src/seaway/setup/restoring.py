@@ -20,7 +20,7 @@ from seaway.backups import Here, Restored
 from seaway.cluster import membership
 from seaway.cluster.seats import OwnSeat
 from seaway.daemons import AGENT
-from seaway.desired.network.ports import leaving, shared
+from seaway.desired.network.ports import left_ports, shared
 from seaway.errors import Conflict, Invalid, SeawayError, StoreDamaged
 from seaway.facts import Facts
 from seaway.kernel import host, netns
@@ -137,7 +137,7 @@ def _before(known: Facts) -> Before | None:
     ports = {port.host_port for endpoint in _own(known) for port in endpoint.ports} | shared(known)
     for before in known.all(Before):
         if member is None or before.host == member.host:
-            return next(iter(leaving(before, ports)), before)
+            return next(iter(left_ports(before, ports)), before)
     return None
 
 

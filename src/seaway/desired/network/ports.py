@@ -64,7 +64,7 @@ def seen_reserved(known: Before, there: Ports, own_: Ports, shared_: Ports = _NO
     return replace(known, reserved=written(others), left=written(left))
 
 
-def leaving(before: Before | None, ports: Iterable[int]) -> list[Before]:
+def left_ports(before: Before | None, ports: Iterable[int]) -> list[Before]:
     """What is to be recorded with the end of publications at these ports."""
     if before is None:
         return []

@@ -23,7 +23,7 @@ _WAITING: Final = 16  # and at least so many packets
 _TICK: Final = 64  # nanoseconds: in these the kernel counts a burst
 
 
-def is_limited(endpoint: Endpoint) -> bool:
+def is_limited_itself(endpoint: Endpoint) -> bool:
     """By itself. For those that services limit, their entries ask (`endpoints`)."""
     return bool(endpoint.ingress_rate or endpoint.egress_rate)
 
@@ -52,7 +52,7 @@ def _shaper(link: str, view: View) -> Shaper | None:
 
 
 def _links_of(endpoint: Endpoint) -> list[str]:
-    return [link_name(endpoint.id)] if is_limited(endpoint) else []
+    return [link_name(endpoint.id)] if is_limited_itself(endpoint) else []
 
 
 SHAPERS = Derivation("shapers", (Source(Endpoint, _links_of),), _shaper)

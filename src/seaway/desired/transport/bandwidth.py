@@ -34,18 +34,18 @@ class Given:
 
 def limiting_of(service: Service) -> Mapping[tuple[str, str, str], Given]:
     """Under one label of its selector, with all of them."""
-    if not (service.selector and is_limited(service)):
+    if not (service.selector and limits_backends(service)):
         return {}
     return {(service.network, *min(service.selector.items())): _given(service)}
 
 
 def limiting_sliced_of(service: Service) -> Mapping[str, Given]:
-    if service.selector or not is_limited(service):
+    if service.selector or not limits_backends(service):
         return {}
     return {service.network: _given(service)}
 
 
-def is_limited(service: Service) -> bool:
+def limits_backends(service: Service) -> bool:
     return bool(service.ingress_rate or service.egress_rate)
 
 

@@ -13,7 +13,7 @@ from seaway.desired.transport.backends import Candidate, of_endpoint
 from seaway.desired.transport.services import LABEL, asked_port
 from seaway.facts import Derivation, Source, View
 from seaway.model.addresses import unmapped
-from seaway.model.checks import UNASKED, Checks, Place
+from seaway.model.checks import UNASKED, Checked, Checks
 from seaway.model.facts import Endpoint
 from seaway.model.services import Health, Service
 
@@ -61,13 +61,13 @@ def _checks(key: str, view: View) -> Checks | None:
     return Checks(service=service.name, check=service.check, places=tuple(ordered))
 
 
-def _place(service: Service, candidate: Candidate) -> Iterator[Place]:
+def _place(service: Service, candidate: Candidate) -> Iterator[Checked]:
     """At its IPv4 address, unless it or the service has none."""
     families = {address.version for address in service.addresses} or {4, 6}
     found = [candidate.address(f) for f in sorted(families) if candidate.address(f)]
     port = candidate.port(asked_port(service))
     if found and port:
-        yield Place(endpoint=candidate.id, address=unmapped(found[0]), port=port)
+        yield Checked(endpoint=candidate.id, address=unmapped(found[0]), port=port)
 
 
 CHECKS = Derivation("checks", (Source(Service, keys_of),), _checks)
