@@ -360,7 +360,7 @@ def test_a_selector_that_matches_nothing_is_allowed_and_shown(tmp_path: Path) ->
         )
         await agent.attach("one", labels={"app": "web"}, weight=0)
         (report,) = agent.intents.services("default")
-        assert ("none of its 1 backends is chosen, e.g.: its weight is 0",) == report.warnings
+        assert ("its one backend is not chosen: its weight is 0",) == report.warnings
         await agent.intents.apply(Objects(slices=(slice_("192.0.2.1"),)))
         (report,) = agent.intents.services()
         assert "1 slices name it, and count for nothing: it has a selector" in report.warnings

@@ -136,7 +136,10 @@ class ObjectIntents(Desk):
             labels = ", ".join(f"{k}={v}" for k, v in service.selector.items())
             yield f"no endpoint has {labels}" if labels else "no slice names a backend"
         elif all(one.lost for one in found):
-            yield f"none of its {len(found)} backends is chosen, e.g.: {found[0].lost}"
+            if len(found) == 1:
+                yield f"its one backend is not chosen: {found[0].lost}"
+            else:
+                yield f"none of its {len(found)} backends is chosen, e.g.: {found[0].lost}"
         yield from self._published_here(service)
 
     def _published_here(self, service: Service) -> Iterator[str]:
