@@ -16,7 +16,7 @@ import pytest
 
 from namespaces import Netns, namespaces
 from seaway.desired.indexes import INDEXES
-from seaway.desired.network.ports import leaving
+from seaway.desired.network.ports import left_ports
 from seaway.facts import Facts
 from seaway.kernel.reserved import SETTING, ReservedTarget
 from seaway.kernel.sysctls import SysctlTarget
@@ -138,7 +138,7 @@ def test_what_others_reserve_is_known_and_what_was_ours_until_it_is_gone(host, t
         has("5000")
         assert ("5000", "") == await knows(here)
         before = here.facts.get(Before, "h")
-        await here.records.commit(leaving(before, [80]))
+        await here.records.commit(left_ports(before, [80]))
         has("80,5000,6000")
 
     async def second(here: Lookout) -> None:

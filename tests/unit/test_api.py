@@ -44,6 +44,8 @@ DESCRIBED = {
 }
 PORT = {"host_port": 8080, "container_port": 80, "protocol": "udp", "host_ip": "192.0.2.1"}
 SERVICE_PORT = {"port": 80, "target": "http"}
+SERVICE = {"name": "s", "network": "web", "ports": [SERVICE_PORT], "selector": {"app": "s"}}
+A = {"netns": "blue", "network": "web", "name": "a", "labels": {"app": "s"}}
 SLICE = {"name": "x", "network": "web", "service": "s", "family": 4}
 PUBLISH = "/v1/endpoints/a/publish"
 BLUE = {"netns": "blue", "network": "default"}
@@ -60,13 +62,13 @@ EXAMPLES = {  # a request for every route, in an order in which each succeeds
     ("PATCH", "/v1/networks/{name}"): ({"name": "web"}, {"open": True}),
     ("PUT", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
     ("DELETE", "/v1/networks/{name}/connections/{other}"): ({"name": "web", "other": "db"}, None),
-    ("POST", "/v1/endpoints"): ({}, {"netns": "blue", "network": "web", "name": "a"}),
+    ("POST", "/v1/endpoints"): ({}, A),
     ("POST", "/v1/endpoints/{ref}/publish"): ({"ref": "web%2Fa"}, {"ports": [PORT]}),
     ("POST", "/v1/endpoints/{ref}/unpublish"): ({"ref": "web%2Fa"}, {"ports": [PORT]}),
     ("PATCH", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, {"ready": False}),
     ("GET", "/v1/endpoints"): ({}, None),
     ("GET", "/v1/endpoints/{ref}"): ({"ref": "web%2Fa"}, None),
-    ("POST", "/v1/services"): ({}, {"name": "s", "network": "web", "ports": [SERVICE_PORT]}),
+    ("POST", "/v1/services"): ({}, SERVICE),
     ("GET", "/v1/services"): ({}, None),
     ("GET", "/v1/services/{ref}"): ({"ref": "web%2Fs"}, None),
     ("PATCH", "/v1/services/{ref}"): ({"ref": "s"}, {"affinity": 10}),
