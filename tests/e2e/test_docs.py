@@ -13,6 +13,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = ("make ", "seaway bench ", ".venv/bin/pytest ")
 REFUSED = {
     "seaway ipam release 10.208.0.7": "nobody holds 10.208.0.7",
+    "seaway trace world 192.0.2.1:30080": "neither 'world' nor '192.0.2.1' is of this cluster",
     "seaway route ls --to host3 --routing hops": "there is no other host 'host3'",
 }
 
