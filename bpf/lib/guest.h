@@ -27,16 +27,6 @@ struct {
 	__type(value, struct use);   /* nothing is open of it */
 } guests SEC(".maps");
 
-static __always_inline struct use *guest_use(const struct use_key *key)
-{
-	struct use *use = bpf_map_lookup_elem(&guests, key), none = {};
-
-	if (use)
-		return use;
-	bpf_map_update_elem(&guests, key, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&guests, key);
-}
-
 /* All that a host opens in a second is one number, whoever asks. What cannot be counted is refused. */
 static __noinline bool guest_take(__u64 number, __u64 client)
 {
@@ -48,7 +38,7 @@ static __noinline bool guest_take(__u64 number, __u64 client)
 		return true;
 	all = use_of(&key);
 	key.client = client;
-	own = guest_use(&key);
+	own = use_in(&guests, &key);
 	if (!all || !own || !limit_paces(limit, all, own))
 		return false;
 	__sync_fetch_and_add(&all->now, 1);

@@ -53,14 +53,20 @@ struct {
 	__type(value, struct use);
 } uses SEC(".maps");
 
-static __always_inline struct use *use_of(const struct use_key *key)
+/* What is noted there, or is from now on; NULL: it is full. */
+static __always_inline struct use *use_in(void *map, const struct use_key *key)
 {
-	struct use *use = bpf_map_lookup_elem(&uses, key), none = {};
+	struct use *use = bpf_map_lookup_elem(map, key), none = {};
 
 	if (use)
 		return use;
-	bpf_map_update_elem(&uses, key, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&uses, key);
+	bpf_map_update_elem(map, key, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, key);
+}
+
+static __always_inline struct use *use_of(const struct use_key *key)
+{
+	return use_in(&uses, key);
 }
 
 /* Of what all have open that counts no more: nobody gives it back. */
