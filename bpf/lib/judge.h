@@ -6,10 +6,12 @@
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+#include "clock.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
 #include "leaving.h"
+#include "over.h"
 #include "publication.h"
 #include "remote.h"
 #include "seek.h"
@@ -144,6 +146,7 @@ static __noinline bool flow_current(const struct flow_key *key, __u32 packet)
 	*flow = *found;
 	if (flow->tag != flow_tag(key))
 		return false;
+	flow_turn(key, flow, packet);
 	if (!flow_holds(key, flow)) {
 		flow_forget(key, flow);
 		return false;

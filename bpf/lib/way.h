@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "clock.h"
 #include "hash.h"
 #include "next_hop.h"
 #include "packet.h"
@@ -119,7 +120,7 @@ static __always_inline __u32 way_place(__u32 key)
 /* To a host, by its number with whatever else says how. NULL: there is none. */
 static __always_inline struct way *way_by(struct __sk_buff *skb, __u32 key)
 {
-	__u32 tick = bpf_ktime_get_coarse_ns() >> WAY_TICK, place = way_place(key);
+	__u32 tick = clock_now() >> WAY_TICK, place = way_place(key);
 	struct way *way = bpf_map_lookup_elem(&ways, &place);
 
 	if (!way)
