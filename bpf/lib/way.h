@@ -40,6 +40,7 @@ static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
 				     struct bpf_fib_lookup *fib)
 {
 	bool v4 = addr_is_mapped(&way->to);
+	__u32 mtu = 0;
 	long result;
 
 	__builtin_memset(fib, 0, sizeof(*fib));
@@ -50,10 +51,12 @@ static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
 		return false;
 	way->ifindex = fib->ifindex;
 	way->direct = way_is_direct(fib, &way->to);
-	way->mtu = fib->mtu_result;
 	__builtin_memcpy(&way->next, fib->dmac, sizeof(way->next));
 	__builtin_memcpy(&way->own, fib->smac, sizeof(way->own));
-	return way->known || bpf_check_mtu(skb, way->ifindex, &way->mtu, 0, 0) >= 0;
+	if (!way->known && bpf_check_mtu(skb, way->ifindex, &mtu, 0, 0) < 0)
+		return false;
+	way->mtu = way->known ? fib->mtu_result : mtu;
+	return true;
 }
 
 /* The next hop that a way begins with. */
@@ -72,8 +75,10 @@ static __always_inline const struct next_hop *way_next(struct way *way, __u32 ke
 	return path_next(path, path_share(key));
 }
 
-/* False: there is none. One without the neighbour's MAC is looked for with each packet. */
-static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 host, __u32 tick)
+/* False: there is none. One without the neighbour's MAC is looked for with each packet. Global:
+ * parse.h.
+ */
+__noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 host, __u32 tick)
 {
 	const struct underlay *here = underlay_find();
 	struct scratch *scratch = scratch_get();
@@ -132,9 +137,9 @@ static __always_inline struct way *way_by(struct __sk_buff *skb, __u32 key)
 
 /* A flow stays on its share, carried or not: its own addresses and ports say which (hash.h). Each
  * host mixes itself in, as a relay gets the flows of one share alone. Of a packet in parts only the
- * first has ports.
+ * first has ports. Global: parse.h.
  */
-static __noinline __u32 way_share(const struct packet *pkt, __u32 shares)
+__noinline __u32 way_share(const struct packet *pkt, __u32 shares)
 {
 	const struct underlay *here = underlay_find();
 	__u32 hash = 0;
