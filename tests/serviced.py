@@ -132,7 +132,8 @@ class Scene:
     def clear(self) -> None:
         place = self.host.place
         self.clear_services()
-        for name in ("serving", "turns", "affinities", "associations", "limits", "uses"):
+        kept = ("serving", "turns", "affinities", "associations")
+        for name in (*kept, "limits", "uses", "guests", "counted"):
             table = self.table(name)
             place.run(lambda t: t.delete([key for key, _ in t.elements()]), table)
 
