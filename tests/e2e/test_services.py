@@ -442,6 +442,26 @@ def test_over_its_limit_a_host_refuses_at_once_and_says_how_often(scene):
     first.seaway("service", "rm", "narrow")
 
 
+def test_over_its_limit_a_port_of_hosts_refuses_until_a_connection_is_over(scene):
+    """That of the host that is asked, by whomever; the backend is on another one."""
+    first, second, third = scene.hosts
+    scene.serve(third, "tight3", "tight")
+    scene.create(first, "tight", "tight", "--publish=30075:tcp", "--limit-connections=1")
+    assert wait(lambda: scene.is_chosen("tight", 1))
+    asked = str(second.address4)
+    with greeted(first, "hold", asked, "tight3", port="30075") as holding:
+        assert "tight3" == holding.told()
+        assert ["ECONNREFUSED"] * 2 == [ask(who, "tcp", asked, "30075") for who in (first, third)]
+        assert "tight3" == ask(first, "tcp", str(third.address4), "30075")[0]
+        use = told(second, "service", "inspect", "tight")["use"]
+        assert {"open": 1, "full": 2, "fast": 0} == use
+        assert "tight3" == holding.ask()
+    assert wait(lambda: told(second, "service", "inspect", "tight")["use"]["open"] == 0)
+    assert "tight3" == ask(third, "tcp", asked, "30075")[0]
+    first.seaway("service", "rm", "tight")
+    third.seaway("detach", "tight3")
+
+
 def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
     first, second, third = scene.hosts
     with (
