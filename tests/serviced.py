@@ -69,8 +69,13 @@ def frontend(  # noqa: PLR0913, PLR0917, a service is all of this
     each = list(weights) or [1] * len(places)
     upto = list(accumulate(each))
     backends = tuple(
-        abi.Backend(mapped(ip_address(address)), port.to_bytes(2, "big"), 0, weight)
-        for (address, port), weight in zip(places, upto, strict=True)
+        abi.Backend(
+            mapped(ip_address(address)),
+            port.to_bytes(2, "big"),
+            0 if weight else abi.BACKEND_IDLE,
+            total,
+        )
+        for (address, port), weight, total in zip(places, each, upto, strict=True)
     )
     even = abi.SERVICE_EVEN if len(set(each)) == 1 else 0
     total = upto[-1] if upto else 0

@@ -51,12 +51,11 @@ static __always_inline __u64 choice_now(void)
 /* Whether a slot has this backend, and gets new connections. */
 static __always_inline bool choice_at(struct draw *draw, __u32 slot)
 {
-	const struct backend *backend = backend_at(&draw->service, slot), *before;
+	const struct backend *backend = backend_at(&draw->service, slot);
 
 	if (!backend || !backend_is(backend, &draw->backend))
 		return false;
-	before = slot ? backend_at(&draw->service, slot - 1) : NULL;
-	draw->found = backend->upto != (before ? before->upto : 0);
+	draw->found = !backend_is_idle(backend);
 	draw->slot = slot;
 	return true;
 }

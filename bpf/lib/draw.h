@@ -73,7 +73,7 @@ static long draw_halve(__u32 step, struct draw *draw)
 	backend = backend_at(&draw->service, middle);
 	if (!backend)
 		return 1;
-	if (backend->upto > draw->at || !draw->found)
+	if ((backend->upto > draw->at || !draw->found) && !backend_is_idle(backend))
 		draw_take(draw, backend, middle);
 	if (backend->upto > draw->at)
 		draw->high = middle;
@@ -98,8 +98,14 @@ static __always_inline void draw_slot(struct draw *draw, __u32 slot)
 {
 	const struct backend *backend = backend_at(&draw->service, slot);
 
-	if (backend)
+	if (backend && !backend_is_idle(backend))
 		draw_take(draw, backend, slot);
+}
+
+static long draw_any_slot(__u32 slot, struct draw *draw)
+{
+	draw_slot(draw, slot);
+	return !!draw->found;
 }
 
 static __always_inline __u32 draw_number(const struct draw *draw, __u32 bound)
@@ -150,7 +156,7 @@ static long draw_least_slot(__u32 slot, struct draw *draw)
 		return 0;
 	weight = draw->even ? 1 : backend->upto - draw->before;
 	draw->before = backend->upto;
-	if (!weight)
+	if (!weight || backend_is_idle(backend))
 		return 0;
 	place = backend_place(backend);
 	connections = serving_count(&place, draw->service.protocol) + 1;
@@ -181,5 +187,7 @@ static __noinline bool draw_backend(struct draw *draw, const struct service *ser
 		draw_in_turn(draw, service);
 	else
 		draw_random(draw, service);
+	if (!draw->found) /* slots are being written, and that one had moved */
+		bpf_loop(service->backends, draw_any_slot, draw, 0);
 	return draw->found;
 }

@@ -16,8 +16,7 @@
 struct seek {
 	struct port_key service;
 	struct place backend;
-	__u32 before; /* weights of the slots that were seen */
-	__u32 flags;  /* of a flow to it: FLOW_PARTING, FLOW_LEFT */
+	__u32 flags; /* of a flow to it: FLOW_PARTING, FLOW_LEFT */
 };
 
 /* Whom a flow was led to, by which port of a service: of a VIP, or of hosts. */
@@ -42,19 +41,16 @@ static long seek_slot(__u32 slot, struct seek *seek)
 
 	if (!backend)
 		return 0;
-	if (backend_is(backend, &seek->backend)) {
-		seek->flags = backend->upto != seek->before ? 0 : FLOW_PARTING;
-		return 1;
-	}
-	seek->before = backend->upto;
-	return 0;
+	if (!backend_is(backend, &seek->backend))
+		return 0;
+	seek->flags = backend_is_idle(backend) ? FLOW_PARTING : 0;
+	return 1;
 }
 
 static __always_inline void seek_through(struct seek *seek)
 {
 	const struct service *service;
 
-	seek->before = 0;
 	seek->flags = FLOW_PARTING | FLOW_LEFT;
 	service = bpf_map_lookup_elem(&services, &seek->service);
 	if (service)

@@ -42,10 +42,12 @@ struct backend_key {
 	__u32 slot;
 };
 
-struct backend {
+#define BACKEND_IDLE 1 /* without a weight: it gets no new connection */
+
+struct backend { /* its flag holds for it, wherever it stands: sums do only once all slots are written */
 	struct addr addr;
 	__be16 port;
-	__u16 pad;
+	__u16 flags;
 	__u32 upto; /* weights of the slots up to this one, with it */
 };
 
@@ -92,6 +94,11 @@ static __always_inline const struct backend *backend_at(const struct port_key *s
 static __always_inline bool backend_is(const struct backend *backend, const struct place *place)
 {
 	return backend->port == place->port && addr_equal(&backend->addr, &place->addr);
+}
+
+static __always_inline bool backend_is_idle(const struct backend *backend)
+{
+	return backend->flags & BACKEND_IDLE;
 }
 
 static __always_inline struct place backend_place(const struct backend *backend)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from scapy.layers.inet import ICMP, TCP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
+from tests.bpf.test_services import WatchedTarget
 
 import beyond as others
 from beyond import FAMILIES, LONE, NORTH, SOUTH, frame_of, goes, hopped, portless, sends
@@ -96,19 +98,21 @@ class World(others.World):
 
     def led_to(self, family: int, clients: Sequence[tuple[int, int]]) -> Counter[bytes]:
         """Whom these datagrams were carried to, by the last octets of who asks and his ports."""
+        found = Counter[bytes]()
+        for begin in range(0, len(clients), AT_ONCE):
+            found.update(self.place.run(self.lead_these, family, clients[begin:][:AT_ONCE]))
+            self.spend_all(left=AT_ONCE)
+        return found
+
+    def lead_these(self, family: int, clients: Sequence[tuple[int, int]]) -> Counter[bytes]:
+        """The same, on the stage."""
         frame, found = bytearray(bytes(asks(family, "udp"))), Counter[bytes]()
         source, port = {4: (29, 34), 6: (37, 54)}[family]
         inside = {4: slice(80, 84), 6: slice(88, 104)}[family]  # behind what carries by IPv4
         program, wire = self.plane.programs["from_wire"].fd, trial.Context(WIRE, WIRE)
-
-        def ask(some: Sequence[tuple[int, int]]) -> None:
-            for octet, own in some:
-                frame[source], frame[port : port + 2] = octet, number(own)
-                found[trial.run(program, bytes(frame), wire).frame[inside]] += 1
-
-        for begin in range(0, len(clients), AT_ONCE):
-            self.place.run(ask, clients[begin:][:AT_ONCE])
-            self.spend_all(left=AT_ONCE)
+        for octet, own in clients:
+            frame[source], frame[port : port + 2] = octet, number(own)
+            found[trial.run(program, bytes(frame), wire).frame[inside]] += 1
         return found
 
     def remember(self, family: int, kind: str, asked: others.Beyond, sport: int = ASKING) -> None:
@@ -639,3 +643,53 @@ def test_without_a_token_no_flow_is_opened(world, family, kind):
     assert "redirect" == world.from_wire(asks(family, kind)).verdict
     world.spend_all()
     assert dropped("flow_limit") == world.from_wire(asks(family, kind, ASKING + 1))
+
+
+# While a service changes
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    "algorithm",
+    [abi.SERVICE_RANDOM, abi.SERVICE_ROUND_ROBIN, abi.SERVICE_LEAST, abi.SERVICE_MAGLEV],
+)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({1: 1, 5: 1, 7: 1}, {1: 1, 3: 0, 5: 1, 7: 1}),  # one comes, and is not ready
+        ({1: 1, 2: 0, 5: 1, 7: 1}, {1: 1, 5: 1, 7: 1}),
+        ({1: 0, 2: 0, 3: 0, 4: 0, 9: 1}, {4: 0, 5: 0, 9: 1}),
+        ({2: 3, 4: 1, 6: 0}, {1: 0, 2: 3, 3: 0, 5: 1, 6: 0, 8: 0}),
+        ({8: 1}, {1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, 7: 0, 8: 2}),
+    ],
+)
+def test_between_any_two_writes_who_has_no_weight_gets_nothing(
+    world, family, algorithm, before, after
+):
+    """And everybody is led to somebody. Each write moves others to another slot."""
+    key, turn = port_key(ANY[family], PORT, PROTOCOLS["udp"][0]), count(1024)
+    weighty = {
+        ip_address(NORTH.address(family, n)).packed
+        for each in (before, after)
+        for n, weight in each.items()
+        if weight
+    }
+    found = Counter[bytes]()
+
+    def made(weights: dict[int, int]) -> dict[abi.PortKey, abi.Frontend]:
+        places = [(NORTH.address(family, n), BACKEND) for n in weights]
+        return {key: frontend(places, list(weights.values()), algorithm)}
+
+    def look() -> None:
+        found.update(world.lead_these(family, [(9, next(turn)) for _ in range(8)]))
+
+    def walk() -> None:
+        world.services.put(made(before))
+        target = WatchedTarget(world.plane, look)
+        target.read()
+        target.put(made(after))
+        look()
+
+    world.place.run(walk)
+    assert found.keys() <= weighty
+    assert found.total() >= 8 * 2

@@ -83,6 +83,7 @@ MAGLEV_PARTS: Final = 32
 MAGLEV_MOST: Final = 131072  # elements
 SERVICE_EVEN: Final = 1
 SERVICE_SILENT: Final = 2
+BACKEND_IDLE: Final = 1
 FLOW_ANSWER: Final = 1
 FLOW_LED: Final = 8
 FLOW_SERVICE: Final = 16
@@ -360,7 +361,7 @@ class Backend(Record):
     c_name, c_format = "backend", "=16s2sHI"
     addr: bytes
     port: bytes
-    pad: int
+    flags: int
     upto: int  # weights of the slots up to this one, with it
 
 

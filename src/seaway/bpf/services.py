@@ -187,7 +187,7 @@ class ServiceTarget:
         for key, of in objects.items():
             service, new, old = key.pack(), of.backends, before.get(key, _NONE)
             items += (
-                (service + _SLOT.pack(n), _BACKEND.pack(b.addr, b.port, b.pad, b.upto))
+                (service + _SLOT.pack(n), _BACKEND.pack(b.addr, b.port, b.flags, b.upto))
                 for n, b in ((n, new[n]) for n in chosen(old.service.backends, old.backends, new))
             )
         failed = self._backends.update(items)

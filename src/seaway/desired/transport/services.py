@@ -232,7 +232,8 @@ def _backends(
     backends, upto = [], 0
     for (octets, number), weight in sorted(weights.items()):
         upto += weight
-        backends.append(abi.Backend(octets, number.to_bytes(2, "big"), 0, upto))
+        flags = 0 if weight else abi.BACKEND_IDLE
+        backends.append(abi.Backend(octets, number.to_bytes(2, "big"), flags, upto))
     return tuple(backends)
 
 
