@@ -18,7 +18,9 @@ import structlog
 
 from seaway.daemons import Daemon
 from seaway.dns.daemon import CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED, Places, serve
+from seaway.dns.forwarding import SHARE, Forwarder
 from seaway.dns.names_file import BUILD, HoldersTarget, NamesFile, NamesTarget
+from seaway.dns.resolver import Foreign
 from seaway.model.naming import Asker, Holder, Named
 
 HERE = ip_address("127.83.53.1")  # of the loopback, where others of the machine hardly listen
@@ -141,6 +143,30 @@ def test_a_question_that_fails_fails_alone(places):
     with structlog.testing.capture_logs() as lines:
         while_it_runs(places, work)
     assert 1 == sum(line["event"] == "a question failed" for line in lines)
+
+
+def test_a_question_for_others_that_fails_fails_alone(places, monkeypatch):
+    tried = []
+
+    async def fail(_forwarder: Forwarder, foreign: Foreign, _most: int) -> bytes:
+        tried.append(foreign)
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Forwarder, "ask", fail)
+
+    async def work() -> None:
+        for number in range(SHARE + 1):
+            assert "SERVFAIL" == await by_udp(places, "example.com", number)
+        async with connection(places) as streams:
+            assert "SERVFAIL" == await exchange(*streams, "example.com")
+        assert "NOERROR" == await by_udp(places, "anna")
+
+    with structlog.testing.capture_logs() as lines:
+        while_it_runs(places, work)
+    assert len(tried) >= SHARE + 2  # each gave back its share
+    (line,) = (line for line in lines if line["event"] == "a question failed")
+    assert line["question"] in question("example.com").hex()
 
 
 def test_whoever_takes_connections_leaves_two_for_each(places):
