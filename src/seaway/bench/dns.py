@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
-from seaway.bench.resolvers import Asked
+from seaway.bench.resolvers import Asking
 from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import Stage
@@ -33,26 +33,26 @@ class Answering(Protocol):
 
     def missing(self) -> str: ...
 
-    def answering(self, host: LabHost, cpu: int) -> AbstractContextManager[Asked]: ...
+    def answering(self, host: LabHost, cpu: int) -> AbstractContextManager[Asking]: ...
 
 
 class Metric(NamedTuple):
     unit: str
     better: Better
-    measure: Callable[[Asked, int], float]  # with the CPU of who asks
+    measure: Callable[[Asking, int], float]  # with the CPU of who asks
 
 
-def _qps(asked: Asked, cpu: int) -> float:
-    told = asked.run(cpu, *_LOAD, "-l", "1")
+def _qps(asking: Asking, cpu: int) -> float:
+    told = asking.run(cpu, *_LOAD, "-l", "1")
     rate, lost = _RATE.search(told), _LOST.search(told)
     if not rate or not lost or int(lost[1]):
         raise SystemFailed(f"answers were lost: {told.strip()[-300:]}")
     return float(rate[1])
 
 
-def _p99(asked: Asked, cpu: int) -> float:
+def _p99(asking: Asking, cpu: int) -> float:
     """Of each answer the client prints how late it was."""
-    late = [float(found) for found in _ANSWER.findall(asked.run(cpu, *_LOAD, "-l", "1", "-v"))]
+    late = [float(found) for found in _ANSWER.findall(asking.run(cpu, *_LOAD, "-l", "1", "-v"))]
     if not late:
         raise SystemFailed("there were no answers")
     return percentile(late, 0.99) * 1000

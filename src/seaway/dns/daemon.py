@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Places:
+class Files:
     """Files: what the agent told, whose process this is, and whom the host asks; and the port at
     which it is asked.
     """
@@ -58,16 +58,16 @@ class Places:
     port: int = RESOLVER_PORT
 
 
-async def serve(places: Places) -> None:
+async def serve(files: Files) -> None:
     """Run until SIGTERM or SIGINT."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    with alone(places.pid, "resolver"), contextlib.closing(KnownNames(places.names)) as told:
-        tell_build(places.pid, BUILD)
+    with alone(files.pid, "resolver"), contextlib.closing(KnownNames(files.names)) as told:
+        tell_build(files.pid, BUILD)
         async with asyncio.TaskGroup() as group:
-            daemon = Daemon(places, told, group)
+            daemon = Daemon(files, told, group)
             watching = group.create_task(daemon.watch(), name="watch")
             await ended.wait()
             watching.cancel()
@@ -76,15 +76,15 @@ async def serve(places: Places) -> None:
 
 
 class Daemon:
-    def __init__(self, places: Places, told: KnownNames, group: asyncio.TaskGroup) -> None:
+    def __init__(self, files: Files, told: KnownNames, group: asyncio.TaskGroup) -> None:
         self._told = told
-        self._port = places.port
+        self._port = files.port
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(told, _shuffled)
         self._listeners: dict[Address, Listener] = {}
         self._refused: dict[Address, float] = {}  # where somebody else listens; until when we wait
-        servers = Servers(places.servers, self._listeners.keys)
+        servers = Servers(files.servers, self._listeners.keys)
         self._forwarder = Forwarder(servers, Network(), time.monotonic, secrets.randbits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = Budget(CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED)

@@ -178,15 +178,15 @@ def _address_of(at: str) -> str:
 def _keep(wish: Wish, folder: Folder, joined: Joined, say: Say) -> None:
     """What this host must know from now on; last, as it is a host of the cluster by that."""
     folder.put_etcd(joined.etcd.authority, joined.etcd.identity)
-    places = tuple(dict.fromkeys((wish.at, *joined.through)))
+    through = tuple(dict.fromkeys((wish.at, *joined.through)))
     member = Membership(
         cluster=joined.cluster.id,
         host=joined.host.name,
         etcd=joined.etcd.urls,
-        through=() if joined.etcd.urls else places,
+        through=() if joined.etcd.urls else through,
     )
     if member.etcd and (trouble := asyncio.run(stores.unreached(member.etcd, folder))):
         say(f"etcd is not reached from here ({trouble}): the records come through {wish.at}")
-        member = replace(member, etcd=(), through=places)
+        member = replace(member, etcd=(), through=through)
     membership.save(member)
     folder.forget()
