@@ -24,7 +24,9 @@ async def serving(agent):
 
 
 def service(name, selector, **more):
-    return NewService(name=name, ports=(ServicePort(port=80, target=80),), selector=selector, **more)
+    return NewService(
+        name=name, ports=(ServicePort(port=80, target=80),), selector=selector, **more
+    )
 
 
 NAMES = [  # with what it is traced to; of who asks is the network `default`
