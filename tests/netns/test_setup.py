@@ -17,6 +17,7 @@ from seaway import names
 from seaway.daemons import AGENT, DNS, SYSTEMD, UNITS
 from seaway.lab.hosts import SEAWAY
 from seaway.setup import files
+from seaway.trust import tokens
 
 # Nobody in particular, who may read wherever this was cloned to, /root for example.
 READS = "+dac_read_search"
@@ -184,6 +185,27 @@ def test_another_pool_for_a_host_that_is_set_up_is_refused(steady):
 
     assert 4 == status
     assert "run 'seaway uninstall' first" in line
+
+
+@pytest.mark.parametrize("version", ["this", "an earlier one, which had no member.json"])
+def test_a_host_with_a_cluster_of_its_own_is_led_into_another_one(host, version):
+    """By what each refusal advises."""
+    if version != "this":
+        host.run("rm", str(names.MEMBER_FILE))
+    join = ("join", str(tokens.make("0" * 64)), "127.0.0.1")
+    status, line = refused(host, *join)
+    assert (4, True) == (status, "of another cluster already" in line), line
+    assert "seaway uninstall" in line
+    for agent in ("alive", "dead"):
+        if agent == "dead":
+            host.kill_agent()
+        for words in (["leave"], ["leave", "--force"]):
+            status, line = refused(host, *words)
+            assert (4, True) == (status, "the only one of its cluster" in line), line
+            assert "seaway uninstall" in line
+    host.seaway("uninstall", "--yes", timeout=60)
+    _, line = refused(host, *join)
+    assert "127.0.0.1 cannot be asked" in line
 
 
 def test_other_users_may_neither_set_up_nor_remove(lab_host):
