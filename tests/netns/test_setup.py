@@ -508,7 +508,8 @@ def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(steady):
 
 
 SYSTEMCTL = f"""#!/bin/sh
-# Does what systemd would: runs the command of the unit, ends it, writes down what it was told.
+# Does what systemd would: runs the command of the unit, in a group of its own, and again where it
+# failed; ends it; writes down what it was told.
 echo "$@" >> /run/told
 for unit in "$@"; do :; done
 case "$unit" in
@@ -517,23 +518,35 @@ case "$unit" in
 esac
 case "$*" in
 *restart*)
+	group=/run/$unit.group
+	if [ -f $group ]; then
+		kill -- "-$(cat $group)" && while kill -0 -- "-$(cat $group)"; do sleep 0.05; done
+	fi
 	command=$(sed -n 's/^ExecStart=//p' "{UNITS}/$unit")
-	setsid --fork $command >> /run/journal 2>&1 < /dev/null ;;
+	setsid --fork sh -c 'echo $$ > $0; until "$@"; do sleep 0.1; done' $group $command \
+		>> /run/journal 2>&1 < /dev/null ;;
 *disable*) kill "$(cat $pid)" ;;
 esac
 """
 
 
+def with_systemd(host):
+    """How `seaway` is called from now on."""
+    host.run("mkdir", "-p", str(SYSTEMD), "/run/bin")
+    host.write(Path("/run/bin/systemctl"), SYSTEMCTL)
+    host.run("chmod", "+x", "/run/bin/systemctl")
+    path = "PATH=/run/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return lambda *words: host.run("env", path, SEAWAY, *words, timeout=60)
+
+
+def told_systemd(host):
+    lines = host.read(Path("/run/told")).splitlines()
+    return [line.removeprefix("--quiet ") for line in lines]
+
+
 def test_where_systemd_runs_the_agent_is_its_service(lab_host):
     before = state(lab_host)
-    lab_host.run("mkdir", "-p", str(SYSTEMD), "/run/bin")
-    lab_host.write(Path("/run/bin/systemctl"), SYSTEMCTL)
-    lab_host.run("chmod", "+x", "/run/bin/systemctl")
-
-    def seaway(*words):
-        path = "PATH=/run/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return lab_host.run("env", path, SEAWAY, *words, timeout=60)
-
+    seaway = with_systemd(lab_host)
     seaway("init")
     unit = lab_host.read(AGENT.unit_file)
     assert f"ExecStart={SEAWAY} agent" in unit.splitlines()
@@ -542,7 +555,6 @@ def test_where_systemd_runs_the_agent_is_its_service(lab_host):
     lab_host.wait_for("the resolver", lambda: "event=listens" in lab_host.read(journal))
 
     seaway("uninstall", "--yes")
-    told = [line.removeprefix("--quiet ") for line in lab_host.read(Path("/run/told")).splitlines()]
     assert before == state(lab_host)
     assert [
         "daemon-reload",
@@ -554,7 +566,34 @@ def test_where_systemd_runs_the_agent_is_its_service(lab_host):
         "disable --now seaway-dns.service",
         "daemon-reload",
         "daemon-reload",
-    ] == told
+    ] == told_systemd(lab_host)
+
+
+@pytest.mark.parametrize("had", ["a unit", "no systemd"])
+def test_where_systemd_runs_an_outdated_resolver_gives_way_to_the_unit(lab_host, had):
+    """Be it the unit's own, or one that was begun before: the unit waits for that one's end."""
+
+    def resolver():
+        return int(lab_host.call("cat", str(names.RESOLVER_PID_FILE)).stdout or 0)
+
+    if had == "no systemd":
+        lab_host.seaway("init", timeout=60)
+        lab_host.wait_for("the resolver", resolver)
+        lab_host.kill_agent()
+    seaway = with_systemd(lab_host)
+    seaway("init")
+    lab_host.wait_for("the resolver", resolver)
+    before = resolver()
+    restarts = told_systemd(lab_host).count(f"restart {DNS.unit}")
+    assert (had == "a unit") == restarts
+    lab_host.write(names.RESOLVER_PID_FILE.with_suffix(".build"), f"{before} 0.0.1\n")
+
+    lab_host.wait_for("another one", lambda: resolver() not in (0, before))
+    assert restarts + 1 == told_systemd(lab_host).count(f"restart {DNS.unit}")
+    assert lab_host.call("kill", "-0", str(before)).returncode
+    group = lab_host.read(Path(f"/run/{DNS.unit}.group")).strip()
+    assert group == lab_host.run("ps", "-o", "pgid=", "-p", str(resolver())).strip()
+    seaway("uninstall", "--yes")
 
 
 def test_without_a_capability_nothing_is_begun(lab_host):
