@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from left import left
 from seaway import names
 from seaway.daemons import AGENT, DNS, SYSTEMD, UNITS
 from seaway.lab.hosts import SEAWAY
@@ -36,15 +37,7 @@ LOOKS = (
 
 
 def state(host):
-    """Every place in which something could be left behind, once the kernel has made up its mind."""
-    host.wait_for("DAD", lambda: not host.run("ip", "-6", "addr", "show", "tentative"))
-    return {look: _lasting(host.call(*look.split()).stdout) for look in LOOKS}
-
-
-def _lasting(told):
-    """Without the kernel's route for all groups by a device of ours: the agent takes it away."""
-    lines = told.splitlines()
-    return [line for line in lines if not ("ff00::/8" in line and "dev swy" in line)]
+    return left(host, LOOKS)
 
 
 def refused(host, *words):

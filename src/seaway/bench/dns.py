@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.resolvers import Asking
 from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import Stage
-from seaway.bench.statistics import Better, best_quartile, estimate, percentile, ratio
+from seaway.bench.statistics import Better, best_quartile, percentile, ratio
 from seaway.errors import SystemFailed
 from seaway.lab import LabHost
 
@@ -88,17 +89,13 @@ def run(systems: Sequence[Answering], options: Options) -> Result:
 def _row(key: Key, systems: list[str], ledger: Ledger[float], missing: dict[str, str]) -> Row:
     name, metric = key
     kept, figure = ledger.told(key), best_quartile(METRICS[metric].better)
-    found = estimate(kept, figure) if kept else None
-    return Row(
+    return row_of(
+        ledger,
+        key,
+        figure,
         system=name,
         metric=metric,
         unit=METRICS[metric].unit,
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(key)),
-        discarded=ledger.discarded(key),
-        good=ledger.is_enough(key),
         ratios=_ratios(key, systems, ledger) if kept and name == OURS else (),
         note=ledger.judge(key) if kept else missing.get(name, "no round was kept"),
     )
