@@ -110,6 +110,17 @@ def hop(client: Container, address: str, family: int, number: int) -> str:
         return socket.inet_ntop(here.family, data[at : at + (4 if family == 4 else 16)])
 
 
+def arrives_in_fragments(client: Container, server: Container, family: int, size: int) -> bool:
+    """Whether a datagram of that size is put together there."""
+    with (
+        listener(server, family, socket.SOCK_DGRAM) as there,
+        client.socket(family, socket.SOCK_DGRAM) as here,
+    ):
+        here.setsockopt(*levels(family)[:2], DONT)
+        here.sendto(b"x" * size, (server.address(family), PORT))
+        return size == len(there.recv(1 << 16))
+
+
 def levels(family: int) -> tuple[int, int, int]:
     if family == 4:
         return socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_RECVERR

@@ -217,7 +217,7 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
         deciding=deciding,
     )
     agent = _started(intents, Vigil(intents, links, attachments, lookouts), plane, opened)
-    beside = (Runner(runs=paths.asked).keep, paths.follow, paths.follow_numbers)
+    beside = (Runner(runs=paths.runs).keep, paths.follow, paths.follow_numbers)
     agent.following |= {f"routed: {work.__name__}": work for work in beside}
     agent.following["checks"] = partial(checker.run, intents.record_health, convergence.settle)
     agent.following["health ports"] = partial(health_ports.run, lambda: intents.serving)
@@ -260,9 +260,9 @@ def _surroundings(
     config: Config,
     links: LinkTarget,
     plane: DataPlane,
-    asked: tuple[Attachments, Paths, Running],
+    sources: tuple[Attachments, Paths, Running],
 ) -> HostSurroundings:
-    attachments, paths, running = asked
+    attachments, paths, running = sources
     return HostSurroundings(
         links,
         Counters(plane),

@@ -59,7 +59,7 @@ class Convergence:
         self._waits_for = {kind: n for n in self._beside for kind in beside[n]}
         # Of those beside the loop: to be read back, and who waits for that.
         self._doubted: dict[str, asyncio.Future[None]] = {}
-        self._asked = asyncio.Event()
+        self._wake = asyncio.Event()
         self._turn: asyncio.Future[None] | None = None
         self.drift: deque[Drift] = deque(maxlen=_REMEMBERED)
         self.drift_total = 0
@@ -77,7 +77,7 @@ class Convergence:
         await self._until(lambda: not self._by_name[target].restless)
 
     async def _until(self, tried: Callable[[], bool]) -> None:
-        self._asked.set()
+        self._wake.set()
         while self._facts.stale or not tried():
             if self._turn is None:
                 self._turn = asyncio.get_running_loop().create_future()
@@ -87,16 +87,16 @@ class Convergence:
         """Write whenever somebody asks. The one task that changes the kernel."""
         async with asyncio.TaskGroup() as group:
             deleting: asyncio.Task[None] | None = None
-            for name, asked in self._beside.items():
-                group.create_task(self._serve_beside(self._by_name[name], asked), name=name)
+            for name, wake in self._beside.items():
+                group.create_task(self._serve_beside(self._by_name[name], wake), name=name)
             while True:
-                await self._asked.wait()
-                self._asked.clear()
+                await self._wake.wait()
+                self._wake.clear()
                 for _ in self._writing(_AT_ONCE):
                     await asyncio.sleep(0)
-                for name, asked in self._beside.items():
+                for name, wake in self._beside.items():
                     if self._by_name[name].restless:
-                        asked.set()
+                        wake.set()
                 if deleting is None or deleting.done():
                     gone = [(r, keys) for r in self._here() if (keys := r.gone())]
                     if gone:
@@ -132,11 +132,11 @@ class Convergence:
             if not self._facts.stale:
                 return
 
-    async def _serve_beside(self, reconciler: Reconciler, asked: asyncio.Event) -> None:
+    async def _serve_beside(self, reconciler: Reconciler, wake: asyncio.Event) -> None:
         """One call after another, each in a thread."""
         while True:
-            await asked.wait()
-            asked.clear()
+            await wake.wait()
+            wake.clear()
             if gone := reconciler.gone():
                 reconciler.deleted(gone, await asyncio.to_thread(reconciler.delete, gone))
             if put := reconciler.wanted():
@@ -146,7 +146,7 @@ class Convergence:
                 self._repair(reconciler.name, {} if actual is None else reconciler.compare(actual))
                 doubted.set_result(None)
             if gone or put:
-                self._asked.set()  # what waited for it goes on
+                self._wake.set()  # what waited for it goes on
                 self._turned()
 
     async def _delete(self, gone: Sequence[tuple[Reconciler, set[Hashable]]]) -> None:
@@ -157,7 +157,7 @@ class Convergence:
                 failed = reconciler.delete(keys)
             reconciler.deleted(keys, failed)
         if self._facts.stale or any(reconciler.restless for reconciler in self._here()):
-            asyncio.get_running_loop().call_soon(self._asked.set)  # once this task is done
+            asyncio.get_running_loop().call_soon(self._wake.set)  # once this task is done
         self._turned()
 
     def _turned(self) -> None:
@@ -167,17 +167,17 @@ class Convergence:
 
     def ask(self) -> None:
         """Facts changed: have them written."""
-        self._asked.set()
+        self._wake.set()
 
     def retry(self) -> None:
         """What failed is tried again."""
         for reconciler in self._reconcilers:
             reconciler.retry()
-        for name, asked in self._beside.items():
+        for name, wake in self._beside.items():
             if self._by_name[name].failed:
-                asked.set()
+                wake.set()
         if any(r.failed for r in self._reconcilers):
-            self._asked.set()
+            self._wake.set()
 
     @property
     def failing(self) -> bool:
@@ -260,18 +260,18 @@ class Convergence:
         for target, key in keys:
             by_target[target].append(key)
         found: list[Key] = []
-        for target, asked in by_target.items():
+        for target, few in by_target.items():
             if target in self._beside:
                 await asyncio.shield(self._doubt(target))
             else:
-                self._repair(target, self._by_name[target].check(asked))
-            found += [(target, key) for key in asked if self.pending(target, key)]
+                self._repair(target, self._by_name[target].check(few))
+            found += [(target, key) for key in few if self.pending(target, key)]
         return found
 
     def _repair(self, target: str, differences: Mapping[Hashable, Difference]) -> None:
         for key, (found, expected) in differences.items():
             self.report(target, named(key), *differing(found, expected))
-            self._asked.set()
+            self._wake.set()
 
     def report(self, target: str, key: str, found: str, expected: str) -> None:
         """A drift that was found, and is being repaired."""

@@ -46,7 +46,7 @@ class Taken:
     others: dict[HostPort, str] = field(default_factory=dict)
 
 
-def asked(new: NewService | Service, old: Service | None) -> set[HostPort]:
+def may_take(new: NewService | Service, old: Service | None) -> set[HostPort]:
     """Of which ports it must be known who of this host has them."""
     had = set(node_ports_of(old)) if old else set()
     found = {place for place in node_ports_of(new) if place not in had}

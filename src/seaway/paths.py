@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class Paths:
-    """`changed` is called when facts are others. Nobody is asked until `asked` is set: a host that
+    """`changed` is called when facts are others. Nobody is asked until `runs` is set: a host that
     is alone has no `routed`.
     """
 
@@ -43,7 +43,7 @@ class Paths:
         self._changed = changed
         self._socket = folder / names.ROUTED_SOCKET.name
         self._told = folder / names.PATHS_FILE.name
-        self.asked = asyncio.Event()
+        self.runs = asyncio.Event()
 
     def remember(self) -> None:
         """What was told before this agent began."""
@@ -84,7 +84,7 @@ class Paths:
 
     async def _follow(self, question: Question, kind: type[T], learn: Callable[[T], None]) -> None:
         while True:
-            await self.asked.wait()
+            await self.runs.wait()
             with suppress(SeawayError, OSError):
                 reader, writer = await self._asked(question)
                 try:

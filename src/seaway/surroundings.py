@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seaway.model.backup import Whereabouts
     from seaway.model.facts import Namespace
     from seaway.model.kernel import Inside
+    from seaway.model.node_ports import HostPort
     from seaway.model.publications import HeldPort
     from seaway.model.reports import Use
     from seaway.model.routing import Question
@@ -100,8 +101,8 @@ class HostSurroundings:
     def network_mtu(self, overhead: int) -> int:
         return self.mtu or host.uplink_mtu() - overhead
 
-    def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
-        return sockets.held(places, container) + self.translations.held(places, container)
+    def held_ports(self, ports: Collection[HostPort], container: str) -> list[HeldPort]:
+        return sockets.held(ports, container) + self.translations.held(ports, container)
 
     def drops(self) -> dict[tuple[int, str], int]:
         found = Counter(self.counters.drops())

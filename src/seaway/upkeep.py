@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 _LOOK = 60.0  # seconds between two looks: clocks are set, and machines sleep
 _RETRY = 30.0
-_PLACES, _OTHERS = 16, 4  # where the store is asked for: while it is lost, all of them in turn
+_AGENTS, _OTHERS = 16, 4  # where the store is asked for: while it is lost, all of them in turn
 _SETTLE = 1.0  # after a change of hosts: most come by themselves to what is to be done
 
 Step = Callable[[], Awaitable[object]]
@@ -79,12 +79,12 @@ class Upkeep:
         member, store = self.intents.member, self.intents.store
         if not (member.through and isinstance(store, PeerStore)) or self._gone:
             return
-        places = _places(member.through, self.intents.facts.all(Peer))
-        if places != member.through:
-            store.meet(places)
-            self.intents.member = replace(member, through=places)
+        through = _through(member.through, self.intents.facts.all(Peer))
+        if through != member.through:
+            store.meet(through)
+            self.intents.member = replace(member, through=through)
             membership.save(self.intents.member, self.file)
-            log.info("other hosts pass the store on", at=places)
+            log.info("other hosts pass the store on", at=through)
 
     async def reclaim(self) -> None:
         """What removed hosts left is free again."""
@@ -144,15 +144,15 @@ class Upkeep:
         return True
 
 
-def _places(known: Sequence[str], peers: Iterable[Peer]) -> tuple[str, ...]:
+def _through(known: Sequence[str], peers: Iterable[Peer]) -> tuple[str, ...]:
     """Where to ask: where hosts are, the known ones first; then what no host says of itself, as
     what a person wrote at the join may be the only way to one.
     """
     likely = sorted(peers, key=lambda peer: (not peer.control, peer.number))
     there = [str(address) for peer in likely for address in peer.underlay]
-    found = dict.fromkeys((*(place for place in known if place in there), *there))
-    others = [place for place in known if place not in there]
-    return (*list(found)[:_PLACES], *others[:_OTHERS])
+    found = dict.fromkeys((*(at for at in known if at in there), *there))
+    others = [at for at in known if at not in there]
+    return (*list(found)[:_AGENTS], *others[:_OTHERS])
 
 
 async def _was_done(step: Step) -> bool:

@@ -82,7 +82,7 @@ class Voter:
         if step is not None:
             await self._do(step, mine)
             return True
-        await intents.note_places(voting.places(self._control(), found))
+        await intents.note_urls(voting.urls(self._control(), found))
         return False
 
     def _control(self) -> list[str]:

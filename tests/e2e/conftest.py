@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import filterfalse
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seaway import names
 from seaway.lab import Lab, LabHost
+
+TELLING = str(Path(__file__).parents[1] / "telling.py")
+
+
+@contextmanager
+def telling(host: LabHost, netns: str, port: str) -> Iterator[None]:
+    """In that network namespace, a server that tells its clients their addresses."""
+    inside = ("nsenter", f"--net={netns}", sys.executable, TELLING, port)
+    with host.popen(*inside, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout is not None
+            assert "ready\n" == server.stdout.readline()
+            yield
+        finally:
+            server.kill()
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,9 @@ class Bare:
     def run(self, *command: str, timeout: float = 120.0) -> str:
         inside = ["nsenter", f"--net=/run/netns/{self.name}"]
         return self.host.run(*inside, *command, timeout=timeout)
+
+    def telling(self, port: str) -> AbstractContextManager[None]:
+        return telling(self.host, f"/run/netns/{self.name}", port)
 
     def reaches(self, address: object) -> bool:
         """Whether a ping is answered, of one each second."""

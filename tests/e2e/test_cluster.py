@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from left import lasting, left
 from seaway import names
 from seaway.lab.hosts import SEAWAY
 
@@ -30,20 +31,11 @@ LOOKS = (
 
 
 def state(host):
-    """Every place in which something could be left behind."""
-    host.wait_for("DAD", lambda: not host.run("ip", "-6", "addr", "show", "tentative"))
-    return {look: lasting(host.call(*look.split()).stdout) for look in LOOKS}
+    return left(host, LOOKS)
 
 
-# Routes for multicast, which the kernel gives each device, and we take away again.
-PASSING = ("ff00::/8 dev swy",)
 # What `routed` writes whenever it knows more.
 OF_ROUTED = ("/link-state", "/run/seaway/paths", "/run/seaway/routed", "/seaway/.")
-
-
-def lasting(text, passing=PASSING):
-    lines = (line for line in text.splitlines() if not any(part in line for part in passing))
-    return "\n".join(lines)
 
 
 def settled(host):

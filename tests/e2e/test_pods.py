@@ -10,22 +10,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import OneHost
+from tests.e2e.conftest import OneHost, telling
 
 from cri import Pods, Port, Refused
 from seaway.lab import Lab, LabHost, images
 from seaway.lab.containerd import Containerd
 
-ASKING, TELLING = (str(Path(__file__).parents[1] / f"{n}.py") for n in ("asking", "telling"))
+ASKING = str(Path(__file__).parents[1] / "asking.py")
 IMAGES = Path(__file__).parents[2] / "build" / "images"
 
 
@@ -41,17 +40,8 @@ class Scene:
     def endpoints(self) -> list[dict[str, Any]]:
         return [report["endpoint"] for report in self.one.told("endpoint", "ls")]
 
-    @contextmanager
-    def telling(self, netns: str) -> Iterator[None]:
-        """Within a pod, a server that tells its clients their addresses."""
-        inside = ["nsenter", f"--net={netns}", sys.executable, TELLING, "80"]
-        with self.one.host.popen(*inside, stdout=subprocess.PIPE) as server:
-            try:
-                assert server.stdout is not None
-                assert "ready\n" == server.stdout.readline()
-                yield
-            finally:
-                server.kill()
+    def telling(self, netns: str) -> AbstractContextManager[None]:
+        return telling(self.one.host, netns, "80")
 
 
 @pytest.fixture(scope="module")

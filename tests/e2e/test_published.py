@@ -24,9 +24,7 @@ from tests.e2e.conftest import Bare, OneHost
 from seaway.lab import Lab, LabHost
 from seaway.lab.hosts import SEAWAY
 
-ASKING, TELLING, HOLDING = (
-    str(Path(__file__).parents[1] / f"{name}.py") for name in ("asking", "telling", "holding")
-)
+ASKING, HOLDING = (str(Path(__file__).parents[1] / f"{name}.py") for name in ("asking", "holding"))
 CASES = pytest.mark.parametrize("case", ["tcp", "udp", "connected"])
 PORT, BACKEND = "8080", "80"
 BRIDGE = """
@@ -36,20 +34,6 @@ in="ip -n $0"; $in link set lo up; $in link set eth0 up; $in addr add 192.0.2.2/
 $in route add default via 192.0.2.1
 """
 REFUSED = "ECONNREFUSED"
-
-
-@contextmanager
-def telling(container: Bare) -> Iterator[None]:
-    inside = ["nsenter", f"--net=/run/netns/{container.name}"]
-    with container.host.popen(
-        *inside, sys.executable, TELLING, BACKEND, stdout=subprocess.PIPE
-    ) as server:
-        try:
-            assert server.stdout is not None
-            assert "ready\n" == server.stdout.readline()
-            yield
-        finally:
-            server.kill()
 
 
 @dataclass(frozen=True)
@@ -82,7 +66,7 @@ def scene(make_module_lab: Callable[..., Lab]) -> Iterator[Scene]:
         host.run(tables, "-P", "FORWARD", "DROP")
     web = one.attach("web", "default", "-p", f"{PORT}:{BACKEND}", "-p", f"{PORT}:{BACKEND}/udp")
     other = one.attach("other")
-    with telling(web), telling(other):
+    with web.telling(BACKEND), other.telling(BACKEND):
         yield Scene(one, outside, web, other)
 
 
@@ -162,7 +146,7 @@ def test_a_port_is_reached_by_an_interface_that_has_not_the_default_route(scene,
     scene.one.seaway("network", "create", name)
     as_second = ("--interface", "eth1", "--name", "second", "--network", name)
     scene.one.seaway("attach", name, *as_second, "-p", f"8185:{BACKEND}")
-    with telling(two):
+    with two.telling(BACKEND):
         for who, mine in ((scene.outside, scene.outside.address4), (scene.other, None)):
             for public in scene.public:
                 told = ask(who, "tcp", public, "8185")

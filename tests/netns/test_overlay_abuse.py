@@ -168,27 +168,21 @@ def test_what_claims_that_another_host_was_asked_is_judged_by_who_sends_it(scene
 
 @FAMILIES
 def test_what_no_service_has_published_is_reached_by_no_hosts_port(scene, family):
-    asked = claims(scene, family, CLIENT[family])
-    before = scene.drops(scene.a.device).get("not_published", 0)
-    with listener(scene.anna, family, socket.SOCK_DGRAM) as server:
-        scene.send(carried(scene, asked, wire_address(scene.b, 4), OVERLAY_ID + scene.b.number))
-        assert wait(lambda: scene.drops(scene.a.device).get("not_published", 0) == before + 1)
-        server.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            server.recv(100)
+    assert_not_published(scene, family, claims(scene, family, CLIENT[family]))
 
 
 @FAMILIES
 def test_of_a_published_endpoint_other_hosts_reach_no_port_that_is_not_published(scene, family):
     """Past isolation: what is published is one port of it."""
-    asked = claims(scene, family, f"{CLIENT[family][:-1]}9")
-    frame = carried(scene, asked, wire_address(scene.b, 4), OVERLAY_ID + scene.b.number)
+    with published(scene.a, scene.anna, PORT + 1):
+        assert_not_published(scene, family, claims(scene, family, f"{CLIENT[family][:-1]}9"))
+
+
+def assert_not_published(scene, family, asked):
+    """As it comes from b."""
     before = scene.drops(scene.a.device).get("not_published", 0)
-    with (
-        listener(scene.anna, family, socket.SOCK_DGRAM) as server,
-        published(scene.a, scene.anna, PORT + 1),
-    ):
-        scene.send(frame)
+    with listener(scene.anna, family, socket.SOCK_DGRAM) as server:
+        scene.send(carried(scene, asked, wire_address(scene.b, 4), OVERLAY_ID + scene.b.number))
         assert wait(lambda: scene.drops(scene.a.device).get("not_published", 0) == before + 1)
         server.setblocking(False)
         with pytest.raises(BlockingIOError):

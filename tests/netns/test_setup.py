@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from left import left
 from seaway import names
 from seaway.daemons import AGENT, DNS, SYSTEMD, UNITS
 from seaway.lab.hosts import SEAWAY
 from seaway.setup import files
+from seaway.trust import tokens
 
 # Nobody in particular, who may read wherever this was cloned to, /root for example.
 READS = "+dac_read_search"
@@ -35,15 +37,7 @@ LOOKS = (
 
 
 def state(host):
-    """Every place in which something could be left behind, once the kernel has made up its mind."""
-    host.wait_for("DAD", lambda: not host.run("ip", "-6", "addr", "show", "tentative"))
-    return {look: _lasting(host.call(*look.split()).stdout) for look in LOOKS}
-
-
-def _lasting(told):
-    """Without the kernel's route for all groups by a device of ours: the agent takes it away."""
-    lines = told.splitlines()
-    return [line for line in lines if not ("ff00::/8" in line and "dev swy" in line)]
+    return left(host, LOOKS)
 
 
 def refused(host, *words):
@@ -184,6 +178,27 @@ def test_another_pool_for_a_host_that_is_set_up_is_refused(steady):
 
     assert 4 == status
     assert "run 'seaway uninstall' first" in line
+
+
+@pytest.mark.parametrize("version", ["this", "an earlier one, which had no member.json"])
+def test_a_host_with_a_cluster_of_its_own_is_led_into_another_one(host, version):
+    """By what each refusal advises."""
+    if version != "this":
+        host.run("rm", str(names.MEMBER_FILE))
+    join = ("join", str(tokens.make("0" * 64)), "127.0.0.1")
+    status, line = refused(host, *join)
+    assert (4, True) == (status, "of another cluster already" in line), line
+    assert "seaway uninstall" in line
+    for agent in ("alive", "dead"):
+        if agent == "dead":
+            host.kill_agent()
+        for words in (["leave"], ["leave", "--force"]):
+            status, line = refused(host, *words)
+            assert (4, True) == (status, "the only one of its cluster" in line), line
+            assert "seaway uninstall" in line
+    host.seaway("uninstall", "--yes", timeout=60)
+    _, line = refused(host, *join)
+    assert "127.0.0.1 cannot be asked" in line
 
 
 def test_other_users_may_neither_set_up_nor_remove(lab_host):
@@ -486,7 +501,8 @@ def test_a_bundle_for_a_bug_report_tells_of_the_whole_host(steady):
 
 
 SYSTEMCTL = f"""#!/bin/sh
-# Does what systemd would: runs the command of the unit, ends it, writes down what it was told.
+# Does what systemd would: runs the command of the unit, in a group of its own, and again where it
+# failed; ends it; writes down what it was told.
 echo "$@" >> /run/told
 for unit in "$@"; do :; done
 case "$unit" in
@@ -495,23 +511,35 @@ case "$unit" in
 esac
 case "$*" in
 *restart*)
+	group=/run/$unit.group
+	if [ -f $group ]; then
+		kill -- "-$(cat $group)" && while kill -0 -- "-$(cat $group)"; do sleep 0.05; done
+	fi
 	command=$(sed -n 's/^ExecStart=//p' "{UNITS}/$unit")
-	setsid --fork $command >> /run/journal 2>&1 < /dev/null ;;
+	setsid --fork sh -c 'echo $$ > $0; until "$@"; do sleep 0.1; done' $group $command \
+		>> /run/journal 2>&1 < /dev/null ;;
 *disable*) kill "$(cat $pid)" ;;
 esac
 """
 
 
+def with_systemd(host):
+    """How `seaway` is called from now on."""
+    host.run("mkdir", "-p", str(SYSTEMD), "/run/bin")
+    host.write(Path("/run/bin/systemctl"), SYSTEMCTL)
+    host.run("chmod", "+x", "/run/bin/systemctl")
+    path = "PATH=/run/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return lambda *words: host.run("env", path, SEAWAY, *words, timeout=60)
+
+
+def told_systemd(host):
+    lines = host.read(Path("/run/told")).splitlines()
+    return [line.removeprefix("--quiet ") for line in lines]
+
+
 def test_where_systemd_runs_the_agent_is_its_service(lab_host):
     before = state(lab_host)
-    lab_host.run("mkdir", "-p", str(SYSTEMD), "/run/bin")
-    lab_host.write(Path("/run/bin/systemctl"), SYSTEMCTL)
-    lab_host.run("chmod", "+x", "/run/bin/systemctl")
-
-    def seaway(*words):
-        path = "PATH=/run/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return lab_host.run("env", path, SEAWAY, *words, timeout=60)
-
+    seaway = with_systemd(lab_host)
     seaway("init")
     unit = lab_host.read(AGENT.unit_file)
     assert f"ExecStart={SEAWAY} agent" in unit.splitlines()
@@ -520,7 +548,6 @@ def test_where_systemd_runs_the_agent_is_its_service(lab_host):
     lab_host.wait_for("the resolver", lambda: "event=listens" in lab_host.read(journal))
 
     seaway("uninstall", "--yes")
-    told = [line.removeprefix("--quiet ") for line in lab_host.read(Path("/run/told")).splitlines()]
     assert before == state(lab_host)
     assert [
         "daemon-reload",
@@ -532,7 +559,34 @@ def test_where_systemd_runs_the_agent_is_its_service(lab_host):
         "disable --now seaway-dns.service",
         "daemon-reload",
         "daemon-reload",
-    ] == told
+    ] == told_systemd(lab_host)
+
+
+@pytest.mark.parametrize("had", ["a unit", "no systemd"])
+def test_where_systemd_runs_an_outdated_resolver_gives_way_to_the_unit(lab_host, had):
+    """Be it the unit's own, or one that was begun before: the unit waits for that one's end."""
+
+    def resolver():
+        return int(lab_host.call("cat", str(names.RESOLVER_PID_FILE)).stdout or 0)
+
+    if had == "no systemd":
+        lab_host.seaway("init", timeout=60)
+        lab_host.wait_for("the resolver", resolver)
+        lab_host.kill_agent()
+    seaway = with_systemd(lab_host)
+    seaway("init")
+    lab_host.wait_for("the resolver", resolver)
+    before = resolver()
+    restarts = told_systemd(lab_host).count(f"restart {DNS.unit}")
+    assert (had == "a unit") == restarts
+    lab_host.write(names.RESOLVER_PID_FILE.with_suffix(".build"), f"{before} 0.0.1\n")
+
+    lab_host.wait_for("another one", lambda: resolver() not in (0, before))
+    assert restarts + 1 == told_systemd(lab_host).count(f"restart {DNS.unit}")
+    assert lab_host.call("kill", "-0", str(before)).returncode
+    group = lab_host.read(Path(f"/run/{DNS.unit}.group")).strip()
+    assert group == lab_host.run("ps", "-o", "pgid=", "-p", str(resolver())).strip()
+    seaway("uninstall", "--yes")
 
 
 def test_without_a_capability_nothing_is_begun(lab_host):

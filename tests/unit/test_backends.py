@@ -6,7 +6,7 @@ Numbers in brackets are those of the statements that a table is taken from.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -20,10 +20,13 @@ from seaway.desired.transport.backends import (
     lack,
     of_endpoint,
     of_slice,
+    why,
+    why_no_nearer,
     why_not,
 )
 from seaway.model.services import (
     Distant,
+    Distribution,
     EndpointSlice,
     ServicePort,
     SliceEndpoint,
@@ -192,6 +195,49 @@ def test_hints_count_where_all_that_is_ready_has_them(there: str, expected: str)
 def test_without_a_zone_of_its_own_a_host_knows_nothing_near() -> None:
     nowhere = Rules("here", {"far": Situation(zone="b")}, distribution="PreferSameZone")
     assert 2 == len(choose(candidates("far:ready far:ready"), nowhere))
+
+
+@pytest.mark.parametrize(
+    ("there", "distribution", "expected"),
+    [
+        ("here:ready far:ready", "", ""),
+        ("here:ready far:ready", "PreferSameZone", ""),
+        ("here:ready far:ready", "PreferSameNode", ""),
+        ("near:ready far:ready", "PreferSameNode", ""),
+        ("far:ready far:unready", "PreferSameZone", "none is of zone 'a'"),
+        ("here:ready zoneless:ready", "PreferSameZone", "host 'zoneless' has no zone"),
+        ("near:ready zoneless:ready", "PreferSameNode", "host 'zoneless' has no zone"),
+        ("here:ready zoneless:unready", "PreferSameZone", ""),
+        ("here:ready -:ready", "PreferSameZone", "slice '-:ready' names one without a zone"),
+        ("far:ready+zone=a here:ready+zone=b", "", ""),
+        ("far:ready+host=here here:ready+host=far", "", ""),
+        ("far:ready+zone=c here:ready+zone=b", "", "none is of zone 'a'"),
+        ("far:ready+zone=a here:ready", "", "slice 'here:ready' names one without a hint"),
+        ("here:ending far:ending", "PreferSameZone", None),
+    ],
+)
+def test_what_is_preferred_in_vain_is_told(
+    there: str, distribution: Distribution, expected: str | None
+) -> None:
+    by = Rules("here", HOSTS | {"zoneless": Situation()}, distribution=distribution)
+    best = choose(candidates(there), by)
+    told = {why(candidate, by, why_no_nearer(best, by)) for candidate in best}
+    if expected is None:
+        assert {"it ends, but there are no others"} == told
+    else:
+        assert {f"it is ready, near or not: {expected}" if expected else "it is ready"} == told
+
+
+def test_a_host_without_a_zone_tells_so_unless_it_has_a_backend_that_is_preferred() -> None:
+    hosts = {"far": Situation(zone="b")}
+    for distribution in get_args(Distribution):
+        by = Rules("here", hosts, distribution=distribution)
+        expected = "this host has no zone" if distribution else ""
+        assert expected == why_no_nearer(candidates("far:ready far:ready"), by)
+    by = Rules("here", hosts, distribution="PreferSameNode")
+    assert "" == why_no_nearer(candidates("here:ready"), by)
+    by = Rules("here", hosts, distribution="PreferSameZone", policy="Local")
+    assert "" == why_no_nearer(candidates("here:ready"), by)
 
 
 def distant(**given_: Any) -> Candidate:

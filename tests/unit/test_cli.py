@@ -99,6 +99,11 @@ def test_an_endpoint_is_attached_listed_inspected_and_detached(seaway):
         *("--label", "app=web", "--label", "tier=1", "--mtu", "1300"),
     )
     assert "labels     app=web, tier=1" in seen
+    for told in (seen, seaway("endpoint", "inspect", "web/a")):
+        names = [line.split()[0] for line in told.splitlines()]
+        assert all(len(line.split()) > 1 for line in told.splitlines())
+        assert {"weight", "is"} < set(names)
+        assert not {"aliases", "ports", "opened", "dropped"} & set(names)
 
     listed = rows(seaway("endpoint", "ls"))[1][1:]
     assert ["web", "a", "10.99.0.1", "eth0", "c1", "0"] == listed

@@ -409,7 +409,7 @@ def test_a_trace_shows_who_may_be_chosen_and_the_way_to_each_host(seaway: Seaway
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--headless",), "'default/web' is headless: its name is that of its backends"),
+        (("--headless",), "'default/web' has no backend that is ready"),
         (("--external-name", "db.example.org"), "'default/web' stands for 'db.example.org'"),
     ],
 )

@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from seaway.daemons import Daemon
-from seaway.dns.daemon import CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED, Places, serve
+from seaway.dns.daemon import CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED, Files, serve
 from seaway.dns.names_file import BUILD, HoldersTarget, NamesFile, NamesTarget
 from seaway.model.naming import Asker, Holder, Named
 
@@ -27,12 +27,12 @@ LATE = 10.0
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Iterator[Places]:
+def files(tmp_path: Path) -> Iterator[Files]:
     """With one name, by which anna is asked about."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
         free.bind((str(HERE), 0))
         port = free.getsockname()[1]
-    made = Places(tmp_path / "names.db", tmp_path / "pid", tmp_path / "resolv.conf", port)
+    made = Files(tmp_path / "names.db", tmp_path / "pid", tmp_path / "resolv.conf", port)
     file = NamesFile(made.names)
     NamesTarget(file).put({("front", "anna"): Named(addresses=(ip_address("10.208.0.7"),))})
     asker = Asker(networks=("front",))
@@ -45,12 +45,12 @@ def places(tmp_path: Path) -> Iterator[Places]:
     file.close()
 
 
-def while_it_runs(places: Places, work: Callable[[], Awaitable[None]]) -> None:
+def while_it_runs(files: Files, work: Callable[[], Awaitable[None]]) -> None:
     """Fails where the process would have ended."""
 
     async def whole() -> None:
         async with asyncio.timeout(6 * LATE):
-            serving = asyncio.create_task(serve(places))
+            serving = asyncio.create_task(serve(files))
             asked = asyncio.ensure_future(work())
             await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
             ended = serving.done()
@@ -74,18 +74,18 @@ def code(answer: bytes) -> str:
 
 
 @contextmanager
-def asker(places: Places) -> Iterator[socket.socket]:
+def asker(files: Files) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         made.bind((ANNA, 0))
         made.setblocking(False)
-        made.connect((str(HERE), places.port))
+        made.connect((str(HERE), files.port))
         yield made
 
 
-async def by_udp(places: Places, name: str, number: int = 1) -> str:
+async def by_udp(files: Files, name: str, number: int = 1) -> str:
     """Asks until there is an answer."""
     loop = asyncio.get_running_loop()
-    with asker(places) as sock:
+    with asker(files) as sock:
         async with asyncio.timeout(LATE):
             while True:
                 try:
@@ -100,10 +100,10 @@ async def by_udp(places: Places, name: str, number: int = 1) -> str:
 
 @asynccontextmanager
 async def connection(
-    places: Places,
+    files: Files,
     by: str = ANNA,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    made = await asyncio.open_connection(str(HERE), places.port, local_addr=(by, 0))
+    made = await asyncio.open_connection(str(HERE), files.port, local_addr=(by, 0))
     try:
         yield made
     finally:
@@ -122,35 +122,52 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, n
         return ""
 
 
-def test_a_question_that_fails_fails_alone(places):
-    db = sqlite3.connect(places.names)
+def test_a_question_that_fails_fails_alone(files):
+    db = sqlite3.connect(files.names)
     db.execute("INSERT INTO names VALUES ('bad', 'front', 'no row of ours')")
     db.commit()
     db.close()
 
     async def work() -> None:
-        assert "NOERROR" == await by_udp(places, "anna")
+        assert "NOERROR" == await by_udp(files, "anna")
         for number in (7, 8, 9):
-            assert "SERVFAIL" == await by_udp(places, "bad", number)
-        async with connection(places) as streams:
+            assert "SERVFAIL" == await by_udp(files, "bad", number)
+        async with connection(files) as streams:
             assert ["SERVFAIL", "NOERROR"] == [
                 await exchange(*streams, name) for name in ("bad", "anna")
             ]
-        assert "NOERROR" == await by_udp(places, "anna")
+        assert "NOERROR" == await by_udp(files, "anna")
 
     with structlog.testing.capture_logs() as lines:
-        while_it_runs(places, work)
+        while_it_runs(files, work)
     assert 1 == sum(line["event"] == "a question failed" for line in lines)
 
 
-def test_whoever_takes_connections_leaves_two_for_each(places):
+def test_a_question_for_others_that_fails_fails_alone(files):
+    too_long = "a" * 64  # of a label: Python says ValueError, and looks it up nowhere
+    files.servers.write_text(f"nameserver 127.0.0.1%{too_long}\n")
+
     async def work() -> None:
-        assert "NOERROR" == await by_udp(places, "anna")  # it listens
+        for number in range(3):
+            assert "SERVFAIL" == await by_udp(files, "example.com", number)
+        async with connection(files) as streams:
+            assert "SERVFAIL" == await exchange(*streams, "example.com")
+        assert "NOERROR" == await by_udp(files, "anna")
+
+    with structlog.testing.capture_logs() as lines:
+        while_it_runs(files, work)
+    (line,) = (line for line in lines if line["event"] == "a question failed")
+    assert line["question"] in question("example.com").hex()
+
+
+def test_whoever_takes_connections_leaves_two_for_each(files):
+    async def work() -> None:
+        assert "NOERROR" == await by_udp(files, "anna")  # it listens
         async with AsyncExitStack() as opened:
 
             async def asks(by: str) -> str:
                 return await exchange(
-                    *await opened.enter_async_context(connection(places, by)), "anna"
+                    *await opened.enter_async_context(connection(files, by)), "anna"
                 )
 
             sixteen = [f"127.83.53.{n}" for n in range(3, 3 + CONNECTIONS // CONNECTIONS_OF_ONE)]
@@ -160,17 +177,17 @@ def test_whoever_takes_connections_leaves_two_for_each(places):
             assert not await asks(sixteen[0])
             assert [*["NOERROR"] * RESERVED, ""] == [await asks(ANNA) for _ in range(RESERVED + 1)]
 
-    while_it_runs(places, work)
+    while_it_runs(files, work)
 
 
-def test_it_tells_of_which_build_it_is(places):
-    process = Daemon("dns", "none.service", places.pid, places.pid.with_name("log"))
+def test_it_tells_of_which_build_it_is(files):
+    process = Daemon("dns", "none.service", files.pid, files.pid.with_name("log"))
 
     async def work() -> None:
-        assert "NOERROR" == await by_udp(places, "anna")
+        assert "NOERROR" == await by_udp(files, "anna")
         pid = process.running()
         assert pid is not None
         assert BUILD == process.build(pid)
         assert not process.build(pid + 1)
 
-    while_it_runs(places, work)
+    while_it_runs(files, work)

@@ -12,7 +12,7 @@ from seaway.cluster import membership
 from seaway.errors import Unavailable
 from seaway.model.facts import Block, Peer
 from seaway.model.requests import NewToken
-from seaway.upkeep import Upkeep, _places
+from seaway.upkeep import Upkeep, _through
 
 
 def test_without_the_way_to_the_store_a_host_lives_on_and_catches_up(tmp_path):
@@ -41,7 +41,7 @@ def test_two_hosts_that_know_of_each_other_alone_do_not_take_each_other_for_the_
         one = await cluster.first()
         two = await cluster.join("two")
         three = await cluster.join("three", at="two")
-        two.intents.store._places.append(three.address)  # as it may have learnt
+        two.intents.store._through.append(three.address)  # as it may have learnt
         await three.until(lambda: three.intents.store.chain == ("two", "one"))
         await one.stop()
         for node in (two, three):
@@ -81,9 +81,9 @@ def test_of_many_hosts_some_are_asked_for_the_store_and_what_a_person_wrote_is_k
     ]
     peers.append(replace(peers[0], name="c", number=60, underlay=(), control=True))
     peers.append(replace(peers[1], name="d", number=61, control=True))
-    found = _places(("first.example", "192.0.2.40", "192.0.2.99"), peers)
+    found = _through(("first.example", "192.0.2.40", "192.0.2.99"), peers)
 
     assert ("192.0.2.40", "192.0.2.3", "192.0.2.2", "192.0.2.4") == found[:4]
     assert ("first.example", "192.0.2.99") == found[-2:]
     assert 18 == len(set(found))
-    assert found == _places(found, peers)
+    assert found == _through(found, peers)

@@ -5,12 +5,26 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.test_node_ports import exposed
+from tests.unit.test_services import learn
 
-from seaway.desired.network.ports import added, left_ports, seen_reserved, source_spans
+from seaway.desired.indexes import INDEXES
+from seaway.desired.network.ports import (
+    RESERVED,
+    added,
+    left_ports,
+    seen_reserved,
+    shared,
+    source_spans,
+    unnoted,
+)
+from seaway.facts import Facts
 from seaway.kernel.nft import ruleset
 from seaway.model.facts import Before
-from seaway.model.kernel import Masquerade
+from seaway.model.kernel import Masquerade, Reserved
+from seaway.model.node_ports import records_of
 from seaway.model.ports import Ports, merged, parse_ports, spans, written
+from seaway.model.services import NodePort
 
 port = st.integers(1, 65535)
 few = st.frozensets(port, max_size=200)
@@ -145,3 +159,36 @@ def test_a_list_that_is_shared_keeps_what_others_have_in_it(theirs, steps):
     assert "" == shared.before.left
     shared.uninstall()
     assert shared.theirs == shared.now
+
+
+def test_a_published_port_is_nobodys_source_and_is_given_back_by_a_host_that_was_off() -> None:
+    made = Facts((RESERVED,), INDEXES)
+    before, kernel = Before(host="h", sysctls={}, reserved="22"), frozenset((22,))
+    taken = records_of(exposed(external_policy="Local", health_port=30090))
+    learn(made, before, *taken)
+    assert unnoted(made, before)
+    assert {"reserved": {"ports": None}} == made.derive()
+
+    noted = seen_reserved(before, kernel, frozenset(), shared(made))
+    assert ("22", "30080,30090") == (noted.reserved, noted.left)
+    assert not unnoted(made, noted)
+    learn(made, noted)
+    assert {"reserved": {"ports": Reserved("30080,30090", "")}} == made.derive()
+    there = kernel | parse_ports("30080,30090")
+    assert noted == seen_reserved(noted, there, frozenset(), shared(made))
+
+    for record in taken:  # by another host
+        made.change(NodePort, f"{record.port}-{record.protocol}", None)
+    assert {"reserved": {"ports": Reserved("", "30080,30090")}} == made.derive()
+    left = seen_reserved(noted, there, frozenset(), shared(made))
+    assert noted == left
+    gone = seen_reserved(left, kernel, frozenset(), shared(made))
+    assert ("22", "") == (gone.reserved, gone.left)
+
+
+def test_a_port_that_others_keep_free_stays_theirs() -> None:
+    made, before = Facts((RESERVED,), INDEXES), Before(host="h", sysctls={})
+    learn(made, *records_of(exposed()))
+    seen = seen_reserved(before, frozenset((30080,)), frozenset(), shared(made))
+    assert ("30080", "") == (seen.reserved, seen.left)
+    assert not unnoted(made, seen)

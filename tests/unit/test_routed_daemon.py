@@ -18,9 +18,9 @@ from seaway.model.routing import ORDERS_KEY, Member, Orders
 from seaway.routed import streams
 from seaway.routed.credentials import Credentials
 from seaway.routed.daemon import Begun, Daemon
+from seaway.routed.files import Files
 from seaway.routed.orders_file import OrdersFile, OrdersTarget
 from seaway.routed.outlets import Outlet
-from seaway.routed.places import Places
 from seaway.routed.senses import Senses
 from seaway.trust.certificates import key_digest
 from seaway.trust.folder import Folder
@@ -61,10 +61,10 @@ async def listening(
 ) -> AsyncIterator[tuple[Daemon, int]]:
     """And at which port of this machine's own."""
     trust = folder(path / "a", authority, authority.host("a"))
-    places = Places(run=path, trust=trust.path, link_state=path / "link-state")
+    files = Files(run=path, trust=trust.path, link_state=path / "link-state")
     async with asyncio.TaskGroup() as group:
         senses = Senses(Still(), Still())
-        daemon = Daemon(places, Begun(given, outlets, senses, asyncio.Event()), group)
+        daemon = Daemon(files, Begun(given, outlets, senses, asyncio.Event()), group)
         async with daemon._sessions.listen(HERE, 0) as port:
             yield daemon, port
         for task in daemon.tasks:

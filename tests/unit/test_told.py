@@ -46,7 +46,7 @@ class Place:
         self.facts = Facts(())
         self.changes = 0
         self.paths = Paths(self.facts, self._changed, folder)
-        self.paths.asked.set()
+        self.paths.runs.set()
         self.answers = Answers()
         self.folder = folder
         self.tasks: set[asyncio.Task[None]] = set()

@@ -139,5 +139,5 @@ def test_a_member_of_no_control_host_is_removed_but_not_the_last_voter():
 
 def test_hosts_ask_voters_that_were_started_in_the_order_of_hosts():
     seats = [seat(3), seat(1), seat(2, learner=True), seat(4)._replace(client="")]
-    assert ("https://192.0.2.1:2379", "https://192.0.2.3:2379") == voting.places(HOSTS, seats)
-    assert ("https://192.0.2.3:2379",) == voting.places(HOSTS, seats, without=HOSTS[0])
+    assert ("https://192.0.2.1:2379", "https://192.0.2.3:2379") == voting.urls(HOSTS, seats)
+    assert ("https://192.0.2.3:2379",) == voting.urls(HOSTS, seats, without=HOSTS[0])

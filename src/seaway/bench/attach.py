@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.plugins import Attacher, Caller
 from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import Stage
-from seaway.bench.statistics import best_quartile, estimate, percentile, ratio
+from seaway.bench.statistics import best_quartile, percentile, ratio
 from seaway.errors import SeawayError
 
 CASE = "attach"
@@ -114,17 +115,13 @@ def _row(
     missing: dict[str, str],
 ) -> Row:
     kept, figure = ledger.told(cell), METRICS[metric]
-    found = estimate(kept, figure) if kept else None
-    return Row(
+    return row_of(
+        ledger,
+        cell,
+        figure,
         system=cell.system,
         metric=metric,
         unit="ms",
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(cell)),
-        discarded=ledger.discarded(cell),
-        good=ledger.is_enough(cell),
         endpoints=cell.endpoints,
         parallel=cell.parallel,
         ratios=_ratios(figure, cell, systems, ledger) if kept else (),

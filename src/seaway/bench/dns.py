@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
-from seaway.bench.resolvers import Asked
+from seaway.bench.resolvers import Asking
 from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import Stage
-from seaway.bench.statistics import Better, best_quartile, estimate, percentile, ratio
+from seaway.bench.statistics import Better, best_quartile, percentile, ratio
 from seaway.errors import SystemFailed
 from seaway.lab import LabHost
 
@@ -33,26 +34,26 @@ class Answering(Protocol):
 
     def missing(self) -> str: ...
 
-    def answering(self, host: LabHost, cpu: int) -> AbstractContextManager[Asked]: ...
+    def answering(self, host: LabHost, cpu: int) -> AbstractContextManager[Asking]: ...
 
 
 class Metric(NamedTuple):
     unit: str
     better: Better
-    measure: Callable[[Asked, int], float]  # with the CPU of who asks
+    measure: Callable[[Asking, int], float]  # with the CPU of who asks
 
 
-def _qps(asked: Asked, cpu: int) -> float:
-    told = asked.run(cpu, *_LOAD, "-l", "1")
+def _qps(asking: Asking, cpu: int) -> float:
+    told = asking.run(cpu, *_LOAD, "-l", "1")
     rate, lost = _RATE.search(told), _LOST.search(told)
     if not rate or not lost or int(lost[1]):
         raise SystemFailed(f"answers were lost: {told.strip()[-300:]}")
     return float(rate[1])
 
 
-def _p99(asked: Asked, cpu: int) -> float:
+def _p99(asking: Asking, cpu: int) -> float:
     """Of each answer the client prints how late it was."""
-    late = [float(found) for found in _ANSWER.findall(asked.run(cpu, *_LOAD, "-l", "1", "-v"))]
+    late = [float(found) for found in _ANSWER.findall(asking.run(cpu, *_LOAD, "-l", "1", "-v"))]
     if not late:
         raise SystemFailed("there were no answers")
     return percentile(late, 0.99) * 1000
@@ -88,17 +89,13 @@ def run(systems: Sequence[Answering], options: Options) -> Result:
 def _row(key: Key, systems: list[str], ledger: Ledger[float], missing: dict[str, str]) -> Row:
     name, metric = key
     kept, figure = ledger.told(key), best_quartile(METRICS[metric].better)
-    found = estimate(kept, figure) if kept else None
-    return Row(
+    return row_of(
+        ledger,
+        key,
+        figure,
         system=name,
         metric=metric,
         unit=METRICS[metric].unit,
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(key)),
-        discarded=ledger.discarded(key),
-        good=ledger.is_enough(key),
         ratios=_ratios(key, systems, ledger) if kept and name == OURS else (),
         note=ledger.judge(key) if kept else missing.get(name, "no round was kept"),
     )

@@ -19,13 +19,13 @@ from typing import Final
 
 from seaway import lab as labs
 from seaway import names
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.ours import attach
 from seaway.bench.results import Result, Row
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.runner import Runner, ask
-from seaway.bench.statistics import estimate
 from seaway.bench.systems import make_netns, netns_path
 from seaway.errors import SystemFailed
 from seaway.lab import Lab, LabHost
@@ -172,17 +172,4 @@ def _relays(host: LabHost, to: LabHost) -> list[str]:
 
 def _row(system: str, ledger: Ledger[float]) -> Row:
     """The worst counts: a promise about failure is one about each."""
-    kept = ledger.told(system)
-    found = estimate(kept, max) if kept else None
-    return Row(
-        system=system,
-        metric=METRIC,
-        unit="ms",
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(system)),
-        discarded=ledger.discarded(system),
-        good=ledger.is_enough(system),
-        note=ledger.judge(system),
-    )
+    return row_of(ledger, system, max, system=system, metric=METRIC, unit="ms")

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.results import Result, Row
 from seaway.bench.rounds import Ledger
 from seaway.bench.runner import Runner, ask
 from seaway.bench.stage import Stage
-from seaway.bench.statistics import best_quartile, estimate
+from seaway.bench.statistics import best_quartile
 from seaway.bench.traffic import pin
 from seaway.bench.trials import PREPARATION, TRIALS
 from seaway.lab import LabHost
@@ -60,17 +61,11 @@ def run(options: Options) -> Result:
 
 
 def _row(name: str, ledger: Ledger[float]) -> Row:
-    kept = ledger.told(name)
-    found = estimate(kept, best_quartile("lower")) if kept else None
-    return Row(
+    return row_of(
+        ledger,
+        name,
+        best_quartile("lower"),
         system=TRIALS[name].program,
         metric=name,
         unit="ns",
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(name)),
-        discarded=ledger.discarded(name),
-        good=ledger.is_enough(name),
-        note=ledger.judge(name),
     )

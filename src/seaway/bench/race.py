@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from seaway.bench import traffic
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.stage import AnySystem, Stage
-from seaway.bench.statistics import best_quartile, estimate, ratio
+from seaway.bench.statistics import best_quartile, ratio
 from seaway.bench.systems import Pair
 from seaway.lab import LabHost
 
@@ -101,17 +102,13 @@ def _row(key: traffic.Client, against: list[str], ledger: Ledger[float], stage: 
     of = traffic.METRICS[metric]
     unknown = "" if family in of.families else f"its program knows no IPv{family}"
     kept = ledger.told(key)
-    found = estimate(kept, best_quartile(of.better)) if kept else None
-    return Row(
+    return row_of(
+        ledger,
+        key,
+        best_quartile(of.better),
         system=system,
         metric=metric,
         unit=of.unit,
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(key)),
-        discarded=ledger.discarded(key),
-        good=ledger.is_enough(key),
         family=family,
         ratios=tuple(
             _ratio(key, (other, metric), ledger)

@@ -30,12 +30,12 @@ _CONFIG: Final = Path("/run/resolver.conf")
 _OWN: Final = ("ip", "-4", "-br", "addr", "show", "lo")  # where the peers listen: beside ours
 
 
-def asked() -> list[str]:
+def questions() -> list[str]:
     return [f"n{i}.{NETWORK}.{names.DOMAIN}" for i in range(_NAMES)]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asking:
     """A client, and where it asks."""
 
     client: Party
@@ -43,10 +43,10 @@ class Asked:
 
     def run(self, cpu: int, *options: str) -> str:
         """What the client prints."""
-        with NamedTemporaryFile("w") as questions:  # it reads them over and over
-            questions.writelines(f"{name} A\n" for name in asked())
-            questions.flush()
-            given = ("-s", str(self.server), "-d", questions.name, *options)
+        with NamedTemporaryFile("w") as listed:  # it reads them over and over
+            listed.writelines(f"{name} A\n" for name in questions())
+            listed.flush()
+            given = ("-s", str(self.server), "-d", listed.name, *options)
             argv = self.client.argv(*pin(cpu, CLIENT, *given))
             done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
@@ -76,12 +76,12 @@ class OurResolver:
         return _lack("dig")
 
     @contextmanager
-    def answering(self, host: LabHost, cpu: int) -> Iterator[Asked]:
+    def answering(self, host: LabHost, cpu: int) -> Iterator[Asking]:
         with _container(host) as (client, _):
             _wait(host, names.RESOLVER4)
             pid = host.read(names.RESOLVER_PID_FILE).strip()
             host.run("taskset", "--all-tasks", "--cpu-list", "--pid", str(cpu), pid)
-            yield Asked(client, names.RESOLVER4)
+            yield Asking(client, names.RESOLVER4)
 
 
 class Peer:
@@ -97,14 +97,14 @@ class Peer:
         return _lack(self.name)
 
     @contextmanager
-    def answering(self, host: LabHost, cpu: int) -> Iterator[Asked]:
+    def answering(self, host: LabHost, cpu: int) -> Iterator[Asking]:
         with _container(host) as (client, held):
             server = _own_address(host)
             host.write(_CONFIG, self.zone(server, held))
             with host.popen(*pin(cpu, *self.command), stderr=subprocess.DEVNULL) as process:
                 try:
                     _wait(host, server)
-                    yield Asked(client, server)
+                    yield Asking(client, server)
                 finally:
                     process.kill()
 
@@ -115,7 +115,7 @@ class Dnsmasq(Peer):
 
     def zone(self, server: Address, held: Address) -> str:
         settings = ("no-resolv", "no-hosts", "bind-interfaces", "user=root", "local-ttl=5")
-        records = [f"host-record={name},{held}" for name in asked()]
+        records = [f"host-record={name},{held}" for name in questions()]
         return "\n".join((*settings, f"listen-address={server}", *records, ""))
 
 
@@ -130,7 +130,7 @@ class Unbound(Peer):
             *(f"interface: {server}", "access-control: 0.0.0.0/0 allow"),
             f'local-zone: "{NETWORK}.{names.DOMAIN}." static',
         )
-        records = [f'local-data: "{name}. 5 IN A {held}"' for name in asked()]
+        records = [f'local-data: "{name}. 5 IN A {held}"' for name in questions()]
         inside = "\n".join(f"  {line}" for line in (*settings, *records))
         return f"server:\n{inside}\nremote-control:\n  control-enable: no\n"
 
@@ -146,7 +146,7 @@ def _own_address(host: LabHost) -> Address:
 
 def _wait(host: LabHost, server: Address) -> None:
     deadline = time.monotonic() + WITHIN
-    question = ("dig", "+short", "+timeout=1", "+tries=1", f"@{server}", asked()[-1])
+    question = ("dig", "+short", "+timeout=1", "+tries=1", f"@{server}", questions()[-1])
     while "10." not in host.call(*question).stdout:
         if time.monotonic() > deadline:
             raise SystemFailed(f"nobody answers names at {server}")

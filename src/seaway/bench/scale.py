@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.options import Options
 from seaway.bench.results import Result, Row
@@ -16,7 +17,7 @@ from seaway.bench.rounds import Ledger
 from seaway.bench.runner import Runner, ask
 from seaway.bench.scale_trials import TRIALS
 from seaway.bench.simulated import ENDPOINTS
-from seaway.bench.statistics import best_quartile, estimate
+from seaway.bench.statistics import best_quartile
 from seaway.bench.traffic import pin
 
 CASE = "scale"
@@ -85,19 +86,13 @@ def _counted(cell: Cell, value: float) -> Row:
 
 
 def _row(cell: Cell, ledger: Ledger[float]) -> Row:
-    kept = ledger.told(cell)
-    found = estimate(kept, best_quartile("lower")) if kept else None
-    return Row(
+    return row_of(
+        ledger,
+        cell,
+        best_quartile("lower"),
         system=cell.system,
         metric=cell.metric,
         unit=TRIALS[cell.metric].unit,
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(cell)),
-        discarded=ledger.discarded(cell),
-        good=ledger.is_enough(cell),
         hosts=cell.hosts,
         endpoints=cell.hosts * ENDPOINTS,
-        note=ledger.judge(cell),
     )

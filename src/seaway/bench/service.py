@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from seaway.bench import traffic
 from seaway.bench.balancers import BALANCERS, DIRECT, OURS, Balancer
+from seaway.bench.figures import row_of
 from seaway.bench.machine import describe, measured_cpu
 from seaway.bench.many_services import MOST
 from seaway.bench.options import Options
@@ -21,7 +22,7 @@ from seaway.bench.results import Ratio, Result, Row, collect_ratios, ratio_of
 from seaway.bench.rounds import Ledger, rotated
 from seaway.bench.runner import Runner, ask
 from seaway.bench.stage import Stage
-from seaway.bench.statistics import Better, best_quartile, estimate, ratio
+from seaway.bench.statistics import Better, best_quartile, ratio
 from seaway.bench.systems import Pair
 from seaway.errors import Invalid
 from seaway.lab import LabHost
@@ -149,17 +150,13 @@ def _row(
 ) -> Row:
     key = str(cell), metric
     kept, figure = ledger.told(key), best_quartile(_better(metric))
-    found = estimate(kept, figure) if kept else None
-    return Row(
+    return row_of(
+        ledger,
+        key,
+        figure,
         system=cell.system,
         metric=metric,
         unit=traffic.METRICS[metric].unit if metric in TRAFFIC else "ms",
-        value=found and found.value,
-        low=found and found.low,
-        high=found and found.high,
-        runs=len(ledger.kept(key)),
-        discarded=ledger.discarded(key),
-        good=ledger.is_enough(key),
         services=cell.services,
         ratios=tuple(
             _ratio(key, (str(other), metric), ledger)

@@ -23,7 +23,7 @@ from seaway.model.kernel import Uplink
 from seaway.names import LINK_PREFIX
 
 HOOK: Final = "ingress"
-PLACE: Final = FilterId(handle=0x5357, priority=0x5357)  # "SW"; behind most others
+FILTER: Final = FilterId(handle=0x5357, priority=0x5357)  # "SW"; behind most others
 _DEVICE = struct.Struct("=I")  # how a link tells where it is (swap.held)
 
 
@@ -36,7 +36,7 @@ class UplinkTarget:
         self._plane = plane
         self._tcx = way != "cls_bpf" and tcx.available()
         self._rtnl = Rtnl()
-        self._filters = Classifier(self._rtnl, PLACE)
+        self._filters = Classifier(self._rtnl, FILTER)
 
     def close(self) -> None:
         self._rtnl.close()
@@ -109,7 +109,7 @@ class UplinkTarget:
 def take_away() -> None:
     """Our filters, off every device: for uninstall. Links end with their pins."""
     with Rtnl() as rtnl:
-        filters = Classifier(rtnl, PLACE)
+        filters = Classifier(rtnl, FILTER)
         for _, ifindex in _devices(rtnl):
             if filters.program(ifindex, HOOK):
                 filters.detach(ifindex, (HOOK,))

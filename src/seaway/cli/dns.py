@@ -26,5 +26,5 @@ def dns(file: Path, run: Path, servers: Path) -> None:
     from seaway.dns import daemon  # noqa: PLC0415
 
     log_to_stderr("info")
-    places = daemon.Places(file, run / names.RESOLVER_PID_FILE.name, servers)
-    asyncio.run(daemon.serve(places))
+    files = daemon.Files(file, run / names.RESOLVER_PID_FILE.name, servers)
+    asyncio.run(daemon.serve(files))

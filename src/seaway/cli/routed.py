@@ -28,9 +28,9 @@ def routed(run: Path, trust: Path, link_state: Path, pins: Path) -> None:
     from seaway.bpf.sent import Sent  # noqa: PLC0415
     from seaway.kernel.loads import Loads  # noqa: PLC0415
     from seaway.routed import daemon  # noqa: PLC0415
-    from seaway.routed.places import Places  # noqa: PLC0415
+    from seaway.routed.files import Files  # noqa: PLC0415
     from seaway.routed.senses import Senses  # noqa: PLC0415
 
     log_to_stderr("info")
-    places, senses = Places(run, trust, link_state), Senses(Loads(), Sent(pins))
-    asyncio.run(daemon.serve(places, [Failover(pins)], senses))
+    files, senses = Files(run, trust, link_state), Senses(Loads(), Sent(pins))
+    asyncio.run(daemon.serve(files, [Failover(pins)], senses))

@@ -25,9 +25,10 @@ def listing(values: Iterable[T], columns: Mapping[str, Callable[[T], Any]], outp
 
 
 def one(value: T, lines: Mapping[str, Callable[[T], Any]], output: str) -> None:
-    """A line for each function, or the value itself."""
+    """A line for each function that has something to say, or the value itself."""
     if output == "table":
-        table(["", ""], [[name, line(value)] for name, line in lines.items()])
+        told = ((name, _cell(line(value))) for name, line in lines.items())
+        table(["", ""], [line for line in told if line[1]])
     else:
         document(value, output)
 

@@ -28,9 +28,9 @@ def trace(source: str, to: str, output: str) -> None:
     """Show each hop that a packet would take, what it decides, and why.
 
     It is the first one of a connection from A to a port of B. Both are an endpoint's name, an
-    address, or `world`; B may be a service, by its name (backend, default/backend,
-    backend.default.seaway), its address or its port of a host: then the way is shown to a backend
-    of each host. The protocol is tcp or udp. Nothing is sent: each host says what its kernel would
+    address, or `world`; B may be a service, by any name that the resolver knows (web, default/web,
+    web.default.seaway), its address or its port of a host: then the way is shown to a backend of
+    each host. The protocol is tcp or udp. Nothing is sent: each host says what its kernel would
     do now.
     """
     found = options.agent().trace(source, to)

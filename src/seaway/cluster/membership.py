@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from seaway import durable, names
-from seaway.errors import StoreDamaged, Undecodable
+from seaway.errors import Conflict, StoreDamaged, Undecodable
 from seaway.model import codec
 from seaway.model.facts import Cluster, Host, Value
 from seaway.model.membership import Membership
@@ -39,6 +39,19 @@ def save(member: Membership, path: Path = names.MEMBER_FILE) -> None:
 
 def _written(member: Membership) -> bytes:
     return codec.encode(member) + b"\n"
+
+
+def stays(*, alone: bool) -> Conflict:
+    """Why a host does not leave its cluster: it is all of it, or has the records of all."""
+    if alone:
+        return Conflict(
+            "this host is the only one of its cluster",
+            "to remove it all: seaway uninstall; then it may join another",
+        )
+    return Conflict(
+        "the records of the whole cluster are on this host",
+        "first move them: seaway init --etcd URL",
+    )
 
 
 def of_alone(records: Iterable[Value]) -> Membership | None:

@@ -83,7 +83,7 @@ def leave(who: str, seats: Sequence[Seat]) -> Step | None:
     return Promote(others[0].id)
 
 
-def places(control: Sequence[str], seats: Sequence[Seat], without: str = "") -> tuple[str, ...]:
+def urls(control: Sequence[str], seats: Sequence[Seat], without: str = "") -> tuple[str, ...]:
     """URLs where hosts ask: of the voters, in the order of their hosts."""
     found = [s for s in seats if s.client and not s.learner and s.peer != without]
     return tuple(s.client for s in sorted(found, key=lambda s: [*control, s.peer].index(s.peer)))

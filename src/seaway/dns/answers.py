@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final
 
 from seaway.dns import wire
-from seaway.dns.places import Found, Missing, Server
+from seaway.dns.lookup import Found, Missing, Server
 from seaway.dns.wire import AAAA, ANY, ASKED, CNAME, PTR, SOA, SRV, Malformed, Query
 from seaway.model.addresses import Address
 from seaway.names import DOMAIN

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Places:
+class Files:
     """Files: what the agent told, whose process this is, and whom the host asks; and the port at
     which it is asked.
     """
@@ -58,16 +58,16 @@ class Places:
     port: int = RESOLVER_PORT
 
 
-async def serve(places: Places) -> None:
+async def serve(files: Files) -> None:
     """Run until SIGTERM or SIGINT."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    with alone(places.pid, "resolver"), contextlib.closing(KnownNames(places.names)) as told:
-        tell_build(places.pid, BUILD)
+    with alone(files.pid, "resolver"), contextlib.closing(KnownNames(files.names)) as told:
+        tell_build(files.pid, BUILD)
         async with asyncio.TaskGroup() as group:
-            daemon = Daemon(places, told, group)
+            daemon = Daemon(files, told, group)
             watching = group.create_task(daemon.watch(), name="watch")
             await ended.wait()
             watching.cancel()
@@ -76,15 +76,15 @@ async def serve(places: Places) -> None:
 
 
 class Daemon:
-    def __init__(self, places: Places, told: KnownNames, group: asyncio.TaskGroup) -> None:
+    def __init__(self, files: Files, told: KnownNames, group: asyncio.TaskGroup) -> None:
         self._told = told
-        self._port = places.port
+        self._port = files.port
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(told, _shuffled)
         self._listeners: dict[Address, Listener] = {}
         self._refused: dict[Address, float] = {}  # where somebody else listens; until when we wait
-        servers = Servers(places.servers, self._listeners.keys)
+        servers = Servers(files.servers, self._listeners.keys)
         self._forwarder = Forwarder(servers, Network(), time.monotonic, secrets.randbits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = Budget(CONNECTIONS, CONNECTIONS_OF_ONE, RESERVED)
@@ -147,10 +147,25 @@ class Daemon:
         for sock in listener.datagrams:
             sockets.close(sock)
 
-    def _tells(self) -> bool:
-        """Whether one that fails is to be told in the log. It fails alone: who asks it must not end
-        what others are answered. From any thread.
+    # ── from any thread ──
+
+    def _known(self, data: bytes, address: str, most: int = 0) -> bytes | Foreign | None:
+        """What a message from there is due; one for others has its share of the budget, which is to
+        be given back. `most`: bytes, by TCP; by UDP the question tells.
         """
+        with Alone(data, self._tells):
+            due = self._resolver.answer(data, address, most)
+            if not isinstance(due, Foreign):
+                return due
+            if (kept := self._forwarder.kept(due, most)) is not None:
+                return kept
+            if self._forwarder.budget.take(address):
+                return due
+            return wire.answer(due.query, wire.SERVFAIL)
+        return wire.failure(data)
+
+    def _tells(self) -> bool:
+        """Whether one that fails is to be told in the log."""
         now = time.monotonic()
         if now < self._quiet:
             return False
@@ -182,40 +197,15 @@ class Daemon:
                 continue
 
     def _answer_new(self, sock: socket.socket, data: bytes, peer: tuple[Any, ...]) -> None:
-        try:
-            due = self._resolver.answer(data, peer[0])
-            if isinstance(due, Foreign):
-                due = self._answer_foreign(due, sock, peer)
-        except Exception:
-            if self._tells():
-                log.exception("a question failed", question=data[:_SHOWN].hex())
-            due = wire.failure(data)
-        if due:
+        due = self._known(data, peer[0])
+        if isinstance(due, Foreign):
+            self._loop.call_soon_threadsafe(self._forward, due, sock, peer)
+        elif due:
             sock.sendto(due, peer)
-
-    def _answer_foreign(
-        self, foreign: Foreign, sock: socket.socket, peer: tuple[Any, ...]
-    ) -> bytes | None:
-        """What is known of it; None: others are asked."""
-        if (kept := self._forwarder.kept(foreign)) is not None:
-            return kept
-        if not self._forwarder.budget.take(peer[0]):
-            return wire.answer(foreign.query, wire.SERVFAIL)
-        self._loop.call_soon_threadsafe(self._forward, foreign, sock, peer)
-        return None
 
     def _forward(self, foreign: Foreign, sock: socket.socket, peer: tuple[Any, ...]) -> None:
         async def work() -> None:
-            try:
-                answer = await self._forwarder.ask(foreign)
-            except Exception:
-                if self._tells():
-                    log.exception(
-                        "a question failed", question=foreign.query.question[:_SHOWN].hex()
-                    )
-                answer = wire.answer(foreign.query, wire.SERVFAIL)
-            finally:
-                self._forwarder.budget.give_back(peer[0])
+            answer = await self._ask(foreign, peer[0])
             with contextlib.suppress(OSError):
                 sock.sendto(answer, peer)
 
@@ -245,14 +235,9 @@ class Daemon:
             if size > _LARGEST:
                 return False
             data = await reader.readexactly(size)
-        try:
-            due = self._resolver.answer(data, address, wire.LONGEST)
-            if isinstance(due, Foreign):
-                due = await self._ask(due, address)
-        except Exception:
-            if self._tells():
-                log.exception("a question failed", question=data[:_SHOWN].hex())
-            due = wire.failure(data)
+        due = self._known(data, address, wire.LONGEST)
+        if isinstance(due, Foreign):
+            due = await self._ask(due, address, wire.LONGEST)
         if due is None:
             return False
         writer.write(len(due).to_bytes(2, "big") + due)
@@ -260,15 +245,37 @@ class Daemon:
             await writer.drain()
         return True
 
-    async def _ask(self, foreign: Foreign, address: str) -> bytes:
-        if (kept := self._forwarder.kept(foreign, wire.LONGEST)) is not None:
-            return kept
-        if not self._forwarder.budget.take(address):
-            return wire.answer(foreign.query, wire.SERVFAIL)
+    # ── in the loop ──
+
+    async def _ask(self, foreign: Foreign, address: str, most: int = 0) -> bytes:
+        """Others, and give its share back."""
         try:
-            return await self._forwarder.ask(foreign, wire.LONGEST)
+            with Alone(foreign.query.question, self._tells):
+                return await self._forwarder.ask(foreign, most)
+            return wire.answer(foreign.query, wire.SERVFAIL)
         finally:
             self._forwarder.budget.give_back(address)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A question that fails in here fails alone: who asks it must not end what others are answered.
+
+    `tells`: whether the log is told of it.
+    """
+
+    question: bytes
+    tells: Callable[[], bool]
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if self.tells():
+            shown = self.question[:_SHOWN].hex()
+            log.error("a question failed", question=shown, exc_info=error)
+        return True
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from seaway.dns import answers, wire
 from seaway.dns.answers import Shuffled
-from seaway.dns.places import Found, Missing, Names, find
+from seaway.dns.lookup import Found, Missing, Names, find
 from seaway.dns.wire import Malformed, Query
 from seaway.model.naming import Asker
 

@@ -19,6 +19,7 @@ from seaway.model.backup import Whereabouts
 from seaway.model.facts import Cluster, Endpoint, Host, Namespace, Value
 from seaway.model.kernel import Inside
 from seaway.model.membership import Membership
+from seaway.model.node_ports import HostPort
 from seaway.model.publications import HeldPort
 from seaway.model.reports import Use
 from seaway.model.routing import Question
@@ -71,7 +72,7 @@ class Surroundings(Protocol):
         route (1500 where there is none) without so many bytes.
         """
 
-    def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
+    def held_ports(self, ports: Collection[HostPort], container: str) -> list[HeldPort]:
         """Of these protocols and ports, the ones that sockets of the host have or rules of others
         lead elsewhere, but not for the container. May be slow.
         """
@@ -189,15 +190,13 @@ class Desk:
         await self.convergence.settle_all("services")
         return await asyncio.to_thread(self.surroundings.connections, addresses)
 
-    async def held(
-        self, places: Collection[tuple[str, int]], container: str = ""
-    ) -> list[HeldPort]:
+    async def held(self, ports: Collection[HostPort], container: str = "") -> list[HeldPort]:
         """Of these protocols and ports, what processes of this host have, but for the container's:
         the lists of a busy one are long, so not on the loop.
         """
-        if not places:
+        if not ports:
             return []
-        held = await asyncio.to_thread(self.surroundings.held_ports, places, container)
+        held = await asyncio.to_thread(self.surroundings.held_ports, ports, container)
         cluster = self.facts.get(Cluster, "cluster")
         ours = resolver_addresses(cluster) if cluster else ()
         return [had for had in held if had.address not in ours]  # it is asked there all the same

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from seaway.desired.transport.tasks import tasks_of
 from seaway.errors import Conflict, Invalid, NotFound
@@ -12,12 +12,12 @@ from seaway.facts import View
 from seaway.intents.routing import RoutingIntents
 from seaway.model.addresses import Address
 from seaway.model.facts import Block, Cluster, Endpoint, HostAddresses, Network, Peer
-from seaway.model.services import Service
+from seaway.model.naming import TASKS, ZONES, Task, parted
+from seaway.model.services import Distant, Service
 from seaway.model.trace import WORLD, WORLDLY, parse_end
 from seaway.names import DOMAIN, SERVICE_DOMAIN
 from seaway.records import parse
 
-_ZONES: Final = (SERVICE_DOMAIN, "svc", DOMAIN)  # behind <name>.<network>
 _TOLD: Final = 5  # of a long list
 
 
@@ -31,6 +31,14 @@ class End:
     network: str = ""
 
 
+class Called(NamedTuple):
+    """What a name says: as the resolver reads it, or NETWORK/NAME."""
+
+    name: str
+    network: str = ""  # empty: any
+    services: bool = False  # endpoints have no names there
+
+
 class EndIntents(RoutingIntents):
     async def source(self, said: str) -> End:
         """Who asks: no service does."""
@@ -42,8 +50,11 @@ class EndIntents(RoutingIntents):
         """As the resolver does, a service is meant before an endpoint that is called like it."""
         if end := self._plain(said):
             return end
-        if service := self._service_called(said, asker.network):
-            return _of_service(service, View(self.facts))
+        called = _read(said)
+        if service := self._service_called(called, asker.network):
+            return self._of_service(service)
+        if not self._is_endpoint(called) and (end := self._backend_called(called, asker.network)):
+            return end
         return await self._endpoint_called(
             said, "endpoint and no service", "the name of an endpoint or a service"
         )
@@ -58,18 +69,58 @@ class EndIntents(RoutingIntents):
         network = next((e.network for e in self.facts.where(Endpoint, "address", address)), "")
         return End(said, (address,), self.holder(address), network)
 
-    def _service_called(self, said: str, network: str) -> Service | None:
+    def _service_called(self, called: Called, network: str) -> Service | None:
         """`network`: of who asks; what is called so there goes first."""
-        for of, name in _readings(said):
-            found = self.facts.where(Service, "name", name)
-            found = [s for s in found if s.network == of or not of]
-            near = [s for s in found if s.network == network] or found
-            if len(near) > 1:
-                several = ", ".join(f"{s.network}/{s.name}" for s in near[:_TOLD])
-                raise Conflict(f"'{said}' means several services: {several}", "give NETWORK/NAME")
-            if near:
-                return near[0]
-        return None
+        exact = self.facts.where(Service, "name", called.name)
+        alike = (s for s in self.facts.all(Service) if s.name.lower() == called.name.lower())
+        found = [s for s in exact or alike if called.network in ("", s.network)]
+        near = [s for s in found if s.network == network] or found
+        if len(near) > 1:
+            several = ", ".join(f"{s.network}/{s.name}" for s in near[:_TOLD])
+            told = f"'{called.name}' means several services: {several}"
+            raise Conflict(told, "give NETWORK/NAME")
+        return near[0] if near else None
+
+    def _is_endpoint(self, called: Called) -> bool:
+        """Whether one goes by the whole of it."""
+        known: list[Endpoint | Distant] = [*self.facts.all(Endpoint), *self.facts.all(Distant)]
+        there = (e for e in known if called.network in ("", e.network) and not called.services)
+        return any(called.name.lower() in _names(e) for e in there)
+
+    def _backend_called(self, called: Called, network: str) -> End | None:
+        """`tasks.SERVICE`, or one of them by itself."""
+        task, _, name = called.name.lower().partition(".")
+        service = self._service_called(called._replace(name=name), network)
+        if service is None:
+            return None
+        tasks = tasks_of(service, View(self.facts))
+        if task == TASKS:
+            return self._of_tasks(service, tasks)
+        one = [t for t in tasks if t.name == task]
+        return self._of_tasks(service, one) if one else None
+
+    def _of_service(self, service: Service) -> End:
+        called = f"{service.network}/{service.name}"
+        if service.external_name:
+            told = f"service '{called}' stands for '{service.external_name}'"
+            raise Invalid(told, "trace to that")
+        if service.addresses:
+            return End(called, service.addresses)
+        return self._of_tasks(service, tasks_of(service, View(self.facts)))
+
+    def _of_tasks(self, service: Service, tasks: Sequence[Task]) -> End:
+        """Whose name stands for all of them."""
+        ref = f"{service.network}/{service.name}"
+        names = [f"{t.name}.{service.name}.{service.network}.{DOMAIN}" for t in tasks]
+        if not names:
+            raise Invalid(
+                f"service '{ref}' has no backend that is ready",
+                f"see: seaway service inspect {ref}",
+            )
+        if len(names) > 1:
+            told = f"the name is that of {len(names)} backends of service '{ref}'"
+            raise Invalid(told, f"trace to one of them: {', '.join(names[:_TOLD])}")
+        return End(names[0], tasks[0].addresses, self.holder(tasks[0].addresses[0]))
 
     async def _endpoint_called(self, said: str, kind: str, expected: str) -> End:
         found = _named(self.facts.all(Endpoint), said) or _named(await self.everywhere(), said)
@@ -110,43 +161,28 @@ class EndIntents(RoutingIntents):
         return any(address in subnet for address in end.addresses for subnet in subnets)
 
 
-def _readings(said: str) -> Iterator[tuple[str, str]]:
-    """The network and the name that it may mean, the likeliest first; no network: any one."""
+def _read(said: str) -> Called:
     network, slash, name = said.rpartition("/")
     if slash:
-        yield network, name
-        return
+        return Called(name, network)
     whole = said.removesuffix(".")
-    for zone in _ZONES:
+    for zone in ZONES:
         if whole.lower().endswith(f".{zone}"):
-            name, _, network = whole[: -len(zone) - 1].rpartition(".")
-            yield network, name
-            return
-    yield "", whole
-
-
-def _of_service(service: Service, view: View) -> End:
-    called = f"service '{service.network}/{service.name}'"
-    if service.external_name:
-        raise Invalid(f"{called} stands for '{service.external_name}'", "trace to that")
-    if not service.addresses:
-        tasks = [task.name for task in tasks_of(service, view)][:_TOLD]
-        backends = ", ".join(tasks) or "it has none now"
-        raise Invalid(
-            f"{called} is headless: its name is that of its backends",
-            f"trace to one of them: {backends}",
-        )
-    return End(f"{service.network}/{service.name}", service.addresses)
+            name, network = parted(whole, zone)
+            return Called(name, network.lower(), services=zone == SERVICE_DOMAIN)
+    return Called(whole)
 
 
 def _named(endpoints: Iterable[Endpoint], said: str) -> list[Endpoint]:
-    """What is said as it is first: a name may have dots in it."""
-    known = list(endpoints)
-    for network, name in _readings(said):
-        named = [e for e in known if name in (e.name, e.id, e.container)]
-        if found := [e for e in named if network in ("", e.network)]:
-            return found
-    return []
+    called = _read(said)
+    there = [e for e in endpoints if called.network in ("", e.network) and not called.services]
+    exact = [e for e in there if called.name in (e.name, e.id, e.container)]
+    return exact or [e for e in there if called.name.lower() in _names(e)]
+
+
+def _names(endpoint: Endpoint | Distant) -> set[str]:
+    """By which the resolver knows it."""
+    return {name.lower() for name in (endpoint.name, *endpoint.aliases)}
 
 
 def of_one_family(one: End, other: End) -> tuple[Address, Address]:

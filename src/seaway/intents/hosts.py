@@ -11,7 +11,7 @@ from typing import Self
 import structlog
 from msgspec.structs import replace
 
-from seaway.cluster import joining, reclaiming
+from seaway.cluster import joining, membership, reclaiming
 from seaway.desired.transport.backends import of_endpoint, of_slice
 from seaway.errors import Conflict, Invalid, NotFound, SeawayError, Unavailable
 from seaway.intents.voters import VoterIntents
@@ -180,14 +180,9 @@ class HostIntents(VoterIntents):
         if self.records.removed:
             return  # somebody was faster
         if not self.facts.all(Peer):
-            raise Conflict(
-                "this host is the only one of its cluster", "to remove it all: seaway uninstall"
-            )
+            raise membership.stays(alone=True)
         if not self.member.elsewhere:
-            raise Conflict(
-                "the records of the whole cluster are on this host",
-                "first move them: seaway init --etcd URL",
-            )
+            raise membership.stays(alone=False)
         await self._forget(self.host.name, force=force)
         with suppress(SeawayError):  # perhaps none of ours any more: then a control host does it
             await self.reclaim()

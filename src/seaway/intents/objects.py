@@ -24,7 +24,7 @@ from seaway.model import service_forms
 from seaway.model.addresses import Address
 from seaway.model.bandwidth import check_ways
 from seaway.model.facts import Endpoint, Network, Value
-from seaway.model.node_ports import node_ports_of, records_of
+from seaway.model.node_ports import HostPort, node_ports_of, records_of
 from seaway.model.publications import HeldPort
 from seaway.model.reports import Applied, ServiceReport
 from seaway.model.requests import NewService, Objects, Refs
@@ -178,11 +178,11 @@ class ObjectIntents(Desk):
 
     async def _held_of(self, *services: NewService) -> list[HeldPort]:
         """By processes of this host, of the ports that these services ask for."""
-        places: set[tuple[str, int]] = set()
+        ports: set[HostPort] = set()
         for new in services:
             old = self.facts.get(Service, f"{new.network}/{new.name}")
-            places |= node_ports.asked(new, old)
-        return await self.held(places)
+            ports |= node_ports.may_take(new, old)
+        return await self.held(ports)
 
     async def _record_objects(
         self, objects: Objects, done: Done, held: Sequence[HeldPort], *, fresh: bool

@@ -28,7 +28,7 @@ class VoterIntents(Desk):
         found = (h for h in everyone if h.control and h.underlay and not h.going)
         return tuple(sorted(found, key=lambda host: host.number))
 
-    async def note_places(self, urls: tuple[str, ...]) -> None:
+    async def note_urls(self, urls: tuple[str, ...]) -> None:
         """Where the records lie from now on."""
 
         async def note() -> None:
@@ -82,8 +82,8 @@ class VoterIntents(Desk):
             case voting.Promote(id=id_):
                 await voters.promote(id_)
             case voting.Remove(id=id_):
-                urls = voting.places(control, seats, without=who)
-                await self.note_places(urls)
+                urls = voting.urls(control, seats, without=who)
+                await self.note_urls(urls)
                 voters.meet((*urls, client_url(host)))
                 await voters.remove(id_)
                 voters.meet(urls)

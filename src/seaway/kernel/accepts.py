@@ -26,7 +26,7 @@ from seaway.names import LINK_PREFIX, RULE_COMMENT
 
 log = structlog.get_logger(__name__)
 
-Place = tuple[str, str]  # a program, and its chain or zone
+Chain = tuple[str, str]  # of a program; of firewalld a zone
 
 _MARK: Final = ("-m", "comment", "--comment", RULE_COMMENT)
 _LOCK_WAIT = "3"  # seconds for the lock that the legacy programs share
@@ -52,7 +52,7 @@ class AcceptTarget:
         self._seen = -1  # the generation of what is remembered
         self._counted: dict[str, Filter | str] = {}  # what programs of nft said then
         self._uncounted: dict[str, Filter | str] = {}  # what those of the legacy tables said last
-        self._failed: dict[Place, _Failure] = {}
+        self._failed: dict[Chain, _Failure] = {}
         self._unreadable: dict[str, str] = {}  # programs that failed, and what they said
         self._lock = threading.Lock()
 
@@ -70,7 +70,7 @@ class AcceptTarget:
             barriers=frozenset(_barriers(looked)), unguarded=frozenset(_unguarded(looked))
         )
 
-    def read(self) -> dict[Place, Accept]:
+    def read(self) -> dict[Chain, Accept]:
         found = {}
         for program, listed in self._look().items():
             if isinstance(listed, str):
@@ -80,29 +80,29 @@ class AcceptTarget:
                 found |= {(program, c): Accept(r) for c, r in _marked(listed).items()}
         return found
 
-    def put(self, objects: Mapping[Place, Accept]) -> dict[Place, OSError]:
-        return self._each(objects, lambda place: self._put(place, objects[place]))
+    def put(self, objects: Mapping[Chain, Accept]) -> dict[Chain, OSError]:
+        return self._each(objects, lambda key: self._put(key, objects[key]))
 
-    def delete(self, keys: set[Place]) -> dict[Place, OSError]:
-        return self._each(keys, lambda place: self._put(place, Accept(())))
+    def delete(self, keys: set[Chain]) -> dict[Chain, OSError]:
+        return self._each(keys, lambda key: self._put(key, Accept(())))
 
     def _each(
-        self, places: set[Place] | Mapping[Place, Accept], act: Callable[[Place], None]
-    ) -> dict[Place, OSError]:
-        for place in places:
-            last = self._failed.pop(place, None)
+        self, keys: set[Chain] | Mapping[Chain, Accept], act: Callable[[Chain], None]
+    ) -> dict[Chain, OSError]:
+        for key in keys:
+            last = self._failed.pop(key, None)
             if last and time.monotonic() < last.until:
-                self._failed[place] = last
+                self._failed[key] = last
                 continue
             try:
-                netns.visit_path(self._netns, partial(act, place))
+                netns.visit_path(self._netns, partial(act, key))
             except OSError as error:
                 pause = min(2 * last.pause, _LONGEST) if last else _PAUSE
-                self._failed[place] = _Failure(error, pause, time.monotonic() + pause)
-        return {place: self._failed[place].error for place in places if place in self._failed}
+                self._failed[key] = _Failure(error, pause, time.monotonic() + pause)
+        return {key: self._failed[key].error for key in keys if key in self._failed}
 
-    def _put(self, place: Place, wanted: Accept) -> None:
-        program, chain = place
+    def _put(self, key: Chain, wanted: Accept) -> None:
+        program, chain = key
         if program == FIREWALLD:
             _bind(there=bool(wanted.rules))
         elif program in iptables.NFT or iptables.loaded(program):

@@ -19,6 +19,7 @@ from typing import Final
 
 from seaway.kernel import placeholders
 from seaway.model.addresses import Address
+from seaway.model.node_ports import HostPort
 from seaway.model.publications import HeldPort
 
 _PROC: Final = Path("/proc")
@@ -41,7 +42,7 @@ class _Bound:
 
 
 def held(
-    places: Collection[tuple[str, int]], container: str = "", proc: Path = _PROC, run: Path = _RUN
+    ports: Collection[HostPort], container: str = "", proc: Path = _PROC, run: Path = _RUN
 ) -> list[HeldPort]:
     """Of these protocols and ports, the ones that sockets of this namespace have, but for those
     that only keep them for the container.
@@ -49,7 +50,7 @@ def held(
     A socket on `::` has the port of IPv4 too, unless it was told otherwise, which nobody else
     can see: it counts for both.
     """
-    bound = list(_bound(places, proc))
+    bound = list(_bound(ports, proc))
     if not bound:
         return []
     if container:
@@ -67,8 +68,8 @@ def _heard(address: Address) -> tuple[Address, ...]:
     return (address, IPv4Address(0)) if address == IPv6Address(0) else (address,)
 
 
-def _bound(places: Collection[tuple[str, int]], proc: Path) -> Iterator[_Bound]:
-    wanted = {(protocol, f"{port:04X}") for protocol, port in places}
+def _bound(ports: Collection[HostPort], proc: Path) -> Iterator[_Bound]:
+    wanted = {(protocol, f"{port:04X}") for protocol, port in ports}
     for name, protocol in _LISTS.items():
         path = proc / "self" / "net" / name
         if not path.exists():  # a kernel without IPv6

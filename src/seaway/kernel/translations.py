@@ -19,6 +19,7 @@ import structlog
 from seaway.kernel import iptables, netns, nft
 from seaway.kernel.rules import Generation
 from seaway.model.addresses import Address
+from seaway.model.node_ports import HostPort
 from seaway.model.publications import PROTOCOLS, HeldPort
 from seaway.names import NFT_TABLE
 
@@ -68,7 +69,7 @@ class Translations:
     def close(self) -> None:
         self._generation.close()
 
-    def held(self, places: Collection[tuple[str, int]], container: str = "") -> list[HeldPort]:
+    def held(self, ports: Collection[HostPort], container: str = "") -> list[HeldPort]:
         """Of these protocols and ports, those that rules lead elsewhere, but not to the container.
 
         May be slow.
@@ -77,7 +78,7 @@ class Translations:
             HeldPort(found.match.protocol, found.match.address, port, found.owner)
             for found in self._look()
             if not (container and container in found.match.words)
-            for protocol, port in places
+            for protocol, port in ports
             if protocol == found.match.protocol
             and any(first <= port <= last for first, last in found.match.ports)
         ]

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from seaway.model.addresses import Address
 from seaway.model.facts import Value
+from seaway.names import DOMAIN, SERVICE_DOMAIN
+
+ZONES: Final = (
+    SERVICE_DOMAIN,
+    DOMAIN,
+)  # behind a name and its network; the first has services alone
+TASKS: Final = "tasks"  # before a service's name: all its backends that are ready
+
+
+def parted(name: str, zone: str) -> tuple[str, str]:
+    """Of one that ends in the zone: the name in its network, and that; each may be empty."""
+    rest, _, network = name[: -len(zone)].removesuffix(".").rpartition(".")
+    return rest, network
 
 
 class NamedPort(Value):

@@ -24,7 +24,7 @@ NONE: Final = "none"
 _MOST: Final = 50  # of one service: others in their place are one transaction, and etcd takes 128
 _PUBLISH = re.compile(r"(?:([0-9]{1,10}):)?([A-Za-z0-9-]{1,63})(?:/([A-Za-z0-9]{1,10}))?", re.ASCII)
 
-HostPort = tuple[str, int]  # of every host: protocol and number
+HostPort = tuple[str, int]  # of a host, or of every one: protocol and number
 
 
 @dataclass(frozen=True, slots=True)

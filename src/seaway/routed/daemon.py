@@ -27,9 +27,9 @@ from seaway.routed import memory
 from seaway.routed.core import Core
 from seaway.routed.credentials import Credentials
 from seaway.routed.desk import Desk
+from seaway.routed.files import Files
 from seaway.routed.orders_file import OrdersFile
 from seaway.routed.outlets import Outlet, Outlets
-from seaway.routed.places import Places
 from seaway.routed.probing import ProbeSocket, room
 from seaway.routed.senses import Feeling, Senses
 from seaway.routed.streams import Sessions
@@ -44,17 +44,17 @@ HEARD: Final = 0.5  # seconds in which one that begins anew waits for what its n
 log = structlog.get_logger(__name__)
 
 
-async def serve(places: Places, outlets: Sequence[Outlet], senses: Senses) -> None:
+async def serve(files: Files, outlets: Sequence[Outlet], senses: Senses) -> None:
     """Run until SIGTERM or SIGINT, or until orders are taken back."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    with alone(places.pid, "routed"):
-        file = OrdersFile(places.orders)
+    with alone(files.pid, "routed"):
+        file = OrdersFile(files.orders)
         orders = await _first(file, ended)
         if orders:
-            await _serve(places, file, Begun(orders, outlets, senses, ended))
+            await _serve(files, file, Begun(orders, outlets, senses, ended))
     log.info("ended; the data plane goes on")
 
 
@@ -67,9 +67,9 @@ class Begun(NamedTuple):
     ended: asyncio.Event
 
 
-async def _serve(places: Places, file: OrdersFile, begun: Begun) -> None:
+async def _serve(files: Files, file: OrdersFile, begun: Begun) -> None:
     async with asyncio.TaskGroup() as group:
-        daemon = Daemon(places, begun, group)
+        daemon = Daemon(files, begun, group)
         works = [group.create_task(work, name=name) for name, work in daemon.works(file)]
         await begun.ended.wait()
         for task in {*works, *daemon.tasks}:
@@ -103,18 +103,18 @@ def stamp() -> int:
 class Daemon:
     """One host's, once it knows who it is."""
 
-    def __init__(self, places: Places, begun: Begun, group: asyncio.TaskGroup) -> None:
+    def __init__(self, files: Files, begun: Begun, group: asyncio.TaskGroup) -> None:
         orders = begun.orders
         self.tasks: set[asyncio.Task[None]] = set()
-        self._places = places
+        self._files = files
         self._group = group
         self._now = asyncio.get_running_loop().time
-        self._credentials = Credentials(Folder(places.trust))
+        self._credentials = Credentials(Folder(files.trust))
         self._ended = begun.ended
         began = time.time_ns() // 1_000_000
         self._core = Core(orders, self._credentials.keys, stamp, room, began)
         self._sessions = Sessions(orders.host, self._credentials, self, self.start)
-        self._desk = Desk(places.socket, self, self.start)
+        self._desk = Desk(files.socket, self, self.start)
         self._outlets = Outlets(begun.outlets)
         self._feeling = Feeling(begun.senses, self._core, self._now)
         self._dead: set[str] | None = None  # nothing was told yet
@@ -128,7 +128,7 @@ class Daemon:
         self._computed = 0
         self._took = 0.0
         self._obey(orders)
-        self._core.restore(memory.load(places.link_state, self._now(), time.time()))
+        self._core.restore(memory.load(files.link_state, self._now(), time.time()))
         self._core.choose()
 
     def works(self, file: OrdersFile) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
@@ -283,16 +283,16 @@ class Daemon:
         router = self._core.router
         turns = tuple(router.whole(routing) for routing in router.routings)
         told = Told(turns=turns, numbers=self._told or self._core.numbers())
-        with _told_if_it_fails(self._places.told):
-            memory.replace(self._places.told, codec.encode(told))
+        with _told_if_it_fails(self._files.told):
+            memory.replace(self._files.told, codec.encode(told))
             self._written = self._computed
 
     def keep(self) -> None:
         """What is known, for the next time."""
         self._write_told()
         entries = self._core.flood.entries.values()
-        with _told_if_it_fails(self._places.link_state):
-            memory.save(self._places.link_state, entries, self._now(), time.time())
+        with _told_if_it_fails(self._files.link_state):
+            memory.save(self._files.link_state, entries, self._now(), time.time())
 
     # ── what is said in sessions: see `streams.Exchange` ──
 

@@ -180,12 +180,12 @@ def _published(reports: Iterable[EndpointReport]) -> Iterator[Finding]:
 
 
 def _elsewhere(ports: list[Publication]) -> Iterator[tuple[Publication, str]]:
-    places = {(port.protocol, port.host_port): port for port in ports}
-    if not places or os.geteuid():  # only root may read rules
+    by_number = {(port.protocol, port.host_port): port for port in ports}
+    if not by_number or os.geteuid():  # only root may read rules
         return
     with closing(Translations()) as translations:
-        for held in translations.held(places):
-            yield places[held.protocol, held.port], held.holder
+        for held in translations.held(by_number):
+            yield by_number[held.protocol, held.port], held.holder
 
 
 def _of_services(reports: Iterable[ServiceReport]) -> Iterator[Finding]:

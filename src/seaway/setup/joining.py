@@ -22,7 +22,7 @@ from seaway.daemons import AGENT
 from seaway.errors import Conflict, Forbidden, Invalid, SeawayError, Unavailable
 from seaway.kernel import host, underlay
 from seaway.model.addresses import parse_place
-from seaway.model.facts import Cluster
+from seaway.model.facts import Cluster, Host
 from seaway.model.membership import Ground, Joined, Joining, Membership
 from seaway.setup.beginning import must_be_root, put_files, require_fit, start_agent
 from seaway.setup.reading import read_own_store
@@ -68,18 +68,20 @@ def _is_member(wish: Wish, folder: Folder) -> bool:
     member = membership.load()
     if member is None:
         if cluster := read_own_store().get(Cluster, "cluster"):
-            _refuse(cluster.id)
+            raise _of_another(cluster.id)
         return False
     if not folder.whole or _digest(folder.authority.read_bytes()) != wish.token.authority:
-        _refuse(member.cluster)
+        raise _of_another(member.cluster, elsewhere=member.elsewhere)
     return True
 
 
-def _refuse(cluster: str) -> None:
-    raise Conflict(
-        f"this host is of another cluster already: {cluster}",
-        "take it out by 'seaway leave', or remove all by 'seaway uninstall'",
+def _of_another(cluster: str, *, elsewhere: bool = False) -> Conflict:
+    """`elsewhere`: its records are; else they tell whether it is the only one."""
+    alone = not elsewhere and len(read_own_store().all(Host)) == 1
+    way = (
+        "remove what is its own by 'seaway uninstall'" if alone else "take it out by 'seaway leave'"
     )
+    return Conflict(f"this host is of another cluster already: {cluster}", f"{way}, then join")
 
 
 def _digest(authority: bytes) -> str:
@@ -178,15 +180,15 @@ def _address_of(at: str) -> str:
 def _keep(wish: Wish, folder: Folder, joined: Joined, say: Say) -> None:
     """What this host must know from now on; last, as it is a host of the cluster by that."""
     folder.put_etcd(joined.etcd.authority, joined.etcd.identity)
-    places = tuple(dict.fromkeys((wish.at, *joined.through)))
+    through = tuple(dict.fromkeys((wish.at, *joined.through)))
     member = Membership(
         cluster=joined.cluster.id,
         host=joined.host.name,
         etcd=joined.etcd.urls,
-        through=() if joined.etcd.urls else places,
+        through=() if joined.etcd.urls else through,
     )
     if member.etcd and (trouble := asyncio.run(stores.unreached(member.etcd, folder))):
         say(f"etcd is not reached from here ({trouble}): the records come through {wish.at}")
-        member = replace(member, etcd=(), through=places)
+        member = replace(member, etcd=(), through=through)
     membership.save(member)
     folder.forget()

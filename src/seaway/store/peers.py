@@ -22,7 +22,7 @@ from seaway.store.base import Changed, Commit, Item, Missed, Moment, Snapshot
 VIA: ContextVar[tuple[str, ...]] = ContextVar("VIA", default=())
 CIRCLE = "the store is reached in a circle only"
 WAIT = 8.0  # seconds that a question for changes waits for one
-# Seconds until a place that says nothing is given up; to read all records takes its time.
+# Seconds until one that says nothing is given up; to read all records takes its time.
 WITHIN = WAIT + 4.0
 
 
@@ -35,23 +35,23 @@ class Ask(Protocol):
 
 
 class PeerStore:
-    """`host` is this one; `places`: addresses of agents, the likeliest first. `within`: seconds
+    """`host` is this one; `through`: addresses of agents, the likeliest first. `within`: seconds
     that one has to commit, or to tell of changes.
     """
 
     def __init__(
-        self, host: str, places: tuple[str, ...], ask: Ask, within: float = WITHIN
+        self, host: str, through: tuple[str, ...], ask: Ask, within: float = WITHIN
     ) -> None:
         self.chain: tuple[str, ...] = ()  # from which hosts is known what changes
         self._host = host
-        self._places = list(places)
+        self._through = list(through)
         self._ask = ask
         self._within = within
 
-    def meet(self, places: Sequence[str]) -> None:
+    def meet(self, through: Sequence[str]) -> None:
         """Ask at these from now on: first where it was answered before."""
-        known = [place for place in self._places if place in places]
-        self._places = list(dict.fromkeys((*known, *places)))
+        known = [at for at in self._through if at in through]
+        self._through = list(dict.fromkeys((*known, *through)))
 
     async def load(self) -> Snapshot:
         stored = await self._call("GET", "/v1/store", None, Stored)
@@ -107,27 +107,25 @@ class PeerStore:
             raise Unavailable(CIRCLE, "see: seaway host ls")
         asked = {"via": ",".join((*via, self._host)), **(query or {})}
         unreached: list[str] = []
-        for place in list(self._places[:1] if via else self._places):
+        for at in list(self._through[:1] if via else self._through):
             try:
-                answer = await self._answer(
-                    place, method, f"{path}?{urlencode(asked)}", body, answers
-                )
+                answer = await self._answer(at, method, f"{path}?{urlencode(asked)}", body, answers)
                 self._check(answer)
             except asyncio.CancelledError:  # who asks waited long enough
-                self._put_back(place)
+                self._put_back(at)
                 raise
             except SeawayError as error:
                 if _decides(error, method):
                     raise
-                self._put_back(place)
+                self._put_back(at)
                 unreached.append(error.message)
                 if method == "POST":
                     break
             else:
-                self._prefer(place)
+                self._prefer(at)
                 return answer
         self.chain = () if query else self.chain
-        # each once: who passes it on names the places that he asked, which may be ours, too
+        # each once: who passes it on names those that he asked, which may be ours, too
         told = "; ".join(dict.fromkeys("; ".join(unreached).split("; ")))
         raise Unavailable(told or "no host is known that passes the store on")
 
@@ -142,18 +140,18 @@ class PeerStore:
         if isinstance(answer, Changes) and self._host in answer.chain:
             raise Unavailable(CIRCLE, "see: seaway host ls")
 
-    def _prefer(self, place: str) -> None:
-        if place in self._places:  # still
-            self._places.remove(place)
-            self._places.insert(0, place)
+    def _prefer(self, at: str) -> None:
+        if at in self._through:  # still
+            self._through.remove(at)
+            self._through.insert(0, at)
 
-    def _put_back(self, place: str) -> None:
+    def _put_back(self, at: str) -> None:
         """Ask the others first from now on. Not for what is passed on: that may have failed because
         it goes in a circle, which says nothing of where this host itself is answered.
         """
-        if place in self._places and not VIA.get():
-            self._places.remove(place)
-            self._places.append(place)
+        if at in self._through and not VIA.get():
+            self._through.remove(at)
+            self._through.append(at)
 
     async def close(self) -> None:
         """Nothing is kept open here."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from seaway.bpf import abi
 from seaway.desired.network.onward import Ground, path_of
-from seaway.desired.network.tables import Asked
+from seaway.desired.network.tables import AskedService
 from seaway.desired.network.walked import Branch, Spot
 from seaway.desired.transport.services import PLACE, Judged, VipPort, judged_at
 from seaway.facts import View
@@ -43,8 +43,8 @@ class Asking(Ground):
 
     def choose(
         self,
-        place: Spot,
-        asked: Asked,
+        spot: Spot,
+        asked: AskedService,
         lead: Callable[[Self, abi.Backend], None],
         *,
         others: str = "",
@@ -57,7 +57,7 @@ class Asking(Ground):
         beyond = max(0, len(by_host) - WAYS)
         told = replace(found, others=others, beyond=beyond)
         why = f"{_named(found)} leads to {'its one backend' if known == 1 else f'one of {known}'}"
-        self.step(place, "choose", why, to=found.name, service=told)
+        self.step(spot, "choose", why, to=found.name, service=told)
         names = {(c.address, c.target): c.name for c in found.candidates}
         for host in sorted(by_host, key=lambda name: (name != self.host.name, name))[:WAYS]:
             first, *alike = by_host[host]
@@ -74,7 +74,7 @@ class Asking(Ground):
             self.branches.append(Branch(way, other.walked()))
 
     def nobody_to_choose(
-        self, place: Spot, asked: Asked, decision: str, reason: str, *, others: str = ""
+        self, spot: Spot, asked: AskedService, decision: str, reason: str, *, others: str = ""
     ) -> None:
         """What asks a service without a backend that may be chosen now."""
         found = replace(self.service_asked(asked), others=others)
@@ -84,12 +84,12 @@ class Asking(Ground):
         why = f"{_named(found)} has no backend: {told or 'nothing is selected or named'}"
         if asked.silent:
             why = f"{_named(found)} is silent, as its policy is Local: {told}"
-        self.step(place, decision, why, to=found.name, reason=reason, service=found)
+        self.step(spot, decision, why, to=found.name, reason=reason, service=found)
 
-    def service_asked(self, asked: Asked) -> ServiceAsked:
-        places: list[VipPort] = self.facts.parts(Service, PLACE, asked.key)
-        service, by = (places[0].service if places else None), asked.service
-        candidates = self._candidates(asked, places[0] if places else None)
+    def service_asked(self, asked: AskedService) -> ServiceAsked:
+        ports: list[VipPort] = self.facts.parts(Service, PLACE, asked.key)
+        service, by = (ports[0].service if ports else None), asked.service
+        candidates = self._candidates(asked, ports[0] if ports else None)
         weights = {weight for _, weight in self.tables.backends(asked) if weight}
         return ServiceAsked(
             name=f"{service.network}/{service.name}" if service else "",
@@ -109,10 +109,10 @@ class Asking(Ground):
         rate = [f"at most {held.rate} new ones in a second"] * bool(held.rate)
         return ", ".join((*most, *rate))
 
-    def _candidates(self, asked: Asked, place: VipPort | None) -> list[BackendReport]:
+    def _candidates(self, asked: AskedService, of: VipPort | None) -> list[BackendReport]:
         """As the records have them; what the kernel's maps say goes before."""
         slots = {(b.addr, b.port): weight for b, weight in self.tables.backends(asked)}
-        found = judged_at(place, View(self.facts)) if place else []
+        found = judged_at(of, View(self.facts)) if of else []
         known = {_place_of(one) for one in found}
         told = [_report(one, slots.get(_place_of(one))) for one in found]
         port = f"{int.from_bytes(asked.key.port, 'big')}/{_WORDS[asked.key.protocol]}"
@@ -132,7 +132,7 @@ class Asking(Ground):
             )
         return told
 
-    def _by_host(self, asked: Asked) -> dict[str, list[abi.Backend]]:
+    def _by_host(self, asked: AskedService) -> dict[str, list[abi.Backend]]:
         """Those that may be chosen."""
         found: dict[str, list[abi.Backend]] = defaultdict(list)
         for backend, weight in self.tables.backends(asked):
@@ -149,12 +149,12 @@ class Asking(Ground):
 
     # Ports of this host
 
-    def to_published(self, place: Spot, payer: int = 0) -> bool:
+    def to_published(self, spot: Spot, payer: int = 0) -> bool:
         """Whether it is for a published port, of an endpoint here or of a service. `payer`: the
         device of the endpoint that asks; 0: somebody outside, or another host.
         """
         packet = self.packet
-        if self.to_publication(place, payer):
+        if self.to_publication(spot, payer):
             return True
         asked = self.tables.frontend(packet.destination, packet.port, packet.protocol)
         if asked is None:
@@ -162,32 +162,32 @@ class Asking(Ground):
         held = self.tables.held(asked.service.limit)
         if asked.bare:
             reason = "silent" if asked.silent else "refused"
-            self.nobody_to_choose(place, asked, "drop", reason)
+            self.nobody_to_choose(spot, asked, "drop", reason)
         elif held and held.full and packet.protocol == "tcp":
             found, why = self.service_asked(asked), held.told("the service")
-            self.step(place, "drop", why, reason="limited", service=found)
+            self.step(spot, "drop", why, reason="limited", service=found)
         else:
-            self.choose(place, asked, lambda other, it: other.to_backend(place, it, payer))
+            self.choose(spot, asked, lambda other, it: other.to_backend(spot, it, payer))
         return True
 
-    def to_publication(self, place: Spot, payer: int) -> bool:
+    def to_publication(self, spot: Spot, payer: int) -> bool:
         packet, tables = self.packet, self.tables
         found = tables.publication(packet.destination, packet.port, packet.protocol)
         backend = tables.endpoint(unmapped(found.backend)) if found else None
         if not found or not backend:
             return False
-        self.translate(place, found, backend)
+        self.translate(spot, found, backend)
         if payer and tables.owns(backend, payer):
             self.as_host()
-        if not self.used_up(place):
-            self.deliver(place, backend, "it has this port")
+        if not self.used_up(spot):
+            self.deliver(spot, backend, "it has this port")
         return True
 
-    def translate(self, place: Spot, found: abi.Publication, backend: abi.Endpoint) -> None:
+    def translate(self, spot: Spot, found: abi.Publication, backend: abi.Endpoint) -> None:
         port, address = int.from_bytes(found.port, "big"), unmapped(found.backend)
         why = f"a published port of {self.endpoint_name(backend)}"
         to = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-        self.step(place, "translate", why, to=to)
+        self.step(spot, "translate", why, to=to)
         self.packet = replace(self.packet, destination=address, port=port)
 
     def as_host(self) -> None:
@@ -201,7 +201,7 @@ class Asking(Ground):
         address, port = unmapped(backend.addr), int.from_bytes(backend.port, "big")
         self.packet = replace(self.packet, destination=address, port=port)
 
-    def to_backend(self, place: Spot, backend: abi.Backend, payer: int) -> None:
+    def to_backend(self, spot: Spot, backend: abi.Backend, payer: int) -> None:
         """Who asks from outside keeps his address, and the number of this host goes with him to
         another one; who asks from inside comes there as this host.
         """
@@ -211,15 +211,15 @@ class Asking(Ground):
         if endpoint:
             if payer and self.tables.owns(endpoint, payer):
                 self.as_host()
-            if not self.used_up(place):
-                self.deliver(place, endpoint, "it is a backend")
+            if not self.used_up(spot):
+                self.deliver(spot, endpoint, "it is a backend")
         elif remote is None:
-            self.drop(place, "refused", "nobody has the backend's address")
-        elif self.used_up(place):
+            self.drop(spot, "refused", "nobody has the backend's address")
+        elif self.used_up(spot):
             return
-        elif place == WIRE:
+        elif spot == WIRE:
             self.packet = replace(self.packet, ingress=self.host.number)
-            self.convey(place, path_of(remote))
+            self.convey(spot, path_of(remote))
         else:
             self.as_host()
             self.packet = replace(self.packet, ttl=self.packet.ttl - 1)
@@ -227,12 +227,12 @@ class Asking(Ground):
 
     def to_overlay(self, remote: abi.Remote) -> None:
         """By the host's own stack, or as that would send it."""
-        place = Spot("to_overlay", OVERLAY_DEVICE)
+        spot = Spot("to_overlay", OVERLAY_DEVICE)
         if self.packet.source not in self.host.addresses:
             own = " or ".join(map(str, self.host.addresses))
-            self.drop(place, "spoofed_address", f"this host speaks there as {own} alone")
+            self.drop(spot, "spoofed_address", f"this host speaks there as {own} alone")
         else:
-            self.convey(place, path_of(remote), hop=False)
+            self.convey(spot, path_of(remote), hop=False)
 
 
 def _named(found: ServiceAsked) -> str:

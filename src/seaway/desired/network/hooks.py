@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from seaway.bpf import abi
 from seaway.desired.network.asking import Asking
-from seaway.desired.network.tables import Asked, Held, is_internal
+from seaway.desired.network.tables import AskedService, Held, is_internal
 from seaway.desired.network.walked import Spot
 from seaway.model.addresses import unmapped
 from seaway.model.facts import Attached, Endpoint
@@ -35,11 +35,11 @@ class Hooks(Asking):
         client = self.tables.client(cookie)
         if client is None:
             return False
-        place = self._connect()
+        spot = self._connect()
         asked = self.tables.service(packet.destination, packet.port, packet.protocol)
         own = self.tables.held(client.limit)
         if own and own.full and not (asked and asked.bare and not asked.silent):
-            self._over(place, "its container", own)
+            self._over(spot, "its container", own)
             return True
 
         def lead(other: Self, backend: abi.Backend) -> None:
@@ -47,34 +47,38 @@ class Hooks(Asking):
             if not other._asks_itself(sender):
                 send(other)
 
-        return asked is not None and self._asks(place, asked, cookie, lead)
+        return asked is not None and self._asks(spot, asked, cookie, lead)
 
     def _connect(self) -> Spot:
         return Spot(f"connect{self.packet.destination.version}")
 
     def _asks(
-        self, place: Spot, asked: Asked, cookie: int, lead: Callable[[Self, abi.Backend], None]
+        self,
+        spot: Spot,
+        asked: AskedService,
+        cookie: int,
+        lead: Callable[[Self, abi.Backend], None],
     ) -> bool:
         """False: the hook leaves the socket alone. `cookie`: of the client, whose share of a limit
         counts; 0: the host's.
         """
         if asked.silent:
             why = "the service is silent, as its policy is Local: the hook leaves the socket alone"
-            self.step(place, "pass", why)
+            self.step(spot, "pass", why)
             return False
         held = self.tables.held(asked.service.limit, cookie)
         if asked.bare:
             others = _REFUSED_PACKETS if cookie else ""
-            self.nobody_to_choose(place, asked, "refuse", "refused", others=others)
+            self.nobody_to_choose(spot, asked, "refuse", "refused", others=others)
         elif held and held.full:
-            self._over(place, "the service", held, asked)
+            self._over(spot, "the service", held, asked)
         else:
-            self.choose(place, asked, lead, others=_BY_PACKETS if cookie else "")
+            self.choose(spot, asked, lead, others=_BY_PACKETS if cookie else "")
         return True
 
-    def _over(self, place: Spot, whose: str, held: Held, asked: Asked | None = None) -> None:
+    def _over(self, spot: Spot, whose: str, held: Held, asked: AskedService | None = None) -> None:
         found = self.service_asked(asked) if asked else None
-        self.step(place, "refuse", held.told(whose), reason="limited", service=found)
+        self.step(spot, "refuse", held.told(whose), reason="limited", service=found)
 
     def _asks_itself(self, sender: Endpoint) -> bool:
         """Then it never leaves the container."""
@@ -101,19 +105,19 @@ class Hooks(Asking):
 
     def _own_port(self) -> None:
         """A port that is published on this host: of an endpoint here, or of a service."""
-        packet, tables, place = self.packet, self.tables, self._connect()
+        packet, tables, spot = self.packet, self.tables, self._connect()
         internal = is_internal(packet.destination)
         look = tables.published if internal else tables.publication
         found = look(packet.destination, packet.port, packet.protocol)
         backend = tables.endpoint(unmapped(found.backend)) if found else None
         if found and backend:
-            self.translate(place, found, backend)
+            self.translate(spot, found, backend)
             self.to_endpoint(backend)
             return
         ask = tables.every_host if internal else tables.frontend
         asked = ask(packet.destination, packet.port, packet.protocol)
-        if not asked or not self._asks(place, asked, 0, Hooks._from_host_to):
-            self.step(place, "host", "an address of this host, and no published port")
+        if not asked or not self._asks(spot, asked, 0, Hooks._from_host_to):
+            self.step(spot, "host", "an address of this host, and no published port")
 
     def _from_host_to(self, backend: abi.Backend) -> None:
         """The kernel chooses the source after the hook, as the route to the backend says."""
@@ -135,5 +139,5 @@ class Hooks(Asking):
             link_name(attached.endpoint)
             for attached in self.facts.where(Attached, "ifindex", endpoint.ifindex)
         ]
-        place = Spot("to_endpoint", names[0] if names else "")
-        self.deliver(place, endpoint, "from the host's own stack")
+        spot = Spot("to_endpoint", names[0] if names else "")
+        self.deliver(spot, endpoint, "from the host's own stack")

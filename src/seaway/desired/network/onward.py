@@ -41,12 +41,12 @@ class Ground:
     def walked(self) -> Walked:
         return Walked(tuple(self.steps), self.onward, tuple(self.branches))
 
-    def step(self, place: Spot, decision: Any, why: str, **more: Any) -> None:
-        packet, more = self.packet, {"device": place.device} | more
+    def step(self, spot: Spot, decision: Any, why: str, **more: Any) -> None:
+        packet, more = self.packet, {"device": spot.device} | more
         self.steps.append(
             Step(
                 host=self.host.name,
-                at=place.at,
+                at=spot.at,
                 source=packet.source,
                 destination=packet.destination,
                 port=packet.port,
@@ -56,8 +56,8 @@ class Ground:
             )
         )
 
-    def drop(self, place: Spot, reason: str, why: str) -> None:
-        self.step(place, "drop", why, reason=reason)
+    def drop(self, spot: Spot, reason: str, why: str) -> None:
+        self.step(spot, "drop", why, reason=reason)
 
     # Names
 
@@ -99,48 +99,48 @@ class Ground:
         both_open = bool(remote.flags & endpoint.flags & abi.ENDPOINT_OPEN)
         return self.bond(remote.network, endpoint.network, both_open=both_open)
 
-    def isolated(self, place: Spot, networks: Iterable[int]) -> None:
+    def isolated(self, spot: Spot, networks: Iterable[int]) -> None:
         names = " and ".join(map(self.network_name, networks))
-        self.drop(place, "isolated", f"{names} are closed to each other")
+        self.drop(spot, "isolated", f"{names} are closed to each other")
 
     # Into an endpoint, as arrive.h and deliver.h have it
 
-    def used_up(self, place: Spot) -> bool:
+    def used_up(self, spot: Spot) -> bool:
         if self.packet.ttl > 1:
             return False
-        self.drop(place, "ttl_exceeded", "it has visited as many hosts as it may")
+        self.drop(spot, "ttl_exceeded", "it has visited as many hosts as it may")
         return True
 
-    def deliver(self, place: Spot, endpoint: abi.Endpoint, why: str) -> None:
+    def deliver(self, spot: Spot, endpoint: abi.Endpoint, why: str) -> None:
         name = self.endpoint_name(endpoint)
-        self.step(place, "deliver", why, to=name, mtu=endpoint.mtu)
+        self.step(spot, "deliver", why, to=name, mtu=endpoint.mtu)
 
     # To another host, as way.h and convey.h have it
 
-    def convey(self, place: Spot, key: int, *, hop: bool = True, relayed: bool = False) -> None:
+    def convey(self, spot: Spot, key: int, *, hop: bool = True, relayed: bool = False) -> None:
         """By this path. `hop`: passed on as by a router; `relayed`: for another host. What asks a
         service's port is always carried.
         """
         choice, number = self.tables.choice(key), key & ~abi.PATH_LATENCY
         if choice.hop is None:
-            self.drop(place, "no_path", self._no_path(choice, number))
+            self.drop(spot, "no_path", self._no_path(choice, number))
             return
         to = unmapped(choice.hop.underlay)
         lead = self.tables.lead(to)
         near = choice.hop.host == number and not (relayed or self.packet.ingress)
         carried = self._carried(choice.hop, lead, near=near) if lead else None
         if lead is None or carried is None:
-            self.drop(place, "no_path", self._not_carried(choice.hop, lead, near=near))
+            self.drop(spot, "no_path", self._not_carried(choice.hop, lead, near=near))
             return
         mtu = lead.mtu - (OVERHEAD[to.version] if carried == "overlay" else 0)
         ttl, sender = self.packet.ttl - hop, self._own(to)
         packet = replace(self.packet, ttl=ttl, carried=carried, carrier=sender)
-        place = Spot(place.at, lead.device)
-        self.send(place, self.host_name(choice.hop.host), packet, self._why_there(choice, key), mtu)
+        spot = Spot(spot.at, lead.device)
+        self.send(spot, self.host_name(choice.hop.host), packet, self._why_there(choice, key), mtu)
 
-    def send(self, place: Spot, host: str, packet: Traced, why: str, mtu: int) -> None:
+    def send(self, spot: Spot, host: str, packet: Traced, why: str, mtu: int) -> None:
         """`packet`: as it comes there."""
-        self.step(place, "send", why, to=host, how=_HOW[packet.carried], mtu=mtu)
+        self.step(spot, "send", why, to=host, how=_HOW[packet.carried], mtu=mtu)
         self.onward = Onward(host, packet)
 
     def _carried(self, hop: abi.NextHop, lead: Lead, *, near: bool) -> Carried | None:
@@ -195,24 +195,24 @@ class Ground:
 
     # To nobody
 
-    def odd(self, place: Spot, *, link_local: bool) -> bool:
+    def odd(self, spot: Spot, *, link_local: bool) -> bool:
         """Whether the destination is one to which nothing is passed on."""
         there = self.packet.destination
         if is_group(there):
-            self.drop(place, "multicast", "it is for a group or for all")
+            self.drop(spot, "multicast", "it is for a group or for all")
         elif is_internal(there):
-            self.drop(place, "internal", "such an address never stands on a wire")
+            self.drop(spot, "internal", "such an address never stands on a wire")
         elif there.is_link_local and not link_local:
-            self.drop(place, "link_local", "link-local addresses are closed to its network")
+            self.drop(spot, "link_local", "link-local addresses are closed to its network")
         else:
             return False
         return True
 
-    def nobody(self, place: Spot) -> None:
+    def nobody(self, spot: Spot) -> None:
         """Drift is told: an endpoint that is recorded, but that the maps do not have."""
         here = self.facts.where(Endpoint, "address", self.packet.destination)
         lost = [f"endpoint {e.network}/{e.name} is missing in the kernel's maps" for e in here]
-        self.drop(place, "no_endpoint", lost[0] if lost else "nobody has this address of ours")
+        self.drop(spot, "no_endpoint", lost[0] if lost else "nobody has this address of ours")
 
     # By the host's own stack
 
@@ -233,18 +233,18 @@ class Ground:
             why = f"network {source.name} hides behind its host"
             self.step(FIREWALL, "masquerade", why, to=str(lead.source or ""))
             self.packet = replace(self.packet, source=lead.source or self.packet.source)
-        place = Spot(STACK.at, lead.device)
+        spot = Spot(STACK.at, lead.device)
         for peer in self.facts.where(Peer, "underlay", self.packet.destination):
             if self.packet.ttl <= 1:
-                self.drop(place, "", "it has visited as many hosts as it may")
+                self.drop(spot, "", "it has visited as many hosts as it may")
             elif blind := self._unseen(peer):
-                self.step(place, "unknown", blind, to=peer.name, how=_HOW["wire"], mtu=lead.mtu)
+                self.step(spot, "unknown", blind, to=peer.name, how=_HOW["wire"], mtu=lead.mtu)
             else:
                 packet = replace(self.packet, ttl=self.packet.ttl - 1, carried="wire", carrier=None)
-                self.send(place, peer.name, packet, "its address in the underlay", lead.mtu)
+                self.send(spot, peer.name, packet, "its address in the underlay", lead.mtu)
             return
         to = str(lead.gateway or self.packet.destination)
-        self.step(place, "leave", "the host's routes lead there", to=to, mtu=lead.mtu)
+        self.step(spot, "leave", "the host's routes lead there", to=to, mtu=lead.mtu)
 
     def _unseen(self, peer: Peer) -> str:
         """Why nobody knows whether what the host's routes send there arrives, and what does; empty:

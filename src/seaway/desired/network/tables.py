@@ -30,7 +30,7 @@ class Choice(NamedTuple):
     others: tuple[abi.NextHop, ...] = ()  # by which its other flows go
 
 
-class Asked(NamedTuple):
+class AskedService(NamedTuple):
     """A service that is asked, by the key of its frontend (bpf/lib/service.h, frontend.h)."""
 
     key: abi.PortKey
@@ -153,23 +153,23 @@ class Tables:
 
     # Services
 
-    def service(self, address: Address, port: int, protocol: str) -> Asked | None:
+    def service(self, address: Address, port: int, protocol: str) -> AskedService | None:
         """At a virtual address."""
         key = abi.PortKey(mapped(address), port.to_bytes(2, "big"), PROTOCOLS[protocol])
         found: abi.Service | None = self._find("services", key)
-        return Asked(key, found) if found else None
+        return AskedService(key, found) if found else None
 
-    def every_host(self, address: Address, port: int, protocol: str) -> Asked | None:
+    def every_host(self, address: Address, port: int, protocol: str) -> AskedService | None:
         """At a port of every host, whatever the address: the caller knows whether it is one."""
         return self.service(UNSPECIFIED[address.version], port, protocol)
 
-    def frontend(self, address: Address, port: int, protocol: str) -> Asked | None:
+    def frontend(self, address: Address, port: int, protocol: str) -> AskedService | None:
         """The same, where a packet is for this host."""
         if address.is_link_local or is_internal(address) or not self.is_host(address):
             return None
         return self.every_host(address, port, protocol)
 
-    def backends(self, asked: Asked) -> list[tuple[abi.Backend, int]]:
+    def backends(self, asked: AskedService) -> list[tuple[abi.Backend, int]]:
         """With the weight of each."""
         found: list[tuple[abi.Backend, int]] = []
         service, before = asked.key.pack(), 0

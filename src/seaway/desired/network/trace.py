@@ -53,20 +53,20 @@ class Walk(Hooks, Ingress):
             self.sent(sender)
 
     def sent(self, sender: Endpoint) -> None:
-        place = Spot("from_endpoint", link_name(sender.id))
-        source, tables = self._source(place, sender), self.tables
+        spot = Spot("from_endpoint", link_name(sender.id))
+        source, tables = self._source(spot, sender), self.tables
         if source is None:
             return
         endpoint = tables.endpoint(self.packet.destination)
         remote = None if endpoint else tables.remote(self.packet.destination)
         if endpoint:
-            self._here(place, source, endpoint)
+            self._here(spot, source, endpoint)
         elif remote:
-            self._to_remote(place, source, remote)
+            self._to_remote(spot, source, remote)
         else:
-            self._elsewhere(place, source)
+            self._elsewhere(spot, source)
 
-    def _source(self, place: Spot, sender: Endpoint) -> abi.Endpoint | None:
+    def _source(self, spot: Spot, sender: Endpoint) -> abi.Endpoint | None:
         """What the maps know of who sends; None: it is refused."""
         attached = self.facts.get(Attached, sender.id)
         ifindex = attached.ifindex if attached else 0
@@ -76,78 +76,78 @@ class Walk(Hooks, Ingress):
         known = self.tables.interface(ifindex)
         reason = "spoofed_address" if known else "unknown_device"
         why = "the address is another container's" if found else "the kernel's maps do not have it"
-        self.drop(place, reason, why)
+        self.drop(spot, reason, why)
         return None
 
-    def _here(self, place: Spot, source: abi.Endpoint, endpoint: abi.Endpoint) -> None:
+    def _here(self, spot: Spot, source: abi.Endpoint, endpoint: abi.Endpoint) -> None:
         why = self.bond_here(source, endpoint)
         if not why:
-            self.isolated(place, (source.network, endpoint.network))
-        elif not self.used_up(place):
-            self.deliver(place, endpoint, why)
+            self.isolated(spot, (source.network, endpoint.network))
+        elif not self.used_up(spot):
+            self.deliver(spot, endpoint, why)
 
-    def _to_remote(self, place: Spot, source: abi.Endpoint, remote: abi.Remote) -> None:
+    def _to_remote(self, spot: Spot, source: abi.Endpoint, remote: abi.Remote) -> None:
         if not self.bond_there(remote, source):
-            self.isolated(place, (source.network, remote.network))
+            self.isolated(spot, (source.network, remote.network))
         elif remote.flags & abi.REMOTE_HOST and source.flags & abi.ENDPOINT_HOST_CLOSED:
-            self._closed(place, source)
-        elif not self.used_up(place):
-            self.convey(place, path_of(remote))
+            self._closed(spot, source)
+        elif not self.used_up(spot):
+            self.convey(spot, path_of(remote))
 
-    def _closed(self, place: Spot, source: abi.Endpoint) -> None:
+    def _closed(self, spot: Spot, source: abi.Endpoint) -> None:
         why = f"{self.network_name(source.network)} has no access to hosts"
-        self.drop(place, "host_closed", why)
+        self.drop(spot, "host_closed", why)
 
-    def _elsewhere(self, place: Spot, source: abi.Endpoint) -> None:
+    def _elsewhere(self, spot: Spot, source: abi.Endpoint) -> None:
         there, tables = self.packet.destination, self.tables
         closed = bool(source.flags & abi.ENDPOINT_HOST_CLOSED)
         if self._asks_resolver():
-            self.step(place, "host", "the resolver of this host")
+            self.step(spot, "host", "the resolver of this host")
             return
-        if self.odd(place, link_local=bool(source.flags & abi.ENDPOINT_LINK_LOCAL)):
+        if self.odd(spot, link_local=bool(source.flags & abi.ENDPOINT_LINK_LOCAL)):
             return
         if tables.is_host(there):
             if closed:
-                self._closed(place, source)
-            elif not self.to_published(place, source.ifindex):
-                self.step(place, "host", "an address of this host, and no published port")
+                self._closed(spot, source)
+            elif not self.to_published(spot, source.ifindex):
+                self.step(spot, "host", "an address of this host, and no published port")
         elif tables.subnet(there):
-            self._to_service(place, source)
+            self._to_service(spot, source)
         elif closed and self._is_hosts(there):
-            self._closed(place, source)
+            self._closed(spot, source)
         else:
-            self.step(place, "pass", "it is for the world")
+            self.step(spot, "pass", "it is for the world")
             self.by_routes(self.network(source.network))
 
-    def _to_service(self, place: Spot, source: abi.Endpoint) -> None:
+    def _to_service(self, spot: Spot, source: abi.Endpoint) -> None:
         """An address of ours that no endpoint has: asked past the hooks of sockets (fallback.h)."""
         packet = self.packet
         asked = self.tables.service(packet.destination, packet.port, packet.protocol)
         if asked is None:
-            self._no_service(place)
+            self._no_service(spot)
         elif asked.bare:
             reason = "silent" if asked.silent else "refused"
-            self.nobody_to_choose(place, asked, "drop", reason)
+            self.nobody_to_choose(spot, asked, "drop", reason)
         else:
-            self.choose(place, asked, lambda other, it: other.led(place, source, it))
+            self.choose(spot, asked, lambda other, it: other.led(spot, source, it))
 
-    def _no_service(self, place: Spot) -> None:
+    def _no_service(self, spot: Spot) -> None:
         packet = self.packet
         if self.tables.subnet(packet.destination) != abi.NETWORK_SERVICES:
-            self.nobody(place)
+            self.nobody(spot)
             return
         why = "no service has this address"
         for vip in filter(None, [self.facts.get(Vip, str(packet.destination))]):
             service = self.facts.get(Service, f"{vip.network}/{vip.service}")
             ports = ", ".join(f"{p.port}/{p.protocol}" for p in service.ports) if service else ""
             why = f"service {vip.network}/{vip.service} has other ports: {ports}"
-        self.drop(place, self._unreachable(), why)
+        self.drop(spot, self._unreachable(), why)
 
     def _unreachable(self) -> str:
         """Of who asks a virtual address: TCP is told by a reset."""
         return "refused" if self.packet.protocol == "tcp" else "no_endpoint"
 
-    def led(self, place: Spot, source: abi.Endpoint, backend: abi.Backend) -> None:
+    def led(self, spot: Spot, source: abi.Endpoint, backend: abi.Backend) -> None:
         """Who asks himself would take his own address for a martian: he is asked by the VIP."""
         vip, tables = self.packet.destination, self.tables
         self.turn(backend)
@@ -157,24 +157,24 @@ class Walk(Hooks, Ingress):
         if endpoint:
             if endpoint.container == source.container:
                 self.packet = replace(self.packet, source=vip)
-            self._here(place, source, endpoint)
+            self._here(spot, source, endpoint)
         elif remote:
-            self._to_remote(place, source, remote)
+            self._to_remote(spot, source, remote)
         else:
-            self._led_outside(place, source)
+            self._led_outside(spot, source)
 
-    def _led_outside(self, place: Spot, source: abi.Endpoint) -> None:
+    def _led_outside(self, spot: Spot, source: abi.Endpoint) -> None:
         there, tables = self.packet.destination, self.tables
         if is_group(there) or is_internal(there):
-            self.drop(place, "internal", "the backend's address never stands on a wire")
+            self.drop(spot, "internal", "the backend's address never stands on a wire")
         elif there.is_link_local and not source.flags & abi.ENDPOINT_LINK_LOCAL:
-            self.drop(place, "link_local", "link-local addresses are closed to its network")
+            self.drop(spot, "link_local", "link-local addresses are closed to its network")
         elif not tables.is_host(there) and tables.subnet(there):
-            self.drop(place, self._unreachable(), "nobody has the backend's address")
+            self.drop(spot, self._unreachable(), "nobody has the backend's address")
         elif source.flags & abi.ENDPOINT_HOST_CLOSED and self._is_hosts(there):
-            self._closed(place, source)
+            self._closed(spot, source)
         else:
-            self.step(place, "pass", "the backend is no endpoint of the cluster")
+            self.step(spot, "pass", "the backend is no endpoint of the cluster")
             self.by_routes(self.network(source.network))
 
     def _asks_resolver(self) -> bool:

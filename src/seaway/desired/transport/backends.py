@@ -208,7 +208,7 @@ def _ends(candidate: Candidate, rules: Rules) -> bool:
 
 def _near(ready: list[Candidate], rules: Rules) -> list[Candidate]:
     """Hints count only where every one that is ready has some: else some would be nobody's."""
-    if not rules.distribution and not any(c.for_hosts or c.for_zones for c in ready):
+    if not _prefers(ready, rules):
         return ready
     by_host = [_for_hosts(c, rules) for c in ready]
     if all(by_host) and any(rules.here in hosts for hosts in by_host):
@@ -217,6 +217,10 @@ def _near(ready: list[Candidate], rules: Rules) -> list[Candidate]:
     if rules.zone and all(by_zone) and any(rules.zone in zones for zones in by_zone):
         return [c for c, zones in zip(ready, by_zone, strict=True) if rules.zone in zones]
     return ready
+
+
+def _prefers(ready: Iterable[Candidate], rules: Rules) -> bool:
+    return bool(rules.distribution) or any(c.for_hosts or c.for_zones for c in ready)
 
 
 def _for_hosts(candidate: Candidate, rules: Rules) -> tuple[str, ...]:
@@ -254,8 +258,36 @@ def _why_it_ends(candidate: Candidate) -> str:
     return why if candidate.serving else f"{why}, and does not serve"
 
 
-def why(candidate: Candidate, rules: Rules) -> str:
-    """Why one that is chosen is."""
+def why_no_nearer(chosen: Sequence[Candidate], rules: Rules) -> str:
+    """Why none of the chosen is so for being near, though the service or hints prefer that; empty:
+    it is, or nothing does.
+    """
+    if rules.policy == "Local" or not _prefers(chosen, rules):
+        return ""
+    by_host = [_for_hosts(c, rules) for c in chosen]
+    if all(by_host) and any(rules.here in hosts for hosts in by_host):
+        return ""
+    if not rules.zone:
+        return "this host has no zone"
+    by_zone = [_for_zones(c, rules) for c in chosen]
+    for candidate, zones in zip(chosen, by_zone, strict=True):
+        if not zones:
+            return _without_zone(candidate, rules)
+    return (
+        "" if any(rules.zone in zones for zones in by_zone) else f"none is of zone '{rules.zone}'"
+    )
+
+
+def _without_zone(candidate: Candidate, rules: Rules) -> str:
+    if rules.distribution and candidate.host:
+        return f"host '{candidate.host}' has no zone"
+    return (
+        f"slice '{candidate.name}' names one without a {'zone' if rules.distribution else 'hint'}"
+    )
+
+
+def why(candidate: Candidate, rules: Rules, no_nearer: str = "") -> str:
+    """Why one that is chosen is; `no_nearer`: see above."""
     if not rules.hosts.get(candidate.host, _OUTSIDE).reached:
         return f"no path leads to host '{candidate.host}', but there are no others"
     if rules.publish_not_ready and not candidate.ready:
@@ -263,4 +295,4 @@ def why(candidate: Candidate, rules: Rules) -> str:
         return f"{told}, and the service takes that"
     if _ends(candidate, rules):
         return "it ends, but there are no others"
-    return "it is ready"
+    return f"it is ready, near or not: {no_nearer}" if no_nearer else "it is ready"

@@ -25,6 +25,7 @@ from seaway.desired.transport.backends import (
     of_endpoint,
     of_slice,
     why,
+    why_no_nearer,
     why_not,
 )
 from seaway.desired.transport.limits import service_number
@@ -290,9 +291,10 @@ def _judge(
     lacks = [lack(candidate, family, port) for candidate in found]
     able = [candidate for candidate, lost in zip(found, lacks, strict=True) if not lost]
     by = choosing(able)
-    chosen = {candidate.place for candidate in choose(able, by)}
+    best = choose(able, by)
+    chosen, no_nearer = {candidate.place for candidate in best}, why_no_nearer(best, by)
     for candidate, lost in zip(found, lacks, strict=True):
         if candidate.place in chosen:
-            yield Judged(port, family, candidate, "", why(candidate, by))
+            yield Judged(port, family, candidate, "", why(candidate, by, no_nearer))
         else:
             yield Judged(port, family, candidate, lost or why_not(candidate, by))

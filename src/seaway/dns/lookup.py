@@ -16,13 +16,11 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Protocol
 
 from seaway.model.addresses import Address
-from seaway.model.naming import Asker, Holder, Named, Task
+from seaway.model.naming import TASKS, ZONES, Asker, Holder, Named, Task, parted
 from seaway.names import DOMAIN, SERVICE_DOMAIN
 
 _REVERSE: Final = ("in-addr.arpa", "ip6.arpa")
-_ZONES: Final = (SERVICE_DOMAIN, DOMAIN)
 _OURS: Final = (DOMAIN, "cluster.local")  # nobody else answers for these
-_TASKS: Final = "tasks."
 
 
 class Names(Protocol):
@@ -68,14 +66,14 @@ def find(name: str, asker: Asker, names: Names) -> Found | Missing | None:
         return _pointed(name, zone, asker, names)
     if name in _OURS:
         return _bare(name, asker, names) or Found(zone)
-    if zone in _ZONES:
+    if zone in ZONES:
         return _in_zone(name, zone, asker, names)
     return Missing(zone) if zone in _OURS else _bare(name, asker, names)
 
 
 def _zone_of(name: str) -> str:
     """The end of it that is ours, or (of a name that has none) itself."""
-    for zone in (*_ZONES, *_OURS, *_REVERSE):
+    for zone in (*ZONES, *_OURS, *_REVERSE):
         if name == zone or name.endswith(f".{zone}"):
             return zone
     return name
@@ -109,7 +107,7 @@ def _may(asker: Asker, network: str) -> bool:
 
 
 def _in_zone(name: str, zone: str, asker: Asker, names: Names) -> Found | Missing:
-    rest, _, network = name.removesuffix(zone).removesuffix(".").rpartition(".")
+    rest, network = parted(name, zone)
     if not network:
         return Found(zone)
     if not _may(asker, network):
@@ -144,14 +142,12 @@ def _look(name: str, networks: set[str] | None, names: Names, way: _Way) -> Foun
     """`networks`: None for all; of several that know the name, the first in their order."""
     if known := _first(name, networks, names, services=way.services):
         return _whole(known[1], way)
-    if name.startswith(_TASKS):
-        known = _first(name.removeprefix(_TASKS), networks, names, services=True)
-        if known:
-            return Found(way.zone, addresses=_of(known[1].tasks))
     if name.startswith("_"):
         return _servers(name, networks, names, way)
     task, _, service = name.partition(".")
     known = _first(service, networks, names, services=True) if service else None
+    if known and task == TASKS:
+        return Found(way.zone, addresses=_of(known[1].tasks))
     for one in known[1].tasks if known else ():
         if one.name == task:
             return Found(way.zone, addresses=one.addresses)

@@ -9,7 +9,7 @@ from seaway import names
 
 
 @dataclass(frozen=True)
-class Places:
+class Files:
     """Files and sockets of the process: those of its run folder, which ends with the host's, and
     what it needs for longer.
     """
