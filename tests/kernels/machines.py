@@ -23,14 +23,24 @@ WRITABLE = ("/etc", "/opt", "/var")
 # An emulator has each of these done step by step: strings copied byte by byte, tables of five
 # levels walked, pages cleared that will be written, and what guards against the real CPU's faults.
 CPU = "max,-erms,-la57,-smap,-smep"
-OPTIONS = ("clearcpuid=rep_good", "init_on_alloc=0", "mitigations=off")
+# And what lies at other addresses with each start is translated with each start.
+OPTIONS = ("clearcpuid=rep_good", "init_on_alloc=0", "mitigations=off", "norandmaps")
+# Of the root as virtme-ng mounts it nothing is kept: what runs is read, and translated, with each
+# start. So these are there once more, and what was read of them is kept: nobody changes it.
+KEPT = ("/usr", str(ROOT))
+KEEP = (
+    "mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose kept /mnt",
+    *(f"mount --bind /mnt{folder} {folder}" for folder in KEPT),
+    f"cd {ROOT}",
+)
 
 
 def boot(kernel: Kernel, command: list[str], within: float) -> str:
     """Run a command as root in a guest; all that it and its kernel print, also if it is ended
     because its time is over. The kernel's log has it as it comes.
     """
-    script = f"echo {HERE / 'modprobe'} > /proc/sys/kernel/modprobe && {shlex.join(command)}"
+    modules = f"echo {HERE / 'modprobe'} > /proc/sys/kernel/modprobe"
+    script = " && ".join((*KEEP, modules, shlex.join(command)))
     argv = [
         *(str(VIRTME), "--kimg", str(kernel.image), "--mods", "auto"),
         *("--disable-kvm", "--disable-microvm", "--force-9p", "--show-boot-console"),
@@ -38,6 +48,8 @@ def boot(kernel: Kernel, command: list[str], within: float) -> str:
         *(f"--overlay-rwdir={folder}" for folder in WRITABLE),
         *(f"--kopt={option}" for option in OPTIONS),
         *("--script-sh", script, "--qemu-opts", "-nic", "none", "-cpu", CPU),
+        *("-fsdev", "local,id=kept,path=/,security_model=none,readonly=on"),
+        *("-device", "virtio-9p-pci,fsdev=kept,mount_tag=kept"),
     ]
     path = f"{VIRTME.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     with (

@@ -396,7 +396,7 @@ def test_another_build_takes_over_under_traffic(host, anna, bert, built, change)
         assert traffic.moves()
         host.upgrade(built(change, OTHER_CODE if change is OTHER_LAYOUT else {}))
         assert traffic.moves()
-        host.upgrade(built())
+        host.upgrade(OBJECTS)
         assert traffic.moves()
     finally:
         traffic.close()
