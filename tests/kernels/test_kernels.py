@@ -12,7 +12,7 @@ import pytest
 from kernels import borrowed, debian, machines, reports
 
 GUEST = Path(__file__).with_name("guest.py")
-BOOT_WITHIN = 900.0  # seconds, with all that the guest does; where nothing else runs a third of it
+BOOT_WITHIN = 900.0  # seconds, with all that the guest does; where nothing else runs, two minutes
 OLDEST, NEWER = "", "-backports"
 
 pytestmark = pytest.mark.timeout(1200)  # with the download

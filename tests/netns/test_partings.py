@@ -134,7 +134,7 @@ def test_who_connects_while_those_without_connections_are_looked_for_is_counted(
     anna, bert, _ = scene.containers
     place = port_key(bert.address(4), BACKEND, TCP)
     asking(scene, anna, 4, STREAM).close()
-    assert scene.table("serving").element(place.pack()) == bytes(8)
+    assert scene.table("serving").element(place.pack()) == abi.Serving().pack()
     clients: list[socket.socket] = []
 
     def connect() -> None:
@@ -158,7 +158,7 @@ def test_whom_nobody_is_connected_to_is_counted_no_more_where_there_are_many(sce
     run, plane = scene.host.place.run, scene.host.plane
     partings = run(Partings, plane, lambda: (), scene.clock, much=2)
     table, places = scene.table("serving"), [port_key(f"10.9.0.{n}", 1, TCP) for n in range(4)]
-    table.update([(place.pack(), bytes(8)) for place in places])
+    table.update([(place.pack(), abi.Serving().pack()) for place in places])
     bert = port_key(scene.containers[1].address(4), BACKEND, TCP)
     with closing(asking(scene, scene.containers[0], 4, STREAM)):
         if work == "end":
