@@ -25,7 +25,7 @@ static __always_inline bool lead_stands(const struct flow_key *key, struct flow 
 {
 	__u32 flags = flow_backend_flags(key, flow);
 
-	if (new &&flags)
+	if (flags && new)
 		return false;
 	if (!((flow->flags ^ flags) & FLOW_LEFT))
 		return true;
