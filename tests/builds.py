@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from seaway.bpf.objects import FILES
+from seaway.model.kernel import SWEEP
 
 SOURCES = Path(__file__).parents[1] / "bpf"
 MACHINE = os.uname().machine
@@ -18,7 +19,7 @@ VERDICT = "return verdict < 0"
 OTHER_CODE = {
     f"{file}.bpf.c": (VERDICT, "if (skb->mark == 77)\n\t\treturn TC_ACT_SHOT;\n\t" + VERDICT)
     for file in FILES
-    if file != "socket"
+    if file not in {"socket", SWEEP}
 }
 OTHER_LAYOUT = {"lib/endpoint.h": ("__uint(max_entries, 65536)", "__uint(max_entries, 60000)")}
 

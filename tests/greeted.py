@@ -1,8 +1,10 @@
-"""Clients of greeters, by TCP; the standard library alone. Prints JSON, one value a line.
+"""Clients of greeters; the standard library alone. Prints JSON, one value a line.
 
 greeted.py spread ADDRESS PORT TIMES     who answered how often; all connections stay open till then
 greeted.py hold ADDRESS PORT NAME        has a connection to this one; asks again for each line of
                                          its input
+greeted.py wait ADDRESS PORT NAME        the same by UDP, with an answer under way that comes when
+                                         somebody else asks; tells it, and answers as above
 greeted.py load ADDRESS PORT             a connection after the other until its input ends; for each
                                          line of it who answered how often since the last one, and
                                          all failures
@@ -51,11 +53,33 @@ def hold(address: str, port: int, name: str) -> None:
             if (told := ask(client)) != name:
                 continue
             tell(told)
-            for _ in sys.stdin:
-                try:
-                    tell(ask(client))
-                except OSError as error:
-                    tell(reason(error))
+            go_on(client)
+            return
+
+
+def go_on(client: socket.socket) -> None:
+    for _ in sys.stdin:
+        try:
+            tell(ask(client))
+        except OSError as error:
+            tell(reason(error))
+
+
+def wait(address: str, port: int, name: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    while True:
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(TIMEOUT)
+            client.connect((address, port))
+            if (told := ask(client)) != name:
+                continue
+            client.send(b"later")
+            tell(told)
+            try:
+                tell(client.recv(100).decode())
+            except OSError as error:
+                tell(reason(error))
+            go_on(client)
             return
 
 
@@ -76,7 +100,7 @@ def load(address: str, port: int) -> None:
                 answers.clear()
 
 
-CASES = {"spread": spread, "hold": hold, "load": load}
+CASES = {"spread": spread, "hold": hold, "wait": wait, "load": load}
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 greeter.py PORT NAME
 
-By TCP as often as it is asked on one connection, and by UDP.
+By TCP as often as it is asked on one connection, and by UDP: who asks `later` has his answer when
+somebody asks next.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from typing import Any
 class Datagrams(asyncio.DatagramProtocol):
     def __init__(self, name: bytes) -> None:
         self._name = name
+        self._waiting: list[Any] = []
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
-    def datagram_received(self, _: bytes, addr: Any) -> None:
-        self._transport.sendto(self._name, addr)
+    def datagram_received(self, question: bytes, addr: Any) -> None:
+        self._waiting.append(addr)
+        if question == b"later":
+            return
+        for asker in self._waiting:
+            self._transport.sendto(self._name, asker)
+        self._waiting.clear()
 
 
 async def main() -> None:

@@ -30,13 +30,16 @@ from seaway.bpf.running import Running
 from seaway.bpf.services import ServiceTarget
 from seaway.bpf.sockets import SocketTarget
 from seaway.bpf.table import Table
+from seaway.desired.indexes import INDEXES
 from seaway.desired.network.networks import SERVICES
 from seaway.desired.transport.maglev import table
+from seaway.draining import Draining, Lingering
+from seaway.facts import Facts
 from seaway.kernel import netns
 from seaway.lab import cgroups
 from seaway.model.addresses import mapped
 from seaway.model.kernel import SOCKET_HOOKS, SocketHook
-from seaway.model.services import DRAIN
+from seaway.model.services import DRAIN, Distant
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 TCP, UDP = 6, 17
@@ -92,10 +95,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Scene:
-    """`stranger`: a namespace that is nobody's client."""
+    """`stranger`: a namespace that is nobody's client. `facts`: the endpoints that are known."""
 
     host: Host
     opener: Opener
+    facts: Facts
+    draining: Draining
     services: ServiceTarget
     partings: Partings
     spaces: list[tuple[str, int]]
@@ -132,9 +137,21 @@ class Scene:
     def clear(self) -> None:
         place = self.host.place
         self.clear_services()
-        for name in ("serving", "turns", "affinities", "associations", "limits", "uses"):
+        self.know(())
+        kept = ("serving", "turns", "affinities", "associations")
+        for name in (*kept, "limits", "uses", "guests", "counted"):
             table = self.table(name)
             place.run(lambda t: t.delete([key for key, _ in t.elements()]), table)
+
+    def know(self, containers: Iterable[Container]) -> None:
+        """These are endpoints, and no others."""
+        known = {str(c.number): c for c in containers}
+        for name in {one.id for one in self.facts.all(Distant)} - known.keys():
+            self.facts.change(Distant, name, None)
+        for name, container in known.items():
+            addresses = tuple(ip_address(container.address(family)) for family in (4, 6))
+            made = Distant(id=name, name=name, network="n", host="h", addresses=addresses)
+            self.facts.change(Distant, name, made)
 
     def table(self, name: str) -> Table:
         return Table(self.host.plane.maps[name])
@@ -158,6 +175,7 @@ class Scene:
 
     def end_parted(self) -> int:
         """The sockets whose time is over."""
+        self.draining.look()
         return self.host.place.run(self.partings.end, self.services.serves)
 
     def running(self, container: Container) -> int:
@@ -199,13 +217,17 @@ def scenes(number: int = 3) -> Iterator[Scene]:
         stack.callback(host.place.run, hooks.delete, set(SOCKET_HOOKS))
         spaces = [space(c, stack) for c in containers]
         clock = Clock()
+        facts = Facts((), INDEXES)
         partings = host.place.run(Partings, host.plane, lambda: spaces, clock)
-        services = host.place.run(ServiceTarget, host.plane, partings.left)
+        draining = Draining(facts, partings, Lingering(facts, clock), {})
+        draining.listen()
+        services = host.place.run(ServiceTarget, host.plane, draining.left)
         for container in containers:
             stack.enter_context(serving(container))
         home = Path(f"/proc/{os.getpid()}/task/{host.place.process}/ns/net")
         stranger = host.add(make(), 200)
-        yield Scene(host, opened, services, partings, spaces, clock, containers, stranger, home)
+        parts = host, opened, facts, draining, services, partings
+        yield Scene(*parts, spaces, clock, containers, stranger, home)
 
 
 def space(container: Container, stack: ExitStack) -> tuple[str, int]:

@@ -11,15 +11,53 @@
 #include "asker.h"
 #include "client.h"
 #include "limit.h"
+#include "use.h"
+
+/* `client`: 0 of an endpoint's. What cannot be counted is refused. */
+static __noinline enum limited allowance_of(__u64 number, __u64 client)
+{
+	const struct limit *limit = bpf_map_lookup_elem(&limits, &number);
+	struct use_key key = { .limit = number };
+	struct use *all, *own = NULL;
+	__u64 most;
+
+	if (!limit)
+		return LIMITED_NOT;
+	most = limit->connections + use_given(number);
+	all = use_of(&key);
+	if (client) {
+		key.client = client;
+		own = use_of(&key);
+		if (!own) { /* the map is full */
+			if (all)
+				__sync_fetch_and_add(&all->full, 1);
+			return LIMITED_REFUSED;
+		}
+	}
+	if (!all || !limit_allows(limit, most, all, own) || !limit_enter(limit, most, all, own))
+		return LIMITED_REFUSED;
+	return LIMITED_TAKEN;
+}
+
+/* Of a client that is gone the agent has given all back that it had. */
+static __noinline void allowance_end(__u64 number, __u64 client)
+{
+	struct use_key key = { .limit = number, .client = client };
+
+	if (client && !use_down(&uses, &key))
+		return;
+	key.client = 0;
+	use_down(&uses, &key);
+}
 
 static __noinline void allowance_give(struct asked *asked)
 {
 	if (!asked)
 		return;
 	if (asked->service_limit)
-		limit_give(asked->service_limit, asked->netns);
+		allowance_end(asked->service_limit, asked->netns);
 	if (asked->own_limit)
-		limit_give(asked->own_limit, 0);
+		allowance_end(asked->own_limit, 0);
 	asked->service_limit = asked->own_limit = 0;
 }
 
@@ -33,7 +71,7 @@ static __noinline bool allowance_take(struct asked *asked, __u64 service)
 		return false;
 	own = client_limit(asked->netns);
 	if (own) {
-		limited = limit_take(own, 0);
+		limited = allowance_of(own, 0);
 		if (limited == LIMITED_REFUSED)
 			return false;
 		if (limited == LIMITED_TAKEN)
@@ -41,7 +79,7 @@ static __noinline bool allowance_take(struct asked *asked, __u64 service)
 	}
 	if (!service)
 		return true;
-	limited = limit_take(service, asked->netns);
+	limited = allowance_of(service, asked->netns);
 	if (limited == LIMITED_TAKEN)
 		asked->service_limit = service;
 	if (limited == LIMITED_REFUSED)

@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "clock.h"
 
 /* A flow is two entries: what an endpoint opens at once is a quarter of the table. */
 #define BUDGET_MOST	8192
@@ -27,12 +28,6 @@ struct {
 	__type(key, __u32); /* ifindex of the endpoint's device, or a hash; with whose it is */
 	__type(value, struct budget);
 } budgets SEC(".maps");
-
-/* The kernel's clock in ticks of 2^30 ns: about a second, and good for 146 years. */
-static __always_inline __u32 clock_ticks(void)
-{
-	return bpf_ktime_get_coarse_ns() >> 30;
-}
 
 /* Who pays that is on another host: its device is not here. An address does as well: no endpoint sends
  * from one that is not its own.

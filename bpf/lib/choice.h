@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "clock.h"
 #include "draw.h"
 #include "place.h"
 #include "publication.h"
@@ -44,7 +45,7 @@ struct {
 
 static __always_inline __u64 choice_now(void)
 {
-	return bpf_ktime_get_coarse_ns() / NANOSECONDS;
+	return clock_now() / NANOSECONDS;
 }
 
 /* Whether a slot has this backend, and gets new connections. */

@@ -25,10 +25,12 @@
 #include "vxlan.h"
 #include "way.h"
 
-/* `quote`: of an ICMP error about the flow; NULL for a packet of its own. */
-static __noinline int deliver_change(struct __sk_buff *skb, const struct packet *pkt,
-				     const struct flow *to, const struct quote *quote)
+/* `quote`: of an ICMP error about the flow; NULL for a packet of its own. Global: parse.h. */
+__noinline int deliver_change(struct __sk_buff *skb, const struct packet *pkt,
+			      const struct flow *to, const struct quote *quote)
 {
+	if (!pkt || !to)
+		return -DROP_NO_ROUTE;
 	return quote ? relate(skb, pkt, quote, to) : translate(skb, pkt, to);
 }
 

@@ -75,14 +75,16 @@ static __always_inline void carrier_ipv6(struct ipv6hdr *ip, const struct way *w
 static __always_inline int carrier_tail(struct cursor *cursor, const struct way *way, __be32 id,
 					__u32 hash, __u32 length, __be16 ethertype)
 {
-	struct udphdr *udp = cursor_take(cursor, sizeof(*udp));
-	struct vxlan_header *vxlan = cursor_take(cursor, sizeof(*vxlan));
-	struct ethhdr *eth = cursor_take(cursor, sizeof(*eth));
 	struct mac to = settings_mac(&settings.overlay_mac);
 	struct mac from = settings_mac(&settings.gateway_mac);
+	struct udphdr *udp = cursor_take(cursor, VXLAN_BEHIND_IP);
+	struct vxlan_header *vxlan;
+	struct ethhdr *eth;
 
-	if (!udp || !vxlan || !eth)
+	if (!udp)
 		return -DROP_TRUNCATED;
+	vxlan = (struct vxlan_header *)(udp + 1);
+	eth = (struct ethhdr *)(vxlan + 1);
 	udp->source = bpf_htons(VXLAN_PORTS | (hash & ~VXLAN_PORTS));
 	udp->dest = way->port;
 	udp->len = bpf_htons(length);
@@ -124,14 +126,14 @@ static __always_inline int carrier_write(struct __sk_buff *skb, __be16 ethertype
 					 const struct way *way, __be32 id, __u32 hash, bool hop)
 {
 	struct cursor cursor = cursor_at_start(skb);
-	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth));
 	bool v4 = addr_is_mapped(&way->to);
 	__u32 size = v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	void *ip = cursor_take(&cursor, size);
+	struct ethhdr *eth = cursor_take(&cursor, sizeof(*eth) + size);
 	__u32 length = skb->len - ETH_HLEN;
+	void *ip = eth + 1;
 	int err, ecn;
 
-	if (!eth || !ip)
+	if (!eth)
 		return -DROP_TRUNCATED;
 	err = carrier_tail(&cursor, way, id, hash, length - size, ethertype);
 	if (err)
@@ -149,10 +151,10 @@ static __always_inline int carrier_write(struct __sk_buff *skb, __be16 ethertype
 }
 
 /* `id`: as it stands in the header. `hop`: it is passed on as by a router. Zero, ENCAPSULATE_NOT or a
- * reason.
+ * reason. Global, as all of it once is enough for the verifier (parse.h).
  */
-static __noinline int encapsulate(struct __sk_buff *skb, __be16 ethertype, const struct way *way,
-				  __be32 id, bool hop)
+__noinline int encapsulate(struct __sk_buff *skb, __be16 ethertype, const struct way *way,
+			   __be32 id, bool hop)
 {
 	__u32 hash = bpf_get_hash_recalc(skb);
 	int err;

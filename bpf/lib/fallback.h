@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+#include "admit.h"
 #include "asking.h"
 #include "budget.h"
 #include "deliver.h"
@@ -25,15 +26,10 @@
 
 #define FALLBACK_CLIENT (1ull << 63) /* beside a container's number: no cookie of a namespace */
 
-static __always_inline bool fallback_starts(const struct packet *pkt)
-{
-	return pkt->protocol != IPPROTO_TCP || pkt->flags & PACKET_OPENS;
-}
-
 /* In the middle of a connection that is not known any more: whether it would be led as before. */
 static __always_inline bool fallback_again(const struct packet *pkt, const struct service *service)
 {
-	return fallback_starts(pkt) || service->affinity || service->algorithm == SERVICE_RANDOM ||
+	return packet_opens(pkt) || service->affinity || service->algorithm == SERVICE_RANDOM ||
 	       service_is_bare(service);
 }
 
@@ -78,7 +74,21 @@ static __noinline int fallback_open(const struct __sk_buff *skb, const struct pa
 	if (asking != ASKING_BACKEND)
 		return asking == ASKING_REFUSED ? -DROP_REFUSED : -DROP_SILENT;
 	fallback_flow_to(&draw.backend, src, &scratch->key, &scratch->flow);
-	return flow_enter(&scratch->key, &scratch->flow) ? 0 : -DROP_FLOW_LIMIT;
+	return 0;
+}
+
+/* Apart from the choice, as both need the stack. */
+static __noinline int fallback_admit(const struct packet *pkt, const struct endpoint *src)
+{
+	struct scratch *scratch = scratch_get();
+	const struct service *service;
+
+	if (!pkt || !src || !scratch)
+		return -DROP_NO_ENDPOINT;
+	service = service_find(&scratch->key.dst, scratch->key.dst_port, scratch->key.protocol);
+	if (!service)
+		return -DROP_NO_ENDPOINT;
+	return admit(pkt, &scratch->key, &scratch->flow, service, src->container | FALLBACK_CLIENT);
 }
 
 static __always_inline int fallback_packet(struct __sk_buff *skb, const struct packet *pkt,
@@ -91,10 +101,10 @@ static __always_inline int fallback_packet(struct __sk_buff *skb, const struct p
 		return -DROP_NO_ENDPOINT;
 	scratch->key = flow_key_of(pkt);
 	found = lead_find(pkt, &scratch->key, &scratch->flow);
-	if (found == LEAD_ENDED && !fallback_starts(pkt))
+	if (found == LEAD_ENDED && !packet_opens(pkt))
 		return -DROP_REFUSED;
 	if (found != LEAD_HOLDS)
-		err = fallback_open(skb, pkt, src);
+		err = fallback_open(skb, pkt, src) ?: fallback_admit(pkt, src);
 	return err ? err : deliver_change(skb, pkt, &scratch->flow, NULL);
 }
 

@@ -18,6 +18,8 @@
 #define FLOW_CLOSED  128 /* TCP: in this direction nothing more is said */
 #define FLOW_RESET   256 /* TCP: nor in the other one */
 #define FLOW_OVER    (FLOW_CLOSED | FLOW_RESET)
+#define FLOW_COUNTED 512  /* perhaps: counted.h knows */
+#define FLOW_MET     1024 /* who asked has answered the backend's answer: of those that count */
 
 struct flow_key {
 	struct addr src;

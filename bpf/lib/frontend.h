@@ -12,16 +12,6 @@
 #include "publication.h"
 #include "service.h"
 
-static __always_inline struct port_key frontend_key(const struct addr *addr, __be16 port,
-						    __u8 protocol)
-{
-	struct port_key key = { .port = port, .protocol = protocol };
-
-	if (addr_is_mapped(addr))
-		addr_map(&key.addr, 0);
-	return key;
-}
-
 /* Of whatever address: the caller knows whether it is the host's. */
 static __always_inline const struct service *frontend_at(const struct addr *addr, __be16 port,
 							 __u8 protocol)

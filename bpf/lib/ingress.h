@@ -12,6 +12,7 @@
 #include "addr.h"
 #include "behind.h"
 #include "budget.h"
+#include "clock.h"
 #include "convey.h"
 #include "deliver.h"
 #include "drop.h"

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Whether a flow that is remembered still holds. */
+/* Whether a flow that is remembered still holds.
+ *
+ * What is not static the verifier walks through once (parse.h), and not at each call.
+ */
 #pragma once
 
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+#include "clock.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
 #include "leaving.h"
+#include "over.h"
 #include "publication.h"
 #include "remote.h"
 #include "seek.h"
@@ -31,7 +36,7 @@ static __always_inline bool flow_container_holds(const struct flow_key *key,
 	return end && (__u32)end->container == flow->container;
 }
 
-static __noinline bool flow_publication_holds(const struct flow_key *key, const struct flow *flow)
+__noinline bool flow_publication_holds(const struct flow_key *key, const struct flow *flow)
 {
 	const struct publication *publication;
 
@@ -46,7 +51,7 @@ static __noinline bool flow_publication_holds(const struct flow_key *key, const 
 }
 
 /* What its flags say of the backend of a flow. */
-static __noinline __u32 flow_backend_flags(const struct flow_key *key, const struct flow *flow)
+__noinline __u32 flow_backend_flags(const struct flow_key *key, const struct flow *flow)
 {
 	struct seek seek = {};
 
@@ -66,7 +71,7 @@ static __always_inline bool flow_leads(const struct flow *flow)
 }
 
 /* Whether the time is still on in which a connection may end whose backend, or whose service, left. */
-static __noinline bool flow_lingers(const struct flow_key *key, const struct flow *flow)
+__noinline bool flow_lingers(const struct flow_key *key, const struct flow *flow)
 {
 	struct seek seek = {};
 
@@ -123,7 +128,7 @@ static __always_inline bool flow_holds(const struct flow_key *key, struct flow *
 }
 
 /* Apart, as it needs the stack: once in a tick. */
-static __noinline bool flow_keep(const struct flow_key *key, struct flow *flow)
+__noinline bool flow_keep(const struct flow_key *key, struct flow *flow)
 {
 	return key && flow && flow_refresh(key, flow);
 }
@@ -144,6 +149,7 @@ static __noinline bool flow_current(const struct flow_key *key, __u32 packet)
 	*flow = *found;
 	if (flow->tag != flow_tag(key))
 		return false;
+	flow_turn(key, flow, packet);
 	if (!flow_holds(key, flow)) {
 		flow_forget(key, flow);
 		return false;

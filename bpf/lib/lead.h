@@ -8,10 +8,8 @@
 #include <bpf/bpf_helpers.h>
 #include "flow.h"
 #include "judge.h"
-#include "leaving.h"
 #include "over.h"
 #include "packet.h"
-#include "seek.h"
 #include "tracking.h"
 
 enum lead {
@@ -23,13 +21,13 @@ enum lead {
 /* The backends are gone through once after a change, and not with each packet: of a connection to one
  * that left that is noted. Once more when its time is over: it may be one again.
  */
-static __always_inline bool lead_stands(const struct flow_key *key, struct flow *flow,
-					struct seek *seek, bool new)
+static __always_inline bool lead_stands(const struct flow_key *key, struct flow *flow, bool new)
 {
-	seek_backend(seek);
-	if (new && seek->flags)
+	__u32 flags = flow_backend_flags(key, flow);
+
+	if (new &&flags)
 		return false;
-	if (!((flow->flags ^ seek->flags) & FLOW_LEFT))
+	if (!((flow->flags ^ flags) & FLOW_LEFT))
 		return true;
 	flow->flags ^= FLOW_LEFT;
 	flow_put(key, flow, BPF_ANY);
@@ -43,21 +41,19 @@ static __noinline bool lead_holds(const struct flow_key *key, struct flow *flow,
 {
 	bool new = opens || (key && key->protocol != IPPROTO_TCP);
 	__u32 epoch = epoch_now();
-	struct seek seek = {};
 	bool over;
 
 	if (!key || !flow)
 		return false;
 	if (flow->epoch == epoch && !opens && !(flow->flags & FLOW_LEFT))
 		return true;
-	seek_flow(&seek, key, flow);
-	over = flow->flags & FLOW_LEFT && !leaving_is(&seek.service, &seek.backend);
+	over = flow->flags & FLOW_LEFT && !flow_lingers(key, flow);
 	if (flow->epoch != epoch || opens || over) {
 		flow->epoch = epoch;
-		if (!flow_container_holds(key, flow) || !lead_stands(key, flow, &seek, new))
+		if (!flow_container_holds(key, flow) || !lead_stands(key, flow, new))
 			return false;
 	}
-	return !(flow->flags & FLOW_LEFT) || leaving_is(&seek.service, &seek.backend);
+	return !(flow->flags & FLOW_LEFT) || flow_lingers(key, flow);
 }
 
 /* A packet that opens a connection anew is led anew; one sent once more to the same, if that one gets new
@@ -78,6 +74,7 @@ static __noinline enum lead lead_find(const struct packet *pkt, const struct flo
 	*flow = *found;
 	if (!(flow->flags & FLOW_LED) || flow->tag != flow_tag(key))
 		return LEAD_UNKNOWN;
+	flow_turn(key, flow, pkt->flags);
 	opens = pkt->flags & PACKET_OPENS;
 	if ((opens && flow_is_over(key, flow)) || !lead_holds(key, flow, opens)) {
 		flow_forget(key, flow);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "clock.h"
 #include "place.h"
 #include "publication.h"
 
@@ -23,10 +24,16 @@ struct {
 	__type(value, __u64); /* nanoseconds of the kernel's clock */
 } leaving SEC(".maps");
 
-static __always_inline bool leaving_is(const struct port_key *service, const struct place *backend)
+static __always_inline bool leaving_at(const struct port_key *service, const struct place *backend,
+				       __u64 time)
 {
 	struct leaving_key key = { .service = *service, .backend = *backend };
 	const __u64 *until = bpf_map_lookup_elem(&leaving, &key);
 
-	return until && bpf_ktime_get_coarse_ns() < *until;
+	return until && time < *until;
+}
+
+static __always_inline bool leaving_is(const struct port_key *service, const struct place *backend)
+{
+	return leaving_at(service, backend, clock_now());
 }

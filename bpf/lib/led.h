@@ -10,6 +10,7 @@
 #include "drop.h"
 #include "endpoint.h"
 #include "flow.h"
+#include "over.h"
 #include "packet.h"
 #include "related.h"
 #include "remote.h"
@@ -103,11 +104,32 @@ static __noinline int led_answer(struct __sk_buff *skb, const struct packet *pkt
 	return translate(skb, pkt, &scratch->flow);
 }
 
+/* It may end its connection. Apart from the translation, as both need the stack. */
+static __noinline void led_settle(const struct packet *pkt)
+{
+	struct scratch *scratch = scratch_get();
+	const struct flow *found;
+
+	if (!scratch || !pkt)
+		return;
+	scratch->key = flow_key_of(pkt);
+	found = bpf_map_lookup_elem(&inner_flows, &scratch->key);
+	if (!found)
+		return;
+	scratch->flow = *found;
+	if (scratch->flow.tag == flow_tag(&scratch->key))
+		flow_turn(&scratch->key, &scratch->flow, pkt->flags);
+}
+
 /* A packet for this endpoint. 0: it goes on, whether it was an answer or not; else a reason. */
 static __always_inline int led_back(struct __sk_buff *skb, const struct packet *pkt,
 				    const struct endpoint *dst)
 {
-	return led_ever(dst) ? led_answer(skb, pkt) : 0;
+	int err = led_ever(dst) ? led_answer(skb, pkt) : 0;
+
+	if (pkt->flags & PACKET_TURNS && !(pkt->flags & PACKET_LED) && led_ever(dst))
+		led_settle(pkt);
+	return err;
 }
 
 /* The same of an error. */

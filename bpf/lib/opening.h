@@ -5,13 +5,13 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "admit.h"
 #include "budget.h"
 #include "choose.h"
 #include "drop.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
-#include "guest.h"
 #include "identity.h"
 #include "packet.h"
 #include "publication.h"
@@ -158,22 +158,20 @@ static __always_inline __u32 opening_lead(struct __sk_buff *skb, const struct pa
 	return pkt->flags & PACKET_REMOTE ? budget_remote(&key->src) : skb->ifindex;
 }
 
-/* To a backend of a service that was chosen. */
+/* To a backend of a service that was chosen. Zero: it is paid for. */
 static __noinline int opening_service(struct __sk_buff *skb, const struct packet *pkt,
 				      const struct flow_key *key, struct flow *flow)
 {
 	__u32 payer;
-	int verdict;
 
 	if (!pkt || !key || !flow)
 		return NOT_PUBLISHED;
 	opening_begin(skb, pkt, key, flow, flow->epoch);
 	flow->flags |= FLOW_SERVICE;
 	payer = opening_lead(skb, pkt, key, flow);
-	verdict = payer ? guest_admit(pkt, key, payer) : -DROP_REFUSED;
-	if (verdict)
-		return verdict;
-	return flow_enter(key, flow) ? 0 : -DROP_FLOW_LIMIT;
+	if (!payer)
+		return -DROP_REFUSED;
+	return budget_spend(payer) ? 0 : -DROP_FLOW_LIMIT;
 }
 
 /* A port of an endpoint goes first. */
@@ -194,6 +192,8 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 	if (slot < 0)
 		return slot;
 	verdict = opening_service(skb, pkt, key, flow);
+	if (!verdict)
+		verdict = admit(pkt, key, flow, service, choose_client(key));
 	if (!verdict)
 		choose_keep(service, key, flow, slot);
 	return verdict;

@@ -8,7 +8,6 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "flow.h"
-#include "frontend.h"
 #include "place.h"
 #include "publication.h"
 #include "service.h"

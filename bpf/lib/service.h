@@ -57,6 +57,17 @@ struct {
 	__type(value, struct backend);
 } backends SEC(".maps");
 
+/* The same port of every host (frontend.h). */
+static __always_inline struct port_key frontend_key(const struct addr *addr, __be16 port,
+						    __u8 protocol)
+{
+	struct port_key key = { .port = port, .protocol = protocol };
+
+	if (addr_is_mapped(addr))
+		addr_map(&key.addr, 0);
+	return key;
+}
+
 static __always_inline const struct service *service_find(const struct addr *addr, __be16 port,
 							  __u8 protocol)
 {

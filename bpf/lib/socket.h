@@ -99,7 +99,7 @@ static __always_inline void socket_leave(struct asked *asked, __u8 protocol)
 	if (!asked->counted)
 		return;
 	asked->counted = 0;
-	serving_down(&asked->backend, protocol);
+	serving_down(&asked->backend, protocol, false);
 }
 
 /* A socket may connect several times: each time it leaves whom it asked before. */
@@ -133,7 +133,7 @@ static __always_inline enum asking socket_connect(struct bpf_sock_addr *ctx, str
 		return ours ? ASKING_REFUSED : ASKING_NOBODY;
 	}
 	if (asking == ASKING_BACKEND) {
-		asked.counted = service && serving_up(&asked.backend, ctx->protocol);
+		asked.counted = service && serving_up(&asked.backend, ctx->protocol, false);
 		*place = asked.backend;
 	}
 	*before = asked;

@@ -2,10 +2,6 @@
 /* Connection tracking, for the flows that need it: those that are translated, and those that an
  * endpoint may only answer. A flow is a pair of entries, one for each direction.
  *
- * A table forgets what was not used for the longest time. There are two, so that nobody outside
- * makes it forget who talks inside: an answer there does not tell whose it is, once it is forgotten.
- * No address is on both sides, so no key is in both tables.
- *
  * An entry was judged under an epoch; what verdicts rest on changes the epoch, and then the entry is
  * judged again by its next packet.
  */
@@ -16,18 +12,14 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "budget.h"
+#include "clock.h"
+#include "counted.h"
 #include "flow.h"
+#include "flows.h"
 #include "scratch.h"
 
 #define FLOW_TRIES \
 	4 /* ports, where another flow has taken the client's: unrolled, as 6.1 wants it */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} flows SEC(".maps"), inner_flows SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -53,13 +45,6 @@ static __always_inline void flow_begin(struct flow *flow, __u32 epoch, __u32 fla
 	flow->ingress = 0;
 }
 
-static __always_inline struct flow *flow_find(const struct flow_key *key)
-{
-	struct flow *found = bpf_map_lookup_elem(&flows, key);
-
-	return found ? found : bpf_map_lookup_elem(&inner_flows, key);
-}
-
 /* Each direction notes how it ends: whoever waits for a backend's connections counts those that are
  * not over (seaway/bpf/running.py). Of bits alone: a full table may have given the entry away. Who asks a
  * service takes nothing back by a packet that opens: where it opens anything, the flow is begun anew
@@ -69,8 +54,11 @@ static __always_inline void flow_hear(struct flow *found, __u32 packet)
 {
 	__u32 flags = found->flags;
 
-	if (!(packet & PACKET_TURNS))
+	if (!(packet & PACKET_TURNS)) {
+		if ((flags & (FLOW_COUNTED | FLOW_MET | FLOW_ANSWER)) == FLOW_COUNTED)
+			__sync_fetch_and_or(&found->flags, FLOW_MET);
 		return;
+	}
 	if (packet & (PACKET_OPENS | PACKET_ACCEPTS)) {
 		if (flags & FLOW_ANSWER || !(flags & (FLOW_SERVICE | FLOW_LED)))
 			__sync_fetch_and_and(&found->flags, ~FLOW_OVER);
@@ -122,6 +110,8 @@ static __noinline void flow_forget(const struct flow_key *key, const struct flow
 	if (!scratch || !key || !flow)
 		return;
 	scratch->back = flow_reverse_key(key, flow);
+	if (flow->flags & FLOW_COUNTED)
+		counted_leave(flow->flags & FLOW_ANSWER ? &scratch->back : key);
 	if (flow->flags & FLOW_INNER) {
 		bpf_map_delete_elem(&inner_flows, &scratch->back);
 		bpf_map_delete_elem(&inner_flows, key);

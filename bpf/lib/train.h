@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "clock.h"
 
 #define TRAIN_FLOWS 256
 #define TRAIN_TICK  23 /* ticks of 2^23 ns: 8 ms */
@@ -23,7 +24,7 @@ struct {
 /* Whether this packet is one, or may still have one before it: that waits no longer than a tick. */
 static __always_inline bool train_is(const struct __sk_buff *skb, __be16 port)
 {
-	__u32 flow = bpf_ntohs(port) % TRAIN_FLOWS, now = bpf_ktime_get_coarse_ns() >> TRAIN_TICK;
+	__u32 flow = bpf_ntohs(port) % TRAIN_FLOWS, now = clock_now() >> TRAIN_TICK;
 	__u32 *last = bpf_map_lookup_elem(&trains, &flow);
 
 	if (!last)

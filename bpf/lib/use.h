@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "clock.h"
 
 #define LIMIT_SHARE  4
 #define LIMIT_PART   1024 /* of one connection, as those of the last second are reckoned */
@@ -69,6 +70,21 @@ static __always_inline struct use *use_of(const struct use_key *key)
 	return use_in(&uses, key);
 }
 
+/* What was counted may have been forgotten since, with its limit; others may give theirs back just now.
+ * False: it was, and counts no more.
+ */
+static __always_inline bool use_down(void *map, const struct use_key *key)
+{
+	struct use *use = bpf_map_lookup_elem(map, key);
+
+	if (!use)
+		return false;
+	if (__sync_fetch_and_add(&use->open, -1))
+		return true;
+	__sync_fetch_and_add(&use->open, 1);
+	return false;
+}
+
 /* Of what all have open that counts no more: nobody gives it back. */
 static __always_inline __u64 use_given(__u64 number)
 {
@@ -108,7 +124,7 @@ static __always_inline bool limit_leaves(__u64 most, __u64 taken, __u64 own, __u
  */
 static __always_inline bool limit_paces(const struct limit *limit, struct use *all, struct use *own)
 {
-	__u64 time = bpf_ktime_get_coarse_ns(), lately;
+	__u64 time = clock_now(), lately;
 
 	if (!limit->rate)
 		return true;

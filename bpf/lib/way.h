@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "addr.h"
+#include "clock.h"
 #include "hash.h"
 #include "next_hop.h"
 #include "packet.h"
@@ -39,6 +40,7 @@ static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
 				     struct bpf_fib_lookup *fib)
 {
 	bool v4 = addr_is_mapped(&way->to);
+	__u32 mtu = 0;
 	long result;
 
 	__builtin_memset(fib, 0, sizeof(*fib));
@@ -49,10 +51,12 @@ static __always_inline bool way_look(struct __sk_buff *skb, struct way *way,
 		return false;
 	way->ifindex = fib->ifindex;
 	way->direct = way_is_direct(fib, &way->to);
-	way->mtu = fib->mtu_result;
 	__builtin_memcpy(&way->next, fib->dmac, sizeof(way->next));
 	__builtin_memcpy(&way->own, fib->smac, sizeof(way->own));
-	return way->known || bpf_check_mtu(skb, way->ifindex, &way->mtu, 0, 0) >= 0;
+	if (!way->known && bpf_check_mtu(skb, way->ifindex, &mtu, 0, 0) < 0)
+		return false;
+	way->mtu = way->known ? fib->mtu_result : mtu;
+	return true;
 }
 
 /* The next hop that a way begins with. */
@@ -71,8 +75,10 @@ static __always_inline const struct next_hop *way_next(struct way *way, __u32 ke
 	return path_next(path, path_share(key));
 }
 
-/* False: there is none. One without the neighbour's MAC is looked for with each packet. */
-static __noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 host, __u32 tick)
+/* False: there is none. One without the neighbour's MAC is looked for with each packet. Global:
+ * parse.h.
+ */
+__noinline bool way_renew(struct __sk_buff *skb, struct way *way, __u32 host, __u32 tick)
 {
 	const struct underlay *here = underlay_find();
 	struct scratch *scratch = scratch_get();
@@ -119,7 +125,7 @@ static __always_inline __u32 way_place(__u32 key)
 /* To a host, by its number with whatever else says how. NULL: there is none. */
 static __always_inline struct way *way_by(struct __sk_buff *skb, __u32 key)
 {
-	__u32 tick = bpf_ktime_get_coarse_ns() >> WAY_TICK, place = way_place(key);
+	__u32 tick = clock_now() >> WAY_TICK, place = way_place(key);
 	struct way *way = bpf_map_lookup_elem(&ways, &place);
 
 	if (!way)
@@ -131,9 +137,9 @@ static __always_inline struct way *way_by(struct __sk_buff *skb, __u32 key)
 
 /* A flow stays on its share, carried or not: its own addresses and ports say which (hash.h). Each
  * host mixes itself in, as a relay gets the flows of one share alone. Of a packet in parts only the
- * first has ports.
+ * first has ports. Global: parse.h.
  */
-static __noinline __u32 way_share(const struct packet *pkt, __u32 shares)
+__noinline __u32 way_share(const struct packet *pkt, __u32 shares)
 {
 	const struct underlay *here = underlay_find();
 	__u32 hash = 0;

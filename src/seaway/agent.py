@@ -71,7 +71,6 @@ from seaway.kernel.vxlan import VxlanTarget
 from seaway.model.addresses import mapped
 from seaway.model.facts import Attached, Cluster, Endpoint, Host, Overlay, Probing, Shaped
 from seaway.model.membership import Membership
-from seaway.model.services import EndpointSlice, Service
 from seaway.paths import Paths
 from seaway.presence import alone_while
 from seaway.reconcile import Target
@@ -184,9 +183,8 @@ async def _wire(config: Config, opened: Stores, others: Others) -> Agent:
     await lookouts.firewalls.look()
     partings = Partings(plane, partial(_spaces, facts))
     drains: dict[abi.PortKey, float] = {}
-    draining = Draining(partings, Lingering(facts), drains)
-    facts.tell(Service, draining.changed)
-    facts.tell(EndpointSlice, draining.slice_changed)
+    draining = Draining(facts, partings, Lingering(facts), drains)
+    draining.listen()
     services = ServiceTarget(plane, draining.left, drains)
     checker, health_ports = Checker(host.name, facts), HealthPorts()
     targets = (

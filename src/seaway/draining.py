@@ -1,24 +1,33 @@
-"""When sockets end whose backend is none any more, at once or when their time to drain is over; how
-long endpoints answer for a published port that leads to them no more.
+"""When sockets end whose backend is none any more; how long endpoints answer for a published port
+that leads to them no more.
 
-Who finds and ends sockets is `bpf/partings.py`: in a thread, as it looks into every container.
+Sockets have the service's time to drain. Those of datagrams only as long as the backend is there to
+answer: nothing else would tell their owners that it is gone. Who finds and ends sockets is
+`bpf/partings.py`: in a thread, as it looks into every container.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from seaway.bpf import abi
-from seaway.bpf.partings import Partings, Serves
+from seaway.bpf.partings import Parting, Partings, Serves
+from seaway.bpf.services import on_hosts
 from seaway.desired.transport.node_ports import behind, behind_of, is_published
-from seaway.desired.transport.services import places_of
+from seaway.desired.transport.services import PLACE, VipPort, places_of
+from seaway.desired.transport.tasks import addresses_of
 from seaway.facts import Facts
-from seaway.model.services import Answering, EndpointSlice, Service
+from seaway.model.addresses import Address, mapped, unmapped
+from seaway.model.facts import Endpoint
+from seaway.model.publications import PROTOCOLS
+from seaway.model.services import DRAIN, Answering, Distant, EndpointSlice, Service
 from seaway.reconcile import Settle
+
+_UDP: Final = PROTOCOLS["udp"]
 
 
 class Lingering:
@@ -71,17 +80,61 @@ class Draining:
     """`drains`: of services that go, by their ports: in how many seconds their connections end."""
 
     def __init__(
-        self, partings: Partings, lingering: Lingering, drains: dict[abi.PortKey, float]
+        self,
+        facts: Facts,
+        partings: Partings,
+        lingering: Lingering,
+        drains: dict[abi.PortKey, float],
     ) -> None:
+        self._facts = facts
         self._partings = partings
         self._lingering = lingering
         self._drains = drains
+        self._doubted: set[bytes] = set()  # addresses that nobody may have any more
         self._stirred = asyncio.Event()
+
+    def listen(self) -> None:
+        """To what changes of facts mean for sockets, before anything else follows from them."""
+        self._facts.tell(Service, self.changed)
+        self._facts.tell(EndpointSlice, self.slice_changed)
+        self._facts.tell(Endpoint, self.endpoint_changed)
+        self._facts.tell(Distant, self.endpoint_changed)
 
     def left(self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float) -> None:
         """These are no backends of the service any more; seconds in which connections may end."""
         self._partings.left(service, backends, drain)
+        if service.protocol == _UDP:
+            self._doubted.update(backend.addr for backend in backends)
         self._stirred.set()
+
+    def lost(self, partings: Iterable[Parting]) -> None:
+        """What parted while no agent was here: its time begins now."""
+        for parting in partings:
+            self.left(parting.service, [parting.backend], self._drain_of(parting.service))
+
+    def _drain_of(self, service: abi.PortKey) -> float:
+        """As `Partings` knows it: who asked a port of hosts has named an address of one."""
+        found: list[VipPort] = self._facts.parts(Service, PLACE, service)
+        found = found or self._facts.parts(Service, PLACE, on_hosts(service))
+        return found[0].service.drain if found else DRAIN
+
+    def endpoint_changed(
+        self, old: Endpoint | Distant | None, new: Endpoint | Distant | None
+    ) -> None:
+        """Sockets may wait for what was there."""
+        if old and not (new and old.addresses == new.addresses):
+            self._doubted.update(map(mapped, addresses_of(old)))
+            self._stirred.set()
+
+    def look(self) -> None:
+        """For addresses that no endpoint of any host has now."""
+        doubted, self._doubted = self._doubted, set()
+        vanished = {octets for octets in doubted if not self._is_there(unmapped(octets))}
+        if vanished:
+            self._partings.vanished(vanished)
+
+    def _is_there(self, address: Address) -> bool:
+        return any(self._facts.count(kind, "address", address) for kind in (Endpoint, Distant))
 
     def changed(self, old: Service | None, new: Service | None) -> None:
         self._lingering.changed(old, new)
@@ -108,13 +161,18 @@ class Draining:
         """
         found = await asyncio.to_thread(self._partings.find)
         await settle([("services", service) for service in {p.service for p in found}])
-        await asyncio.to_thread(self._partings.lost, found, serves)
+        self.lost(await asyncio.to_thread(_parted, found, serves))
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.due):
                     await self._stirred.wait()
             self._stirred.clear()
+            self.look()
             if self._lingering.end():
                 await settle([])
             if self._partings.due == 0.0:
                 await asyncio.to_thread(self._partings.end, serves)
+
+
+def _parted(found: Iterable[Parting], serves: Serves) -> list[Parting]:
+    return [parting for parting in found if not serves(parting.service, parting.backend)]

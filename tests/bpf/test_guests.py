@@ -1,4 +1,6 @@
-"""New connections by a service's port on hosts, and its limit of those in a second."""
+"""New connections by a service's port on hosts, and its limit of those in a second; of those at
+once: test_counted.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ class World(Led):
 
     def _reset(self) -> None:
         super()._reset()
-        for name in ("limits", "uses", "guests"):
+        for name in ("limits", "uses", "guests", "counted"):
             table = self.table(name)
             table.delete([key for key, _ in table.elements()])
 
@@ -55,7 +57,7 @@ class World(Led):
             if int(begun) == int(time.monotonic()):
                 return found
             self.forget_flows()
-            for name in ("uses", "guests"):
+            for name in ("uses", "guests", "counted"):
                 table = self.table(name)
                 self.place.run(lambda t: t.delete([key for key, _ in t.elements()]), table)
         raise AssertionError("too slow")
@@ -189,15 +191,3 @@ def test_a_container_that_asks_by_its_host_is_a_client_too(world, family, kind):
 
     found = world.in_one_second(lambda: [asked(sport) for sport in (ASKING, ASKING + 1)])
     assert [True, False] == found
-
-
-@FAMILIES
-@KINDS
-@pytest.mark.parametrize("connections", [0, 1])
-def test_what_has_no_rate_is_not_counted(world, family, kind, connections):
-    """Who vanishes says no end, so a limit of connections at once is none here."""
-    world.lead(ANNA, limit=LIMIT)
-    if connections:
-        world.limit(connections=connections)
-    assert all(admitted(world.from_wire(asks(family, kind, ASKING + n))) for n in range(5))
-    assert [] == world.place.run(lambda: list(world.table("guests").elements()))

@@ -139,9 +139,9 @@ def test_a_service_that_goes_leaves_its_connections_the_time_that_it_had_last(wo
     """Though this agent never wrote it, or another time was all that changed."""
     left: Left = []
     drains: dict[abi.PortKey, float] = {}
-    run, plane = world.place.run, world.plane
+    run, plane, facts = world.place.run, world.plane, Facts((), ())
     partings = run(Partings, plane, lambda: ())
-    draining = Draining(partings, Lingering(Facts((), ())), drains)
+    draining = Draining(facts, partings, Lingering(facts), drains)
     frontends = {ONE: frontend(PLACES[:1]), THREE: frontend(PLACES[:1])}
     run(run(ServiceTarget, plane, lambda *_: None).put, frontends)
     after_restart = run(ServiceTarget, plane, lambda *told: left.append(told), drains)

@@ -32,6 +32,8 @@ WEBS = {"web1", "web2", "web3"}
 RESOLV = Path("/run/resolv.conf")
 # Nobody has the address any more, and who asks is told so by the kernel, or by our programs.
 NOBODY = {"ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH"}
+# A socket of datagrams was ended: so who waits for an answer is told, and who asks then.
+ENDED = {"ECONNABORTED", "EDESTADDRREQ"}
 MANIFEST = """\
 apiVersion: v1
 kind: Service
@@ -442,6 +444,26 @@ def test_over_its_limit_a_host_refuses_at_once_and_says_how_often(scene):
     first.seaway("service", "rm", "narrow")
 
 
+def test_over_its_limit_a_port_of_hosts_refuses_until_a_connection_is_over(scene):
+    """That of the host that is asked, by whomever; the backend is on another one."""
+    first, second, third = scene.hosts
+    scene.serve(third, "tight3", "tight")
+    scene.create(first, "tight", "tight", "--publish=30075:tcp", "--limit-connections=1")
+    assert wait(lambda: scene.is_chosen("tight", 1))
+    asked = str(second.address4)
+    with greeted(first, "hold", asked, "tight3", port="30075") as holding:
+        assert "tight3" == holding.told()
+        assert ["ECONNREFUSED"] * 2 == [ask(who, "tcp", asked, "30075") for who in (first, third)]
+        assert "tight3" == ask(first, "tcp", str(third.address4), "30075")[0]
+        use = told(second, "service", "inspect", "tight")["use"]
+        assert {"open": 1, "full": 2, "fast": 0} == use
+        assert "tight3" == holding.ask()
+    assert wait(lambda: told(second, "service", "inspect", "tight")["use"]["open"] == 0)
+    assert "tight3" == ask(third, "tcp", asked, "30075")[0]
+    first.seaway("service", "rm", "tight")
+    third.seaway("detach", "tight3")
+
+
 def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
     first, second, third = scene.hosts
     with (
@@ -468,6 +490,34 @@ def test_a_drained_backend_ends_no_connection_and_gets_no_new_one(scene, vips):
         assert wait(lambda: scene.is_chosen("web", 3))
         assert wait(lambda: "web2" in one.ask()[0])
         assert [{}, {}] == [load.ask()[1] for load in (one, other)]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_an_answer_by_udp_that_is_under_way_is_not_lost_by_a_drain(scene, vips, family):
+    """By the way of a container, and of a process of a host."""
+    first, _, third = scene.hosts
+    vip = vips[family == 6]
+    place = scene.containers["web2"].addresses()[family == 6]
+    with (
+        greeted(scene.clients[0], "wait", vip, "web2") as one,
+        greeted(third, "wait", vip, "web2") as other,
+    ):
+        assert ["web2", "web2"] == [one.told(), other.told()]
+        words = (SEAWAY, "service", "drain", "web", "web2", "--within=60s")
+        with first.popen(*words, stdout=subprocess.PIPE) as draining:
+            shown = iter(draining.stdout)
+            assert any(line == "2 connections to web2\n" for line in shown)
+            assert wait(lambda: scene.is_chosen("web", 2))
+            assert "web2" == ask(scene.clients[0], "udp", place, TARGET)[0]
+            assert ["web2", "web2"] == [one.told(), other.told()]
+            assert ["web2", "web2"] == [one.ask(), other.ask()]
+            one.process.stdin.close()
+            assert any(line == "1 connection to web2\n" for line in shown)
+            other.process.stdin.close()
+            assert ["endpoint web2 may go\n"] == list(shown)[-1:]
+        assert 0 == draining.returncode
+    first.seaway("service", "drain", "web", "web2", "--undo")
+    assert wait(lambda: scene.is_chosen("web", 3))
 
 
 def test_who_came_by_a_published_port_is_waited_for_and_outlives_the_service(scene):
@@ -529,6 +579,34 @@ def test_a_backend_whose_container_dies_is_chosen_no_more(scene):
         assert {"stays": 10} == spread(who, vip, 10)
     first.seaway("service", "rm", "mayfly")
     first.seaway("detach", "stays")
+
+
+def test_who_asks_by_udp_is_told_at_once_that_a_backend_goes_which_drains(scene):
+    """From its host, and from another one whose agent was dead when the drain began."""
+    first, second, third = scene.hosts
+    scene.serve(first, "lasting", "brief")
+    scene.serve(third, "brief", "brief")
+    vip, *_ = scene.create(first, "brief", "brief", "--drain=300s")
+    assert wait(lambda: scene.is_chosen("brief", 2))
+    with (
+        greeted(scene.clients[1], "wait", vip, "brief") as one,
+        greeted(third, "wait", vip, "brief") as other,
+    ):
+        assert ["brief", "brief"] == [one.told(), other.told()]
+        second.kill_agent()
+        done = first.call(SEAWAY, "service", "drain", "brief", "brief", "--within=1s")
+        assert done.returncode
+        second.start_agent()
+        assert wait(lambda: scene.is_chosen("brief", 1))
+        assert "brief" == ask(first, "udp", scene.containers["brief"].addresses()[0], TARGET)[0]
+        assert ["brief", "brief"] == [one.told(), other.told()]
+
+        third.seaway("detach", "brief")
+        for client in (one, other):
+            assert wait(lambda client=client: client.ask() in ENDED)
+    end(scene.servers.pop("brief"))
+    first.seaway("service", "rm", "brief")
+    first.seaway("detach", "lasting")
 
 
 def test_connections_go_on_while_the_agent_is_dead_and_it_catches_up(scene, vips):

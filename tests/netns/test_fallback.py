@@ -21,7 +21,9 @@ import pytest
 
 from dataplane import Container
 from seaway.bpf import abi
+from seaway.bpf.limits import LimitTarget, Uses
 from seaway.model.addresses import mapped
+from seaway.model.reports import Use
 from serviced import (
     BACKEND,
     DATAGRAM,
@@ -43,6 +45,7 @@ ASKERS = pytest.mark.parametrize("asker", ["hooks", "packets"])
 RANDOM, IN_TURN, LEAST = abi.SERVICE_RANDOM, abi.SERVICE_ROUND_ROBIN, abi.SERVICE_LEAST
 TURNS = 40  # by chance, one of two backends is missed once in 2^39
 ASK = b"q"
+LIMIT = 7  # its number
 OWN_PORTS = count(10_000)  # below those that the kernel gives
 
 
@@ -77,6 +80,13 @@ def ask(scene: Scene, asker: str, family: int, kind: int) -> str:
         assert seen == who(scene, asker).address(family)
         assert VIP[family] == client.getpeername()[0]
         return name
+
+
+def in_turn(scene: Scene, asker: str, family: int, kind: int) -> Iterator[str]:
+    """One after the other: a connection that is led by packets is over once both have closed it."""
+    for _ in range(TURNS):
+        yield ask(scene, asker, family, kind)
+        assert wait(lambda: not list(scene.table("counted").elements()))
 
 
 EVEN = {"2": TURNS // 2, "3": TURNS // 2}
@@ -114,7 +124,7 @@ STATES: dict[str, tuple[tuple[int, ...], dict[str, Any], Any]] = {
 def test_who_asks_a_service_is_answered_alike(scene, state, family, kind, asker):
     backends, how, expected = STATES[state]
     scene.serve_by([scene.containers[n - 1] for n in backends], **how)
-    found = Counter(ask(scene, asker, family, kind) for _ in range(TURNS))
+    found = Counter(in_turn(scene, asker, family, kind))
     if expected == "one":
         assert 1 == len(found)
         assert found.keys() <= SOME
@@ -202,6 +212,23 @@ def test_connections_are_counted_until_they_are_over(scene, family, asker):
         scene.serve_by([carl])
         assert before + 1 == scene.running(bert)
     assert wait(lambda: before == scene.running(bert))
+
+
+@FAMILIES
+@ASKERS
+def test_over_a_limit_it_is_refused_at_once_until_one_is_over(scene, family, asker):
+    scene.serve_by(scene.containers[1:2], limit=LIMIT)
+    limits, uses = (scene.host.place.run(of, scene.host.plane) for of in (LimitTarget, Uses))
+    assert {} == scene.host.place.run(limits.put, {LIMIT: abi.Limit(1, 0)})
+    refused = {"hooks": "EBUSY", "packets": "ECONNREFUSED"}[asker]
+    with closing(scene.open(who(scene, asker), family, STREAM)) as client:
+        client.connect((VIP[family], PORT))
+        assert "2" == answer(client).split()[0]
+        assert refused == ask(scene, asker, family, STREAM)
+        assert "2" == answer(client).split()[0]
+        assert Use(open=1, full=1) == scene.host.place.run(uses.of, LIMIT)
+    assert wait(lambda: Use(full=1) == scene.host.place.run(uses.of, LIMIT))
+    assert "2" == ask(scene, asker, family, STREAM)
 
 
 @FAMILIES

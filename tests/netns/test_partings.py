@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from dataplane import Container
 from seaway.bpf import abi
-from seaway.bpf.partings import Partings, diag_of
+from seaway.bpf.partings import Parting, Partings, diag_of
 from seaway.bpf.table import Table
+from seaway.draining import Draining, Lingering
 from serviced import (
     BACKEND,
     DATAGRAM,
@@ -72,8 +74,17 @@ def answered(client: socket.socket) -> bool:
         return False
 
 
+def lost(scene: Scene, partings: Partings, found: Iterable[Parting]) -> None:
+    """What an agent does that begins anew."""
+    draining = Draining(scene.facts, partings, Lingering(scene.facts, scene.clock), {})
+    serves = partial(scene.host.place.run, scene.services.serves)
+    draining.lost(one for one in found if not serves(one.service, one.backend))
+    draining.look()
+
+
 @FAMILIES
 def test_datagrams_end_at_once_of_containers_and_of_the_host(scene, family):
+    """Where the backend is no endpoint any more, as everywhere here where none is known."""
     anna, _, carl = scene.containers
     with (
         closing(asking(scene, anna, family, DATAGRAM)) as one,
@@ -96,7 +107,7 @@ def test_who_asked_a_port_of_every_host_by_its_loopback_ends_alike(scene):
         closing(asking(scene, scene.home, 4, DATAGRAM)) as by_vip,
         closing(asking(scene, scene.home, 4, DATAGRAM, "127.0.0.1")) as by_port,
     ):
-        scene.partings.lost(scene.partings.find(), scene.services.serves)
+        lost(scene, scene.partings, scene.host.place.run(scene.partings.find))
         assert 0 == scene.end_parted()
         scene.serve({key: frontend([(carl.address(4), BACKEND)]) for key in ports})
         assert 1 == scene.end_parted()
@@ -182,9 +193,60 @@ def test_a_connection_lives_until_its_time_to_drain_is_over(scene, family):
         assert not answered(client)
 
 
-def test_a_backend_that_is_one_again_keeps_its_connections(scene):
+@FAMILIES
+def test_datagrams_have_the_same_time_while_the_backend_is_there(scene, family):
+    """An answer that is under way arrives."""
     anna, bert, carl = scene.containers
-    with closing(asking(scene, anna, 4, STREAM)) as client:
+    scene.know(scene.containers)
+    with (
+        closing(asking(scene, anna, family, DATAGRAM)) as client,
+        closing(asking(scene, scene.home, family, DATAGRAM)) as of_host,
+    ):
+        client.send(b"q")
+        scene.serve_by([carl])
+        scene.clock.now += DRAIN - 1
+        assert (0, 1.0) == (scene.end_parted(), scene.partings.due)
+        assert client.recv(100)
+        assert [True, True] == [answered(client), answered(of_host)]
+        assert 2 == scene.connections(bert.address(family), BACKEND, UDP)
+        of_host.close()
+        assert 1 == scene.connections(bert.address(family), BACKEND, UDP)
+        scene.clock.now += 1
+        assert 1 == scene.end_parted()
+        assert not answered(client)
+
+
+@FAMILIES
+def test_datagrams_end_with_a_backend_that_vanishes_while_it_drains_and_streams_do_not(
+    scene, family
+):
+    anna, bert, carl = scene.containers
+    other = port_key(VIP[family], PORT + 1, UDP)
+    scene.know(scene.containers)
+    scene.serve({other: frontend([(carl.address(family), BACKEND)])})
+    with (
+        closing(asking(scene, anna, family, DATAGRAM)) as gone,
+        closing(scene.open(anna, family, DATAGRAM)) as waiting,
+        closing(asking(scene, anna, family, STREAM)) as stream,
+    ):
+        waiting.connect((VIP[family], PORT + 1))
+        scene.serve_by([carl])
+        scene.serve({other: frontend([(anna.address(family), BACKEND)])})
+        assert 0 == scene.end_parted()
+        scene.know([anna, carl])
+        assert 1 == scene.end_parted()
+        assert [False, True, True] == [answered(c) for c in (gone, waiting, stream)]
+        scene.clock.now += DRAIN
+        assert 2 == scene.end_parted()
+        assert [False, False] == [answered(waiting), answered(stream)]
+        assert 1 == scene.connections(bert.address(family), BACKEND, UDP)
+
+
+@pytest.mark.parametrize("kind", [STREAM, DATAGRAM])
+def test_a_backend_that_is_one_again_keeps_its_connections(scene, kind):
+    anna, bert, carl = scene.containers
+    scene.know(scene.containers)
+    with closing(asking(scene, anna, 4, kind)) as client:
         scene.serve_by([carl])
         scene.serve_by([bert, carl])
         scene.clock.now += DRAIN
@@ -227,7 +289,7 @@ def test_nobody_is_looked_for_where_nobody_asked(scene):
     bert = scene.containers[1]
     partings = scene.host.place.run(Partings, scene.host.plane, spaces, scene.clock)
     service, backend = (port_key(a, p, UDP) for a, p in ((VIP[4], PORT), (bert.address(4), 1)))
-    partings.left(service, [backend])
+    partings.left(service, [backend], 0.0)
     assert 0 == scene.host.place.run(partings.end, lambda *_: False)
 
 
@@ -240,12 +302,35 @@ def test_what_went_while_no_agent_was_here_has_its_time_from_now_on(scene):
         scene.serve_by([carl])
         run = scene.host.place.run
         partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock)
-        run(partings.lost, run(partings.find), scene.services.serves)
+        lost(scene, partings, run(partings.find))
         assert 1 == run(partings.end, scene.services.serves)
         assert [True, False] == [answered(stream), answered(datagrams)]
         scene.clock.now += DRAIN
         assert 1 == run(partings.end, scene.services.serves)
         assert not answered(stream)
+
+
+def test_of_what_drained_while_no_agent_was_here_datagrams_have_that_time_too(scene):
+    """As long as the backend is there."""
+    anna, bert, carl = scene.containers
+    run, serves = scene.host.place.run, scene.services.serves
+    scene.know(scene.containers)
+    with (
+        closing(asking(scene, anna, 4, DATAGRAM)) as one,
+        closing(asking(scene, anna, 6, DATAGRAM)) as other,
+    ):
+        scene.serve_by([carl])
+        partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock)
+        lost(scene, partings, run(partings.find))
+        assert (0, DRAIN) == (run(partings.end, serves), partings.due)
+        assert [True, True] == [answered(one), answered(other)]
+
+        scene.know([anna, carl])
+        partings = run(Partings, scene.host.plane, lambda: scene.spaces, scene.clock)
+        lost(scene, partings, run(partings.find))
+        assert 2 == run(partings.end, serves)
+        assert [False, False] == [answered(one), answered(other)]
+        assert 1 == scene.connections(bert.address(4), BACKEND, UDP)
 
 
 @pytest.mark.parametrize("kind", [STREAM, DATAGRAM])
@@ -268,7 +353,7 @@ def test_a_namespace_that_is_gone_holds_back_none(scene):
     partings = run(Partings, scene.host.plane, lambda: spaces, scene.clock)
     with closing(asking(scene, anna, 4, DATAGRAM)) as client:
         scene.serve_by([carl])
-        run(partings.lost, run(partings.find), scene.services.serves)
+        lost(scene, partings, run(partings.find))
         assert 1 == run(partings.end, scene.services.serves)
         assert not answered(client)
 
@@ -282,7 +367,7 @@ def test_a_namespace_that_cannot_be_entered_now_is_tried_again(scene, tmp_path):
     with closing(asking(scene, anna, 4, DATAGRAM)) as client:
         gone = port_key(scene.containers[1].address(4), BACKEND, UDP)
         scene.serve_by([carl])
-        partings.left(port_key(VIP[4], PORT, UDP), [gone])
+        partings.left(port_key(VIP[4], PORT, UDP), [gone], 0.0)
         assert 0 == run(partings.end, scene.services.serves)
         here[:] = scene.spaces
         assert 1.0 == partings.due
@@ -327,7 +412,7 @@ def test_a_kernel_that_gives_no_answer_is_asked_again_and_the_others_at_once(sce
     ):
         found = run(partings.find)
         scene.serve_by([carl])
-        run(partings.lost, found, scene.services.serves)
+        lost(scene, partings, found)
         assert 1 == run(partings.end, scene.services.serves)
         assert 1.0 == partings.due
         assert {True, False} == {answered(one), answered(two)}

@@ -319,6 +319,18 @@ def test_a_port_of_hosts_that_leads_to_nobody(two):
     assert {"b": ["b from_wire deliver web/b-web3"]} == ways_of(two.trace("b", there))
 
 
+def test_over_a_limit_a_port_of_hosts_gives_no_connection_and_datagrams_pass(two):
+    two["a"].attach("web", 3, **SHOP)
+    ports = (*NODE_PORT, ServicePort(port=80, target=8080, node_port=30080, protocol="udp"))
+    number = service_number(two.serve(ports=ports, limit_connections=10))
+    uses, asked = two["a"].lookups.uses, asks(WORLD, "192.0.2.1", 30080, carried="wire")
+    for taken, expected in ((9, "choose web/shop"), (10, "drop limited")):
+        uses[abi.UseKey(number, 0)] = abi.Use(open=taken)
+        assert [f"a from_wire {expected}"] == told(two.trace("a", asked))[:1]
+    datagram = asks(WORLD, "192.0.2.1", 30080, carried="wire", protocol="udp")
+    assert "a from_wire choose web/shop" == told(two.trace("a", datagram))[0]
+
+
 def test_an_endpoint_that_another_host_knows_as_published_and_its_own_does_not(two):
     two["b"].attach("web", 3, **SHOP)
     service = two.serve(ports=NODE_PORT)

@@ -158,11 +158,13 @@ COMMIT
 
 
 class Iptables(Ruleset):
-    """One rule after another: a service's leads to its chain, where each backend has one."""
+    """One rule after another: a service's leads to its chain, where each backend has one. By the
+    tables that iptables had before nftables: those of nftables take the square of their number.
+    """
 
     name = "iptables"
-    load = ("iptables-restore", "--noflush")
-    reload = ("iptables-restore",)
+    load = ("iptables-legacy-restore", "--noflush")
+    reload = ("iptables-legacy-restore",)
     nothing = _NO_RULES
 
     def whole(self, services: Sequence[Backed]) -> str:

@@ -36,6 +36,7 @@ MAPS: Final = (
     "limits",
     "uses",
     "guests",
+    "counted",
     "flows",
     "inner_flows",
     "epochs",
@@ -332,6 +333,15 @@ class Use(Record):
     fast: int = 0
     now: int = 0
     before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving(Record):
+    """bpf/lib/serving.h: how many connections a backend has; the programs write it."""
+
+    c_name, c_format = "serving", "=QQ"
+    sockets: int = 0
+    flows: int = 0  # that are counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Limits of connections, and what is used of them: the map `limits`, which the agent fills, and
-`uses`, which the programs count in (bpf/lib/use.h).
+`uses`, which the programs count in (bpf/lib/use.h). Who asks by packets is counted by connections
+(`counted`): of those that ended without a word the program `sweep` lets go.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Final
 
 import structlog
 
-from seaway.bpf import abi
+from seaway.bpf import abi, syscall
 from seaway.bpf.maps import COOKIE, LIMIT, MapTarget
 from seaway.bpf.objects import DataPlane
 from seaway.bpf.table import Table
+from seaway.model.kernel import SWEEP
 from seaway.model.reports import Use
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,7 @@ class Uses:
     def __init__(self, plane: DataPlane, many: int = _MANY) -> None:
         self._table = Table(plane.maps["uses"])
         self._clients = Table(plane.maps["clients"])
+        self._sweep = plane.programs[SWEEP].fd
         self._many = many
         self._full = False
 
@@ -74,8 +77,9 @@ class Uses:
     def tidy(self, host: int) -> None:
         """Take away what network namespaces have that are no clients any more, though they may
         have sockets still: these lead nowhere. Where there are many, those that have nothing open.
-        `host`: the cookie of the host's own.
+        And connections led packet by packet whose ends vanished. `host`: the cookie of its own.
         """
+        syscall.run(self._sweep)
         present = {COOKIE.unpack(key) for key, _ in self._clients.elements()}
         present |= {_ALL, abi.USE_GIVEN, host}
         found = {abi.UseKey.unpack(k): abi.Use.unpack(v) for k, v in self._table.elements()}

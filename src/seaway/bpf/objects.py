@@ -29,7 +29,14 @@ from seaway.bpf import abi, libbpf, syscall
 from seaway.bpf.btf import Btf, layout_hash, map_hashes
 from seaway.errors import HostUnfit
 from seaway.kernel import filesystems
-from seaway.model.kernel import HOOKS, OVERLAY_HOOKS, SHAPER_HOOKS, SOCKET_HOOKS, UPLINK_HOOKS
+from seaway.model.kernel import (
+    HOOKS,
+    OVERLAY_HOOKS,
+    SHAPER_HOOKS,
+    SOCKET_HOOKS,
+    SWEEP,
+    UPLINK_HOOKS,
+)
 from seaway.names import PIN_FOLDER, STATE_PINS
 
 OBJECTS: Final = Path(__file__).parent / "objects" / os.uname().machine
@@ -41,13 +48,14 @@ FILES: Final = {
         for program in hooks.values()
     },
     "socket": SOCKET_HOOKS,
+    SWEEP: (SWEEP,),
 }
 PROGRAMS: Final = tuple(program for programs in FILES.values() for program in programs)
 STATE: Final = frozenset(
     (
         *("flows", "inner_flows", "epochs", "budgets", "fragments", "dead"),
         *("sockets", "datagrams", "serving", "turns", "affinities", "associations"),
-        *("leaving", "led", "uses", "guests"),
+        *("leaving", "led", "uses", "guests", "counted"),
     )
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"

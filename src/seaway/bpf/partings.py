@@ -1,8 +1,8 @@
 """Sockets that a service led to a backend which is none any more: they are ended.
 
-Such a socket speaks with the backend itself, and nothing is looked at when it sends. So those of
-datagrams end at once, and connections when the service's time to drain is over: their owners get an
-error (ECONNABORTED), and ask again. What the hooks did not lead is left, whomever it speaks with.
+Such a socket speaks with the backend itself, and nothing is looked at when it sends. So it ends
+when the time is over that it was given: its owner gets an error (ECONNABORTED), and asks again.
+What the hooks did not lead is left, whomever it speaks with.
 
 What a socket asked lies with it in the map `sockets`. Of streams the kernel tells it when it lists
 them (INET_DIAG_SK_BPF_STORAGES), of datagrams only to who has a descriptor: so one is borrowed
@@ -32,7 +32,6 @@ from seaway.kernel import netns, sockets
 from seaway.kernel.messages import sockets as wire
 from seaway.kernel.rtnl import Request, Rtnl
 from seaway.model.publications import PROTOCOLS
-from seaway.model.services import DRAIN
 
 log = structlog.get_logger(__name__)
 
@@ -80,13 +79,18 @@ class Partings:
         self._missed = False  # whether the last look passed one over
         self._went = 0  # backends, since those that nobody has any connection to were forgotten
 
-    def left(
-        self, service: abi.PortKey, backends: Collection[abi.PortKey], drain: float = DRAIN
-    ) -> None:
-        """These are no backends of the service any more."""
-        at = self._clock() + (drain if service.protocol == PROTOCOLS["tcp"] else 0)
+    def left(self, service: abi.PortKey, backends: Iterable[abi.PortKey], within: float) -> None:
+        """These are no backends of the service any more; seconds until their sockets end."""
+        at = self._clock() + within
         for backend in backends:
             self._due[Parting(service, backend)] = at
+
+    def vanished(self, addresses: Collection[bytes]) -> None:
+        """Nobody has these any more: sockets of datagrams that were led there end now."""
+        now = self._clock()
+        for parting in list(self._due):
+            if parting.backend.protocol == _UDP and parting.backend.addr in addresses:
+                self._due[parting] = now
 
     @property
     def due(self) -> float | None:
@@ -121,12 +125,6 @@ class Partings:
         asked = {(key.protocol, int.from_bytes(key.port, "big")) for key in counted}
         with ExitStack() as stack:
             return {parting for _, _, parting in self._led(asked, stack)} if asked else set()
-
-    def lost(self, found: Iterable[Parting], serves: Serves) -> None:
-        """Of these, what parted while no agent was here: its time begins now."""
-        for parting in found:
-            if not serves(parting.service, parting.backend):
-                self.left(parting.service, [parting.backend])
 
     def connections(self, backend: abi.PortKey) -> int:
         """How many sockets of this host have to it, by services."""

@@ -8,7 +8,6 @@ pays for that but who asks: the tables are gone through once for each question.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Collection, Iterator
 from functools import cache
@@ -45,7 +44,7 @@ class Running:
 
     def _sockets(self, addresses: Collection[bytes]) -> int:
         counted = ((abi.PortKey.unpack(k), v) for k, v in self._serving.elements() if any(v))
-        return sum(int.from_bytes(v, sys.byteorder) for k, v in counted if k.addr in addresses)
+        return sum(abi.Serving.unpack(v).sockets for k, v in counted if k.addr in addresses)
 
     def _packets(self, addresses: Collection[bytes]) -> int:
         """One whose time to drain is over is reset by its next packet, so it counts no more."""

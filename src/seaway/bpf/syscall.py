@@ -119,6 +119,7 @@ _MAPS: Final = 64  # of one program, at most
 _ID = struct.Struct("=III")
 _LINK = struct.Struct("=IIIIIIQ")
 _UPDATE = struct.Struct("=IIII")
+_RUN = struct.Struct("=I68x")
 _QUERY = struct.Struct("=IIIIQIIQQQQ")
 _QUERIED_ATTR = ctypes.c_char * _QUERY.size
 _QUERIED: Final = 16  # programs on one hook, at most
@@ -179,6 +180,11 @@ def program_by_id(number: int) -> int:
 
 def map_by_id(number: int) -> int:
     return bpf(_MAP_GET_FD_BY_ID, _ID.pack(number, 0, 0))
+
+
+def run(program: int) -> None:
+    """One of the kind `syscall`: it gets nothing, and tells nothing."""
+    bpf(_PROG_TEST_RUN, _RUN.pack(program))
 
 
 def link_create(program: int, ifindex: int, hook: str) -> int:

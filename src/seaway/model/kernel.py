@@ -32,6 +32,7 @@ SOCKET_HOOKS: Final = (
         for family in (4, 6)
     ),
 )
+SWEEP: Final = "sweep"  # a program of no hook: the agent runs it
 DOCKER_CHAIN: Final = "DOCKER-USER"  # which Docker asks first, and leaves alone
 DOCKER_BRIDGES: Final = "DOCKER"  # which it asks about what goes to one of its bridges
 FIREWALLD: Final = "firewalld"

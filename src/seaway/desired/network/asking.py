@@ -159,9 +159,13 @@ class Asking(Ground):
         asked = self.tables.frontend(packet.destination, packet.port, packet.protocol)
         if asked is None:
             return False
+        held = self.tables.held(asked.service.limit)
         if asked.bare:
             reason = "silent" if asked.silent else "refused"
             self.nobody_to_choose(spot, asked, "drop", reason)
+        elif held and held.full and packet.protocol == "tcp":
+            found, why = self.service_asked(asked), held.told("the service")
+            self.step(spot, "drop", why, reason="limited", service=found)
         else:
             self.choose(spot, asked, lambda other, it: other.to_backend(spot, it, payer))
         return True

@@ -19,7 +19,7 @@ from seaway.names import link_name
 INSIDE: Final = Spot("routes", "lo")  # the container's own
 _BY_PACKETS: Final = (
     "who is not seen by it (raw sockets, what is nested in a container) is led packet by packet, "
-    "by from_endpoint; limits of connections do not count that"
+    "by from_endpoint; a limit of the service counts that too"
 )
 _REFUSED_PACKETS: Final = (
     "packets of others are answered by from_endpoint: TCP with a reset, UDP that the port is closed"
@@ -77,12 +77,8 @@ class Hooks(Asking):
         return True
 
     def _over(self, spot: Spot, whose: str, held: Held, asked: AskedService | None = None) -> None:
-        why = f"of the {held.most} connections from this host that {whose} may have at once, "
-        why += f"{held.open} are open"
-        if held.open < held.most:
-            why += f", {held.own} of them this client's: what is left is for others"
         found = self.service_asked(asked) if asked else None
-        self.step(spot, "refuse", why, reason="limited", service=found)
+        self.step(spot, "refuse", held.told(whose), reason="limited", service=found)
 
     def _asks_itself(self, sender: Endpoint) -> bool:
         """Then it never leaves the container."""

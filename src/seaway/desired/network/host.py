@@ -12,6 +12,7 @@ from seaway.model.kernel import (
     OVERLAY_HOOKS,
     SHAPER_HOOKS,
     SOCKET_HOOKS,
+    SWEEP,
     UPLINK_HOOKS,
     HostAddress,
     Pin,
@@ -24,7 +25,7 @@ IDENTITY_HOST = 1  # reserved identities: 0 unknown, 1 host, 2 remote-host, 3 wo
 IDENTITY_FIRST = 256  # of the first set of labels: no selector mentions any yet, so all share it
 
 _HOOKS = (HOOKS, UPLINK_HOOKS, OVERLAY_HOOKS, SHAPER_HOOKS)
-_PROGRAMS = (*(program for hooks in _HOOKS for program in hooks.values()), *SOCKET_HOOKS)
+_PROGRAMS = (*(program for hooks in _HOOKS for program in hooks.values()), *SOCKET_HOOKS, SWEEP)
 PINNED = (*abi.MAPS, *(f"programs/{program}" for program in _PROGRAMS))
 
 

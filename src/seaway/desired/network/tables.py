@@ -61,6 +61,14 @@ class Held(NamedTuple):
         shares = not self.own or self.own + _SHARE < _SHARE * left
         return bool(self.most) and not (left > 0 and shares)
 
+    def told(self, whose: str) -> str:
+        """Why it gets no more."""
+        why = f"of the {self.most} connections from this host that {whose} may have at once, "
+        why += f"{self.open} are open"
+        if self.open < self.most:
+            why += f", {self.own} of them this client's: what is left is for others"
+        return why
+
 
 class Tables:
     """`find`: the element of a map, by its name and a key; of prefixes, the one that matches best.
