@@ -15,6 +15,7 @@ from seaway.model.addresses import Address, ForeignPrefix
 from seaway.model.backup import Whereabouts
 from seaway.model.facts import Namespace, Value
 from seaway.model.kernel import Inside
+from seaway.model.node_ports import HostPort
 from seaway.model.publications import HeldPort
 from seaway.model.reports import Use
 from seaway.model.routing import Question
@@ -163,8 +164,8 @@ class FakeSurroundings:
     def network_mtu(self, overhead: int) -> int:
         return 1500 - overhead
 
-    def held_ports(self, places: Collection[tuple[str, int]], container: str) -> list[HeldPort]:
-        held = [had for had in self.held if (had.protocol, had.port) in places]
+    def held_ports(self, ports: Collection[HostPort], container: str) -> list[HeldPort]:
+        held = [had for had in self.held if (had.protocol, had.port) in ports]
         return [had for had in held if had.holder != self.keepers.get(container)]
 
     def drops(self) -> dict[tuple[int, str], int]:

@@ -166,6 +166,15 @@ def reached(told: Sequence[LinkState]) -> set[tuple[str, str]]:
     return {(host, end) for host in hosts for end in chart(host, told, "hops").found}
 
 
+def test_who_relays_nothing_holds_no_others_together():
+    """b and c both see a, which drains, and z."""
+    told = agreed([("a", "b", 1), ("a", "c", 1), ("a", "z", 1), ("b", "z", 1), ("c", "z", 1)])
+    told = [replace(state, relay=state.host != "a") for state in told]
+    assert (("a", "b"), ("a", "c")) == chart("z", told, "hops").apart("z")
+    told = [replace(state, relay=state.host == "z") for state in told]
+    assert (("a", "b"), ("a", "c")) == chart("z", told, "hops").apart("z")
+
+
 @given(worlds())
 @calm
 def test_hosts_are_told_apart_where_one_that_relays_no_more_would_part_them(told):

@@ -75,12 +75,19 @@ class Chart:
                 yield f"{one} - {other}"
 
     def apart(self, without: str) -> tuple[tuple[str, ...], ...]:
-        """Groups of hosts that only this one connects; empty: it connects none."""
+        """Groups of hosts that only this one connects; empty: it connects none. Who relays nothing
+        may be in several, and reaches who do not reach each other: groups are of others first.
+        """
         groups: list[set[str]] = []
         relays = without in self.graph and self.graph.relays(without)
-        for host in sorted(self.near(without)) if relays else ():
+        near = set(self.near(without)) if relays else set[str]()
+        relay = next(filter(self.graph.relays, sorted(near)), None)
+        if relay and near <= self._reached(relay, without):
+            return ()  # mostly so, and found at once
+        reached = {host: self._reached(host, without) for host in near}
+        for host in sorted(near, key=lambda h: (len(near & reached[h]), h)):
             if not any(host in group for group in groups):
-                groups.append(self._reached(host, without))
+                groups.append(reached[host])
         return tuple(tuple(sorted(group)) for group in groups) if len(groups) > 1 else ()
 
     def _reached(self, start: str, without: str) -> set[str]:
