@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/clock.h"
 #include "lib/counted.h"
+#include "lib/epoch.h"
 #include "lib/flow.h"
 #include "lib/flows.h"
 #include "lib/leaving.h"
@@ -18,65 +19,73 @@
 #include "lib/use.h"
 
 /* In ticks, a little more than a second each. What nobody has answered sends what opens it once more
- * after 32 s at most (RFC 6298 doubles from 1 s, and hosts try six times); the other one is what RFC 5382
- * asks of who keeps track of connections: two hours and four minutes.
+ * after 32 s at most (RFC 6298 doubles from 1 s, and hosts try six times). Of the other ones: two hours and
+ * four minutes, as RFC 5382 has it for who keeps track of connections.
  */
 #define SILENT_OPENING 64
 #define SILENT	       6932
 
-static __always_inline void sweep_hear(struct counted *counted, const struct flow *flow)
+static __always_inline void sweep_hear(struct counted *found, const struct flow *flow)
 {
-	if (flow->flags & FLOW_MET)
-		counted->met = 1;
-	if ((__s32)(flow->seen - counted->seen) > 0)
-		counted->seen = flow->seen;
-}
-
-/* Whether its backend left, and the time is over in which connections may go on. */
-static __noinline bool sweep_left(const struct flow_key *key, const struct flow *flow, __u64 time)
-{
-	struct seek seek = {};
-
-	if (!key || !flow)
-		return false;
-	seek_flow(&seek, key, flow);
-	seek_backend(&seek);
-	return seek.flags & FLOW_LEFT && !leaving_at(&seek.service, &seek.backend, time);
+	if (flow && (__s32)(flow->seen - found->seen) > 0)
+		found->seen = flow->seen;
 }
 
 /* By its flow: two entries, which a full table may have forgotten. */
-static __noinline bool sweep_over(const struct flow_key *key, struct counted *counted, __u64 time)
+static __noinline void sweep_flow(const struct flow_key *key, struct counted *found)
 {
-	const struct flow *flow, *answer;
+	const struct flow *flow = key ? flow_find(key) : NULL;
 	struct flow_key back;
 
-	if (!key || !counted)
-		return false;
-	flow = flow_find(key);
-	if (!flow)
-		return false;
+	if (!flow || !found)
+		return;
 	back = flow_reverse_key(key, flow);
-	answer = flow_find(&back);
-	sweep_hear(counted, flow);
-	if (answer)
-		sweep_hear(counted, answer);
-	return flow_ended(flow, answer) || sweep_left(key, flow, time);
+	sweep_hear(found, flow);
+	sweep_hear(found, flow_find(&back));
 }
 
-static __always_inline bool sweep_counts(const struct counted *counted)
+/* Whether its backend left, and the time is over in which connections may go on: looked for once after each
+ * change.
+ */
+static __noinline bool sweep_left(struct counted *found, __u64 time)
 {
-	return counted->serves || bpf_map_lookup_elem(&limits, &counted->limit);
+	__u32 epoch = epoch_now();
+	struct seek seek = {};
+
+	if (!found || found->epoch == epoch)
+		return false;
+	seek.service = found->service;
+	seek.backend = found->backend;
+	seek_backend(&seek);
+	if (seek.flags & FLOW_LEFT)
+		return !leaving_at(&seek.service, &seek.backend, time);
+	found->epoch = epoch;
+	return false;
 }
 
-static long sweep_one(void *map, const struct flow_key *from, struct counted *counted, void *unused)
+/* Its limit may be gone: then there is nothing of it to be given back. */
+static __always_inline bool sweep_counts(struct counted *found)
+{
+	if (found->limit && !bpf_map_lookup_elem(&limits, &found->limit))
+		found->limit = 0;
+	return found->limit || found->flags & COUNTED_SERVES;
+}
+
+static __always_inline bool sweep_silent(const struct counted *found, __u64 time)
+{
+	bool open = found->flags & COUNTED_MET && !found->given;
+	__u32 silent = clock_ticks_of(time) - found->seen;
+
+	return (__s32)silent > (open ? SILENT : SILENT_OPENING);
+}
+
+static long sweep_one(void *map, const struct flow_key *from, struct counted *found, void *unused)
 {
 	struct flow_key key = *from;
 	__u64 time = bpf_ktime_get_ns();
-	bool over = sweep_over(&key, counted, time);
-	__u32 silent = clock_ticks_of(time) - counted->seen;
 
-	if (over || !sweep_counts(counted) ||
-	    (__s32)silent > (counted->met ? SILENT : SILENT_OPENING))
+	sweep_flow(&key, found);
+	if (sweep_silent(found, time) || !sweep_counts(found) || sweep_left(found, time))
 		counted_leave(&key);
 	return 0;
 }
@@ -85,6 +94,7 @@ SEC("syscall")
 int sweep(void *unused)
 {
 	bpf_for_each_map_elem(&counted, sweep_one, NULL, 0);
+	bpf_for_each_map_elem(&balanced, sweep_one, NULL, 0);
 	return 0;
 }
 

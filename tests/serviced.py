@@ -144,7 +144,7 @@ class Scene:
         self.clear_services()
         self.know(())
         kept = ("serving", "turns", "affinities", "associations")
-        for name in (*kept, "limits", "uses", "guests", "counted"):
+        for name in (*kept, "limits", "uses", "guests", "counted", "balanced"):
             table = self.table(name)
             place.run(lambda t: t.delete([key for key, _ in t.elements()]), table)
 

@@ -15,6 +15,7 @@
 #include "guest.h"
 #include "limit.h"
 #include "packet.h"
+#include "seek.h"
 #include "service.h"
 #include "serving.h"
 #include "tracking.h"
@@ -25,7 +26,9 @@ static __always_inline bool packet_opens(const struct packet *pkt)
 	return pkt->protocol != IPPROTO_TCP || pkt->flags & PACKET_OPENS;
 }
 
-/* `stays`: it counts among those that are open, until guest_give. What cannot be counted is refused. */
+/* `stays`: it counts among those that are open, if these are limited, until guest_give. What cannot be
+ * counted is refused.
+ */
 static __noinline enum limited guest_take(__u64 number, __u64 client, bool stays)
 {
 	const struct limit *limit = bpf_map_lookup_elem(&limits, &number);
@@ -33,6 +36,7 @@ static __noinline enum limited guest_take(__u64 number, __u64 client, bool stays
 	struct use *all, *own;
 	__u64 most;
 
+	stays = stays && limit && limit->connections;
 	if (!limit || !(limit->rate || stays))
 		return LIMITED_NOT;
 	most = limit->connections + use_given(number);
@@ -52,12 +56,23 @@ static __noinline enum limited guest_take(__u64 number, __u64 client, bool stays
 	return LIMITED_NOT;
 }
 
-/* What was taken of `limit` is given back where it cannot be noted. */
+/* No place is left to note it in. */
+static __always_inline void counted_full(const struct counted *new)
+{
+	struct use_key key = { .limit = new->limit };
+	struct use *all = bpf_map_lookup_elem(&uses, &key);
+
+	if (all)
+		__sync_fetch_and_add(&all->full, 1);
+}
+
 static __always_inline bool counted_note(const struct flow_key *key, struct counted *new)
 {
-	if (!bpf_map_update_elem(&counted, key, new, BPF_NOEXIST))
+	if (!(new->limit ? bpf_map_update_elem(&counted, key, new, BPF_NOEXIST)
+			 : bpf_map_update_elem(&balanced, key, new, BPF_NOEXIST)))
 		return true;
 	counted_give(new, key->protocol);
+	counted_full(new);
 	return false;
 }
 
@@ -73,12 +88,14 @@ static __noinline bool counted_enter(const struct flow_key *key, struct flow *fl
 		return false;
 	new.limit = taken ? service->limit : 0;
 	new.client = client;
+	new.service = flow_service(key, flow);
 	new.backend.addr = flow->dst;
 	new.backend.port = flow->dst_port;
 	new.seen = flow->seen;
-	if (service->algorithm == SERVICE_LEAST)
-		new.serves = serving_up(&new.backend, key->protocol, true);
-	if (!new.limit && !new.serves)
+	new.epoch = flow->epoch;
+	if (service->algorithm == SERVICE_LEAST && serving_up(&new.backend, key->protocol, true))
+		new.flags = COUNTED_SERVES;
+	if (!new.limit && !new.flags)
 		return true;
 	flow->flags |= FLOW_COUNTED;
 	return counted_note(key, &new) || !taken;
@@ -88,12 +105,19 @@ static __noinline bool counted_enter(const struct flow_key *key, struct flow *fl
 static __always_inline void counted_again(const struct packet *pkt, const struct flow_key *key,
 					  struct flow *flow)
 {
-	if (!bpf_map_lookup_elem(&counted, key))
+	struct counted *found = counted_find(key);
+
+	if (!found)
 		return;
-	if (pkt->flags & PACKET_RESETS)
-		counted_leave(key);
-	else
-		flow->flags |= FLOW_COUNTED | (pkt->flags & PACKET_CLOSES ? FLOW_CLOSED : 0);
+	flow->flags |= FLOW_COUNTED;
+	if (pkt->flags & PACKET_RESETS) {
+		flow->flags |= FLOW_RESET;
+		counted_give(found, key->protocol);
+		return;
+	}
+	if (pkt->flags & PACKET_CLOSES)
+		flow->flags |= FLOW_CLOSED;
+	counted_regain(found, key->protocol);
 }
 
 /* False: it is over the limit. What was counted of the same port before is no more. */

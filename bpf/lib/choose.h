@@ -48,6 +48,16 @@ static __always_inline __u64 choose_client(const struct flow_key *key)
 	return (__u64)hash_end(high) << 32 | hash_end(low);
 }
 
+/* Whose share of a limit it takes: an address's, of IPv6 all that have its first 64 bits. */
+static __always_inline __u64 choose_sharer(const struct flow_key *key)
+{
+	struct flow_key network = { .src = key->src };
+
+	if (!addr_is_mapped(&key->src))
+		network.src.words[2] = network.src.words[3] = 0;
+	return choose_client(&network);
+}
+
 static __noinline bool choose_kept(struct draw *draw, const struct service *service,
 				   const struct flow_key *key)
 {

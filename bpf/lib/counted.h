@@ -2,9 +2,9 @@
 /* Connections that count and are led packet by packet: for a service's limit of those at once, and where
  * the backend that has the fewest gets the next one. Of TCP: datagrams open nothing, and end nothing.
  *
- * How such a connection ends its packets say (flow_hear in tracking.h). Whoever takes its entry out of this
- * table, and nobody else, gives back what it took: so that is done once, and a full table of flows, which
- * forgets them, changes no count. Who vanishes says nothing: sweep.bpf.c takes out what is silent for too long.
+ * How such a connection ends its packets say (over.h). Whoever gives back what it took marks its entry
+ * first, and nobody gives twice: so a full table of flows, which forgets them, changes no count. Who vanishes
+ * says nothing: sweep.bpf.c finds what is silent for too long.
  */
 #pragma once
 
@@ -14,41 +14,69 @@
 #include "flow.h"
 #include "guest.h"
 #include "place.h"
+#include "publication.h"
 #include "serving.h"
+
+#define COUNTED_SERVES	 1 /* it is counted for its backend */
+#define COUNTED_ANSWERED 2 /* the backend has accepted it */
+#define COUNTED_MET	 4 /* and who asked has heard that */
 
 struct counted {
 	__u64 limit;  /* its number; 0: of none */
 	__u64 client; /* of the limit */
+	struct port_key service;
 	struct place backend;
-	__u32 serves; /* counted there */
-	__u32 seen;   /* in ticks: when the sweep saw a packet of it last */
-	__u32 met;    /* each end has heard the other one */
+	__u32 flags;
+	__u32 seen;  /* in ticks: when the sweep saw a packet of it last */
+	__u32 epoch; /* of the last one in which its backend was looked for */
+	__u32 given; /* back: it counts no more */
 };
 
+/* Two, so that nothing without a limit takes the places of what has one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct flow_key); /* of who asked */
 	__type(value, struct counted);
-} counted SEC(".maps");
+} counted SEC(".maps"), balanced SEC(".maps");
 
-static __always_inline void counted_give(const struct counted *was, __u8 protocol)
+static __always_inline struct counted *counted_find(const struct flow_key *key)
 {
-	if (was->limit)
-		guest_give(was->limit, was->client);
-	if (was->serves)
-		serving_down(&was->backend, protocol, true);
+	struct counted *found = bpf_map_lookup_elem(&counted, key);
+
+	return found ? found : bpf_map_lookup_elem(&balanced, key);
 }
 
+static __always_inline void counted_give(struct counted *found, __u8 protocol)
+{
+	if (__sync_val_compare_and_swap(&found->given, 0, 1))
+		return;
+	if (found->limit)
+		guest_give(found->limit, found->client);
+	if (found->flags & COUNTED_SERVES)
+		serving_down(&found->backend, protocol, true);
+}
+
+/* It said that it is over, and goes on: nobody is asked whether there is room. */
+static __always_inline void counted_regain(struct counted *found, __u8 protocol)
+{
+	if (__sync_val_compare_and_swap(&found->given, 1, 0) != 1)
+		return;
+	if (found->limit)
+		guest_regain(found->limit, found->client);
+	if (found->flags & COUNTED_SERVES)
+		serving_up(&found->backend, protocol, true);
+}
+
+/* It is over for good. */
 static __noinline void counted_leave(const struct flow_key *key)
 {
-	const struct counted *found = key ? bpf_map_lookup_elem(&counted, key) : NULL;
-	struct counted was;
+	struct counted *found = key ? counted_find(key) : NULL;
 
 	if (!found)
 		return;
-	was = *found;
-	if (!bpf_map_delete_elem(&counted, key))
-		counted_give(&was, key->protocol);
+	counted_give(found, key->protocol);
+	if (bpf_map_delete_elem(&counted, key))
+		bpf_map_delete_elem(&balanced, key);
 }

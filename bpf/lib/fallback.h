@@ -11,6 +11,7 @@
 #include "admit.h"
 #include "asking.h"
 #include "budget.h"
+#include "counted.h"
 #include "deliver.h"
 #include "drop.h"
 #include "endpoint.h"
@@ -65,14 +66,18 @@ static __noinline int fallback_open(const struct __sk_buff *skb, const struct pa
 	service = bpf_map_lookup_elem(&services, &draw.service);
 	if (!service)
 		return -DROP_NO_ENDPOINT;
-	if (!fallback_again(pkt, service))
+	if (!fallback_again(pkt, service)) {
+		counted_leave(&scratch->key);
 		return -DROP_REFUSED;
+	}
 	if (!service_is_bare(service) && !budget_spend(skb->ifindex))
 		return -DROP_FLOW_LIMIT;		 /* before anything is kept of it */
 	draw.number = hash_end(flow_tag(&scratch->key)); /* what was forgotten is led as before */
 	asking = asking_service(&draw, service, src->container | FALLBACK_CLIENT, 0);
-	if (asking != ASKING_BACKEND)
+	if (asking != ASKING_BACKEND) {
+		counted_leave(&scratch->key);
 		return asking == ASKING_REFUSED ? -DROP_REFUSED : -DROP_SILENT;
+	}
 	fallback_flow_to(&draw.backend, src, &scratch->key, &scratch->flow);
 	return 0;
 }

@@ -19,7 +19,7 @@
 #define FLOW_RESET   256 /* TCP: nor in the other one */
 #define FLOW_OVER    (FLOW_CLOSED | FLOW_RESET)
 #define FLOW_COUNTED 512  /* perhaps: counted.h knows */
-#define FLOW_MET     1024 /* who asked has answered the backend's answer: of those that count */
+#define FLOW_MET     1024 /* of one that counts, and is known to be open: counted.h knows it too */
 
 struct flow_key {
 	struct addr src;

@@ -19,6 +19,19 @@ struct {
 	__type(value, struct use);
 } guests SEC(".maps");
 
+static __always_inline void guest_regain(__u64 number, __u64 client)
+{
+	struct use_key key = { .limit = number };
+	struct use *use = bpf_map_lookup_elem(&uses, &key);
+
+	if (use)
+		__sync_fetch_and_add(&use->open, 1);
+	key.client = client;
+	use = bpf_map_lookup_elem(&guests, &key);
+	if (use)
+		__sync_fetch_and_add(&use->open, 1);
+}
+
 /* Of the client it may be forgotten, not of all. */
 static __always_inline void guest_give(__u64 number, __u64 client)
 {

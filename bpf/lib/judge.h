@@ -135,7 +135,7 @@ __noinline bool flow_keep(const struct flow_key *key, struct flow *flow)
 
 /* The packet's flow, if it has one that holds: what it says is copied into the scratch. A table that
  * is full may have given the entry to another flow while we read it: the tag tells. `packet`: flags of
- * one of the flow; 0: it is quoted.
+ * one of the flow; PACKET_ICMP_ERROR: it is quoted.
  */
 static __noinline bool flow_current(const struct flow_key *key, __u32 packet)
 {
@@ -149,7 +149,7 @@ static __noinline bool flow_current(const struct flow_key *key, __u32 packet)
 	*flow = *found;
 	if (flow->tag != flow_tag(key))
 		return false;
-	flow_turn(key, flow, packet);
+	flow_count(key, found, flow->flags, packet);
 	if (!flow_holds(key, flow)) {
 		flow_forget(key, flow);
 		return false;

@@ -53,7 +53,7 @@ static __always_inline void led_note(const struct endpoint *endpoint)
 }
 
 /* The flow that this answers, in the scratch. Whether it still holds, what its client sends asks.
- * `packet`: its flags; 0: it is quoted.
+ * `packet`: its flags; PACKET_ICMP_ERROR: it is quoted.
  */
 static __always_inline bool led_find(const struct flow_key *key, struct flow *flow, __u32 packet)
 {
@@ -86,7 +86,7 @@ static __noinline int led_error(struct __sk_buff *skb, const struct packet *pkt)
 	struct scratch *scratch = scratch_get();
 
 	if (!scratch || !quote_read(skb, pkt, &scratch->quote) ||
-	    !led_find(&scratch->quote.key, &scratch->flow, 0) ||
+	    !led_find(&scratch->quote.key, &scratch->flow, PACKET_ICMP_ERROR) ||
 	    !led_may_tell(pkt, &scratch->quote))
 		return 0;
 	return relate(skb, pkt, &scratch->quote, &scratch->flow);
@@ -108,17 +108,14 @@ static __noinline int led_answer(struct __sk_buff *skb, const struct packet *pkt
 static __noinline void led_settle(const struct packet *pkt)
 {
 	struct scratch *scratch = scratch_get();
-	const struct flow *found;
+	struct flow *found;
 
 	if (!scratch || !pkt)
 		return;
 	scratch->key = flow_key_of(pkt);
 	found = bpf_map_lookup_elem(&inner_flows, &scratch->key);
-	if (!found)
-		return;
-	scratch->flow = *found;
-	if (scratch->flow.tag == flow_tag(&scratch->key))
-		flow_turn(&scratch->key, &scratch->flow, pkt->flags);
+	if (found && found->tag == flow_tag(&scratch->key))
+		flow_count(&scratch->key, found, found->flags, pkt->flags);
 }
 
 /* A packet for this endpoint. 0: it goes on, whether it was an answer or not; else a reason. */

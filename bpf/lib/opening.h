@@ -8,11 +8,11 @@
 #include "admit.h"
 #include "budget.h"
 #include "choose.h"
+#include "counted.h"
 #include "drop.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
-#include "identity.h"
 #include "packet.h"
 #include "publication.h"
 #include "remote.h"
@@ -190,10 +190,10 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 		return NOT_PUBLISHED;
 	slot = choose(service, key, flow);
 	if (slot < 0)
-		return slot;
-	verdict = opening_service(skb, pkt, key, flow);
+		counted_leave(key); /* it goes on with nobody */
+	verdict = slot < 0 ? slot : opening_service(skb, pkt, key, flow);
 	if (!verdict)
-		verdict = admit(pkt, key, flow, service, choose_client(key));
+		verdict = admit(pkt, key, flow, service, choose_sharer(key));
 	if (!verdict)
 		choose_keep(service, key, flow, slot);
 	return verdict;

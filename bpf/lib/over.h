@@ -24,18 +24,59 @@ static __noinline bool flow_is_over(const struct flow_key *key, const struct flo
 	return flow_ended(flow, flow_find(&scratch->back));
 }
 
-/* Its packet may be the one that ends it: then it counts no more. */
-static __noinline void flow_settle(const struct flow_key *key, const struct flow *flow)
+/* What a packet says of one that counts. Who has reset it may go on all the same: that reset may not be
+ * for it, and nobody looks at numbers here. So its entry stays until the sweep.
+ */
+static __noinline void flow_turn(const struct flow_key *key, struct flow *found, __u32 packet)
 {
+	bool answers = found && found->flags & FLOW_ANSWER;
 	struct scratch *scratch = scratch_get();
+	const struct flow_key *asked;
+	struct counted *entry;
+	bool over;
 
-	if (scratch && flow_is_over(key, flow)) /* which has filled `back` */
-		counted_leave(flow->flags & FLOW_ANSWER ? &scratch->back : key);
+	if (!scratch || !key || !found)
+		return;
+	over = flow_is_over(key, found); /* which fills `back` */
+	asked = answers ? &scratch->back : key;
+	entry = counted_find(asked);
+	if (!entry)
+		return;
+	if (packet & PACKET_ACCEPTS && answers) {
+		__sync_fetch_and_or(&entry->flags, COUNTED_ANSWERED);
+	} else if (over && (answers || !(packet & PACKET_RESETS))) {
+		counted_leave(asked);
+	} else if (over) {
+		counted_give(entry, key->protocol);
+	} else if (!answers && entry->flags & COUNTED_ANSWERED) {
+		__sync_fetch_and_or(&entry->flags, COUNTED_MET);
+		__sync_fetch_and_or(&found->flags, FLOW_MET);
+	}
 }
 
-static __always_inline void flow_turn(const struct flow_key *key, const struct flow *flow,
-				      __u32 packet)
+/* Who asked says something more, and had reset it. */
+static __noinline void flow_lives(const struct flow_key *key, struct flow *found)
 {
-	if (flow->flags & FLOW_COUNTED && packet & PACKET_TURNS)
-		flow_settle(key, flow);
+	struct counted *entry;
+
+	if (!key || !found)
+		return;
+	__sync_fetch_and_and(&found->flags, ~FLOW_RESET);
+	entry = counted_find(key);
+	if (entry)
+		counted_regain(entry, key->protocol);
+}
+
+/* A packet of a flow. One that an error quotes says nothing. */
+static __always_inline void flow_count(const struct flow_key *key, struct flow *found, __u32 flags,
+				       __u32 packet)
+{
+	bool asks = !(flags & FLOW_ANSWER);
+
+	if (!(flags & FLOW_COUNTED) || packet & PACKET_ICMP_ERROR)
+		return;
+	if (asks && flags & FLOW_RESET && !(packet & PACKET_TURNS))
+		flow_lives(key, found);
+	else if (packet & PACKET_TURNS || (asks && !(flags & FLOW_MET)))
+		flow_turn(key, found, packet);
 }

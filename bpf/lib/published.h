@@ -34,7 +34,8 @@ __noinline int published_error(struct __sk_buff *skb, struct packet *pkt)
 	scratch->key.src = pkt->src;
 	if (pkt->flags & PACKET_ON_WIRE && !addr_is_outside(&scratch->key.src))
 		return NOT_PUBLISHED;
-	if (!flow_current(&scratch->quote.key, 0) || scratch->flow.flags & FLOW_PLAIN)
+	if (!flow_current(&scratch->quote.key, PACKET_ICMP_ERROR) ||
+	    scratch->flow.flags & FLOW_PLAIN)
 		return NOT_PUBLISHED;
 	return deliver(skb, pkt, &scratch->flow, &scratch->quote);
 }

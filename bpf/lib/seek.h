@@ -19,18 +19,29 @@ struct seek {
 	__u32 flags; /* of a flow to it: FLOW_PARTING, FLOW_LEFT */
 };
 
-/* Whom a flow was led to, by which port of a service: of a VIP, or of hosts. */
+/* By which port of a service a flow is led: of a VIP, or of hosts. */
+static __always_inline struct port_key flow_service(const struct flow_key *key,
+						    const struct flow *flow)
+{
+	bool answers = flow->flags & FLOW_ANSWER;
+	struct port_key service = {
+		.addr = answers ? flow->src : key->dst,
+		.port = answers ? flow->src_port : key->dst_port,
+		.protocol = key->protocol,
+	};
+
+	if (flow->flags & FLOW_SERVICE)
+		return frontend_key(&service.addr, service.port, key->protocol);
+	return service;
+}
+
+/* Whom it was led to. */
 static __always_inline void seek_flow(struct seek *seek, const struct flow_key *key,
 				      const struct flow *flow)
 {
 	bool answers = flow->flags & FLOW_ANSWER;
 
-	seek->service.addr = answers ? flow->src : key->dst;
-	seek->service.port = answers ? flow->src_port : key->dst_port;
-	seek->service.protocol = key->protocol;
-	if (flow->flags & FLOW_SERVICE)
-		seek->service =
-			frontend_key(&seek->service.addr, seek->service.port, key->protocol);
+	seek->service = flow_service(key, flow);
 	seek->backend.addr = answers ? key->src : flow->dst;
 	seek->backend.port = answers ? key->src_port : flow->dst_port;
 }

@@ -2,8 +2,7 @@
 /* Connection tracking, for the flows that need it: those that are translated, and those that an
  * endpoint may only answer. A flow is a pair of entries, one for each direction.
  *
- * An entry was judged under an epoch; what verdicts rest on changes the epoch, and then the entry is
- * judged again by its next packet.
+ * An entry was judged under an epoch (epoch.h), and is judged again by its next packet under another one.
  */
 #pragma once
 
@@ -14,26 +13,13 @@
 #include "budget.h"
 #include "clock.h"
 #include "counted.h"
+#include "epoch.h"
 #include "flow.h"
 #include "flows.h"
 #include "scratch.h"
 
 #define FLOW_TRIES \
 	4 /* ports, where another flow has taken the client's: unrolled, as 6.1 wants it */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} epochs SEC(".maps");
-
-static __always_inline __u32 epoch_now(void)
-{
-	__u32 zero = 0, *epoch = bpf_map_lookup_elem(&epochs, &zero);
-
-	return epoch ? *epoch : 0;
-}
 
 /* All that is neither an address nor a port. Where it is made may hold what the flow before it was. */
 static __always_inline void flow_begin(struct flow *flow, __u32 epoch, __u32 flags, __u32 container)
@@ -54,11 +40,8 @@ static __always_inline void flow_hear(struct flow *found, __u32 packet)
 {
 	__u32 flags = found->flags;
 
-	if (!(packet & PACKET_TURNS)) {
-		if ((flags & (FLOW_COUNTED | FLOW_MET | FLOW_ANSWER)) == FLOW_COUNTED)
-			__sync_fetch_and_or(&found->flags, FLOW_MET);
+	if (!(packet & PACKET_TURNS))
 		return;
-	}
 	if (packet & (PACKET_OPENS | PACKET_ACCEPTS)) {
 		if (flags & FLOW_ANSWER || !(flags & (FLOW_SERVICE | FLOW_LED)))
 			__sync_fetch_and_and(&found->flags, ~FLOW_OVER);

@@ -90,7 +90,8 @@ class Draining:
         self._partings = partings
         self._lingering = lingering
         self._drains = drains
-        self._doubted: set[bytes] = set()  # addresses that nobody may have any more
+        self._gone: set[bytes] = set()  # addresses whose endpoint went, whoever has them now
+        self._doubted: set[bytes] = set()  # those that nobody may have any more
         self._stirred = asyncio.Event()
 
     def listen(self) -> None:
@@ -123,13 +124,15 @@ class Draining:
     ) -> None:
         """Sockets may wait for what was there."""
         if old and not (new and old.addresses == new.addresses):
-            self._doubted.update(map(mapped, addresses_of(old)))
+            kept = addresses_of(new) if new else ()
+            self._gone.update(mapped(a) for a in addresses_of(old) if a not in kept)
             self._stirred.set()
 
     def look(self) -> None:
-        """For addresses that no endpoint of any host has now."""
+        """For addresses that the same endpoint has no more, or none of any host."""
+        vanished, self._gone = self._gone, set()
         doubted, self._doubted = self._doubted, set()
-        vanished = {octets for octets in doubted if not self._is_there(unmapped(octets))}
+        vanished |= {octets for octets in doubted if not self._is_there(unmapped(octets))}
         if vanished:
             self._partings.vanished(vanished)
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from scapy.layers.inet import ICMP
 from scapy.packet import Packet
 from tests.bpf.test_fallback import PORT as VIP_PORT
 from tests.bpf.test_fallback import VIP, back, shop
@@ -21,10 +22,10 @@ from tests.bpf.test_guests import World as Guests
 
 import beyond as others
 from beyond import FAMILIES, NORTH, frame_of, sends
-from cast import ANNA, BERT, Actor, sent
+from cast import ANNA, BERT, Actor, ip, sent
 from edge import PUBLIC, answers, arrives, says, standing
 from seaway.bpf import abi
-from seaway.bpf.limits import Uses
+from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.maps import COOKIE
 from seaway.bpf.table import Table
 from seaway.model.reports import Use
@@ -33,7 +34,7 @@ from serviced import port_key
 __all__ = ["shop"]  # a fixture
 
 HOST: Final = 1  # no cookie of a namespace here
-COUNTED: Final = struct.Struct("=QQ20sIII")  # bpf/lib/counted.h
+COUNTED: Final = struct.Struct("=QQ20s20sIIII")  # bpf/lib/counted.h
 SILENT_OPENING, SILENT = 64, 6932  # ticks (bpf/sweep.bpf.c)
 # How a connection ends: what is said in turn, by the client and (in capitals) by the backend.
 ENDS: Final = {
@@ -54,7 +55,7 @@ class World(Guests):
 
     def _reset(self) -> None:
         super()._reset()
-        for name in ("counted", "serving", "leaving"):
+        for name in ("counted", "balanced", "serving", "leaving"):
             clear(self.table(name))
 
     def open(
@@ -88,11 +89,8 @@ class World(Guests):
         """So long ago is what was said."""
 
         def age() -> None:
-            counted = self.table("counted")
-            found = [(key, COUNTED.unpack(value)) for key, value in counted.elements()]
-            counted.update(
-                [(k, COUNTED.pack(*v[:4], (v[4] - ticks) % 2**32, v[5])) for k, v in found]
-            )
+            for name in ("counted", "balanced"):
+                self._age(self.table(name), ticks)
             for table in self._flow_tables():
                 items = [(key, abi.Flow.unpack(value)) for key, value in table.elements()]
                 for _, flow in items:
@@ -101,6 +99,12 @@ class World(Guests):
 
         self.place.run(age)
 
+    def _age(self, table: Table, ticks: int) -> None:
+        for key, value in table.elements():
+            *before, seen, epoch, given = COUNTED.unpack(value)
+            aged = COUNTED.pack(*before, (seen - ticks) % 2**32, epoch, given)
+            table.update([(key, aged)])
+
     def clear_limit(self) -> None:
         self.place.run(clear, self.table("limits"))
 
@@ -108,8 +112,8 @@ class World(Guests):
         """The time of whoever left is over."""
         self.place.run(clear, self.table("leaving"))
 
-    def counted(self) -> int:
-        return self.place.run(lambda: sum(1 for _ in self.table("counted").elements()))
+    def counted(self, name: str = "counted") -> int:
+        return self.place.run(lambda: sum(1 for _ in self.table(name).elements()))
 
     def served(self, actor: Actor, family: int = 4) -> int:
         key = port_key(actor.address(family), BACKEND, 6).pack()
@@ -141,7 +145,6 @@ def test_one_that_ends_leaves_its_place_to_the_next(world, family, end):
         assert Use(open=1, full=1) == world.use()
         world.say(family, said)
     assert Use(full=1) == world.use()
-    assert 0 == world.counted()
     assert world.open(family, ASKING + 1)
 
 
@@ -187,18 +190,28 @@ def test_datagrams_are_no_connections(world, family):
     assert (0, 0) == (world.counted(), world.use().open)
 
 
-@pytest.mark.parametrize("how", [{}, {"limit": LIMIT}])
-def test_what_has_no_limit_is_not_counted(world, how):
+@pytest.mark.parametrize(("how", "rate"), [({}, 0), ({"limit": LIMIT}, 0), ({"limit": LIMIT}, 99)])
+def test_what_has_no_limit_of_those_at_once_is_not_counted(world, how, rate):
     world.lead(ANNA, **how)
+    if rate:
+        world.limit(rate=rate)
     assert all(world.open(sport=ASKING + n) for n in range(5))
-    assert 0 == world.counted()
+    assert (0, 0) == (world.counted(), world.use().open)
 
 
-def test_what_has_a_limit_by_the_second_alone_is_counted_too(world):
+def test_who_has_no_limit_takes_no_place_of_those_that_have_one(world):
+    world.lead(ANNA, slots=None, algorithm=abi.SERVICE_LEAST)
+    assert all(world.open(sport=ASKING + n) for n in range(5))
+    assert (0, 5) == (world.counted(), world.counted("balanced"))
+
+
+def test_of_ipv6_all_that_have_the_first_64_bits_are_one_client(world):
     world.lead(ANNA, limit=LIMIT)
-    world.limit(rate=100)
-    world.open()
-    assert 1 == world.use().open
+    world.limit(connections=10)
+    one, other = ("2001:db8:200::", "2001:db8:201::")
+    opened = [world.open(6, ASKING, f"{one}{number}") for number in range(1, 13)]
+    assert 8 == sum(opened)
+    assert world.open(6, ASKING, f"{other}1")
 
 
 def test_what_opens_it_is_counted_once_however_often_it_is_sent(world):
@@ -241,17 +254,48 @@ def test_a_full_table_of_flows_changes_no_count(world, end):
     assert Use(full=1) == world.use()
 
 
-def test_one_that_may_not_go_on_counts_no_more(world):
-    """Its backend is none any more: the next packet tells."""
+def test_who_resets_it_and_goes_on_counts_again(world):
+    """What resets may not be for this connection: the backend looks at its number."""
+    world.lead(ANNA, limit=LIMIT, slots=None, algorithm=abi.SERVICE_LEAST)
+    world.limit(connections=1)
+    world.open()
+    world.greet()
+    for _ in range(2):
+        world.say(4, "r")
+        assert (Use(), 0) == (world.use(), world.served(ANNA))
+        world.say(4, "a")
+        assert (Use(open=1), 1) == (world.use(), world.served(ANNA))
+    world.say(4, "r")
+    assert world.open(sport=ASKING + 1)
+    world.say(4, "a")
+    assert Use(open=2) == world.use()  # nobody is cut for it
+    for port in (ASKING, ASKING + 1):
+        world.say(4, "R", port)
+    assert (Use(), 0) == (world.use(), world.counted())
+
+
+def test_who_has_reset_it_and_vanishes_leaves_nothing_behind(world):
     world.lead(ANNA, limit=LIMIT)
     world.limit(connections=1)
     world.open()
     world.greet()
-    world.services.delete(set(world.services.read()))
-    world.end_drains()
-    world.lead(BERT, limit=LIMIT)
+    world.say(4, "r")
     world.sweep()
-    assert Use() == world.use()
+    assert (Use(), 1) == (world.use(), world.counted())
+    world.pass_by(SILENT_OPENING + 2)
+    world.sweep()
+    assert (Use(), 0) == (world.use(), world.counted())
+
+
+def test_where_nobody_is_left_the_middle_of_a_forgotten_one_counts_no_more(world):
+    world.lead(ANNA, limit=LIMIT)
+    world.limit(connections=1)
+    world.open()
+    world.greet()
+    world.forget_flows()
+    world.lead(slots=(), limit=LIMIT)
+    world.say(4, "a")
+    assert (Use(), 0) == (world.use(), world.counted())
 
 
 class Counting(RuleBasedStateMachine):
@@ -265,10 +309,11 @@ class Counting(RuleBasedStateMachine):
         self.world.lead(ANNA, limit=LIMIT, algorithm=abi.SERVICE_LEAST)
         self.world.limit(connections=1000)
         self.open: dict[int, set[str]] = {}  # by port: who has closed it
+        self.reset: dict[int, set[str]] = {}  # by the client, who may go on all the same
         self.forgotten: set[int] = set()  # whose flow a full table forgot, until the client speaks
 
     def ports(self, data: st.DataObject) -> int:
-        return data.draw(st.sampled_from(sorted(self.open)))
+        return data.draw(st.sampled_from(sorted(self.open | self.reset)))
 
     @rule(port=st.sampled_from(range(ASKING, ASKING + 4)))
     def begin(self, port: int) -> None:
@@ -276,31 +321,43 @@ class Counting(RuleBasedStateMachine):
         if port in self.forgotten:  # nobody knows of the one before
             self.forgotten.discard(port)
             self.open.pop(port, None)
+        self.reset.pop(port, None)
         self.open.setdefault(port, set())
 
-    @precondition(lambda self: self.open)
+    @precondition(lambda self: self.open or self.reset)
     @rule(data=st.data(), flags=st.sampled_from(["a", "A", "SA", "fa", "FA", "r", "R"]))
     def say(self, data: st.DataObject, flags: str) -> None:
         port = self.ports(data)
         own = flags.islower()
         self.world.say(4, flags, port)
+        known = port not in self.forgotten
         if own:
             self.forgotten.discard(port)
-        elif port in self.forgotten:
+        elif not known:
             return  # it finds nobody
-        if "r" in flags.lower():
+        if port in self.reset:
+            self.after_a_reset(port, flags, known=known)
+        elif flags == "r":
+            self.reset[port] = self.open.pop(port)
+        elif "r" in flags.lower():
             del self.open[port]
         elif "f" in flags.lower():
             self.open[port].add("client" if own else "backend")
             if len(self.open[port]) == 2:
                 del self.open[port]
 
+    def after_a_reset(self, port: int, flags: str, *, known: bool) -> None:
+        if flags == "a" or (flags == "fa" and not known):
+            self.open[port] = self.reset.pop(port) | ({"client"} if flags == "fa" else set())
+        elif flags in {"fa", "FA", "R"}:
+            del self.reset[port]
+
     @rule()
     def forget(self) -> None:
         """Who had closed may have to say so again: what is forgotten is held for open."""
         self.world.forget_flows()
-        self.forgotten |= self.open.keys()
-        for closed in self.open.values():
+        self.forgotten |= self.open.keys() | self.reset.keys()
+        for closed in (*self.open.values(), *self.reset.values()):
             closed.clear()
 
     @rule()
@@ -309,8 +366,8 @@ class Counting(RuleBasedStateMachine):
 
     @rule()
     def check(self) -> None:
-        counts = self.world.use().open, self.world.counted(), self.world.served(ANNA)
-        assert (len(self.open),) * 3 == counts
+        counts = self.world.use().open, self.world.served(ANNA), self.world.counted()
+        assert (len(self.open),) * 2 + (len(self.open | self.reset),) == counts
 
     def teardown(self) -> None:
         self.check()
@@ -335,13 +392,36 @@ def test_as_many_count_as_are_open_whatever_is_said(stood):
 # Who vanishes
 
 
-@pytest.mark.parametrize(("met", "silent"), [(False, SILENT_OPENING), (True, SILENT)])
-def test_who_vanishes_leaves_his_place_after_a_while(world, met, silent):
+def tells_of_the_answer() -> Packet:
+    """A router's word that the client is not to be reached, to whom the backend's answer was."""
+    client = CLIENTS[4][0]
+    quoted = ip(4, src=PUBLIC[4], dst=client) / says("tcp", PORT, ASKING, 0, flags="SA")
+    return arrives(4, PUBLIC[4], "198.51.100.250") / ICMP(type=3, code=1) / quoted
+
+
+@pytest.mark.parametrize(
+    ("said", "silent"),
+    [
+        ([], SILENT_OPENING),
+        (["SA"], SILENT_OPENING),
+        (["a", "a"], SILENT_OPENING),  # whom nobody has answered: blindly
+        (["SA", "an error"], SILENT_OPENING),
+        (["SA", "a"], SILENT),
+        (["SA", "a", "forgotten"], SILENT),
+    ],
+    ids=str,
+)
+def test_who_vanishes_leaves_his_place_after_a_while(world, said, silent):
     world.lead(ANNA, limit=LIMIT)
     world.limit(connections=1)
     world.open()
-    if met:
-        world.greet()
+    for what in said:
+        if what == "forgotten":
+            world.forget_flows()
+        elif what == "an error":
+            world.from_wire(tells_of_the_answer())
+        else:
+            world.say(4, what)
     world.sweep()
     world.pass_by(silent)
     world.sweep()
@@ -393,13 +473,21 @@ def test_who_has_the_time_to_drain_counts_until_it_is_over(world):
     assert Use() == world.use()
 
 
-def test_with_its_limit_goes_what_was_counted(world):
-    world.lead(ANNA, limit=LIMIT)
-    world.limit(connections=3)
-    world.open()
-    world.clear_limit()
-    world.sweep()
-    assert 0 == world.counted()
+@pytest.mark.parametrize("algorithm", [abi.SERVICE_MAGLEV, abi.SERVICE_LEAST])
+def test_what_a_limit_never_gave_is_not_given_back_to_its_successor(world, algorithm):
+    """Nor does anything remain of it but what its backend has."""
+    world.lead(ANNA, limit=LIMIT, slots=None, algorithm=algorithm)
+    world.limit(connections=30)
+    for number in range(3):
+        world.open(sport=ASKING + number)
+    world.place.run(lambda: LimitTarget(world.plane).delete({LIMIT}))
+    least = algorithm == abi.SERVICE_LEAST
+    assert (3 * least, 3 * least) == (world.counted(), world.served(ANNA))
+    world.limit(connections=30)
+    world.open(sport=ASKING + 9)
+    for number in range(3):
+        world.say(4, "R", ASKING + number)
+    assert (Use(open=1), least) == (world.use(), world.served(ANNA))
 
 
 # Which backend has the fewest
@@ -438,7 +526,7 @@ def by_vip(sport: int, flags: str = "S") -> Packet:
 def test_by_the_vip_packets_are_limited_too(shop, end, backend):
     world = shop.world
     limit = COOKIE.pack(LIMIT), abi.Limit(1, 0).pack()
-    for name in ("limits", "uses", "guests", "counted"):
+    for name in ("limits", "uses", "guests", "counted", "balanced"):
         world.place.run(clear, Table(world.plane.maps[name]))
     world.place.run(Table(world.plane.maps["limits"]).update, [limit])
     shop.serve(backend, limit=LIMIT)

@@ -28,7 +28,7 @@ TRIES = 20
 COARSE = 0.02  # seconds that the programs' clock is late, at most
 CLIENTS = {
     4: [f"198.51.100.{number}" for number in range(50, 60)],
-    6: [f"2001:db8:100::{number}" for number in range(50, 60)],
+    6: [f"2001:db8:{number}::1" for number in range(50, 60)],
 }
 
 
@@ -37,7 +37,7 @@ class World(Led):
 
     def _reset(self) -> None:
         super()._reset()
-        for name in ("limits", "uses", "guests", "counted"):
+        for name in ("limits", "uses", "guests", "counted", "balanced"):
             table = self.table(name)
             table.delete([key for key, _ in table.elements()])
 
@@ -57,7 +57,7 @@ class World(Led):
             if int(begun) == int(time.monotonic()):
                 return found
             self.forget_flows()
-            for name in ("uses", "guests", "counted"):
+            for name in ("uses", "guests", "counted", "balanced"):
                 table = self.table(name)
                 self.place.run(lambda t: t.delete([key for key, _ in t.elements()]), table)
         raise AssertionError("too slow")

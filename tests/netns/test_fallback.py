@@ -86,7 +86,7 @@ def in_turn(scene: Scene, asker: str, family: int, kind: int) -> Iterator[str]:
     """One after the other: a connection that is led by packets is over once both have closed it."""
     for _ in range(TURNS):
         yield ask(scene, asker, family, kind)
-        assert wait(lambda: not list(scene.table("counted").elements()))
+        assert wait(lambda: not list(scene.table("balanced").elements()))
 
 
 EVEN = {"2": TURNS // 2, "3": TURNS // 2}

@@ -115,6 +115,17 @@ def test_datagrams_have_none_any_more_where_the_endpoint_goes(number: int) -> No
     assert 0.0 == sockets.times[gone]
 
 
+def test_who_gets_the_address_next_does_not_get_its_sockets() -> None:
+    one, sockets = endpoint(1), Sockets()
+    made = facts_of(one)
+    of = draining(made, sockets)
+    left(of, parting(HERE))
+    forget(made, one)
+    learn(made, replace(endpoint(9), addresses=one.addresses))
+    of.look()
+    assert {parting(HERE): 0.0} == sockets.times
+
+
 @pytest.mark.parametrize("host", ["h", "p"])
 def test_an_endpoint_is_where_its_addresses_are_whatever_else_is_said_of_it(host: str) -> None:
     one, sockets = endpoint(1, host), Sockets()

@@ -37,6 +37,7 @@ MAPS: Final = (
     "uses",
     "guests",
     "counted",
+    "balanced",
     "flows",
     "inner_flows",
     "epochs",

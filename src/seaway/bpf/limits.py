@@ -40,6 +40,7 @@ class LimitTarget(MapTarget[int, abi.Limit]):
 
     def delete(self, keys: set[int]) -> dict[int, OSError]:
         failed = super().delete(keys)
+        self._uses.sweep()  # a limit that comes again is not to be given back what it never gave
         self._uses.forget(keys - failed.keys())
         return failed
 
@@ -79,7 +80,7 @@ class Uses:
         have sockets still: these lead nowhere. Where there are many, those that have nothing open.
         And connections led packet by packet whose ends vanished. `host`: the cookie of its own.
         """
-        syscall.run(self._sweep)
+        self.sweep()
         present = {COOKIE.unpack(key) for key, _ in self._clients.elements()}
         present |= {_ALL, abi.USE_GIVEN, host}
         found = {abi.UseKey.unpack(k): abi.Use.unpack(v) for k, v in self._table.elements()}
@@ -93,6 +94,10 @@ class Uses:
         if len(found) > self._many:
             self._make_room(found)
         self._tell(full=len(found) >= _MOST)
+
+    def sweep(self) -> None:
+        """Connections led packet by packet whose ends vanished, or whose limit is gone."""
+        syscall.run(self._sweep)
 
     def _give_back(self, given: Mapping[int, int]) -> None:
         """What a client had that is gone. The sum is the programs': so this lies beside it, and

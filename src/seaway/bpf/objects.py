@@ -55,7 +55,7 @@ STATE: Final = frozenset(
     (
         *("flows", "inner_flows", "epochs", "budgets", "fragments", "dead"),
         *("sockets", "datagrams", "serving", "turns", "affinities", "associations"),
-        *("leaving", "led", "uses", "guests", "counted"),
+        *("leaving", "led", "uses", "guests", "counted", "balanced"),
     )
 )
 LINKS, UPLINKS, SOCKETS = "links", "uplinks", "sockets"

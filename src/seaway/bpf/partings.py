@@ -121,7 +121,7 @@ class Partings:
         serving = dict(self._serving.elements())
         if len(serving) > self._much:
             self._forget(serving)
-        counted = (abi.PortKey.unpack(key) for key, count in serving.items() if any(count))
+        counted = (abi.PortKey.unpack(key) for key, value in serving.items() if _sockets(value))
         asked = {(key.protocol, int.from_bytes(key.port, "big")) for key in counted}
         with ExitStack() as stack:
             return {parting for _, _, parting in self._led(asked, stack)} if asked else set()
@@ -129,7 +129,7 @@ class Partings:
     def connections(self, backend: abi.PortKey) -> int:
         """How many sockets of this host have to it, by services."""
         value = self._serving.element(backend.pack())
-        return int.from_bytes(value, sys.byteorder) if value else 0
+        return _sockets(value) if value else 0
 
     def _end_all(self, busy: Collection[Parting], serves: Serves) -> int:
         """Who asked a port of hosts has named one of the host's own addresses."""
@@ -198,6 +198,10 @@ def diag_of(path: str | None, inode: int) -> Rtnl:
         return here()
     with netns.opened(path, inode) as space:
         return netns.visit(space, here)
+
+
+def _sockets(serving: bytes) -> int:
+    return abi.Serving.unpack(serving).sockets
 
 
 def _answers(diag: Rtnl, requests: list[Request]) -> list[OSError | None]:

@@ -4,7 +4,7 @@ whoever is a backend before and after: at his old slot, or at his new one.
 Both lists are in the order of their places. So who moves to a higher slot moves over others that do
 so too, or go: the highest one is written first. Who moves to a lower slot likewise: the lowest one
 first. No two wait for each other. Where nobody moves, the sums of weights decide alike: they never
-fall from one slot to the next, and nobody seems to have lost his weight.
+fall from one slot to the next. (Whether one has a weight its slot says itself.)
 """
 
 from __future__ import annotations

@@ -86,6 +86,15 @@ class Asking(Ground):
             why = f"{_named(found)} is silent, as its policy is Local: {told}"
         self.step(spot, decision, why, to=found.name, reason=reason, service=found)
 
+    def over_limit(self, spot: Spot, asked: AskedService) -> bool:
+        """Whether the service's limit leaves no place to a connection by packets (admit.h)."""
+        held = self.tables.held(asked.service.limit)
+        if not (held and held.full and self.packet.protocol == "tcp"):
+            return False
+        found, why = self.service_asked(asked), held.told("the service")
+        self.step(spot, "drop", why, reason="limited", service=found)
+        return True
+
     def service_asked(self, asked: AskedService) -> ServiceAsked:
         ports: list[VipPort] = self.facts.parts(Service, PLACE, asked.key)
         service, by = (ports[0].service if ports else None), asked.service
@@ -159,14 +168,10 @@ class Asking(Ground):
         asked = self.tables.frontend(packet.destination, packet.port, packet.protocol)
         if asked is None:
             return False
-        held = self.tables.held(asked.service.limit)
         if asked.bare:
             reason = "silent" if asked.silent else "refused"
             self.nobody_to_choose(spot, asked, "drop", reason)
-        elif held and held.full and packet.protocol == "tcp":
-            found, why = self.service_asked(asked), held.told("the service")
-            self.step(spot, "drop", why, reason="limited", service=found)
-        else:
+        elif not self.over_limit(spot, asked):
             self.choose(spot, asked, lambda other, it: other.to_backend(spot, it, payer))
         return True
 

@@ -128,7 +128,7 @@ class Walk(Hooks, Ingress):
         elif asked.bare:
             reason = "silent" if asked.silent else "refused"
             self.nobody_to_choose(spot, asked, "drop", reason)
-        else:
+        elif not self.over_limit(spot, asked):
             self.choose(spot, asked, lambda other, it: other.led(spot, source, it))
 
     def _no_service(self, spot: Spot) -> None:
