@@ -38,7 +38,7 @@ static __noinline int answer_again(struct __sk_buff *skb, const struct packet *p
 	flow->src_port = key->dst_port;
 	flow->dst = key->src;
 	flow->dst_port = key->src_port;
-	flow_begin(flow, epoch_now(), counted_find(&asked) ? FLOW_COUNTED : 0, 0);
+	flow_begin(flow, epoch_now(), counted_find(&asked) ? FLOW_COUNTED | FLOW_SERVICE : 0, 0);
 	if (!flow_find(&asked) && budget_spend(skb->ifindex | BUDGET_OUTSIDE))
 		flow_enter(&asked, flow);
 	*flow = flow_reverse(&asked, flow);

@@ -13,6 +13,7 @@
 #include "flow.h"
 #include "frontend.h"
 #include "hash.h"
+#include "identity.h"
 #include "maglev.h"
 #include "publication.h"
 #include "service.h"
@@ -48,12 +49,14 @@ static __always_inline __u64 choose_client(const struct flow_key *key)
 	return (__u64)hash_end(high) << 32 | hash_end(low);
 }
 
-/* Whose share of a limit it takes: an address's, of IPv6 all that have its first 64 bits. */
+/* Whose share of a limit it takes: an address's; of IPv6 outside, where one may have any number, all that
+ * have its first 64 bits.
+ */
 static __always_inline __u64 choose_sharer(const struct flow_key *key)
 {
 	struct flow_key network = { .src = key->src };
 
-	if (!addr_is_mapped(&key->src))
+	if (!addr_is_mapped(&key->src) && addr_is_outside(&key->src))
 		network.src.words[2] = network.src.words[3] = 0;
 	return choose_client(&network);
 }

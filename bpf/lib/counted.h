@@ -29,8 +29,11 @@ struct counted {
 	__u32 flags;
 	__u32 seen;  /* in ticks: when the sweep saw a packet of it last */
 	__u32 epoch; /* of the last one in which its backend was looked for */
-	__u32 given; /* back: it counts no more */
+	__u32 given; /* back, what it took: then it counts no more */
 };
+
+#define COUNTED_GIVEN 1 /* it may take it again (counted_regain) */
+#define COUNTED_GONE  2 /* whoever said so takes it out of the table, and nobody else */
 
 /* Two, so that nothing without a limit takes the places of what has one. */
 struct {
@@ -48,20 +51,24 @@ static __always_inline struct counted *counted_find(const struct flow_key *key)
 	return found ? found : bpf_map_lookup_elem(&balanced, key);
 }
 
-static __always_inline void counted_give(struct counted *found, __u8 protocol)
+static __always_inline void counted_return(const struct counted *found, __u8 protocol)
 {
-	if (__sync_val_compare_and_swap(&found->given, 0, 1))
-		return;
 	if (found->limit)
 		guest_give(found->limit, found->client);
 	if (found->flags & COUNTED_SERVES)
 		serving_down(&found->backend, protocol, true);
 }
 
+static __always_inline void counted_give(struct counted *found, __u8 protocol)
+{
+	if (!__sync_val_compare_and_swap(&found->given, 0, COUNTED_GIVEN))
+		counted_return(found, protocol);
+}
+
 /* It said that it is over, and goes on: nobody is asked whether there is room. */
 static __always_inline void counted_regain(struct counted *found, __u8 protocol)
 {
-	if (__sync_val_compare_and_swap(&found->given, 1, 0) != 1)
+	if (__sync_val_compare_and_swap(&found->given, COUNTED_GIVEN, 0) != COUNTED_GIVEN)
 		return;
 	if (found->limit)
 		guest_regain(found->limit, found->client);
@@ -73,10 +80,15 @@ static __always_inline void counted_regain(struct counted *found, __u8 protocol)
 static __noinline void counted_leave(const struct flow_key *key)
 {
 	struct counted *found = key ? counted_find(key) : NULL;
+	__u32 given;
 
 	if (!found)
 		return;
-	counted_give(found, key->protocol);
+	given = __sync_lock_test_and_set(&found->given, COUNTED_GONE);
+	if (given == COUNTED_GONE)
+		return;
+	if (!given)
+		counted_return(found, key->protocol);
 	if (bpf_map_delete_elem(&counted, key))
 		bpf_map_delete_elem(&balanced, key);
 }

@@ -47,7 +47,7 @@ static __always_inline void fallback_flow_to(const struct place *backend,
 	flow->src_port = key->src_port;
 	flow->dst = backend->addr;
 	flow->dst_port = backend->port;
-	flow_begin(flow, epoch_now(), FLOW_LED | FLOW_INNER, src->container);
+	flow_begin(flow, flow->epoch, FLOW_LED | FLOW_INNER, src->container);
 }
 
 static __noinline int fallback_open(const struct __sk_buff *skb, const struct packet *pkt,
@@ -60,6 +60,7 @@ static __noinline int fallback_open(const struct __sk_buff *skb, const struct pa
 
 	if (!pkt || !src || !scratch)
 		return -DROP_NO_ENDPOINT;
+	scratch->flow.epoch = epoch_now(); /* before it is looked for a backend */
 	draw.service.addr = pkt->dst;
 	draw.service.port = pkt->dst_port;
 	draw.service.protocol = pkt->protocol;

@@ -150,6 +150,7 @@ static __noinline bool flow_current(const struct flow_key *key, __u32 packet)
 	if (flow->tag != flow_tag(key))
 		return false;
 	flow_count(key, found, flow->flags, packet);
+	flow->flags = found->flags;
 	if (!flow_holds(key, flow)) {
 		flow_forget(key, flow);
 		return false;

@@ -75,6 +75,7 @@ static __noinline enum lead lead_find(const struct packet *pkt, const struct flo
 	if (!(flow->flags & FLOW_LED) || flow->tag != flow_tag(key))
 		return LEAD_UNKNOWN;
 	flow_count(key, found, flow->flags, pkt->flags);
+	flow->flags = found->flags;
 	opens = pkt->flags & PACKET_OPENS;
 	if ((opens && flow_is_over(key, flow)) || !lead_holds(key, flow, opens)) {
 		flow_forget(key, flow);

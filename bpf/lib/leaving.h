@@ -18,7 +18,7 @@ struct leaving_key {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 262144);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct leaving_key);
 	__type(value, __u64); /* nanoseconds of the kernel's clock */

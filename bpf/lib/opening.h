@@ -13,6 +13,7 @@
 #include "endpoint.h"
 #include "flow.h"
 #include "frontend.h"
+#include "identity.h"
 #include "packet.h"
 #include "publication.h"
 #include "remote.h"
@@ -35,9 +36,7 @@ static __always_inline void opening_masquerade(struct flow *flow, __be16 etherty
 		flow->src = host;
 }
 
-/* Whether a flow needs no memory: the answer to the outside is made from the origin of the
- * backend's port, and no other flow has the way back.
- */
+/* Whether a flow needs no memory: its answers are made what they are by the origin alone. */
 static __noinline bool opening_bare(const struct flow_key *key, const struct flow *flow)
 {
 	struct scratch *scratch = scratch_get();
@@ -189,9 +188,9 @@ static __always_inline int opening(struct __sk_buff *skb, const struct packet *p
 	if (!service || !opening_may_ask(pkt, key))
 		return NOT_PUBLISHED;
 	slot = choose(service, key, flow);
+	verdict = slot < 0 ? slot : opening_service(skb, pkt, key, flow);
 	if (slot < 0)
 		counted_leave(key); /* it goes on with nobody */
-	verdict = slot < 0 ? slot : opening_service(skb, pkt, key, flow);
 	if (!verdict)
 		verdict = admit(pkt, key, flow, service, choose_sharer(key));
 	if (!verdict)

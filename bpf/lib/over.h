@@ -24,6 +24,12 @@ static __noinline bool flow_is_over(const struct flow_key *key, const struct flo
 	return flow_ended(flow, flow_find(&scratch->back));
 }
 
+/* What opens a connection may be sent once more, and what ends one may be for another one. */
+static __always_inline bool flow_replies(__u32 packet)
+{
+	return packet & PACKET_ACKS && !(packet & PACKET_TURNS);
+}
+
 /* What a packet says of one that counts. Who has reset it may go on all the same: that reset may not be
  * for it, and nobody looks at numbers here. So its entry stays until the sweep.
  */
@@ -40,15 +46,18 @@ static __noinline void flow_turn(const struct flow_key *key, struct flow *found,
 	over = flow_is_over(key, found); /* which fills `back` */
 	asked = answers ? &scratch->back : key;
 	entry = counted_find(asked);
-	if (!entry)
+	if (!entry) { /* and there will be none: it is made before the flow */
+		__sync_fetch_and_and(&found->flags, ~FLOW_COUNTED);
 		return;
+	}
 	if (packet & PACKET_ACCEPTS && answers) {
 		__sync_fetch_and_or(&entry->flags, COUNTED_ANSWERED);
 	} else if (over && (answers || !(packet & PACKET_RESETS))) {
 		counted_leave(asked);
 	} else if (over) {
 		counted_give(entry, key->protocol);
-	} else if (!answers && entry->flags & COUNTED_ANSWERED) {
+	} else if (!answers && flow_replies(packet) && entry->flags & COUNTED_ANSWERED) {
+		counted_regain(entry, key->protocol);
 		__sync_fetch_and_or(&entry->flags, COUNTED_MET);
 		__sync_fetch_and_or(&found->flags, FLOW_MET);
 	}

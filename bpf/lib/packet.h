@@ -27,6 +27,7 @@
 #define PACKET_LED	  512 /* to a backend: the addresses noted here are those that it came with */
 #define PACKET_CLOSES	  1024 /* TCP: its sender has no more to say */
 #define PACKET_RESETS	  2048 /* TCP: the connection is no more */
+#define PACKET_ACKS	  4096 /* TCP: it answers something */
 #define PACKET_TURNS	  (PACKET_OPENS | PACKET_ACCEPTS | PACKET_CLOSES | PACKET_RESETS)
 
 #define GSO_BY_FRAGS	  0xffff /* SCTP's: its pieces were cut to the sender's MTU */

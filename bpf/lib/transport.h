@@ -24,6 +24,8 @@ static __always_inline int transport_parse_tcp(struct cursor *cursor, struct pac
 	pkt->payload = pkt->transport + tcp->doff * 4;
 	if (tcp->syn)
 		pkt->flags |= tcp->ack ? PACKET_ACCEPTS : PACKET_OPENS;
+	if (tcp->ack)
+		pkt->flags |= PACKET_ACKS;
 	if (tcp->fin)
 		pkt->flags |= PACKET_CLOSES;
 	if (tcp->rst)

@@ -205,6 +205,19 @@ def test_who_has_no_limit_takes_no_place_of_those_that_have_one(world):
     assert (0, 5) == (world.counted(), world.counted("balanced"))
 
 
+def test_containers_are_clients_one_by_one(world):
+    world.lead(BERT, limit=LIMIT)
+    world.limit(connections=3)
+
+    def asked(actor: Actor, sport: int) -> bool:
+        segment = says("tcp", sport, PORT, 0, flags="S")
+        frame = answers(6, actor, PUBLIC[6]) / segment
+        return admitted(world.send(frame, ifindex=actor.record.ifindex))
+
+    assert [True, True, False] == [asked(ANNA, ASKING + n) for n in range(3)]
+    assert asked(BERT, ASKING)
+
+
 def test_of_ipv6_all_that_have_the_first_64_bits_are_one_client(world):
     world.lead(ANNA, limit=LIMIT)
     world.limit(connections=10)
@@ -406,6 +419,8 @@ def tells_of_the_answer() -> Packet:
         (["SA"], SILENT_OPENING),
         (["a", "a"], SILENT_OPENING),  # whom nobody has answered: blindly
         (["SA", "an error"], SILENT_OPENING),
+        (["SA", "s"], SILENT_OPENING),  # sent once more
+        (["SA", "p"], SILENT_OPENING),  # which answers nothing
         (["SA", "a"], SILENT),
         (["SA", "a", "forgotten"], SILENT),
     ],
@@ -488,6 +503,14 @@ def test_what_a_limit_never_gave_is_not_given_back_to_its_successor(world, algor
     for number in range(3):
         world.say(4, "R", ASKING + number)
     assert (Use(open=1), least) == (world.use(), world.served(ANNA))
+
+
+def test_a_client_has_all_its_share_of_a_limit_that_comes_again(world):
+    world.lead(ANNA, limit=LIMIT)
+    for begin in (0, 100):
+        world.limit(connections=10)
+        assert 8 == sum(world.open(sport=ASKING + begin + number) for number in range(12))
+        world.place.run(lambda: LimitTarget(world.plane).delete({LIMIT}))
 
 
 # Which backend has the fewest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from struct import Struct
 from typing import Final
 
@@ -17,7 +18,7 @@ from seaway.bpf.table import Table
 
 log = structlog.get_logger(__name__)
 
-MOST: Final = 65536  # elements
+MOST: Final = 262144  # elements
 _MUCH: Final = MOST // 4
 UNTIL: Final = Struct("=Q")  # nanoseconds of the monotonic clock
 
@@ -27,6 +28,7 @@ class Leaving:
         self._table = table
         self._clock = clock
         self._noted = MOST  # since it was tidied; the agent before may have left any number
+        self._over = 0.0  # when the first of those that are there may be over
 
     def note(self, backends: Mapping[bytes, float]) -> None:
         """By packed keys: in how many seconds their connections end."""
@@ -37,14 +39,16 @@ class Leaving:
         self._noted += len(items)
         if self._noted > _MUCH:
             self._tidy(now)
+        self._over = min(self._over, *(UNTIL.unpack(until)[0] for _, until in items))
         failed = self._table.update(items)
-        if failed:
+        if failed and now >= self._over:
             self._tidy(now)
             failed = self._table.update([item for item in items if item[0] in failed])
         if failed:
             log.error("no place for backends that leave: their connections end", number=len(failed))
 
     def _tidy(self, now: int) -> None:
-        elements = self._table.elements()
-        self._table.delete([key for key, until in elements if UNTIL.unpack(until)[0] <= now])
+        found = [(key, UNTIL.unpack(until)[0]) for key, until in self._table.elements()]
+        self._table.delete([key for key, until in found if until <= now])
+        self._over = min((until for _, until in found if until > now), default=inf)
         self._noted = 0

@@ -50,6 +50,7 @@ class Uses:
 
     def __init__(self, plane: DataPlane, many: int = _MANY) -> None:
         self._table = Table(plane.maps["uses"])
+        self._guests = Table(plane.maps["guests"])
         self._clients = Table(plane.maps["clients"])
         self._sweep = plane.programs[SWEEP].fd
         self._many = many
@@ -71,9 +72,9 @@ class Uses:
 
     def forget(self, numbers: Collection[int]) -> None:
         """These limits are no more."""
-        if numbers:
-            keys = [key for key, _ in self._table.elements()]
-            self._table.delete([k for k in keys if abi.UseKey.unpack(k).limit in numbers])
+        for table in (self._table, self._guests) if numbers else ():
+            keys = [key for key, _ in table.elements()]
+            table.delete([k for k in keys if abi.UseKey.unpack(k).limit in numbers])
 
     def tidy(self, host: int) -> None:
         """Take away what network namespaces have that are no clients any more, though they may
