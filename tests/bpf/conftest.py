@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -57,3 +58,10 @@ def beyond(surrounded: others.World) -> others.World:
     surrounded.reset()
     surrounded.connect(1, 2)
     return surrounded
+
+
+@pytest.fixture(scope="module")
+def stood(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The world of the module's own kind, of a host that has others beyond it."""
+    with standing(request.module.World, others.BEYOND) as made:
+        yield made

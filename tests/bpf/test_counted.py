@@ -5,7 +5,6 @@ and where the backend that has the fewest is chosen.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -23,7 +22,7 @@ from tests.bpf.test_guests import World as Guests
 import beyond as others
 from beyond import FAMILIES, NORTH, frame_of, sends
 from cast import ANNA, BERT, Actor, ip, sent
-from edge import PUBLIC, answers, arrives, says, standing
+from edge import PUBLIC, answers, arrives, says
 from seaway.bpf import abi
 from seaway.bpf.limits import LimitTarget, Uses
 from seaway.bpf.maps import COOKIE
@@ -79,6 +78,13 @@ class World(Guests):
         for flags in ("SA", "a"):
             self.say(family, flags, sport)
 
+    def hold(self) -> None:
+        """The one place of a limit: by a connection to anna that is open."""
+        self.lead(ANNA, limit=LIMIT)
+        self.limit(connections=1)
+        self.open()
+        self.greet()
+
     def use(self) -> Use:
         return self.place.run(lambda: Uses(self.plane).of(LIMIT))
 
@@ -119,12 +125,6 @@ class World(Guests):
         key = port_key(actor.address(family), BACKEND, 6).pack()
         value = self.place.run(lambda: self.table("serving").element(key))
         return abi.Serving.unpack(value).flows if value else 0
-
-
-@pytest.fixture(scope="module")
-def stood() -> Iterator[World]:
-    with standing(World, others.BEYOND) as made:
-        yield made
 
 
 @pytest.fixture
@@ -251,10 +251,7 @@ def test_from_a_port_that_was_used_before_it_is_counted_anew(world, end):
 
 @pytest.mark.parametrize("end", [*ENDS.values(), ("R",)], ids=[*ENDS, "reset at once"])
 def test_a_full_table_of_flows_changes_no_count(world, end):
-    world.lead(ANNA, limit=LIMIT)
-    world.limit(connections=1)
-    world.open()
-    world.greet()
+    world.hold()
     world.forget_flows()
     assert Use(open=1) == world.use()
     world.say(4, "a")  # it goes on
@@ -288,10 +285,7 @@ def test_who_resets_it_and_goes_on_counts_again(world):
 
 
 def test_who_has_reset_it_and_vanishes_leaves_nothing_behind(world):
-    world.lead(ANNA, limit=LIMIT)
-    world.limit(connections=1)
-    world.open()
-    world.greet()
+    world.hold()
     world.say(4, "r")
     world.sweep()
     assert (Use(), 1) == (world.use(), world.counted())
@@ -301,10 +295,7 @@ def test_who_has_reset_it_and_vanishes_leaves_nothing_behind(world):
 
 
 def test_where_nobody_is_left_the_middle_of_a_forgotten_one_counts_no_more(world):
-    world.lead(ANNA, limit=LIMIT)
-    world.limit(connections=1)
-    world.open()
-    world.greet()
+    world.hold()
     world.forget_flows()
     world.lead(slots=(), limit=LIMIT)
     world.say(4, "a")
@@ -449,10 +440,7 @@ def test_who_vanishes_leaves_his_place_after_a_while(world, said, silent):
 
 @pytest.mark.parametrize("says_on", ["a", "A"])
 def test_who_says_something_stays(world, says_on):
-    world.lead(ANNA, limit=LIMIT)
-    world.limit(connections=1)
-    world.open()
-    world.greet()
+    world.hold()
     for _ in range(3):
         world.pass_by(SILENT)
         world.say(4, says_on)
@@ -461,10 +449,7 @@ def test_who_says_something_stays(world, says_on):
 
 
 def test_one_whose_flow_is_forgotten_has_its_time_too(world):
-    world.lead(ANNA, limit=LIMIT)
-    world.limit(connections=1)
-    world.open()
-    world.greet()
+    world.hold()
     world.sweep()
     world.forget_flows()
     world.pass_by(SILENT)

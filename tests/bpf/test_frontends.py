@@ -7,7 +7,7 @@ north's, sam is south's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import count
@@ -37,7 +37,6 @@ from edge import (
     reaches,
     redirected,
     says,
-    standing,
 )
 from seaway.bpf import abi, trial
 from seaway.bpf.services import ServiceTarget
@@ -147,12 +146,6 @@ def tag(key: abi.FlowKey) -> int:
         src, dst = (int.from_bytes(a[i : i + 4], "little") for a in (key.src, key.dst))
         found = (found * 31 + (src ^ dst << 1 & 0xFFFFFFFF)) & 0xFFFFFFFF
     return found ^ key.protocol ^ key.ingress << 8
-
-
-@pytest.fixture(scope="module")
-def stood() -> Iterator[World]:
-    with standing(World, others.BEYOND) as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ once: test_counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
@@ -13,10 +13,9 @@ from scapy.packet import Packet
 from tests.bpf.test_frontends import ASKING, BACKEND, KINDS, PORT, asks, flagged
 from tests.bpf.test_frontends import World as Led
 
-import beyond as others
 from beyond import FAMILIES
 from cast import ANNA, BERT, Outcome
-from edge import PUBLIC, answers, arrives, says, standing
+from edge import PUBLIC, answers, arrives, says
 from seaway.bpf import abi
 from seaway.bpf.limits import Uses
 from seaway.bpf.maps import COOKIE
@@ -61,12 +60,6 @@ class World(Led):
                 table = self.table(name)
                 self.place.run(lambda t: t.delete([key for key, _ in t.elements()]), table)
         raise AssertionError("too slow")
-
-
-@pytest.fixture(scope="module")
-def stood() -> Iterator[World]:
-    with standing(World, others.BEYOND) as made:
-        yield made
 
 
 @pytest.fixture
