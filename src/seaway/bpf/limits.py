@@ -79,7 +79,7 @@ class Uses:
     def tidy(self, host: int) -> None:
         """Take away what network namespaces have that are no clients any more, though they may
         have sockets still: these lead nowhere. Where there are many, those that have nothing open.
-        And connections led packet by packet whose ends vanished. `host`: the cookie of its own.
+        Before that, what `sweep` does. `host`: the cookie of the host's own.
         """
         self.sweep()
         present = {COOKIE.unpack(key) for key, _ in self._clients.elements()}
